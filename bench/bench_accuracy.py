@@ -1,0 +1,114 @@
+"""Claim: K workers that average every tau steps reach the accuracy of one plain process, as many steps in all.
+
+Plain: pycaffe (or the MLP) in a loop of its own, no sparknet driver, N steps of 64. Averaged: the main job's
+path on Spark local[K], N / K steps for each of K workers, so N gradient steps in all. The same images, minibatch
+size, learning rate and initial weights. Test accuracy on all test images. Beside them the plain run of N / K steps,
+which is what a worker alone would reach in the same time.
+
+What not to conclude: that K workers need fewer steps. The claim is that splitting the steps costs at most one
+percentage point here.
+
+    python bench/bench_accuracy.py --net lenet --data fashion-mnist --steps 1875
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from sparknet import SparkCluster, averaged_sgd
+from sparknet.data import EpochSampler, load_image_set, pack
+from sparknet.data.preprocess import Scale
+from sparknet.nets import MLP
+from sparknet.spark import pack as spark_pack
+from sparknet.spark import start_spark
+from sparknet.worker import evaluate_shard, single_threaded_blas
+
+BATCH = 64
+SEED = 7
+SCALE = Scale("data", 1 / 256)
+LENET = Path(__file__).parents[1] / "examples" / "lenet" / "lenet_solver.prototxt"
+
+
+def factory_of(net, images):
+    if net == "mlp":
+        return MLP.factory(images.train[0].shape[1:], images.classes, (128,), learning_rate=0.05)
+    from sparknet.nets import CaffeNet
+
+    return CaffeNet.factory(solver=LENET, fields=images.fields)
+
+
+def columns(part):
+    return {"data": part[0], "label": part[1]}
+
+
+def accuracy(net, weights, test):
+    parts = evaluate_shard(net, test.batches, weights, SCALE)
+    return sum(sums["accuracy"] for sums, _ in parts) / sum(n for _, n in parts)
+
+
+def plain(net, train, steps):
+    """One process, one net, one loop: pycaffe's own solver step where the net is Caffe's."""
+    rng = np.random.default_rng(0)
+    solver = getattr(net, "_solver", None)  # pycaffe's own; its net is kept, each access makes a wrapper
+    caffe_net = solver.net if solver is not None else None
+    start = time.perf_counter()
+    with single_threaded_blas():
+        for i in EpochSampler(train.num_batches, SEED, 0).indices(0, steps):
+            batch = SCALE(dict(train.batches[i]), rng, train=True)
+            if solver is not None:
+                for name, column in batch.items():
+                    caffe_net.blobs[name].reshape(*column.shape)
+                    caffe_net.blobs[name].data[...] = column.to_host()
+                solver.step(1)
+            else:
+                net.step(batch)
+    return time.perf_counter() - start
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--net", choices=["mlp", "lenet"], default="lenet")
+    parser.add_argument("--data", default="fashion-mnist")
+    parser.add_argument("--steps", type=int, default=1875, help="gradient steps in all")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--tau", type=int, nargs="+", default=[10, 50])
+    parser.add_argument("--json", metavar="FILE")
+    args = parser.parse_args()
+
+    images = load_image_set(args.data)
+    factory = factory_of(args.net, images)
+    train = pack(columns(images.train), images.fields, BATCH, shuffle=SEED)
+    test = pack(columns(images.test), images.fields, BATCH)
+    results = []
+
+    def report(what, accuracy, seconds):
+        results.append({"what": what, "accuracy": accuracy, "seconds": seconds})
+        print(f"{what:<44} accuracy {accuracy:.2%}   {seconds:6.1f} s", flush=True)
+
+    for steps in (args.steps, args.steps // args.workers):
+        net = factory(seed=SEED)
+        seconds = plain(net, train, steps)
+        report(f"plain, one process, {steps} steps", accuracy(net, net.get_weights(), test), seconds)
+
+    spark = start_spark(f"local[{args.workers}]")
+    rows = spark.sparkContext.parallelize(list(zip(*images.train, strict=True)), args.workers)
+    packed = spark_pack(rows, images.fields, BATCH, SCALE, shards=args.workers, shuffle=SEED)
+    for tau in args.tau:
+        rounds = round(args.steps / args.workers / tau)
+        start = time.perf_counter()
+        *_, last = averaged_sgd(
+            factory, packed, cluster=SparkCluster(spark), workers=args.workers, tau=tau, rounds=rounds, seed=SEED
+        )
+        seconds = time.perf_counter() - start
+        name = f"{args.workers} workers, tau {tau}, {rounds} rounds ({args.workers * tau * rounds} steps in all)"
+        report(name, accuracy(net, last.weights, test), seconds)
+    spark.stop()
+    if args.json:
+        Path(args.json).write_text(json.dumps({"args": vars(args), "results": results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What every test session shares: hypothesis profiles, the documentation's code blocks, and the rules of the markers."""
+
+import functools
+import importlib.util
+import os
+import re
+
+import hypothesis
+import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import SkipParser
+from sybil.parsers.myst import PythonCodeBlockParser
+
+# No deadline: what a property costs is a benchmark's claim, and CI machines are busy.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+# Marker -> the package it stands for, and the command that brings it.
+NEEDS = {
+    "spark": ("pyspark", "nox -s spark"),
+    "caffe": ("caffe", "nox -s caffe"),
+    "gpu": ("cupy", "nox -s gpu"),
+}
+# Modules and packages whose doctests run in the session of a marker only.
+ROOMS = {
+    "src/sparknet/spark": "spark",
+    "src/sparknet/clusters/spark": "spark",
+    "src/sparknet/nets/caffe": "caffe",
+    "src/sparknet/backends/cupy": "gpu",
+}
+# A page with this comment runs, as a whole, in the sessions named: its blocks share their names from top to bottom.
+PAGE_NEEDS = re.compile(r"<!-- needs: ([a-z, ]+) -->")
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(), SkipParser()],
+    patterns=["docs/**/*.md", "README.md"],
+).pytest()
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave alone, without importing them, the modules of rooms that this session was not asked for."""
+    chosen = config.option.markexpr
+    if collection_path.suffix != ".py" or not chosen:
+        return None
+    negated = set(re.findall(r"not (\w+)", chosen))
+    asked = set(re.findall(r"\w+", chosen)) - negated
+    markers = _markers_of_module(collection_path, config)
+    return True if markers and (markers & negated or not markers & asked) else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(config, items):
+    """Mark the doctests of rooms, and the code blocks of pages that need Spark, Caffe or a GPU."""
+    markers_of = functools.cache(functools.partial(_markers_of_file, config=config))
+    for item in items:
+        for marker in markers_of(item.path):
+            item.add_marker(marker)
+
+
+def _markers_of_file(path, config):
+    if path.suffix == ".md":
+        said = PAGE_NEEDS.search(path.read_text(encoding="utf-8"))
+        return set(re.findall(r"[a-z]+", said[1])) if said else set()
+    return _markers_of_module(path, config)
+
+
+def _markers_of_module(path, config):
+    """Return the markers of a whole module: its room's, or what a test module says of itself."""
+    name = path.relative_to(config.rootpath).as_posix()
+    if name.startswith("tests/"):
+        said = re.search(r"^pytestmark = .*", path.read_text(encoding="utf-8"), re.MULTILINE)
+        return {marker for marker in NEEDS if said and re.search(rf"\bmark\.{marker}\b", said[0])}
+    return {marker for room, marker in ROOMS.items() if name == f"{room}.py" or name.startswith(f"{room}/")}
+
+
+def pytest_runtest_setup(item):
+    """Fail, not skip, a test of something that was asked for and is not there."""
+    for marker, (package, command) in NEEDS.items():
+        if item.get_closest_marker(marker) and not _is_installed(package):
+            pytest.fail(f"marked {marker}, but {package} is not installed; run: {command}", pytrace=False)
+
+
+@functools.cache
+def _is_installed(package):
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None  # a mere folder of that name has no origin

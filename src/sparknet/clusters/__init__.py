@@ -1,0 +1,21 @@
+"""Clusters: where the workers are. The same run gives the same bits on each of them.
+
+``SparkCluster`` is resolved when it is first used, so that nothing here imports pyspark.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sparknet.clusters.local import LocalCluster
+
+if TYPE_CHECKING:
+    from sparknet.clusters.spark import SparkCluster
+
+__all__ = ["LocalCluster", "SparkCluster"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SparkCluster":
+        return import_module("sparknet.clusters.spark").SparkCluster
+    msg = f"module 'sparknet.clusters' has no attribute {name!r}"
+    raise AttributeError(msg)

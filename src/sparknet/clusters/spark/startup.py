@@ -1,0 +1,154 @@
+"""Starting a Spark session from the command line: every common failure is one clear line.
+
+Left to itself Spark answers a missing Java with a shell error, an unreachable master with a minute
+of warnings, and a cluster without free workers with silence for ever.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sparknet.clusters.spark.failures import telling_line
+from sparknet.errors import ClusterError, MissingDependency
+
+__all__ = ["start_spark"]
+
+_JAVA_FIX = (
+    "install one, on Debian: apt-get install openjdk-17-jre-headless, and put it on PATH or name it in JAVA_HOME"
+)
+_OLDEST_JAVA = 17
+_LOGGING = Path(__file__).with_name("log4j2.properties")
+
+
+def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | None = None, **conf: str) -> Any:
+    """Return a SparkSession on ``master`` that has an executor, or fail within ``timeout`` seconds saying why.
+
+    Parameters
+    ----------
+    master
+        ``local[2]``, ``local-cluster[2,1,1024]``, ``spark://host:port``, ``yarn``, ``k8s://...``
+    app_name
+        Shown in Spark's own pages.
+    timeout
+        Seconds to wait for the master and the first executor; default 50, and 300 on YARN and
+        Kubernetes, which start machines.
+    **conf
+        Spark settings, with ``_`` for ``.`` (``spark_executor_memory="2g"``).
+
+    Raises
+    ------
+    MissingDependency
+        pyspark or Java is not installed, or Java is too old.
+    ClusterError
+        The master's name is malformed, it cannot be reached, or it gives no executor.
+    """
+    _check_java()
+    _check_master(master)
+    try:
+        from pyspark import SparkContext
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        msg = "pyspark is not installed: pip install 'sparknet[spark]'"
+        raise MissingDependency(msg) from error
+    if timeout is None:
+        timeout = 50 if master.startswith(("local", "spark://")) else 300
+    # The executors must run the Python that has sparknet, not the first python3 on PATH.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    if master.startswith("local"):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # nothing leaves this machine
+    # Plain local[N] never tries a task again; N cores with four tries is how a cluster behaves.
+    builder = SparkSession.builder.master(re.sub(r"^local\[([^,\]]+)\]$", r"local[\1,4]", master)).appName(app_name)
+    settings = {
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{_LOGGING}",
+        "spark.driver.maxResultSize": "0",
+        **{name.replace("_", "."): value for name, value in conf.items()},
+    }
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    with _deadline(timeout, SparkContext) as expired:
+        try:
+            spark = builder.getOrCreate()
+            # An empty job: without an executor Spark would wait for one for ever.
+            spark.sparkContext.parallelize([0], 1).count()
+        except Exception as error:
+            if expired.is_set():
+                msg = f"{master} gave no executor within {timeout:g} s; is it a Spark master, with workers that have free cores and memory?"
+            else:
+                msg = f"Spark did not start on {master!r}: {telling_line(error)}"
+            raise ClusterError(msg) from error
+    return spark
+
+
+@contextmanager
+def _deadline(seconds: float, context: Any) -> Iterator[threading.Event]:
+    """Kill the JVM that pyspark is waiting for once ``seconds`` have passed; the event says that it was so.
+
+    Neither Spark's registration with a master (a minute at least) nor its wait for executors (for
+    ever) can be given a time limit from Python.
+    """
+    expired = threading.Event()
+
+    def kill() -> None:
+        expired.set()
+        process = getattr(context._gateway, "proc", None)
+        if process is not None:
+            process.kill()
+
+    timer = threading.Timer(seconds, kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield expired
+    finally:
+        timer.cancel()
+        if expired.is_set():  # so that another session can be started in this process
+            context._active_spark_context = context._gateway = context._jvm = None
+
+
+def _check_java() -> None:
+    home = os.environ.get("JAVA_HOME")
+    java = os.path.join(home, "bin", "java") if home else shutil.which("java")  # noqa: PTH118 - as Spark does
+    if not java or not os.access(java, os.X_OK):
+        where = f"JAVA_HOME={home!r} has no bin/java" if home else "there is no java on PATH"
+        msg = f"Spark needs Java {_OLDEST_JAVA} or newer, and {where}; {_JAVA_FIX}"
+        raise MissingDependency(msg)
+    answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+    found = re.search(r'version "(\d+)', answer.stderr)
+    if answer.returncode or not found:
+        msg = f"{java} -version failed ({answer.stderr.strip()[:100]!r}); Spark needs Java {_OLDEST_JAVA}; {_JAVA_FIX}"
+        raise MissingDependency(msg)
+    if int(found[1]) < _OLDEST_JAVA:
+        msg = f"Spark needs Java {_OLDEST_JAVA} or newer, {java} is version {found[1]}; {_JAVA_FIX}"
+        raise MissingDependency(msg)
+
+
+def _check_master(master: str) -> None:
+    if not re.match(r"local(\[|$)|local-cluster\[|spark://|yarn$|k8s://", master):
+        msg = f"--master {master!r}: expected local[N], local-cluster[N,cores,MB], spark://HOST:PORT, yarn or k8s://..."
+        raise ClusterError(msg)
+    if not master.startswith("spark://"):
+        return
+    problems = []
+    for address in master.removeprefix("spark://").split(","):
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            msg = f"--master {master!r}: {address!r} is not HOST:PORT, as in spark://10.0.0.1:7077"
+            raise ClusterError(msg)
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            problems.append(f"{address}: {error}")
+        else:
+            return
+    msg = f"no Spark master answers at {master} ({'; '.join(problems)}); is it running, and is the port right?"
+    raise ClusterError(msg)

@@ -1,0 +1,20 @@
+"""Data: fields, minibatches, preprocessing, sampling, and readers of image files."""
+
+from sparknet.data import preprocess
+from sparknet.data.dataset import Dataset, pack
+from sparknet.data.fields import Field
+from sparknet.data.image_sets import ImageSet, load_image_set
+from sparknet.data.readers import read_cifar10, read_idx
+from sparknet.data.sampling import EpochSampler
+
+__all__ = [
+    "Dataset",
+    "EpochSampler",
+    "Field",
+    "ImageSet",
+    "load_image_set",
+    "pack",
+    "preprocess",
+    "read_cifar10",
+    "read_idx",
+]

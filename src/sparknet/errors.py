@@ -1,0 +1,80 @@
+"""The exceptions of sparknet, one tree; every one is also the builtin that a caller would expect.
+
+::
+
+    SparknetError
+    ├── FormatError        (ValueError)    bytes that are not a message, or a damaged one
+    ├── DeviceError        (ValueError)    arrays of different devices, or a device that is not there
+    ├── SchemaError        (ValueError)    weights whose names, shapes or dtypes do not fit
+    ├── DataError          (ValueError)    a data set, row or batch that does not fit
+    ├── NetError           (ValueError)    a net or solver definition that cannot be used
+    ├── MissingDependency  (ImportError)   an optional package, program or Debian package is not there
+    └── ClusterError       (RuntimeError)  a cluster that cannot be reached or broke off
+
+The message says what was got, what was expected and the fix; what a program may want to look at is
+also there as fields. All of them survive pickling, because Spark hides those that do not.
+"""
+
+from typing import Any
+
+__all__ = [
+    "ClusterError",
+    "DataError",
+    "DeviceError",
+    "FormatError",
+    "MissingDependency",
+    "NetError",
+    "SchemaError",
+    "SparknetError",
+]
+
+
+class SparknetError(Exception):
+    """Base of every exception raised on purpose by sparknet.
+
+    Parameters
+    ----------
+    message
+        What was got, what was expected and the fix.
+    **fields
+        Facts for programs, set as attributes of the exception.
+
+    Examples
+    --------
+    >>> import pickle
+    >>> error = pickle.loads(pickle.dumps(SparknetError("no", layer="conv1")))
+    >>> str(error), error.layer
+    ('no', 'conv1')
+    """
+
+    def __init__(self, message: str = "", **fields: Any) -> None:
+        super().__init__(message)
+        self.__dict__.update(fields)  # pickled beside args by Exception.__reduce__
+
+
+class FormatError(SparknetError, ValueError):
+    """Bytes that are not a valid message; ``tensor`` and ``offset`` (bytes) say where, if known."""
+
+
+class DeviceError(SparknetError, ValueError):
+    """Arrays of different devices were mixed, or a device is not available."""
+
+
+class SchemaError(SparknetError, ValueError):
+    """Weights do not fit: ``layer``, ``index``, ``got`` and ``expected`` say where and how."""
+
+
+class DataError(SparknetError, ValueError):
+    """A data set, a row or a batch does not fit what is expected of it."""
+
+
+class NetError(SparknetError, ValueError):
+    """A net or solver definition cannot be used, or a blob asked for is unknown."""
+
+
+class MissingDependency(SparknetError, ImportError):  # noqa: N818 - reads as what it is
+    """An optional package or program is missing; the message names the command that brings it."""
+
+
+class ClusterError(SparknetError, RuntimeError):
+    """A cluster cannot be reached in time, or broke off for good."""

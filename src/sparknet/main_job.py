@@ -1,0 +1,157 @@
+"""The main job behind ``sparknet train``: images, a net, a cluster, rounds, and files in ``--out``.
+
+Everything that can be wrong is checked in the order of its cost, and before anything is written:
+arguments, images, net, whether they fit, and only then the cluster.
+"""
+
+import argparse
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sparknet.clusters.local import LocalCluster
+from sparknet.data.dataset import check_shards, pack
+from sparknet.data.image_sets import ImageSet, load_image_set
+from sparknet.data.preprocess import Scale
+from sparknet.errors import ClusterError, DataError
+from sparknet.nets.base import Net, NetFactory
+from sparknet.nets.mlp import MLP
+from sparknet.report import EventLog, round_line
+from sparknet.serialization import save
+from sparknet.training import Cluster, Round, averaged_sgd, check_fit
+
+__all__ = ["run"]
+
+_DEFAULT_BATCH = 64
+# Pixels 0..255 reach the net as 0..1, as the LeNet of Caffe's examples has it (scale 1/256).
+_SCALE = Scale("data", 1 / 256)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the job that the command line's ``args`` describe; progress goes to standard output."""
+    images = load_image_set(args.data)
+    factory, batch_size = _factory(args, images)
+    net = _checked_net(factory, images, batch_size, args)
+    out = _checked_directory(Path(args.out))
+    print(f"{args.data}: {len(images.train[0]):,} images to train, {len(images.test[0]):,} to test", flush=True)
+    with _packed(args, images, batch_size) as (cluster, train, test):
+        rounds = averaged_sgd(
+            factory,
+            train,
+            cluster=cluster,
+            workers=args.workers,
+            tau=args.tau,
+            rounds=args.rounds,
+            seed=args.seed,
+            evaluate=(test, args.test_every),
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        with EventLog(out / "events.jsonl") as log:
+            settings = {name: value for name, value in vars(args).items() if not callable(value)}
+            log.start(**{**settings, "batch_size": batch_size})
+            try:
+                _follow(rounds, args.rounds, out, net, log)
+            except ClusterError as error:
+                error.running = True  # type: ignore[attr-defined]  # not the user's input: exit code 1
+                raise
+
+
+def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: EventLog) -> None:
+    """Show, log and save each round; leave the last finished one's weights in every form."""
+    last = None
+    try:
+        for current in rounds:
+            _save_weights(current, out)
+            last = current
+            log.round(last)
+            print(round_line(last, total), flush=True)
+    finally:  # also after Ctrl-C, wherever it came: both files are of the same round
+        if last is not None:
+            written = [_save_weights(last, out), *_save_caffemodel(net, last, out)]
+            log.write("end", rounds=last.index + 1, finished=last.index + 1 == total, metrics=dict(last.metrics))
+            print(f"{last.index + 1} of {total} rounds done; wrote {', '.join(map(str, written))}", flush=True)
+
+
+def _save_weights(result: Round, out: Path) -> Path:
+    path = out / "weights.sparknet"
+    save(path, result.weights, metadata={"round": result.index, "loss": result.loss})
+    return path
+
+
+def _save_caffemodel(net: Net, last: Round, out: Path) -> list[Path]:
+    save_weights = getattr(net, "save_weights", None)
+    if save_weights is None:
+        return []
+    net.set_weights(last.weights)
+    path = out / "weights.caffemodel"
+    save_weights(path)
+    return [path]
+
+
+def _factory(args: argparse.Namespace, images: ImageSet) -> tuple[NetFactory, int]:
+    if args.solver is None:
+        shape = images.train[0].shape[1:]
+        options = {"learning_rate": args.learning_rate, "momentum": args.momentum}
+        return MLP.factory(shape, images.classes, args.hidden, **options), args.batch_size or _DEFAULT_BATCH
+    from sparknet.nets.caffe import CaffeNet
+
+    factory = CaffeNet.factory(solver=args.solver, fields=images.fields, batch_size=args.batch_size)
+    declared = factory(seed=args.seed).input_shapes
+    shape = declared.get("data", (_DEFAULT_BATCH,))
+    return factory, args.batch_size or shape[0]
+
+
+def _checked_net(factory: NetFactory, images: ImageSet, batch_size: int, args: argparse.Namespace) -> Net:
+    """Return a net after running it on the first images; every misfit shows here."""
+    num_batches = -(-len(images.train[0]) // batch_size)
+    check_shards(num_batches, args.workers, batch_size)
+    columns = {"data": images.train[0][:batch_size], "label": images.train[1][:batch_size]}
+    return check_fit(factory, pack(columns, images.fields, batch_size, _SCALE), args.seed)
+
+
+def _checked_directory(out: Path) -> Path:
+    if out.exists() and not out.is_dir():
+        msg = f"--out {out}: exists and is not a directory"
+        raise DataError(msg)
+    return out
+
+
+@contextmanager
+def _packed(args: argparse.Namespace, images: ImageSet, batch_size: int) -> Iterator[tuple[Cluster, Any, Any]]:
+    """Yield the cluster and the images packed on it, for training (shuffled) and for test."""
+    if args.master == "none":
+        train, test = ({"data": data, "label": label} for data, label in (images.train, images.test))
+        packed = partial(pack, fields=images.fields, batch_size=batch_size, preprocessor=_SCALE)
+        yield LocalCluster(), packed(train, shuffle=args.seed), packed(test)
+        return
+    from sparknet import spark as on_spark
+
+    session = on_spark.start_spark(args.master, timeout=args.timeout)
+    # Ctrl-C: plainly an exception here (pyspark's handler may fail on its way), and no tracebacks of py4j,
+    # which logs every call that is broken off to the root logger.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    logging.getLogger().addHandler(logging.NullHandler())
+    try:
+        on_cluster = partial(
+            on_spark.pack, fields=images.fields, batch_size=batch_size, preprocessor=_SCALE, shards=args.workers
+        )
+        train, test = (_rows(session.sparkContext, *part, args.workers) for part in (images.train, images.test))
+        yield on_spark.SparkCluster(session), on_cluster(train, shuffle=args.seed), on_cluster(test)
+    finally:
+        session.stop()
+
+
+def _rows(context: Any, data: Any, label: Any, slices: int) -> Any:
+    """Return an RDD of (image, label); the arrays travel whole and become rows where they arrive."""
+    parts = [(data[part], label[part]) for part in np.array_split(np.arange(len(data)), slices)]
+    return context.parallelize(parts, slices).flatMap(_zipped)
+
+
+def _zipped(part: tuple[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    return zip(*part, strict=True)

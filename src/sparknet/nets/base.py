@@ -1,0 +1,64 @@
+"""The Net protocol: all that training asks of a net, whatever framework it is built on.
+
+A net is made on the worker by a picklable *factory*, a callable ``factory(seed=...)``. Nothing of a
+net travels but its weights and its solver state, and both are plain arrays.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from sparknet.ndarray import NDArray
+from sparknet.weights import WeightCollection
+
+__all__ = ["Batch", "Net", "NetFactory", "SolverState"]
+
+Batch = Mapping[str, NDArray]
+"""Input name -> array whose first axis is the batch; every array has the same first length."""
+
+SolverState = Mapping[str, NDArray]
+"""Solver history (momentum, ...) and ``"iteration"``, a 0-d int64; ready for ``sparknet.dumps``."""
+
+
+@runtime_checkable
+class Net(Protocol):
+    """A net with its solver."""
+
+    @property
+    def iteration(self) -> int:
+        """Solver steps taken since the net was new; the learning-rate schedule follows it."""
+        ...
+
+    def get_weights(self) -> WeightCollection:
+        """Return a copy of the weights, in the net's own order of layers."""
+        ...
+
+    def set_weights(self, weights: WeightCollection) -> None:
+        """Copy ``weights`` into the net; a SchemaError where names, shapes or dtypes differ."""
+        ...
+
+    def step(self, batch: Batch) -> float:
+        """Take one solver step on ``batch`` and return its loss before the step."""
+        ...
+
+    def forward(self, batch: Batch, outputs: Sequence[str] | None = None) -> dict[str, NDArray]:
+        """Run the net in its test phase and return the named blobs, by default the net's outputs.
+
+        The arrays are copies. Scalar outputs (loss, accuracy) are means over the batch.
+        """
+        ...
+
+    def get_state(self) -> dict[str, NDArray]:
+        """Return a copy of the solver's history and of ``"iteration"``."""
+        ...
+
+    def set_state(self, state: SolverState) -> None:
+        """Continue as the solver that ``state`` was taken from: same history, same iteration."""
+        ...
+
+
+class NetFactory(Protocol):
+    """Makes a net: picklable, and the same seed gives the same initial weights."""
+
+    def __call__(self, *, seed: int = 0) -> Net:
+        """Return a new net whose initial weights depend on ``seed`` alone."""
+        ...

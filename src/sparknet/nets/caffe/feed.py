@@ -1,0 +1,156 @@
+"""From a batch into the memory of a Caffe net: columns found by name, shapes and values checked.
+
+Values go straight into the blob, cast to float32 on the way, with no array in between. All checks
+are made before Caffe computes anything, so a refused batch leaves weights and history alone.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sparknet.data.fields import rows_of_batch
+from sparknet.errors import DataError, NetError
+from sparknet.ndarray import NDArray
+from sparknet.nets.caffe.inputs import bare, inputs_of
+
+__all__ = ["Feeder", "Labels", "labels_of"]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a layer asks of the labels it reads: whole numbers of 0 <= label < ``classes``."""
+
+    layer: str
+    input: str
+    classes: int
+    ignore: int | None
+
+    def check(self, values: Any) -> None:
+        """Raise a DataError at the first label that the layer cannot take."""
+        bad = (values < 0) | (values >= self.classes) | (values != np.floor(values))
+        if self.ignore is not None:
+            bad &= values != self.ignore
+        if bad.any():
+            row = int(np.argwhere(bad)[0][0])
+            msg = (
+                f"input {self.input!r}, example {row}: got the label {values[bad][0]:g}; layer {self.layer!r} has "
+                f"{self.classes} classes and takes whole numbers from 0 to {self.classes - 1}"
+                + (f" or {self.ignore}" if self.ignore is not None else "")
+            )
+            raise DataError(msg, input=self.input, row=row, classes=self.classes)
+
+
+def labels_of(definition: Any, net: Any) -> list[Labels]:
+    """Return what the layers of ``net`` (made from ``definition``) ask of inputs that are labels."""
+    inputs = inputs_of(definition)
+    found = [_labels(layer, net) for layer in definition.layer]
+    return [labels for labels in found if labels and labels.input in inputs]
+
+
+def _labels(layer: Any, net: Any) -> Labels | None:
+    def size(axis: int) -> int:
+        return int(net.blobs[layer.bottom[0]].shape[axis])
+
+    if layer.type == "Embed":
+        return Labels(layer.name, layer.bottom[0], layer.embed_param.input_dim, None)
+    if layer.type == "SoftmaxWithLoss":
+        param, classes = layer.loss_param, size(layer.softmax_param.axis)
+    elif layer.type == "Accuracy":
+        param, classes = layer.accuracy_param, size(layer.accuracy_param.axis)
+    elif layer.type in ("MultinomialLogisticLoss", "InfogainLoss", "HingeLoss"):
+        param, classes = None, net.blobs[layer.bottom[0]].count // size(0)
+    else:
+        return None
+    ignore = param.ignore_label if param is not None and param.HasField("ignore_label") else None
+    return Labels(layer.name, layer.bottom[1], classes, ignore)
+
+
+class Feeder:
+    """Fills the inputs of one Caffe net.
+
+    Parameters
+    ----------
+    definition
+        The NetParameter that ``net`` was made from.
+    net
+        A ``caffe.Net``.
+    """
+
+    def __init__(self, definition: Any, net: Any) -> None:
+        self.shapes = inputs_of(definition)
+        self._net = net
+        self._blobs = {name: net.blobs[name] for name in self.shapes}
+        self._labels = labels_of(definition, net)
+
+    def feed(self, batch: Mapping[str, NDArray], optional: Collection[str] = ()) -> None:
+        """Copy the columns of ``batch`` into the inputs, which take its number of rows.
+
+        Columns that the net has no input for are left alone, because one batch may feed several
+        nets. Inputs in ``optional`` without a column become zeros.
+
+        Raises
+        ------
+        DataError
+            A column is missing, or its shape, dtype or labels do not fit.
+        NetError
+            A value is not finite in float32, or Caffe refuses the shapes.
+        """
+        columns = {name: _array(batch[name]) for name in self.shapes if name in batch}
+        missing = [name for name in self.shapes if name not in columns and name not in optional]
+        misfits = [name for name, column in columns.items() if bare(column.shape[1:]) != bare(self.shapes[name][1:])]
+        if missing or misfits:
+            raise DataError(self._misfit(batch, missing, misfits), missing=missing, misfits=misfits)
+        rows = rows_of_batch(columns) if columns else 0
+        if columns and not rows:
+            msg = "the batch has no rows"
+            raise DataError(msg)
+        self._reshape(rows)
+        for name, column in columns.items():
+            _fill(name, self._blobs[name].data, column)
+        for name in self.shapes.keys() - columns.keys():
+            self._blobs[name].data[...] = 0
+        for labels in self._labels:
+            if labels.input in columns:
+                labels.check(self._blobs[labels.input].data)
+
+    def _reshape(self, rows: int) -> None:
+        """Give all inputs ``rows`` rows, so that none is left from a longer batch."""
+        changed = False
+        for name, blob in self._blobs.items():
+            if rows and blob.shape[0] != rows:
+                blob.reshape(rows, *self.shapes[name][1:])
+                changed = True
+        if changed:
+            self._net.reshape()
+
+    def _misfit(self, batch: Mapping[str, NDArray], missing: list[str], misfits: list[str]) -> str:
+        needs = ", ".join(f"{name} {shape}" for name, shape in self.shapes.items())
+        has = ", ".join(f"{name} {_array(column).shape}" for name, column in batch.items()) or "no columns"
+        faults = [f"no column {name!r}" for name in missing]
+        faults += [f"column {name!r} needs (rows, *{self.shapes[name][1:]})" for name in misfits]
+        return f"the net has inputs {needs}; the batch has {has}: {'; '.join(faults)}"
+
+
+def _array(column: Any) -> NDArray:
+    return column if isinstance(column, NDArray) else NDArray(column)
+
+
+def _fill(name: str, blob: Any, column: NDArray) -> None:
+    """Cast ``column`` into ``blob``, and check what has arrived there."""
+    values = column.to_host()
+    if values.dtype.kind not in "buif":
+        msg = f"input {name!r}: got {values.dtype}, expected real numbers"
+        raise DataError(msg)
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow is found below
+        np.copyto(blob.reshape(values.shape), values, casting="unsafe")
+    if values.dtype.kind == "f" and not np.isfinite(blob).all():
+        row, value = _first_bad(blob)
+        msg = f"input {name!r}, example {row}: got {value:g}, expected finite numbers (in float32)"
+        raise NetError(msg, input=name, row=row)
+
+
+def _first_bad(blob: Any) -> tuple[int, float]:
+    where = tuple(np.argwhere(~np.isfinite(blob))[0])
+    return int(where[0]), float(blob[where])

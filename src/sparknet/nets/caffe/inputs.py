@@ -1,0 +1,174 @@
+"""What a batch feeds: ``Input`` layers, in the shapes that the prototxt or the fields say.
+
+Data layers and the old ``input:`` of a net become ``Input`` layers here. A data layer also changes
+its images; dropping that without a word would train another net, so it is refused.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sparknet.data.fields import Field
+from sparknet.errors import NetError
+from sparknet.nets.caffe.runtime import messages
+
+__all__ = ["Shapes", "as_fed", "bare", "inputs_of", "old_inputs"]
+
+# Layer type -> the name of its parameters, for the data layers that read files or arrays.
+DATA_LAYERS = {
+    "Data": "data_param",
+    "ImageData": "image_data_param",
+    "HDF5Data": "hdf5_data_param",
+    "MemoryData": "memory_data_param",
+    "WindowData": "window_data_param",
+}
+# What data layers do to their images -> the step of sparknet.data.preprocess that does it.
+STEPS = {
+    "scale": "Scale",
+    "mean_value": "SubtractMean",
+    "mean_file": "SubtractMean",
+    "crop_size": "Crop",
+    "crop_h": "Crop",
+    "crop_w": "Crop",
+    "mirror": "Mirror",
+}
+_OF_FILES = {"force_color", "force_gray"}  # how a file is decoded; a batch is decoded already
+_OLD_AXES = 4  # input_dim: number, channels, height, width
+
+
+def inputs_of(net: Any) -> dict[str, tuple[int, ...]]:
+    """Return the inputs of a phase net, name -> declared shape with the batch first."""
+    return {
+        top: tuple(shape.dim)
+        for layer in net.layer
+        if layer.type == "Input"
+        for top, shape in zip(layer.top, layer.input_param.shape, strict=True)
+    }
+
+
+def bare(shape: Iterable[int]) -> tuple[int, ...]:
+    """Return ``shape`` without the ones at its end: a label of shape (1, 1, 1) is one number."""
+    out = tuple(shape)
+    while out and out[-1] == 1:
+        out = out[:-1]
+    return out
+
+
+class Shapes:
+    """Finds the shape of an input: what the prototxt declares, else the field of its name."""
+
+    def __init__(self, fields: Sequence[Field], batch_size: int | None) -> None:
+        if batch_size is not None and batch_size < 1:
+            msg = f"batch_size {batch_size}, expected at least 1"
+            raise NetError(msg)
+        self.fields = {field.name: field for field in fields}
+        self.batch_size = batch_size
+
+    def declared(self, top: str, dims: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of an input declared as ``dims``; a field of its name must agree."""
+        if not dims or min(dims) < 1:
+            msg = f"input {top!r} is declared with shape {tuple(dims)}; expected lengths of 1 and more, the batch first"
+            raise NetError(msg)
+        field = self.fields.get(top)
+        if field and bare(field.shape) != bare(dims[1:]):
+            msg = f"input {top!r} is declared with examples of shape {tuple(dims[1:])}; the field given is {field}"
+            raise NetError(msg, input=top, got=field.shape, expected=tuple(dims[1:]))
+        return (self.batch_size or dims[0], *dims[1:])
+
+    def of_field(self, top: str, layer: Any, own_batch_size: int) -> tuple[int, ...]:
+        """Return the shape of an input whose layer declares none."""
+        if top not in self.fields:
+            have = ", ".join(map(repr, self.fields)) or "none"
+            msg = (
+                f"layer {layer.name!r} ({layer.type}) does not say what shape {top!r} has; pass "
+                f"fields=[Field({top!r}, shape_of_one_example), ...] (fields given: {have})"
+            )
+            raise NetError(msg, input=top)
+        size = self.batch_size or own_batch_size
+        if not size:
+            msg = f"layer {layer.name!r} ({layer.type}) does not say its batch size; pass batch_size="
+            raise NetError(msg)
+        return (size, *self.fields[top].shape)
+
+
+def old_inputs(net: Any) -> list[Any]:
+    """Take ``input: "data" input_dim: 64 ...`` out of ``net`` and return it as an ``Input`` layer."""
+    names, dims = list(net.input), list(net.input_dim)
+    shapes = [list(shape.dim) for shape in net.input_shape]
+    shapes = shapes or [dims[i : i + _OLD_AXES] for i in range(0, len(dims), _OLD_AXES)]
+    if len(shapes) != len(names) or any(not shape for shape in shapes) or len(dims) % _OLD_AXES:
+        msg = (
+            f"{len(names)} input, {len(net.input_shape)} input_shape, {len(dims)} input_dim; expected an input_shape, "
+            f"or {_OLD_AXES} input_dim, for each input"
+        )
+        raise NetError(msg)
+    for field in ("input", "input_dim", "input_shape"):
+        net.ClearField(field)
+    return [_input_layer(names[0], names, shapes)] if names else []
+
+
+def as_fed(layer: Any, shapes: Shapes, *, ignore_transform: bool) -> Any:
+    """Return the layer itself, or the ``Input`` layer that takes its place."""
+    if layer.type == "Input":
+        return _input_layer(layer.name, layer.top, _input_shapes(layer, shapes))
+    if layer.type not in DATA_LAYERS:
+        return layer
+    changes = [] if ignore_transform else _changes(layer)
+    if changes:
+        msg = (
+            f"layer {layer.name!r} ({layer.type}) changes its images, which an input does not: {', '.join(changes)}. Put "
+            "the step named into the preprocessor (sparknet.data.preprocess), and pass ignore_transform=True"
+        )
+        raise NetError(msg)
+    return _input_layer(layer.name, layer.top, _data_shapes(layer, shapes))
+
+
+def _input_layer(name: str, tops: Sequence[str], shapes: Iterable[Sequence[int]]) -> Any:
+    layer = messages().LayerParameter(name=name, type="Input", top=tops)
+    for shape in shapes:
+        layer.input_param.shape.add(dim=shape)
+    return layer
+
+
+def _input_shapes(layer: Any, shapes: Shapes) -> list[tuple[int, ...]]:
+    declared = [list(shape.dim) for shape in layer.input_param.shape]
+    if not declared:
+        return [shapes.of_field(top, layer, 0) for top in layer.top]
+    if len(declared) not in (1, len(layer.top)):
+        msg = f"layer {layer.name!r} has {len(layer.top)} tops, {len(declared)} shapes; expected one, or one each"
+        raise NetError(msg)
+    each = declared * len(layer.top) if len(declared) == 1 else declared
+    return list(map(shapes.declared, layer.top, each))
+
+
+def _data_shapes(layer: Any, shapes: Shapes) -> list[tuple[int, ...]]:
+    param = getattr(layer, DATA_LAYERS[layer.type])
+    if layer.type == "MemoryData" and param.channels:  # it says all itself: images and their labels
+        image = [param.batch_size, param.channels, param.height, param.width]
+        return [shapes.declared(top, dims) for top, dims in zip(layer.top, (image, image[:1]), strict=False)]
+    return [shapes.of_field(top, layer, param.batch_size) for top in layer.top]
+
+
+def _changes(layer: Any) -> list[str]:
+    """Return what the layer does to its images, each with the step that does it: ``"scale 0.5 (Scale)"``."""
+    of_layer = getattr(layer, DATA_LAYERS[layer.type])  # where old prototxts have it
+    found = {f.name: value for f, value in of_layer.ListFields() if f.name in STEPS and value != f.default_value}
+    for field, value in layer.transform_param.ListFields():
+        if field.name not in _OF_FILES and (field.message_type or _many(value) or value != field.default_value):
+            found[field.name] = value
+    return [f"{name}{_shown(value)} ({STEPS.get(name, 'sparknet has no such step')})" for name, value in found.items()]
+
+
+def _many(value: Any) -> bool:
+    return not isinstance(value, str | bool | int | float)
+
+
+def _shown(value: Any) -> str:
+    if hasattr(value, "DESCRIPTOR"):
+        return ""
+    return (
+        f" {[float(f'{v:g}') for v in value]}"
+        if _many(value)
+        else f" {value:g}"
+        if isinstance(value, float)
+        else f" {value}"
+    )

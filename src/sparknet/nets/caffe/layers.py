@@ -1,0 +1,108 @@
+"""The layers of one phase of a net: chosen by Caffe's rules, fed by inputs, and checked."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from sparknet.errors import NetError
+from sparknet.nets.caffe.inputs import Shapes, as_fed, old_inputs
+from sparknet.nets.caffe.old_format import upgraded
+from sparknet.nets.caffe.runtime import load, messages
+
+__all__ = ["phase_net", "sources_of"]
+
+
+def phase_net(net: Any, state: Any, shapes: Shapes, *, ignore_transform: bool) -> Any:
+    """Return a NetParameter with the layers of the NetState ``state`` alone, each input an ``Input`` layer.
+
+    Raises
+    ------
+    NetError
+        The net cannot be used.
+    """
+    if bool(net.layer) == bool(net.layers):
+        msg = (
+            "the net mixes layer { } and layers { }, which is their old name" if net.layer else "the net has no layers"
+        )
+        raise NetError(msg)
+    out = messages().NetParameter()
+    out.CopyFrom(net)
+    for field in ("layer", "layers", "state"):
+        out.ClearField(field)
+    every = net.layer or map(upgraded, net.layers)
+    layers = [*old_inputs(out), *(layer for layer in every if _included(layer, state))]
+    out.layer.extend(as_fed(layer, shapes, ignore_transform=ignore_transform) for layer in layers)
+    for layer in out.layer:
+        layer.ClearField("include")
+        layer.ClearField("exclude")
+    _check_types(out.layer)
+    _check_names(out.layer)
+    _check_connections(out.layer)
+    return out
+
+
+def sources_of(net: Any) -> dict[str, frozenset[str]]:
+    """Return for each blob of a phase net the inputs that it is computed from; blobs in the net's order."""
+    sources: dict[str, frozenset[str]] = {}
+    for layer in net.layer:
+        below = frozenset[str]().union(*(sources[name] for name in layer.bottom))
+        sources.update({top: frozenset([top]) if layer.type == "Input" else below for top in layer.top})
+    return sources
+
+
+# ---- which layers
+def _included(layer: Any, state: Any) -> bool:
+    """Say whether the layer is in a net of ``state``."""
+    if layer.include and layer.exclude:
+        msg = f"layer {layer.name!r} has both include and exclude; Caffe allows one of them"
+        raise NetError(msg)
+    if layer.include:
+        return any(_meets(rule, state) for rule in layer.include)
+    return not any(_meets(rule, state) for rule in layer.exclude)
+
+
+def _meets(rule: Any, state: Any) -> bool:
+    return (
+        not (rule.HasField("phase") and rule.phase != state.phase)
+        and not (rule.HasField("min_level") and state.level < rule.min_level)
+        and not (rule.HasField("max_level") and state.level > rule.max_level)
+        and set(rule.stage) <= set(state.stage)
+        and not set(rule.not_stage) & set(state.stage)
+    )
+
+
+# ---- checks
+def _check_types(layers: Sequence[Any]) -> None:
+    types = set(load().layer_type_list())
+    for layer in layers:
+        if layer.type not in types:
+            msg = f"layer {layer.name!r} has the unknown type {layer.type!r}{_near(layer.type, types)}"
+            raise NetError(msg, layer=layer.name)
+
+
+def _check_names(layers: Sequence[Any]) -> None:
+    names: set[str] = set()
+    for layer in layers:
+        if layer.name in names:
+            msg = f"two layers are called {layer.name!r}; weights are kept by name, so each needs its own"
+            raise NetError(msg, layer=layer.name)
+        names.add(layer.name)
+
+
+def _check_connections(layers: Sequence[Any]) -> None:
+    blobs: set[str] = set()
+    for layer in layers:
+        for bottom in layer.bottom:
+            if bottom not in blobs:
+                msg = f"layer {layer.name!r} reads {bottom!r}, which no layer before it makes{_near(bottom, blobs)}"
+                raise NetError(msg, layer=layer.name)
+        for top in layer.top:
+            if top in blobs and top not in layer.bottom:
+                msg = f"layer {layer.name!r} makes {top!r}, which a layer before it makes too"
+                raise NetError(msg, layer=layer.name)
+        blobs.update(layer.top)
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    near = get_close_matches(name, sorted(names), 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(sorted(names)) or 'none'}"

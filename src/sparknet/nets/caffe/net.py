@@ -1,0 +1,334 @@
+"""CaffeNet: a net and its solver in Caffe, behind the Net protocol.
+
+It owns the Caffe objects and nothing else: prototxt work is in :mod:`.prototxt` and :mod:`.layers`,
+filling inputs in :mod:`.feed`, the solver's state in :mod:`.state`. Arrays of Caffe are never kept,
+because a blob's memory moves when it grows or is shared; nets are, because Caffe hands out a new
+wrapper at each access.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from sparknet.data.fields import Field
+from sparknet.errors import NetError
+from sparknet.ndarray import NDArray
+from sparknet.nets.base import Batch, SolverState
+from sparknet.nets.caffe import model_file
+from sparknet.nets.caffe import state as solver_state
+from sparknet.nets.caffe.feed import Feeder
+from sparknet.nets.caffe.inputs import inputs_of
+from sparknet.nets.caffe.layers import sources_of
+from sparknet.nets.caffe.prototxt import Definition, define, parse
+from sparknet.nets.caffe.runtime import load, messages, translated
+from sparknet.weights import WeightCollection, check_same_schema
+
+__all__ = ["CaffeFactory", "CaffeNet"]
+
+_SEEDS = 1 << 32  # Caffe's generator takes a seed of 32 bits
+
+
+@dataclass(frozen=True)
+class CaffeFactory:
+    """Makes CaffeNets of one definition, on any machine that has Caffe: it pickles, and needs no files."""
+
+    definition: Definition
+
+    def __call__(self, *, seed: int = 0) -> "CaffeNet":
+        """Return a new net whose initial weights depend on ``seed`` alone."""
+        return CaffeNet(self.definition, seed=seed)
+
+
+class CaffeNet:
+    """A net that Caffe trains and runs, on the CPU.
+
+    Parameters
+    ----------
+    solver
+        Path of a solver prototxt, its text, or a checked Definition (then only ``seed`` counts). Its net is looked for beside the solver file, then in the working folder.
+        ``Data``, ``ImageData``, ``HDF5Data``, ``MemoryData`` and ``WindowData`` layers become inputs. What the solver
+        says of testing, snapshots, display, ``random_seed`` and ``solver_mode`` is left out.
+    fields
+        Shapes of the inputs that the prototxt does not give: a Field for each top of a data layer.
+    batch_size
+        Number of examples in the declared shape of all inputs; by default what the prototxt says. A batch may have
+        any number.
+    seed
+        Of the initial weights, and of dropout and the like in the steps; 0 or more.
+    solver_overrides
+        Fields of the solver with other values, as in ``{"base_lr": 0.001, "max_iter": 500}``.
+    ignore_transform
+        Accept data layers that scale, crop, mirror or subtract a mean, because the batches come with that done.
+
+    Raises
+    ------
+    NetError
+        A file is missing (then it is a FileNotFoundError too), malformed, or cannot be used.
+    MissingDependency
+        Caffe is not installed.
+
+    Notes
+    -----
+    What can be checked before Caffe sees it is. What only Caffe can find (layers whose shapes do not fit, parameters out
+    of range) is an exception in the Caffe that ``nox -s pycaffe`` builds; other builds end the process there.
+
+    Random numbers of a step come from ``seed`` and the iteration alone, so a step tried again, or taken in another
+    thread or beside another net, gives the same bits.
+
+    Examples
+    --------
+    ::
+
+        net = CaffeNet("examples/lenet/lenet_solver.prototxt", seed=1)
+        loss = net.step({"data": images, "label": labels})  # (64, 1, 28, 28) and (64,)
+        net.forward({"data": images, "label": labels})["accuracy"]
+    """
+
+    def __init__(
+        self,
+        solver: str | Path | Definition,
+        *,
+        fields: Sequence[Field] | None = None,
+        batch_size: int | None = None,
+        seed: int = 0,
+        solver_overrides: Mapping[str, Any] | None = None,
+        ignore_transform: bool = False,
+    ) -> None:
+        if not isinstance(solver, Definition):
+            solver = define(
+                solver,
+                fields=fields,
+                batch_size=batch_size,
+                solver_overrides=solver_overrides,
+                ignore_transform=ignore_transform,
+            )
+        self._definition = solver
+        self._param = parse(solver.solver, "SolverParameter", "solver")
+        self._train_param = parse(solver.train, "NetParameter", "train net")
+        self._test_param = parse(solver.test, "NetParameter", "test net")
+        self._sources = sources_of(self._test_param)
+        self.reseed(seed)
+        self._solver = _new_solver(solver, self._seed)
+        self._net = self._solver.net  # kept: each access makes another wrapper
+        self._feeder = Feeder(self._train_param, self._net)
+        self._losses = [
+            (name, w) for name, w in zip(self._net._blob_names, self._net._blob_loss_weights, strict=True) if w
+        ]
+        self._test: tuple[Any, Feeder] | None = None
+
+    @classmethod
+    def factory(
+        cls,
+        solver: str | Path,
+        *,
+        fields: Sequence[Field] | None = None,
+        batch_size: int | None = None,
+        solver_overrides: Mapping[str, Any] | None = None,
+        ignore_transform: bool = False,
+    ) -> CaffeFactory:
+        """Return a picklable ``factory(seed=...)``; the parameters are those of CaffeNet.
+
+        The prototxts are read and checked here, and the net is made once in both phases; the factory carries texts alone.
+        """
+        definition = define(
+            solver,
+            fields=fields,
+            batch_size=batch_size,
+            solver_overrides=solver_overrides,
+            ignore_transform=ignore_transform,
+        )
+        cls(definition)._test_net()  # shapes that do not fit show here, not on a worker
+        return CaffeFactory(definition)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: a net stays in its process."""
+        msg = "a CaffeNet cannot be pickled; pickle CaffeNet.factory(...) and make the net on the worker"
+        raise TypeError(msg)
+
+    # ---- what it is
+    @property
+    def iteration(self) -> int:
+        """Solver steps taken since the net was new; the learning-rate schedule follows it."""
+        return int(self._solver.iter)
+
+    @property
+    def input_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Inputs of the training net, name -> declared shape with the batch first."""
+        return inputs_of(self._train_param)
+
+    @property
+    def blob_names(self) -> list[str]:
+        """Blobs of the test-phase net in its order: what ``forward(outputs=)`` can return."""
+        return list(self._sources)
+
+    def reseed(self, seed: int) -> None:
+        """Take the random numbers of the steps to come (dropout, ...) from ``seed``; weights stay."""
+        if seed < 0:
+            msg = f"got seed {seed}, expected 0 or more"
+            raise NetError(msg)
+        self._seed = seed
+
+    # ---- weights
+    def _weights(self) -> WeightCollection:
+        """Return views of the weights; not to be kept."""
+        return WeightCollection({name: [blob.data for blob in blobs] for name, blobs in self._net.params.items()})
+
+    def get_weights(self) -> WeightCollection:
+        """Return a copy of the weights, layer name -> arrays, float32, in the net's order."""
+        return self._weights().copy()
+
+    def set_weights(self, weights: WeightCollection) -> None:
+        """Copy ``weights`` into the net, for training and test alike.
+
+        Raises
+        ------
+        SchemaError
+            Names, shapes or dtypes differ; nothing is changed.
+        """
+        mine = self._weights()
+        check_same_schema(mine, weights, "set_weights()")
+        for target, source in zip(mine.arrays(), weights.arrays(), strict=True):
+            np.copyto(target.to_host(), source.to_host())
+
+    def copy_trained_layers_from(self, path: str | Path) -> None:
+        """Copy the weights of a ``.caffemodel`` into the layers of the same names; others stay.
+
+        Raises
+        ------
+        NetError
+            The file is missing, is no ``.caffemodel``, has no layer of this net, or one of another shape; nothing is
+            changed.
+        """
+        model_file.copy_from(self._net, Path(path), self._weights())
+
+    def save_weights(self, path: str | Path) -> None:
+        """Write the weights as a ``.caffemodel``: all of it, or nothing (a temporary file, renamed)."""
+        model_file.save(self._net, Path(path))
+
+    # ---- running
+    def step(self, batch: Batch) -> float:
+        """Take one solver step on ``batch`` and return its loss before the step.
+
+        Parameters
+        ----------
+        batch
+            Input name -> array of any real dtype, with the input's shape but for the number of rows; a label input of shape
+            (n, 1, 1, 1) takes (n,) too. Columns that the net has no input for are left alone.
+
+        Returns
+        -------
+        float
+            The sum over all blobs that have a loss weight.
+
+        Raises
+        ------
+        DataError
+            A column is missing, or its shape or labels do not fit; the net is as before.
+        NetError
+            A value is not finite, or Caffe refuses the step.
+        """
+        self._check_schedule()
+        with translated("step()"):
+            self._feeder.feed(batch)
+            self._set_generator()
+            self._solver.step(1)
+        return float(sum(weight * self._net.blobs[name].data.sum(dtype=np.float64) for name, weight in self._losses))
+
+    def forward(self, batch: Batch, outputs: Sequence[str] | None = None) -> dict[str, NDArray]:
+        """Run the net in its test phase, with the weights as they are, and return the named blobs.
+
+        Parameters
+        ----------
+        batch
+            As for ``step``; inputs that ``outputs`` do not depend on (labels) may be left out.
+        outputs
+            Names from ``blob_names``; by default the net's outputs.
+
+        Returns
+        -------
+        dict
+            Blob name -> float32 array, a copy. A blob that a layer changes in place has its last value.
+
+        Raises
+        ------
+        NetError
+            A blob is unknown, a value is not finite, or Caffe refuses the net.
+        DataError
+            A column is missing, or its shape or labels do not fit.
+        """
+        net, feeder = self._test_net()
+        names = [name for name in net.outputs if name not in feeder.shapes] if outputs is None else list(outputs)
+        unknown = [name for name in names if name not in self._sources]
+        if unknown:
+            msg = f"forward(): no blob {', '.join(map(repr, unknown))}; the net has {', '.join(self._sources)}"
+            raise NetError(msg, unknown=unknown)
+        needed = frozenset[str]().union(*(self._sources[name] for name in names))
+        with translated("forward()"):
+            feeder.feed(batch, optional=feeder.shapes.keys() - needed)
+            self._set_generator()
+            net.forward()
+        return {name: NDArray(net.blobs[name].data.copy()) for name in names}
+
+    def _test_net(self) -> tuple[Any, Feeder]:
+        """Return the test-phase net, made at the first use; its weights are the training net's own memory."""
+        if self._test is None:
+            with tempfile.TemporaryDirectory(prefix="sparknet-") as folder, translated("the net of the TEST phase"):
+                path = Path(folder) / "test.prototxt"
+                path.write_text(self._definition.test, encoding="utf-8")
+                self._set_generator()
+                net = load().Net(str(path), messages().TEST)
+                net.share_with(self._net)
+            self._test = net, Feeder(self._test_param, net)
+        return self._test
+
+    def _set_generator(self) -> None:
+        """Seed Caffe's generator, one for the whole thread, from our seed and iteration."""
+        words = np.random.SeedSequence([self._seed, self.iteration]).generate_state(1)
+        load().set_random_seed(int(words[0]))
+
+    def _check_schedule(self) -> None:
+        """Refuse a step behind the end of a "poly" schedule, where the rate is NaN."""
+        if self._param.lr_policy == "poly" and self.iteration > self._param.max_iter:
+            msg = f"step(): iteration {self.iteration} is behind max_iter {self._param.max_iter}, where lr_policy 'poly' ends"
+            raise NetError(msg)
+
+    # ---- the solver
+    def get_state(self) -> dict[str, NDArray]:
+        """Return a copy of the solver's state.
+
+        Returns
+        -------
+        dict
+            ``"iteration"`` (0-d int64) and ``"history/0"``, ... (float32, of the shapes of the learned arrays): one for
+            each of them, for Adam and AdaDelta two.
+        """
+        return solver_state.get_state(self._solver)
+
+    def set_state(self, state: SolverState) -> None:
+        """Continue as the solver that ``state`` was taken from: same history, same place in the schedule.
+
+        Raises
+        ------
+        SchemaError
+            The state belongs to another net or another type of solver; nothing is changed.
+        """
+        solver_state.set_state(self._solver, self._param, state)
+
+
+def _new_solver(definition: Definition, seed: int) -> Any:
+    """Return a ``caffe.Solver``; Caffe reads it from files, which are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="sparknet-") as folder, translated("the net of the TRAIN phase"):
+        net, solver = Path(folder) / "train.prototxt", Path(folder) / "solver.prototxt"
+        net.write_text(definition.train, encoding="utf-8")
+        extra = f'net: "{net}"\nrandom_seed: {_seed_of_weights(seed)}\n'
+        solver.write_text(definition.solver + extra, encoding="utf-8")
+        return load().get_solver(str(solver))
+
+
+def _seed_of_weights(seed: int) -> int:
+    """Return ``seed`` itself where Caffe can take it, so that ``random_seed: 7`` and seed 7 agree."""
+    return seed if seed < _SEEDS else int(np.random.SeedSequence(seed).generate_state(1)[0])

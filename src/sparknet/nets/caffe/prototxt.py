@@ -1,0 +1,171 @@
+"""Reading and rewriting prototxt: from what a user has to what sparknet feeds. No net is made here.
+
+Definition is the result: three texts, one for the solver and one for each phase of its net, with
+all that reads or writes files taken out. They are text because text pickles, so a worker needs none
+of the driver's files. Every check that Caffe would answer by ending the process is made here first.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from sparknet.data.fields import Field
+from sparknet.errors import NetError
+from sparknet.nets.caffe.inputs import Shapes
+from sparknet.nets.caffe.layers import phase_net
+from sparknet.nets.caffe.runtime import MissingFileError, messages, text_format
+from sparknet.nets.caffe.schedule import SOLVERS, check_solver
+
+__all__ = ["Definition", "define", "parse"]
+
+# Testing, saving and showing are ours; the net comes from Definition; the seed from the factory.
+_REMOVED = (
+    *("net", "net_param", "train_net", "train_net_param", "test_net", "test_net_param", "train_state", "test_state"),
+    *("test_iter", "test_interval", "test_compute_loss", "display", "debug_info", "random_seed", "solver_type"),
+    *("snapshot", "snapshot_prefix", "snapshot_diff", "snapshot_format"),
+)
+_PHASES = ("TRAIN", "TEST")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A solver and its net as texts in the prototxt format, ready to be made on any machine.
+
+    Parameters
+    ----------
+    solver
+        A SolverParameter that names no net.
+    train, test
+        The NetParameter of each phase: only that phase's layers, every input an ``Input`` layer.
+    """
+
+    solver: str
+    train: str
+    test: str
+
+
+def define(
+    solver: str | Path,
+    *,
+    fields: Sequence[Field] | None = None,
+    batch_size: int | None = None,
+    solver_overrides: Mapping[str, Any] | None = None,
+    ignore_transform: bool = False,
+) -> Definition:
+    """Return the definition of the solver at path (or in text) ``solver``; see CaffeNet.
+
+    Raises
+    ------
+    NetError
+        A file is missing (then also a FileNotFoundError) or malformed, or cannot be used.
+    """
+    text, where = _solver_text(solver)
+    param = parse(text, "SolverParameter", where)
+    _override(param, solver_overrides or {}, where)
+    nets = _nets_of(param, Path() if where == "solver" else Path(where).parent)
+    states = [_state(0, nets[0][0].state, param.train_state), _state(1, nets[1][0].state, *param.test_state[:1])]
+    _clean(param)
+    check_solver(param, where)
+    phases = []
+    for (net, name), state in zip(nets, states, strict=True):
+        try:
+            phases.append(phase_net(net, state, Shapes(fields or (), batch_size), ignore_transform=ignore_transform))
+        except NetError as error:
+            raise NetError(f"{name}, {_PHASES[state.phase]} phase: {error}", **vars(error)) from None
+    return Definition(*map(text_format().MessageToString, (param, *phases)))
+
+
+def parse(text: str, kind: str, where: str) -> Any:
+    """Return ``text`` as Caffe's message ``kind``; a NetError says line and column of a mistake."""
+    message = getattr(messages(), kind)()
+    try:
+        text_format().Parse(text, message)
+    except text_format().ParseError as error:
+        line, column = error.GetLine(), error.GetColumn()
+        reason = str(error).removeprefix(f"{line}:{column} : ")
+        msg = f"{where}:{line}:{column}: not a prototxt of a {kind}: {reason}"
+        raise NetError(msg, path=where, line=line, column=column) from None
+    return message
+
+
+def _solver_text(solver: str | Path) -> tuple[str, str]:
+    """Return the text and its name in messages: the path, or ``"solver"``."""
+    if isinstance(solver, str) and ("\n" in solver or (":" in solver and not Path(solver).exists())):
+        return solver, "solver"
+    return _read(Path(solver), "solver prototxt"), str(solver)
+
+
+def _read(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        msg = f"no {what} at {str(path)!r} (working folder {str(Path.cwd())!r})"
+        raise MissingFileError(msg, path=str(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"the {what} {str(path)!r} cannot be read as text: {error}"
+        raise NetError(msg, path=str(path)) from error
+
+
+def _nets_of(param: Any, folder: Path) -> tuple[tuple[Any, str], tuple[Any, str]]:
+    """Return the train and the test net with their names, as they are written."""
+    train = list(_named(param, folder, "net", "train_net"))
+    if len(train) != 1:
+        got = ", ".join(name for _, name in train) or "none"
+        msg = f"a solver names its net once, by one of net, net_param, train_net, train_net_param; got {got}"
+        raise NetError(msg)
+    test = next(_named(param, folder, "test_net"), train[0])  # Caffe's own order: test nets first
+    return train[0], test
+
+
+def _named(param: Any, folder: Path, *fields: str) -> Iterator[tuple[Any, str]]:
+    """Yield the nets under ``fields``: inline, or in a file beside the solver or in the working folder."""
+    for field in fields:
+        repeated = field == "test_net"
+        inline = getattr(param, f"{field}_param")
+        yield from (
+            (net, f"{field}_param") for net in (inline if repeated else [inline] * param.HasField(f"{field}_param"))
+        )
+        for name in getattr(param, field) if repeated else [getattr(param, field)] * param.HasField(field):
+            path = folder / name
+            path = path if path.exists() or not Path(name).exists() else Path(name)
+            yield parse(_read(path, f"net prototxt ({field}: {name!r})"), "NetParameter", str(path)), str(path)
+
+
+def _state(phase: int, *states: Any) -> Any:
+    """Return Caffe's NetState: the phase, then what the net and then the solver say."""
+    out = messages().NetState(phase=phase)
+    for state in states:
+        out.MergeFrom(state)
+    out.phase = phase
+    return out
+
+
+def _override(param: Any, overrides: Mapping[str, Any], where: str) -> None:
+    """Set fields of the solver; lists replace."""
+    names = [field.name for field in param.DESCRIPTOR.fields]
+    for name, value in overrides.items():
+        if name not in names:
+            near = get_close_matches(name, names, 1)
+            msg = f"{where}: solver_overrides has {name!r}, which no solver has" + (f"; {near[0]!r}?" if near else "")
+            raise NetError(msg)
+        if name == "solver_mode" and value not in ("CPU", 0):
+            msg = f"{where}: solver_mode {value!r} was asked for; the Caffe that sparknet builds runs on the CPU alone"
+            raise NetError(msg)
+        param.ClearField(name)
+        try:
+            param.MergeFrom(type(param)(**{name: value}))
+        except (TypeError, ValueError) as error:
+            msg = f"{where}: solver_overrides has {name} = {value!r}: {error}"
+            raise NetError(msg) from error
+
+
+def _clean(param: Any) -> None:
+    """Take out of the solver what is ours to do, and upgrade ``solver_type: NESTEROV`` to ``type: "Nesterov"``."""
+    if param.HasField("solver_type") and not param.HasField("type"):
+        param.type = SOLVERS[param.solver_type]
+    for name in _REMOVED:
+        param.ClearField(name)
+    param.snapshot_after_train = False
+    param.solver_mode = 0  # CPU

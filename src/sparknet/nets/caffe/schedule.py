@@ -1,0 +1,77 @@
+"""What a solver prototxt says of learning: checks of it, and where its schedule stands after k steps."""
+
+from typing import Any
+
+from sparknet.errors import NetError
+
+__all__ = ["SOLVERS", "check_solver", "steps_passed"]
+
+SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  # in the order of the old solver_type
+_NO_MOMENTUM = ("AdaGrad", "RMSProp")
+# What each policy computes with; Caffe takes 0 for what is not there, and the rate then vanishes or never changes.
+POLICIES = {
+    "fixed": (),
+    "step": ("gamma", "stepsize"),
+    "exp": ("gamma",),
+    "inv": ("gamma", "power"),
+    "multistep": ("gamma",),
+    "poly": ("power", "max_iter"),
+    "sigmoid": ("gamma", "stepsize"),
+}
+
+
+def check_solver(param: Any, where: str) -> None:
+    """Raise a NetError where Caffe would end the process, or learn with a rate that nobody meant."""
+    for problem in _problems(param):
+        msg = f"{where}: {problem}"
+        raise NetError(msg)
+
+
+def _problems(param: Any) -> list[str]:
+    """Return what is wrong with the solver, the first thing first."""
+    out = []
+    if param.type not in SOLVERS:
+        out.append(f"solver type {param.type!r}; Caffe has {', '.join(SOLVERS)}")
+    if param.lr_policy not in POLICIES:
+        out.append(f"lr_policy {param.lr_policy!r}; Caffe has {', '.join(POLICIES)}")
+    if not param.HasField("base_lr"):
+        out.append("base_lr is not given")
+    missing = [name for name in POLICIES.get(param.lr_policy, ()) if not param.HasField(name)]
+    if missing:
+        out.append(f"lr_policy {param.lr_policy!r} needs {' and '.join(missing)}")
+    out += [
+        f"lr_policy {param.lr_policy!r} has {name} {getattr(param, name)}, expected more than 0"
+        for name in ("stepsize", "max_iter")
+        if name in POLICIES.get(param.lr_policy, ()) and getattr(param, name) <= 0
+    ]
+    if param.iter_size != 1:
+        out.append(
+            f"iter_size {param.iter_size}: Caffe would add up that many passes inside one step, which step(batch) feeds "
+            f"with one batch; use iter_size 1 and a batch {param.iter_size} times as large"
+        )
+    if param.type in _NO_MOMENTUM and param.momentum:
+        out.append(f"solver type {param.type!r} takes no momentum, got {param.momentum:g}")
+    if param.type == "RMSProp" and not 0 <= param.rms_decay < 1:
+        out.append(f"rms_decay {param.rms_decay:g}, expected 0 <= rms_decay < 1")
+    if param.regularization_type not in ("L1", "L2"):
+        out.append(f"regularization_type {param.regularization_type!r}; Caffe has L1, L2")
+    if param.average_loss < 1:
+        out.append(f"average_loss {param.average_loss}, expected at least 1")
+    return out
+
+
+def steps_passed(param: Any, iteration: int) -> int:
+    """Return how many rates of a "multistep" schedule are behind a solver after ``iteration`` steps.
+
+    Caffe moves on by at most one ``stepvalue`` a step, at the start of the step: value i is passed at
+    step ``max(value, step of the value before + 1)``.
+    """
+    if param.lr_policy != "multistep":
+        return 0
+    passed, at = 0, -1
+    for value in param.stepvalue:
+        at = max(value, at + 1)
+        if at >= iteration:
+            break
+        passed += 1
+    return passed

@@ -1,0 +1,227 @@
+"""MLP: the embedded reference net, softmax regression or ReLU layers, written on NDArray alone.
+
+It exists so that training runs where no deep-learning framework is installed, and as the smallest
+example of a Net. It never touches a backend by name: it runs wherever its weights are.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import prod, sqrt
+from typing import Any
+
+import numpy as np
+
+from sparknet import nd
+from sparknet.data.fields import rows_of_batch
+from sparknet.errors import NetError, SchemaError
+from sparknet.ndarray import NDArray
+from sparknet.nets.base import Batch, SolverState
+from sparknet.weights import WeightCollection, check_same_schema
+
+__all__ = ["MLP"]
+
+_OUTPUTS = ("loss", "accuracy", "scores", "prob")
+
+
+class MLP:
+    """Fully connected net with ReLU between layers, softmax cross entropy, SGD with momentum.
+
+    Parameters
+    ----------
+    input_shape
+        Shape of one example of the data input; it is flattened.
+    classes
+        Number of classes; labels are integers in ``[0, classes)``.
+    hidden
+        Widths of the hidden layers; ``()`` is softmax regression.
+    learning_rate
+        A number, or a picklable function of the iteration (a schedule).
+    momentum, weight_decay
+        Of the update ``v = momentum * v + rate * (gradient + weight_decay * w); w = w - v``,
+        which is Caffe's.
+    data, label
+        Names of the two inputs.
+    seed
+        The initial weights depend on it alone: uniform in ``+-sqrt(6 / fan_in)`` (He et al. 2015,
+        arXiv 1502.01852); biases are zero.
+    device
+        Where weights are kept and the arithmetic is done.
+
+    Examples
+    --------
+    >>> net = MLP((2,), classes=2, learning_rate=0.5)
+    >>> batch = {"data": nd.asarray([[0.0, 1.0], [1.0, 0.0]]), "label": nd.asarray([0, 1])}
+    >>> first = net.step(batch)
+    >>> for _ in range(50):
+    ...     last = net.step(batch)
+    >>> last < first / 5, float(net.forward(batch)["accuracy"])
+    (True, 1.0)
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        classes: int,
+        hidden: Sequence[int] = (),
+        *,
+        learning_rate: float | Callable[[int], float] = 0.01,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        data: str = "data",
+        label: str = "label",
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        self._input_shape = tuple(int(n) for n in input_shape)
+        widths = [prod(self._input_shape), *hidden, classes]
+        if min(widths) < 1:
+            msg = f"MLP: got the layer widths {widths}, expected positive numbers"
+            raise NetError(msg)
+        self._classes, self._data, self._label, self._device = classes, data, label, device
+        self._rate = learning_rate if callable(learning_rate) else partial(_constant, float(learning_rate))
+        self._momentum, self._decay = momentum, weight_decay
+        rng = np.random.default_rng(seed)
+        layers = {}
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths), start=1):
+            bound = sqrt(6 / fan_in)
+            weight = rng.uniform(-bound, bound, (fan_out, fan_in)).astype(np.float32)
+            layers[f"ip{i}"] = [nd.asarray(a, device=device) for a in (weight, np.zeros(fan_out, np.float32))]
+        self._weights = WeightCollection(layers)
+        self._history = self._weights.map(nd.zeros_like)
+        self._iteration = 0
+
+    @classmethod
+    def factory(cls, *args: Any, **options: Any) -> "partial[MLP]":
+        """Return a picklable ``factory(seed=...)`` that makes this net; arguments as for the class.
+
+        The net is made once here, so that a mistake shows on the driver and not on a worker.
+        """
+        cls(*args, **options)
+        return partial(cls, *args, **options)
+
+    @property
+    def iteration(self) -> int:
+        """Solver steps taken so far."""
+        return self._iteration
+
+    def get_weights(self) -> WeightCollection:
+        """Return a copy of the weights: ``ip1``, ``ip2``, ... -> (weight (out, in), bias (out,)), float32."""
+        return self._weights.copy()
+
+    def set_weights(self, weights: WeightCollection) -> None:
+        """Copy ``weights`` into the net; SchemaError where names, shapes or dtypes differ."""
+        check_same_schema(self._weights, weights, "set_weights()")
+        for mine, theirs in zip(self._weights.arrays(), weights.arrays(), strict=True):
+            mine[...] = theirs.to_device(self._device)
+
+    def get_state(self) -> dict[str, NDArray]:
+        """Return a copy of the momentum buffers (``history/<i>``) and the ``iteration``."""
+        history = {f"history/{i}": nd.asarray(a, copy=True) for i, a in enumerate(self._history.arrays())}
+        return {"iteration": nd.asarray(self._iteration, dtype=nd.int64), **history}
+
+    def set_state(self, state: SolverState) -> None:
+        """Copy momentum and iteration from ``state``; SchemaError where it does not fit."""
+        expected = {"iteration": (), **{f"history/{i}": a.shape for i, a in enumerate(self._history.arrays())}}
+        got = {name: array.shape for name, array in state.items()}
+        if got != expected:
+            msg = f"set_state(): got arrays {got}, expected {expected}; is the state from another net?"
+            raise SchemaError(msg, got=got, expected=expected)
+        self._iteration = int(state["iteration"])
+        for i, mine in enumerate(self._history.arrays()):
+            mine[...] = state[f"history/{i}"].to_device(self._device)
+
+    def step(self, batch: Batch) -> float:
+        """Take one SGD step on ``batch``; return the mean cross entropy before it."""
+        data, one_hot = self._inputs(batch)
+        activations = self._activations(data)
+        loss, prob = _cross_entropy(activations[-1], one_hot)
+        rate = self._rate(self._iteration)
+        delta = (prob - one_hot) / data.shape[0]
+        layers = list(self._weights)
+        for i in range(len(layers) - 1, -1, -1):
+            weight, bias = self._weights[layers[i]]
+            gradients = (delta.T @ activations[i], nd.sum(delta, axis=0))
+            if i:  # before this layer's weight changes
+                delta = (delta @ weight) * nd.astype(activations[i] > 0, nd.float32)
+            for w, v, gradient in zip((weight, bias), self._history[layers[i]], gradients, strict=True):
+                v[...] = v * self._momentum + rate * (gradient + self._decay * w)
+                w[...] = w - v
+        self._iteration += 1
+        return float(loss)
+
+    def forward(self, batch: Batch, outputs: Sequence[str] | None = None) -> dict[str, NDArray]:
+        """Return the outputs asked for; by default ``loss`` and ``accuracy``, means over the batch.
+
+        Parameters
+        ----------
+        batch
+            The data input; the label too, where loss or accuracy is asked for.
+        outputs
+            Of ``loss``, ``accuracy`` (0-d), ``scores``, ``prob`` (n, classes); float32.
+        """
+        names = ["loss", "accuracy"] if outputs is None else list(outputs)
+        unknown = [name for name in names if name not in _OUTPUTS]
+        if unknown:
+            msg = f"forward(): unknown output {', '.join(map(repr, unknown))}; there are {', '.join(_OUTPUTS)}"
+            raise NetError(msg)
+        needs_label = "loss" in names or "accuracy" in names
+        data, one_hot = self._inputs(batch, needs_label=needs_label)
+        scores = self._activations(data)[-1]
+        loss, prob = _cross_entropy(scores, one_hot)
+        every = {"loss": loss, "scores": scores, "prob": prob}
+        if "accuracy" in names:
+            hits = nd.argmax(scores, axis=1) == nd.argmax(one_hot, axis=1)
+            every["accuracy"] = nd.mean(nd.astype(hits, nd.float32))
+        return {name: every[name] for name in names}
+
+    def _activations(self, data: NDArray) -> list[NDArray]:
+        """Return the input of every layer, and last the scores."""
+        activations = [data]
+        for i, (weight, bias) in enumerate(self._weights.values()):
+            x = activations[-1] @ weight.T + bias
+            activations.append(nd.maximum(x, nd.zeros_like(x)) if i < len(self._weights) - 1 else x)
+        return activations
+
+    def _inputs(self, batch: Batch, *, needs_label: bool = True) -> tuple[NDArray, NDArray]:
+        """Return data as (n, features) float32 and labels as one-hot (n, classes) float32."""
+        names = [self._data, *([self._label] if needs_label else [])]
+        missing = [name for name in names if name not in batch]
+        if missing:
+            msg = f"the net needs the inputs {names}, the batch has {_shapes(batch)}; rename the columns or set data=, label="
+            raise NetError(msg)
+        n = rows_of_batch({name: batch[name] for name in names})
+        data = batch[self._data]
+        if data.shape[1:] != self._input_shape and prod(data.shape[1:]) != prod(self._input_shape):
+            msg = f"input {self._data!r} has examples of shape {data.shape[1:]}, this net needs {self._input_shape}"
+            raise NetError(msg)
+        features = nd.astype(nd.reshape(data.to_device(self._device), (n, -1)), nd.float32)
+        if not needs_label:
+            return features, nd.zeros((n, self._classes), dtype=nd.float32, device=self._device)
+        return features, self._one_hot(batch[self._label])
+
+    def _one_hot(self, label: NDArray) -> NDArray:
+        flat = nd.reshape(label.to_device(self._device), (-1, 1))
+        classes = nd.arange(self._classes, device=self._device)
+        one_hot: NDArray = nd.astype(flat == classes, nd.float32)
+        if flat.shape[0] != label.shape[0] or float(nd.sum(one_hot)) != flat.shape[0]:
+            msg = f"input {self._label!r}: labels must be whole numbers in [0, {self._classes}), one for each example"
+            raise NetError(msg)
+        return one_hot
+
+
+def _constant(value: float, _iteration: int) -> float:
+    return value
+
+
+def _cross_entropy(scores: NDArray, one_hot: NDArray) -> tuple[NDArray, NDArray]:
+    """Return the mean of -log softmax at the label (0-d), and softmax itself; shifted so that exp stays finite."""
+    shifted = scores - nd.max(scores, axis=1, keepdims=True)
+    exp = nd.exp(shifted)
+    total = nd.sum(exp, axis=1, keepdims=True)
+    log_prob = shifted - nd.log(total)
+    return -nd.mean(nd.sum(log_prob * one_hot, axis=1)), exp / total
+
+
+def _shapes(batch: Mapping[str, NDArray]) -> str:
+    return ", ".join(f"{name} {array.shape}" for name, array in batch.items()) or "nothing"

@@ -1,0 +1,90 @@
+"""What a person and a program see of a run: a line per round, and a file of JSON lines."""
+
+import json
+import math
+import platform
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, Self
+
+from sparknet import __version__
+from sparknet.training import Round
+
+__all__ = ["EventLog", "round_line"]
+
+
+def round_line(result: Round, rounds: int) -> str:
+    """Return one line about a finished round, of ``rounds`` in all.
+
+    Times are in seconds: broadcast, the slowest worker's training, and collecting with averaging.
+    """
+    seconds = result.seconds
+    parts = [f"round {result.index + 1:>{len(str(rounds))}}/{rounds}", f"loss {result.loss:7.4f}"]
+    parts += [_metric(name, value) for name, value in result.metrics.items()]
+    working = seconds.total - seconds.evaluate
+    if working > 0:
+        parts.append(f"{result.examples / working:,.0f} images/s")
+    slowest = max(seconds.train, default=0.0)
+    parts.append(
+        f"broadcast {seconds.broadcast:.2f} s, train {slowest:.2f} s, collect {seconds.collect + seconds.average:.2f} s"
+    )
+    return "  ".join(parts)
+
+
+def _metric(name: str, value: float) -> str:
+    return f"test accuracy {value:6.2%}" if name == "accuracy" else f"test {name} {value:.4f}"
+
+
+class EventLog:
+    """Writes one JSON object per line, each on disk as soon as it is written.
+
+    Every event has ``event`` (its kind) and ``time`` (seconds since 1970). Numbers that are not finite
+    are written as null, which JSON has no other word for.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "events.jsonl"
+    >>> with EventLog(path) as log:
+    ...     log.write("note", text="hello")
+    >>> json.loads(path.read_text())["text"]
+    'hello'
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file: IO[str] = path.open("w", encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        """Return the log itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def write(self, event: str, **facts: Any) -> None:
+        """Write one event."""
+        line = {"event": event, "time": time.time(), **facts}
+        self._file.write(json.dumps(_plain(line), allow_nan=False) + "\n")
+        self._file.flush()
+
+    def start(self, **settings: Any) -> None:
+        """Write the settings and versions of the run."""
+        self.write("start", settings=settings, sparknet=__version__, python=platform.python_version())
+
+    def round(self, result: Round) -> None:
+        """Write all figures of a round; times in seconds, sizes in bytes."""
+        facts = {name: getattr(result, name) for name in _ROUND_FACTS}
+        self.write("round", **facts, metrics=dict(result.metrics), seconds=asdict(result.seconds))
+
+
+_ROUND_FACTS = ("index", "loss", "steps", "examples", "bytes_down", "bytes_up")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,99 @@
+"""What a message holds, told from its header."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sparknet.serialization.dtypes import NAMES
+from sparknet.serialization.header import Header
+from sparknet.serialization.layout import HEAD, VERSION, Layout
+
+__all__ = ["MessageInfo", "TensorInfo"]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One tensor of a message.
+
+    Parameters
+    ----------
+    name
+        Its name; ``layer[i]`` in a weight collection, empty for a single array.
+    dtype, shape
+        Name of the element type, and the lengths of the axes.
+    nbytes
+        Size of the elements in bytes.
+    offset
+        Where the elements begin, in bytes from the start of the message; a multiple of 64.
+    checksum
+        The checksum that is written for it, or None.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+    offset: int
+    checksum: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageInfo:
+    """What a message holds.
+
+    Parameters
+    ----------
+    kind
+        ``"array"``, ``"mapping"`` or ``"weights"``.
+    version
+        Version of the format.
+    tensors
+        One entry for each tensor, in order.
+    nbytes, header_nbytes
+        Size of the whole message and of its header, in bytes.
+    verified
+        Whether every payload was read and compared with its checksum.
+    metadata
+        What the writer said about it.
+    """
+
+    kind: str
+    version: int
+    tensors: tuple[TensorInfo, ...]
+    nbytes: int
+    header_nbytes: int
+    verified: bool
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, header: Header, layout: Layout, *, verified: bool) -> "MessageInfo":
+        """Return the description of a message with this header and layout."""
+        rows = zip(
+            header.tensor_names(),
+            (NAMES[code] for code in header.codes),
+            header.shapes,
+            header.sizes,
+            (layout.starts[payload] for payload in layout.first[:-1]),
+            header.checksums if header.checksums is not None else [None] * len(header.codes),
+            strict=True,
+        )
+        header_nbytes = layout.head - HEAD
+        return cls(
+            header.kind,
+            VERSION,
+            tuple(TensorInfo(*row) for row in rows),
+            layout.total,
+            header_nbytes,
+            verified,
+            header.metadata,
+        )
+
+    def __str__(self) -> str:
+        """Return a table: a line for the message, one for each tensor."""
+        sums = "without checksums"
+        if any(tensor.checksum is not None for tensor in self.tensors):
+            sums = "checksums verified" if self.verified else "checksums not verified"
+        lines = [f"{self.kind}, {len(self.tensors)} tensors, {self.nbytes:,} bytes, format {self.version}, {sums}"]
+        width = max((len(tensor.name) for tensor in self.tensors), default=0)
+        lines += [f"  {t.name:<{width}}  {t.dtype:<10} {t.shape!s:<20} {t.nbytes:>15,} bytes" for t in self.tensors]
+        lines += [f"  {key}: {value!r}" for key, value in self.metadata.items()]
+        return "\n".join(lines)

@@ -1,0 +1,232 @@
+"""The functions that read messages: from bytes, from a file, from a stream, or the header alone."""
+
+import mmap as memory_map
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from sparknet.serialization.decode import (
+    Wishes,
+    as_memory,
+    check_gaps,
+    check_tensors,
+    decode,
+    open_message,
+    read_header,
+)
+from sparknet.serialization.files import read_up_to
+from sparknet.serialization.inspection import MessageInfo
+from sparknet.serialization.layout import START, header_size, truncated
+
+__all__ = ["inspect", "iter_load", "load", "loads", "verify"]
+
+
+def loads(buffer: Any, *, copy: bool = False, device: str | None = None, verify: bool | None = None) -> Any:
+    """Return the object in a message.
+
+    Parameters
+    ----------
+    buffer
+        Exactly one message: bytes, bytearray, memoryview, mmap, numpy array of bytes.
+    copy
+        False: arrays are read-only views that share memory with ``buffer`` and keep all of it alive.
+        True: arrays own their memory and are writable.
+    device
+        ``"cuda:N"`` copies the arrays there; by default they are on the host.
+    verify
+        Compare every tensor with its checksum, and refuse bools that are neither 0 nor 1. None does
+        it whenever the elements are read anyway: with ``copy=True`` or a device. Plain views are
+        not verified, so that their cost does not grow with the message: ask for it with
+        ``verify=True``, which also refuses a message without checksums. The structure and the
+        header's own checksum are always checked.
+
+    Returns
+    -------
+    NDArray, WeightCollection or dict of str to NDArray
+        The kind that was written. A tensor over 4 GiB is always copied, because it lies in pieces.
+
+    Raises
+    ------
+    FormatError
+        The bytes are no message, or damaged; ``tensor`` (name or None) and ``offset`` (bytes) say where.
+    MissingDependency
+        The message holds bfloat16 or float8 and the package ml_dtypes is not installed.
+
+    Examples
+    --------
+    >>> from sparknet import NDArray
+    >>> from sparknet.serialization import dumps
+    >>> loads(dumps({"a": NDArray([1, 2])}))["a"]
+    NDArray([1, 2], shape=(2,), dtype=int64, device='cpu')
+    """
+    found = open_message(as_memory(buffer, "loads()").toreadonly())
+    return decode(found, Wishes(copy=copy, device=device, verify=verify))
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    mmap: bool = True,
+    keys: Collection[str] | None = None,
+    device: str | None = None,
+    verify: bool | None = None,
+) -> Any:
+    """Return the object in a file.
+
+    Parameters
+    ----------
+    path
+        A file that holds exactly one message.
+    mmap
+        True: the file is mapped; arrays are read-only views, and their elements are read from the
+        disk when they are used. :func:`save` replaces a file as a whole, so it may do so
+        meanwhile; a program that shortens the file in place kills its readers.
+        False: the elements are read now, arrays are writable and independent of the file.
+    keys
+        Only these names (layers, for weights), in the order of the file; of the others nothing is
+        read or checked.
+    device, verify
+        As for :func:`loads`; None verifies with ``mmap=False``, or if a device is given.
+
+    Raises
+    ------
+    FormatError
+        The file holds no message, or a damaged one.
+    KeyError
+        A name in ``keys`` is not in the message.
+    OSError
+        The file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sparknet import NDArray
+    >>> from sparknet.serialization import save
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     save(directory + "/w.msg", {"a": NDArray([1, 2]), "b": NDArray([3])})
+    ...     load(directory + "/w.msg", keys=["b"])
+    {'b': NDArray([3], shape=(1,), dtype=int64, device='cpu')}
+    """
+    if mmap or keys is not None:
+        found = open_message(_map(Path(path)))
+        return decode(found, Wishes(copy=not mmap, device=device, verify=verify, keys=keys))
+    with Path(path).open("rb") as file:
+        data = read_up_to(file, os.fstat(file.fileno()).st_size).data
+    return decode(open_message(data), Wishes(owned=True, device=device, verify=verify))
+
+
+def iter_load(fileobj: Any, *, device: str | None = None, verify: bool | None = None) -> Iterator[Any]:
+    """Iterate over the objects in a stream of messages, as :func:`dump` writes it.
+
+    Parameters
+    ----------
+    fileobj
+        Has ``readinto`` or ``read``: a binary file, a pipe, ``socket.makefile("rb")``. Nothing behind a message
+        is read before the next object is asked for.
+    device, verify
+        As for :func:`loads`; None verifies.
+
+    Yields
+    ------
+    NDArray, WeightCollection or dict of str to NDArray
+        The arrays of a message are writable and share one buffer that is theirs alone.
+
+    Raises
+    ------
+    FormatError
+        The stream ends within a message, or holds something else. Memory grows with the bytes
+        that have come, whatever the header promises.
+
+    Examples
+    --------
+    >>> import io
+    >>> from sparknet import NDArray
+    >>> from sparknet.serialization import dumps
+    >>> stream = io.BytesIO(dumps(NDArray([1])) + dumps(NDArray([2])))
+    >>> [int(array[0]) for array in iter_load(stream)]
+    [1, 2]
+    """
+    while True:
+        data = _next_message(fileobj)
+        if data is None:
+            return
+        yield decode(open_message(data), Wishes(owned=True, device=device, verify=verify))
+
+
+def inspect(source: Any, *, verify: bool = False) -> MessageInfo:
+    """Return what a message holds, from its header.
+
+    Parameters
+    ----------
+    source
+        The path of a file (str or PathLike), or a message in a bytes-like object.
+    verify
+        Read everything too: structure, checksums, bools. Without, only the header and its
+        checksum are read, and the size of the whole is compared with what the header says.
+
+    Raises
+    ------
+    FormatError
+        It is no message, or it is damaged; with ``verify=True`` also if it has no checksums.
+
+    Examples
+    --------
+    >>> from sparknet import NDArray
+    >>> from sparknet.serialization import dumps
+    >>> info = inspect(dumps({"a": NDArray([1, 2])}, metadata={"epoch": 3}))
+    >>> info.kind, info.tensors[0].name, info.tensors[0].shape, info.metadata
+    ('mapping', 'a', (2,), {'epoch': 3})
+    """
+    is_path = isinstance(source, str | os.PathLike)
+    found = open_message(_map(Path(source)) if is_path else as_memory(source, "inspect()").toreadonly())
+    if verify:
+        everything = range(len(found.header.codes))
+        check_gaps(found, everything)
+        check_tensors(found, everything, required=True)
+    return MessageInfo.of(found.header, found.layout, verified=verify)
+
+
+def verify(source: Any) -> None:
+    """Read a whole message and raise a FormatError if anything in it is damaged.
+
+    Parameters
+    ----------
+    source
+        As for :func:`inspect`.
+
+    Examples
+    --------
+    >>> from sparknet import NDArray
+    >>> from sparknet.serialization import dumps
+    >>> message = bytearray(dumps({"a": NDArray([1, 2])}))
+    >>> verify(message)
+    >>> message[-1] ^= 1
+    >>> verify(message)
+    Traceback (most recent call last):
+    sparknet.errors.FormatError: tensor 'a' (from byte 128) is damaged: its checksum does not match
+    """
+    inspect(source, verify=True)
+
+
+def _map(path: Path) -> memoryview:
+    with path.open("rb") as file:
+        try:
+            mapped = memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_READ)
+        except ValueError:  # an empty file cannot be mapped
+            raise truncated(0, "the version") from None
+    return memoryview(mapped)
+
+
+def _next_message(file: Any) -> memoryview | None:
+    """Read one message and not a byte more; None at the end of the stream."""
+    begin = read_up_to(file, START).tobytes()
+    if not begin:
+        return None
+    size = header_size(begin)
+    head = read_up_to(file, size + 10).tobytes()
+    _, layout = read_header(memoryview(begin + head))
+    buffer = read_up_to(file, layout.total, begin + head)
+    if len(buffer) < layout.total:
+        raise truncated(len(buffer), f"its {layout.total} bytes")
+    return buffer.data

@@ -1,0 +1,209 @@
+"""The functions that write messages: to bytes, into a buffer, as parts, to a file, to a stream."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sparknet.serialization.encode import as_bytes, buffers, pieces, prepare
+from sparknet.serialization.files import replacing, write_all, write_at
+
+__all__ = ["dump", "dump_parts", "dumps", "dumps_into", "save"]
+
+
+def dumps(
+    obj: Any,
+    *,
+    encoding: str = "raw",
+    compression: str | None = None,
+    checksum: bool = True,
+    metadata: dict[str, Any] | None = None,
+) -> bytes:
+    """Return the message of ``obj``.
+
+    Parameters
+    ----------
+    obj
+        An NDArray, a WeightCollection or a mapping ``str -> NDArray``; numpy arrays are taken in the place of
+        NDArrays. Any memory order, byte order and device: the bytes depend on names, order, shapes,
+        dtypes and values alone.
+    encoding, compression
+        How elements are written: ``"raw"`` and ``None``, nothing else in this version.
+    checksum
+        Write a checksum for each tensor (4 bytes each, about the time of reading the tensor).
+    metadata
+        Plain values about the message: str -> str, int, float, bool, None, bytes, and lists and dicts of these
+        up to 4 levels deep, 1,024 entries each. Tuples are refused, because they would come back as lists.
+
+    Returns
+    -------
+    bytes
+        A copy of every tensor. Fresh memory of that size costs more than the copy: see
+        :func:`dumps_into` and :func:`dump_parts` for large objects.
+
+    Raises
+    ------
+    TypeError
+        ``obj`` or a value of the metadata is of another type, or an array has a dtype outside the list.
+    ValueError
+        A name holds a NUL character, a limit of the format is exceeded, or the encoding is unknown.
+
+    Examples
+    --------
+    >>> message = dumps(np.arange(3, dtype="int16"))
+    >>> len(message), message[2:12]
+    (134, b'sparknet/1')
+    """
+    message = prepare(obj, encoding=encoding, compression=compression, checksum=checksum, metadata=metadata)
+    return b"".join(buffers(message))
+
+
+def dump_parts(
+    obj: Any,
+    *,
+    encoding: str = "raw",
+    compression: str | None = None,
+    checksum: bool = True,
+    metadata: dict[str, Any] | None = None,
+) -> list[memoryview]:
+    """Return the message of ``obj`` as buffers for ``socket.sendmsg``, ``os.writev`` or a join.
+
+    Parameters are those of :func:`dumps`.
+
+    Returns
+    -------
+    list of memoryview
+        Joined they are ``dumps(obj)``. Those of tensors share memory with ``obj``: do not change
+        it before they are sent. Copied are only arrays that are not C-contiguous, not
+        little-endian or not on the host.
+
+    Examples
+    --------
+    >>> array = np.arange(3, dtype="int16")
+    >>> [len(part) for part in dump_parts(array)]
+    [93, 35, 6]
+    >>> np.shares_memory(dump_parts(array)[-1], array)
+    True
+    """
+    message = prepare(obj, encoding=encoding, compression=compression, checksum=checksum, metadata=metadata)
+    return [as_bytes(buffer).data for buffer in buffers(message)]
+
+
+def dumps_into(
+    obj: Any,
+    buffer: Any,
+    *,
+    encoding: str = "raw",
+    compression: str | None = None,
+    checksum: bool = True,
+    metadata: dict[str, Any] | None = None,
+) -> int:
+    """Write the message of ``obj`` to the start of a buffer that is kept; return its size in bytes.
+
+    Parameters
+    ----------
+    obj, encoding, compression, checksum, metadata
+        As for :func:`dumps`.
+    buffer
+        Writable, contiguous memory: bytearray, memoryview, numpy array. Bytes after the message are left
+        as they are. A numpy array used again and again is the fastest destination there is.
+
+    Raises
+    ------
+    ValueError
+        The buffer is too small (the message names the size needed) or read-only; nothing is written then.
+
+    Examples
+    --------
+    >>> from sparknet.serialization import loads
+    >>> buffer = np.empty(200, "uint8")
+    >>> size = dumps_into(np.arange(3, dtype="int16"), buffer)
+    >>> size, loads(buffer[:size])
+    (134, NDArray([0, 1, 2], shape=(3,), dtype=int16, device='cpu'))
+    """
+    message = prepare(obj, encoding=encoding, compression=compression, checksum=checksum, metadata=metadata)
+    view = memoryview(buffer).cast("B")
+    size = message.layout.total
+    if len(view) < size or view.readonly:
+        got = "a read-only buffer" if view.readonly else f"a buffer of {len(view)} bytes"
+        msg = f"dumps_into(): got {got}; the message needs {size} writable bytes"
+        raise ValueError(msg)
+    out = np.frombuffer(view, np.uint8, size)
+    for offset, block in pieces(message):
+        out[offset : offset + len(block)] = np.frombuffer(block, np.uint8)
+    return size
+
+
+def save(
+    path: str | os.PathLike[str],
+    obj: Any,
+    *,
+    encoding: str = "raw",
+    compression: str | None = None,
+    checksum: bool = True,
+    metadata: dict[str, Any] | None = None,
+) -> None:
+    """Write the message of ``obj`` to a file, atomically.
+
+    The bytes go to a temporary file in the same directory, which takes the name ``path`` when they
+    are on the disk: at every moment there is the old file or the new one, whole. Tensors are
+    written from where they are, with no copy of the size of the message.
+
+    Parameters
+    ----------
+    path
+        The file; one that exists is replaced (a reader that has it mapped keeps the old one).
+    obj, encoding, compression, checksum, metadata
+        As for :func:`dumps`.
+
+    Raises
+    ------
+    OSError
+        It cannot be written: no such directory, no permission, disk full. The old file is as it was.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sparknet.serialization import load
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     save(directory + "/w.msg", {"a": np.ones(2)})
+    ...     load(directory + "/w.msg")
+    {'a': NDArray([1., 1.], shape=(2,), dtype=float64, device='cpu')}
+    """
+    message = prepare(obj, encoding=encoding, compression=compression, checksum=checksum, metadata=metadata)
+    with replacing(Path(path)) as file:
+        write_at(file, pieces(message))
+
+
+def dump(
+    obj: Any,
+    fileobj: Any,
+    *,
+    encoding: str = "raw",
+    compression: str | None = None,
+    checksum: bool = True,
+    metadata: dict[str, Any] | None = None,
+) -> int:
+    """Write the message of ``obj`` to a file object; return its size in bytes.
+
+    Messages may follow one another: :func:`iter_load` reads them all.
+
+    Parameters
+    ----------
+    obj, encoding, compression, checksum, metadata
+        As for :func:`dumps`.
+    fileobj
+        Has ``write(bytes-like)``: a binary file, a pipe, ``socket.makefile("wb")``. It needs no ``seek``.
+
+    Examples
+    --------
+    >>> import io
+    >>> stream = io.BytesIO()
+    >>> dump(np.zeros(2), stream), dump({"a": np.ones(1)}, stream)
+    (144, 136)
+    """
+    buffers = dump_parts(obj, encoding=encoding, compression=compression, checksum=checksum, metadata=metadata)
+    for part in buffers:
+        write_all(fileobj, part)
+    return sum(map(len, buffers))

@@ -1,0 +1,65 @@
+"""Averaging SGD through a real Caffe: one worker is Caffe's own loop, tau = 1 is the big batch."""
+
+import numpy as np
+import pytest
+
+from sparknet import Field, LocalCluster, NDArray, averaged_sgd
+from sparknet.data import EpochSampler, pack
+from sparknet.nets import CaffeNet
+
+pytestmark = pytest.mark.caffe
+
+FIELDS = [Field("data", (1, 6, 6)), Field("label", (), "int64")]
+RNG = np.random.default_rng(2)
+LABELS = RNG.integers(0, 5, 240)
+IMAGES = RNG.normal(0, 0.3, (240, 1, 6, 6)).astype(np.float32)
+IMAGES[np.arange(240), 0, 0, LABELS] += 1
+DATA = pack({"data": IMAGES, "label": LABELS}, FIELDS, 8)
+# Momentum 0.9 and a step schedule, without the testing and saving that the tiny solver file asks for.
+SOLVER = """
+base_lr: 0.05 lr_policy: "step" gamma: 0.5 stepsize: 20 momentum: 0.9 weight_decay: 0.004 snapshot_after_train: false
+"""
+
+
+@pytest.fixture
+def train(write, tiny):
+    factory = CaffeNet.factory(solver=write(SOLVER, tiny.net_text))
+
+    def train(**options):
+        return list(averaged_sgd(factory, DATA, **{"cluster": LocalCluster(), "seed": 7, **options}))
+
+    train.factory = factory
+    return train
+
+
+def test_one_worker_in_5_rounds_of_20_is_100_steps_of_plain_pycaffe_bit_for_bit(train, plain, tiny):
+    rounds = train(workers=1, tau=20, rounds=5)
+    order = EpochSampler(DATA.num_batches, 7, 0).indices(0, 100)
+    weights, losses = plain(SOLVER, tiny.net_text, [DATA.batches[i] for i in order], 7)
+    for name, arrays in rounds[-1].weights.items():
+        for blob, array in zip(weights[name], arrays, strict=True):
+            assert blob.tobytes() == array.to_host().tobytes()
+    assert [r.loss for r in rounds] == [np.mean(losses[i : i + 20]) for i in range(0, 100, 20)]
+
+
+# With tau = 1 the mean of K updates v_k = m*v + rate*(g_k + d*w) is one worker's update on the K minibatches
+# together, because Caffe's loss is a mean over the minibatch. What is left is float32 rounding: about 2**-24
+# relative in each of the some 300 additions of a convolution's gradient, carried through 40 steps, partly
+# cancelling; 1e-4 of the largest weight (about 1) is ten times what random rounding would give.
+@pytest.mark.parametrize("workers", [2, 4])
+def test_tau_one_is_one_worker_at_the_big_batch(train, workers):
+    steps = 40
+    rounds = train(workers=workers, tau=1, rounds=steps)
+    orders = [EpochSampler(len(DATA.shard(k, workers)), 7, k).indices(0, steps) for k in range(workers)]
+    big = train.factory(seed=7)
+    for step in range(steps):
+        parts = [DATA.shard(k, workers)[orders[k][step]] for k in range(workers)]
+        big.step({f.name: NDArray(np.concatenate([p[f.name].to_host() for p in parts])) for f in FIELDS})
+    assert rounds[-1].weights.allclose(big.get_weights(), rtol=0, atol=1e-4)
+    assert not rounds[0].weights.allclose(big.get_weights(), rtol=0, atol=1e-2)  # it did learn in between
+
+
+def test_it_learns(train):
+    rounds = train(workers=2, tau=30, rounds=6, evaluate=(DATA, 6))
+    assert rounds[-1].metrics["accuracy"] > 0.4  # of five classes; pooling hides a part of the difference
+    assert rounds[-1].loss < rounds[0].loss - 0.2

@@ -1,0 +1,47 @@
+"""The checksum: CRC-32 of the sums of full blocks' words, then of the tail."""
+
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparknet.serialization.checksum import BLOCK, Checksum, checksum
+
+
+def by_definition(data):
+    """The definition of the format page, word by word."""
+    full = len(data) // BLOCK * BLOCK
+    words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, full, 8)]
+    per_block = BLOCK // 8
+    sums = [sum(words[i : i + per_block]) % 2**64 for i in range(0, len(words), per_block)]
+    return zlib.crc32(data[full:], zlib.crc32(b"".join(s.to_bytes(8, "little") for s in sums)))
+
+
+@pytest.mark.parametrize("size", [0, 1, 8, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 3 * BLOCK + 4095])
+@pytest.mark.parametrize("start", [0, 1, 4])
+def test_it_is_what_the_definition_says_at_any_alignment(size, start):
+    data = np.random.default_rng(size).integers(0, 256, size + start, np.uint8)[start:]
+    assert checksum(data) == by_definition(data.tobytes())
+
+
+def test_a_tensor_smaller_than_a_block_has_its_plain_crc_32():
+    assert checksum(np.arange(1000, dtype="<f4")) == zlib.crc32(np.arange(1000, dtype="<f4").tobytes())
+
+
+@given(st.lists(st.integers(0, 9000), max_size=6), st.integers(0, 99))
+def test_the_size_of_the_pieces_does_not_matter(cuts, seed):
+    data = np.random.default_rng(seed).integers(0, 256, sum(cuts), np.uint8)
+    state = Checksum()
+    for start, size in zip(np.cumsum([0, *cuts]), cuts, strict=False):
+        state.update(data[start : start + size])
+    assert state.value() == checksum(data)
+
+
+@given(st.integers(0, 2 * BLOCK + 9), st.integers(1, 255))
+def test_a_change_of_one_byte_changes_it(position, change):
+    data = np.random.default_rng(3).integers(0, 256, 2 * BLOCK + 10, np.uint8)
+    before = checksum(data)
+    data[position] ^= change
+    assert checksum(data) != before

@@ -1,0 +1,241 @@
+"""Files: saved whole or not at all, opened without reading. Streams: one message after another."""
+
+import io
+import os
+import resource
+import socket
+import stat
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import messages_of, weight_collections
+
+from sparknet import FormatError, NDArray, WeightCollection, dump, dumps, iter_load, load, loads, save
+from sparknet.serialization import files, inspect
+
+WEIGHTS = WeightCollection(
+    {"conv": [np.arange(6, dtype="float32").reshape(2, 3), np.ones(2)], "relu": [], "ip": [np.eye(3)]}
+)
+
+
+@given(messages_of())
+def test_a_file_holds_the_message(tmp_path_factory, obj):
+    path = tmp_path_factory.mktemp("save") / "x.msg"
+    save(path, obj)
+    assert path.read_bytes() == dumps(obj)
+    assert [p.name for p in path.parent.iterdir()] == ["x.msg"]
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+def test_load_returns_what_was_saved(tmp_path, mmap):
+    save(tmp_path / "w.msg", WEIGHTS, metadata={"epoch": 1})
+    assert load(str(tmp_path / "w.msg"), mmap=mmap, verify=True) == WEIGHTS
+    assert inspect(tmp_path / "w.msg").metadata == {"epoch": 1}
+
+
+def test_a_mapped_file_is_read_only_and_survives_being_replaced(tmp_path):
+    save(tmp_path / "a.msg", np.full(100_000, 1.0))
+    mapped = load(tmp_path / "a.msg").to_host()
+    save(tmp_path / "a.msg", np.full(100_000, 2.0))
+    (tmp_path / "a.msg").unlink()
+    assert not mapped.flags.writeable
+    assert mapped.sum() == 100_000
+
+
+def test_an_owned_file_is_writable_and_aligned_within_its_buffer(tmp_path):
+    save(tmp_path / "w.msg", WEIGHTS)
+    weights = load(tmp_path / "w.msg", mmap=False)
+    weights += 1.0
+    assert weights == WEIGHTS + 1.0
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+def test_keys_choose_names_in_the_order_of_the_file(tmp_path, mmap):
+    save(tmp_path / "w.msg", WEIGHTS)
+    chosen = load(tmp_path / "w.msg", keys=["ip", "relu", "conv"][:2], mmap=mmap)
+    assert chosen == WeightCollection({"relu": [], "ip": [np.eye(3)]})
+    save(tmp_path / "m.msg", {"a": np.zeros(1), "b": np.ones(1)})
+    assert list(load(tmp_path / "m.msg", keys={"b"})) == ["b"]
+    with pytest.raises(KeyError, match=r"no \['c'\] in the message; it holds a, b"):
+        load(tmp_path / "m.msg", keys=["b", "c"])
+    with pytest.raises(TypeError, match=r"write keys=\['b'\]"):
+        load(tmp_path / "m.msg", keys="b")
+
+
+def test_keys_check_nothing_else(tmp_path):
+    save(tmp_path / "m.msg", {"a": np.zeros(1), "b": np.ones(1)})
+    content = bytearray((tmp_path / "m.msg").read_bytes())
+    offset = inspect(content).tensors[0].offset
+    content[offset] ^= 1
+    (tmp_path / "m.msg").write_bytes(content)
+    assert load(tmp_path / "m.msg", keys=["b"], verify=True)["b"].to_host() == 1
+    with pytest.raises(FormatError, match="'a'"):
+        load(tmp_path / "m.msg", verify=True)
+
+
+class Failing:
+    """The pieces of a message, with an error after the first."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __call__(self, _message):
+        yield 0, b"\x94half"
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), MemoryError()])
+def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, error):
+    from sparknet.serialization import writing
+
+    path = tmp_path / "w.msg"
+    save(path, WEIGHTS)
+    monkeypatch.setattr(writing, "pieces", Failing(error))
+    with pytest.raises(type(error)):
+        save(path, np.zeros(10))
+    monkeypatch.undo()
+    assert load(path) == WEIGHTS
+    assert [p.name for p in tmp_path.iterdir()] == ["w.msg"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failure_of_the_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, step):
+    path = tmp_path / "w.msg"
+    save(path, WEIGHTS)
+
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(files.os, step, fail)
+    if step == "replace":
+        monkeypatch.setattr(files.Path, "replace", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        save(path, np.zeros(10))
+    monkeypatch.undo()
+    assert load(path) == WEIGHTS
+    assert [p.name for p in tmp_path.iterdir()] == ["w.msg"]
+
+
+def test_the_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, files.Path.replace
+    monkeypatch.setattr(files.os, "fsync", lambda fd: calls.append(stat.S_IFMT(os.fstat(fd).st_mode)) or fsync(fd))
+    monkeypatch.setattr(files.Path, "replace", lambda a, b: calls.append("replace") or replace(a, b))
+    save(tmp_path / "w.msg", WEIGHTS)
+    assert calls == [stat.S_IFREG, "replace", stat.S_IFDIR]
+
+
+def test_a_missing_directory_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        save(tmp_path / "nowhere" / "w.msg", WEIGHTS)
+
+
+def test_saving_takes_no_memory_of_the_size_of_the_message(tmp_path):
+    script = """
+import resource, sys, numpy as np, sparknet
+array = np.zeros((4096, 4096), ">f4", order="F")  # 64 MiB, to be converted
+array[:] = 1
+sparknet.save(sys.argv[1], {"warm": array[:2]})
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+sparknet.save(sys.argv[1], {"a": array})
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "a.msg"], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 16 * 1024  # KiB
+    assert resource.RUSAGE_SELF == 0
+
+
+@given(st.lists(messages_of(), max_size=4))
+def test_a_stream_gives_the_objects_back_one_after_another(objects):
+    stream = io.BytesIO()
+    sizes = [dump(obj, stream) for obj in objects]
+    assert stream.getvalue() == b"".join(map(dumps, objects))
+    assert sum(sizes) == len(stream.getvalue())
+    stream.seek(0)
+    assert [dumps(back) for back in iter_load(stream)] == [dumps(obj) for obj in objects]
+
+
+def test_nothing_is_read_behind_a_message():
+    stream = io.BytesIO(dumps(WEIGHTS) + b"the caller's own")
+    assert next(iter_load(stream)) == WEIGHTS
+    assert stream.read() == b"the caller's own"
+
+
+@given(weight_collections(), st.data())
+def test_a_stream_that_ends_within_a_message_is_truncated(weights, data):
+    message = dumps(weights)
+    stream = io.BytesIO(message + message[: data.draw(st.integers(1, len(message) - 1))])
+    found = iter_load(stream)
+    next(found)
+    with pytest.raises(FormatError, match="truncated message"):
+        next(found)
+
+
+def test_arrays_of_a_stream_are_writable_and_verified():
+    message = dumps(NDArray(np.zeros(4)))
+    array = next(iter_load(io.BytesIO(message)))
+    array += 1.0
+    damaged = bytearray(message)
+    damaged[-1] ^= 1
+    with pytest.raises(FormatError, match="checksum"):
+        next(iter_load(io.BytesIO(damaged)))
+    next(iter_load(io.BytesIO(damaged), verify=False))
+
+
+class Trickle(io.RawIOBase):
+    """A raw stream that takes and gives a few bytes at a time, as a socket may."""
+
+    def __init__(self):
+        self.data = bytearray()
+
+    def readable(self):
+        return True
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        self.data += data[:7]
+        return min(7, len(data))
+
+    def readinto(self, target):
+        count = min(5, len(target), len(self.data))
+        target[:count] = self.data[:count]
+        del self.data[:count]
+        return count
+
+
+def test_a_stream_may_take_and_give_less_than_asked():
+    stream = Trickle()
+    dump(WEIGHTS, stream)
+    assert next(iter_load(stream)) == WEIGHTS
+
+
+class ReadOnlyRead:
+    """A file-like object with ``read`` alone."""
+
+    def __init__(self, data):
+        self.read = io.BytesIO(data).read
+
+
+def test_a_stream_needs_read_alone():
+    assert list(iter_load(ReadOnlyRead(dumps(WEIGHTS) * 2))) == [WEIGHTS, WEIGHTS]
+
+
+def test_messages_travel_over_a_socket():
+    large = {"x": np.random.default_rng(0).standard_normal(700_000)}
+    here, there = socket.socketpair()
+    with here, there:
+        sending = threading.Thread(target=lambda: (dump(large, here.makefile("wb", buffering=0)), here.shutdown(1)))
+        sending.start()
+        received = list(iter_load(there.makefile("rb")))
+        sending.join()
+    assert dumps(received[0]) == dumps(large)
+    assert loads(dumps(large))["x"].shape == (700_000,)

@@ -1,0 +1,175 @@
+"""A message is MessagePack, aligned, and every byte of it counts."""
+
+import gc
+import zlib
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given
+from strategies import mappings, messages_of
+
+from sparknet import FormatError, NDArray, WeightCollection, dump_parts, dumps, dumps_into, load, loads, save
+from sparknet.serialization import inspect, layout, verify
+
+SMALL = {"a": np.array([1.5, -0.0], "float32"), "flags": np.array([True, False])}
+
+
+@given(messages_of())
+def test_any_messagepack_library_can_walk_it(obj):
+    version, header, crc, body = msgpack.unpackb(dumps(obj))
+    columns = msgpack.unpackb(header)
+    assert version == "sparknet/1"
+    assert crc == zlib.crc32(header)
+    assert set(map(type, body[::2])) <= {type(None), bytes}
+    assert not any(any(pad) for pad in body[::2] if pad)
+    assert [len(payload) for payload in body[1::2]] == [t.nbytes for t in inspect(dumps(obj)).tensors]
+    assert len(columns["dtypes"]) == len(columns["ndims"]) == len(body) // 2
+
+
+def test_a_stranger_reads_names_shapes_and_values():
+    _, header, _, body = msgpack.unpackb(dumps({"a": np.arange(6, dtype="<f4").reshape(2, 3), "b": np.array(7, "<i2")}))
+    columns = msgpack.unpackb(header)
+    assert columns["names"].split("\0") == ["a", "b"]
+    assert columns["dtypes"] == b"\x42\x21"
+    assert list(columns["ndims"]) == [2, 0]
+    assert list(columns["dims"]) == [2, 3]
+    assert np.frombuffer(body[1], "<f4").tolist() == [0, 1, 2, 3, 4, 5]
+    assert np.frombuffer(body[3], "<i2").tolist() == [7]
+
+
+@given(mappings(max_size=6))
+def test_every_payload_begins_at_a_multiple_of_64(mapping):
+    for tensor in inspect(dumps(mapping)).tensors:
+        assert tensor.offset % 64 == 0
+
+
+@pytest.mark.parametrize("length", range(70))
+def test_pads_of_every_size_are_written_and_read(length):
+    message = dumps({"n" * length: np.arange(5), "b": np.arange(length, dtype="uint8"), "c": np.ones(2)})
+    assert loads(message, verify=True)["c"].to_host().tolist() == [1, 1]
+
+
+def test_a_message_costs_at_most_85_bytes_and_its_name_for_each_tensor():
+    tensors = {f"layer_{i}/kernel": np.zeros(100 + i, "float32") for i in range(16)}
+    overhead = len(dumps(tensors)) - sum(array.nbytes for array in tensors.values())
+    assert overhead <= sum(len(name) + 85 for name in tensors)
+
+
+def test_every_truncation_is_refused():
+    message = dumps(SMALL)
+    for length in range(len(message)):
+        with pytest.raises(FormatError):
+            loads(message[:length])
+
+
+def test_every_change_of_one_byte_is_detected():
+    message = dumps(SMALL)
+    for position in range(len(message)):
+        for change in range(1, 256):
+            changed = bytearray(message)
+            changed[position] ^= change
+            with pytest.raises(FormatError):
+                verify(changed)
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_changed_byte_of_a_large_tensor_is_detected(copy):
+    message = bytearray(dumps(np.random.default_rng(0).standard_normal(40_000)))
+    for position in np.random.default_rng(1).integers(256, len(message), 100):
+        message[position] ^= 0x10
+        with pytest.raises(FormatError, match="checksum does not match"):
+            loads(message, copy=copy, verify=None if copy else True)
+        message[position] ^= 0x10
+
+
+def test_when_elements_are_verified():
+    message = bytearray(dumps(np.zeros(5000)))
+    message[-1] ^= 1
+    loads(message)
+    loads(message, copy=True, verify=False)
+    for options in {"verify": True}, {"copy": True}:
+        with pytest.raises(FormatError, match="damaged"):
+            loads(message, **options)
+
+
+def test_verifying_a_message_without_checksums_is_refused():
+    message = dumps(SMALL, checksum=False)
+    assert loads(message, copy=True)["a"].shape == (2,)
+    with pytest.raises(FormatError, match="carries no checksums"):
+        loads(message, verify=True)
+
+
+def test_a_newer_version_says_so():
+    message = dumps(SMALL)
+    with pytest.raises(FormatError, match=r"version '2'.*upgrade"):
+        loads(message.replace(b"\xaasparknet/1", b"\xaasparknet/2"))
+    with pytest.raises(FormatError, match="version '10'"):
+        loads(message.replace(b"\xaasparknet/1", b"\xabsparknet/10"))
+
+
+def test_an_error_says_which_tensor_and_where():
+    message = bytearray(dumps(WeightCollection({"ip": [np.zeros(3), np.ones(3)]})))
+    offset = inspect(message).tensors[1].offset
+    message[offset] ^= 1
+    with pytest.raises(FormatError, match=rf"tensor 'ip\[1\]' \(from byte {offset}\) is damaged") as caught:
+        verify(message)
+    assert (caught.value.tensor, caught.value.offset) == ("ip[1]", offset)
+
+
+@pytest.fixture
+def splits(monkeypatch):
+    """Tensors over 128 bytes are split, instead of those over 4 GiB."""
+    monkeypatch.setattr(layout, "MAX_BIN", 128)
+
+
+SPLIT = {
+    "exact": np.arange(32, dtype="float64"),
+    "rest": np.arange(33, dtype="float64"),
+    "one": np.arange(16, dtype="float64"),
+    "none": np.zeros((0, 9)),
+    "fortran": np.asfortranarray(np.arange(400, dtype="int16").reshape(20, 20)),
+    "big": np.arange(100, dtype=">f4")[::-1],
+}
+
+
+@pytest.mark.usefixtures("splits")
+def test_a_split_tensor_comes_back_in_one_piece(tmp_path):
+    message = dumps(SPLIT)
+    payloads = msgpack.unpackb(message)[3][1::2]
+    assert list(map(len, payloads)) == [128, 128, 128, 128, 8, 128, 0, *[128] * 6, 32, 128, 128, 128, 16]
+    buffer = bytearray(len(message))
+    dumps_into(SPLIT, buffer)
+    save(tmp_path / "split.msg", SPLIT)
+    assert b"".join(dump_parts(SPLIT)) == buffer == (tmp_path / "split.msg").read_bytes() == message
+    for back in loads(message, verify=True), loads(message, copy=True), load(tmp_path / "split.msg", mmap=False):
+        for name, array in SPLIT.items():
+            assert np.array_equal(back[name].to_host(), array)
+    assert not loads(message)["rest"].to_host().flags.writeable
+    assert loads(message, copy=True)["rest"].to_host().flags.writeable
+
+
+@pytest.mark.usefixtures("splits")
+def test_every_truncation_and_change_of_a_split_message_is_detected():
+    message = dumps({"a": np.arange(40, dtype="float64")})
+    for position in range(len(message)):
+        with pytest.raises(FormatError):
+            loads(message[:position])
+        changed = bytearray(message)
+        changed[position] ^= 0x21
+        with pytest.raises(FormatError):
+            verify(changed)
+
+
+def test_the_limit_of_a_payload_keeps_what_follows_aligned_and_fits_a_bin_32():
+    assert layout.MAX_BIN % 64 == 0
+    assert layout.MAX_BIN < 2**32
+    plan = layout.plan(100, [2**33 + 5])
+    assert plan.lengths == [2**32 - 64, 2**32 - 64, 133]
+    assert all(start % 64 == 0 for start in plan.starts)
+
+
+def test_a_view_keeps_its_message_alive():
+    array = loads(dumps(NDArray(np.full(1000, 7.0))))
+    gc.collect()
+    assert array.to_host().sum() == 7000

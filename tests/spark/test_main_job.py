@@ -1,0 +1,79 @@
+"""The command on Spark: the same bits from every master, Ctrl-C, and clusters that give nothing."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import sparknet
+
+pytestmark = pytest.mark.spark
+
+TRAIN = [sys.executable, "-m", "sparknet.cli", "train", "--tau", "5", "--rounds", "3", "--hidden", "16", "--seed", "7"]
+
+
+def train(out, *arguments, timeout=240):
+    return subprocess.run(
+        [*TRAIN, "--out", str(out), *arguments], capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+LENET = Path(__file__).parents[2] / "examples" / "lenet" / "lenet_solver.prototxt"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("net", "names"),
+    [
+        (["--net", "mlp"], ["weights.sparknet"]),
+        pytest.param(
+            ["--solver", str(LENET)], ["weights.sparknet", "weights.caffemodel"], marks=pytest.mark.caffe, id="lenet"
+        ),
+    ],
+)
+def test_the_same_bits_without_spark_on_local_threads_and_on_executor_processes(tmp_path, net, names):
+    for i, master in enumerate(("none", "local[2]", "local-cluster[2,1,1024]")):
+        done = train(tmp_path / str(i), "--master", master, *net)
+        assert done.returncode == 0, done.stderr
+        assert "round 3/3" in done.stdout
+    for name in names:
+        assert len({(tmp_path / str(i) / name).read_bytes() for i in range(3)}) == 1
+
+
+def test_standard_error_holds_nothing_of_spark(tmp_path):
+    done = train(tmp_path / "out", "--master", "local[2]", "--rounds", "1")
+    noise = [line for line in done.stderr.splitlines() if "incubator" not in line and "JDK_JAVA_OPTIONS" not in line]
+    assert (done.returncode, noise) == (0, [])
+
+
+def test_ctrl_c_leaves_the_last_finished_rounds_weights(tmp_path):
+    out = tmp_path / "out"
+    command = [*TRAIN, "--rounds", "100000", "--out", str(out)]
+    # in a session of its own, so that the whole process group gets the signal, as from a terminal
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not (out / "weights.sparknet").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        text, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "rounds done; wrote" in text
+    assert "Traceback" not in err
+    assert sparknet.load(out / "weights.sparknet").num_parameters > 0
+
+
+def test_a_master_that_answers_but_is_none_fails_within_its_time(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        start = time.monotonic()
+        done = train(tmp_path / "out", "--master", f"spark://127.0.0.1:{server.getsockname()[1]}", "--timeout", "10")
+    assert done.returncode == 2
+    assert "gave no executor within 10 s" in done.stderr.splitlines()[-1]
+    assert time.monotonic() - start < 25
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,147 @@
+"""SparkCluster: the bits of LocalCluster, everything released, errors as themselves, killed workers."""
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparknet import ClusterError, DataError, Field, LocalCluster, NetError, SparkCluster, averaged_sgd
+from sparknet import data as local
+from sparknet.data.preprocess import Compose, Mirror, Scale
+from sparknet.nets import MLP
+from sparknet.spark import pack
+
+pytestmark = pytest.mark.spark
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 3, 200)
+IMAGES = (RNG.integers(0, 100, (200, 1, 3, 3)) + LABELS[:, None, None, None] * 50).astype(np.uint8)
+FIELDS = [Field("data", (1, 3, 3), "uint8"), Field("label", (), "int64")]
+STEPS = Compose(Scale("data", 1 / 256), Mirror("data"))
+FACTORY = MLP.factory((1, 3, 3), 3, (6,), learning_rate=0.1)
+OPTIONS = {"tau": 7, "rounds": 4, "seed": 3}
+
+
+def rows():
+    return list(zip(IMAGES, LABELS.tolist(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def packed(spark):
+    data = pack(spark.sparkContext.parallelize(rows(), 3), FIELDS, 9, STEPS, shuffle=5)
+    yield data
+    data.unpersist()
+
+
+@pytest.fixture(scope="module")
+def in_memory():
+    return local.pack(rows(), FIELDS, 9, STEPS, shuffle=5)
+
+
+def last(rounds):
+    *_, result = rounds
+    return result
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 5])
+@pytest.mark.parametrize("policy", ["average", "local", "reset"])
+def test_the_same_bits_as_in_one_process(spark, packed, in_memory, workers, policy):
+    options = {**OPTIONS, "workers": workers, "solver_state": policy}
+    there = last(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), evaluate=(packed, 4), **options))
+    here = last(averaged_sgd(FACTORY, in_memory, cluster=LocalCluster(), evaluate=(in_memory, 4), **options))
+    assert there.weights == here.weights
+    assert there.metrics == here.metrics
+    assert (there.loss, there.steps, there.examples) == (here.loss, here.steps, here.examples)
+    assert there.bytes_down > 0
+    assert there.bytes_up > 0
+
+
+def test_the_default_is_a_worker_a_shard(spark, packed):
+    assert len(next(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), tau=1, rounds=1)).seconds.train) == 3
+
+
+def test_everything_broadcast_and_resharded_is_released(spark, context, packed):
+    def files():
+        return {p for p in Path(context._temp_dir).rglob("*") if p.is_file()}
+
+    def blocks():
+        return set(context._jsc.getPersistentRDDs())
+
+    before = files(), blocks()
+    rounds = averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), workers=2, evaluate=(packed, 1), **OPTIONS)
+    for _ in rounds:
+        assert len(blocks()) == len(before[1]) + 1  # resharded from 3 to 2
+    assert (files(), blocks()) == before
+    rounds = averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), workers=2, **OPTIONS)
+    next(rounds)
+    rounds.close()  # the caller breaks off
+    assert (files(), blocks()) == before
+
+
+def test_a_mistake_in_the_data_arrives_as_itself_and_the_cluster_lives(spark, context):
+    labels = LABELS.copy()
+    labels[100] = 3  # in a later minibatch than the one checked on the driver
+    data = pack(context.parallelize(list(zip(IMAGES, labels.tolist(), strict=True)), 2), FIELDS, 10)
+    with pytest.raises(NetError, match=r"whole numbers in \[0, 3\)"):
+        last(averaged_sgd(FACTORY, data, cluster=SparkCluster(spark), tau=10, rounds=1))
+    with pytest.raises(NetError, match=r"whole numbers in \[0, 3\)"):
+        next(averaged_sgd(FACTORY, data, cluster=SparkCluster(spark), tau=0, rounds=1, evaluate=(data, 1)))
+    assert context.parallelize([1, 2]).sum() == 3
+
+
+class Killed(MLP):
+    """Kills its own process, with no chance to clean up, at one step; once, as a file remembers."""
+
+    def __init__(self, *args, marker, **options):
+        super().__init__(*args, **options)
+        self._marker = Path(marker)
+
+    def step(self, batch):
+        if self.iteration == 10 and os.environ.get("SPARK_ENV_LOADED") and not self._marker.exists():
+            self._marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().step(batch)
+
+
+def test_a_worker_killed_in_mid_round_changes_no_bit(spark, packed, in_memory, tmp_path):
+    marker = tmp_path / "killed"
+    fatal = KilledFactory(marker)
+    there = last(averaged_sgd(fatal, packed, cluster=SparkCluster(spark), workers=2, **OPTIONS))
+    assert marker.exists()
+    here = last(averaged_sgd(FACTORY, in_memory, cluster=LocalCluster(), workers=2, **OPTIONS))
+    assert there.weights == here.weights
+
+
+class KilledFactory:
+    """Makes a Killed; knows how to travel to a worker that has not imported this file."""
+
+    def __init__(self, marker):
+        self.marker = str(marker)
+
+    def __call__(self, *, seed=0):
+        return Killed((1, 3, 3), 3, (6,), learning_rate=0.1, seed=seed, marker=self.marker)
+
+
+class Broken(MLP):
+    """A net with a fault of its own."""
+
+    def step(self, _batch):
+        raise ZeroDivisionError("a fault in the net")
+
+
+def broken(*, seed=0):
+    return Broken((1, 3, 3), 3, seed=seed)
+
+
+def test_a_fault_in_the_net_is_a_cluster_error_that_names_it(spark, packed):
+    with pytest.raises(ClusterError, match="ZeroDivisionError: a fault in the net"):
+        last(averaged_sgd(broken, packed, cluster=SparkCluster(spark), **OPTIONS))
+
+
+def test_wrong_kinds_of_data_and_of_sessions_are_named(spark, in_memory):
+    with pytest.raises(DataError, match=r"expected what sparknet.spark.pack\(...\) returns"):
+        averaged_sgd(FACTORY, in_memory, cluster=SparkCluster(spark))
+    with pytest.raises(ClusterError, match="expected a SparkSession or SparkContext"):
+        SparkCluster("local[2]")

@@ -1,0 +1,146 @@
+"""The command line: the main job without Spark, bad input as one line, Ctrl-C."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import sparknet
+from sparknet.cli import main
+from sparknet.nets import MLP
+
+FAST = ["--master", "none", "--rounds", "2", "--tau", "3", "--hidden", "8"]
+
+
+def run(capsys, *arguments):
+    code = main(["train", *arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_the_main_job_writes_weights_and_events_and_a_line_a_round(capsys, tmp_path):
+    out = tmp_path / "out"
+    code, text, err = run(capsys, *FAST, "--seed", "3", "--out", str(out))
+    assert (code, err) == (0, "")
+    lines = text.splitlines()
+    assert lines[0] == "mnist: 4,000 images to train, 1,000 to test"
+    for i, line in enumerate(lines[1:3], start=1):
+        assert line.startswith(f"round {i}/2  loss ")
+        for word in ("test accuracy", "images/s", "broadcast", "train", "collect"):
+            assert word in line
+    weights = sparknet.load(out / "weights.sparknet")
+    assert weights.schema() == MLP((1, 28, 28), 10, (8,)).get_weights().schema()
+    events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    assert [e["event"] for e in events] == ["start", "round", "round", "end"]
+    assert events[0]["settings"]["seed"] == 3
+    assert events[1]["steps"] == 6
+    assert set(events[2]["metrics"]) == {"loss", "accuracy"}
+    assert events[3]["finished"] is True
+
+
+def test_the_same_seed_gives_the_same_file(capsys, tmp_path):
+    for name in ("a", "b"):
+        assert run(capsys, *FAST, "--seed", "1", "--out", str(tmp_path / name))[0] == 0
+    assert (tmp_path / "a" / "weights.sparknet").read_bytes() == (tmp_path / "b" / "weights.sparknet").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--data", "imagenet"], "unknown data set 'imagenet'; expected mnist, fashion-mnist, cifar10:DIR or idx:DIR"),
+        (["--data", "cifar10:/no/such"], "there is no directory '/no/such'"),
+        (["--workers", "64", "--master", "none"], "64 workers for 63 minibatches of 64 examples"),
+        (["--master", "spark://127.0.0.1:1"], "no Spark master answers at spark://127.0.0.1:1 (127.0.0.1:1: "),
+        (["--master", "spark://nowhere"], "'nowhere' is not HOST:PORT"),
+        (["--master", "mesos://x"], "expected local[N], local-cluster[N,cores,MB], spark://HOST:PORT"),
+        (["--out", __file__], "exists and is not a directory"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2_and_writes_nothing(capsys, tmp_path, monkeypatch, arguments, text):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert err.startswith("sparknet train: error: ")
+    assert text in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "x", "1.5"])
+def test_numbers_out_of_range_are_refused_by_name(capsys, value):
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--tau", value])
+    assert stopped.value.code == 2
+    assert "--tau" in capsys.readouterr().err
+
+
+def test_without_java_the_package_that_brings_it_is_named(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    code, _, err = run(capsys, "--master", "local[2]")
+    assert code == 2
+    assert "apt-get install openjdk-17-jre-headless" in err
+
+
+def test_an_old_java_is_named(capsys, tmp_path, monkeypatch):
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    code, _, err = run(capsys, "--master", "local[2]", "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert "Spark needs Java 17 or newer" in err
+    assert "is version 11" in err
+
+
+def test_a_shard_shorter_than_tau_wraps_around(capsys, tmp_path):
+    code, text, _ = run(capsys, *FAST, "--workers", "40", "--batch-size", "64", "--out", str(tmp_path / "o"))
+    assert code == 0
+    assert "round 2/2" in text
+
+
+def test_ctrl_c_leaves_the_last_finished_rounds_weights(tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "sparknet.cli", "train", *FAST, "--rounds", "100000", "--out", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (out / "weights.sparknet").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        text, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    done = int(re.search(r"^(\d+) of 100000 rounds done", text, re.MULTILINE)[1])
+    shown = sum(line.startswith("round") for line in text.splitlines())
+    assert done - shown in (0, 1)  # the signal may come between saving and showing a round
+    assert sparknet.inspect(out / "weights.sparknet").metadata["round"] == done - 1
+    assert sparknet.load(out / "weights.sparknet").num_parameters > 0
+    events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    assert events[-1] == {**events[-1], "event": "end", "rounds": done, "finished": False}
+
+
+def test_inspect_shows_a_file_and_refuses_what_is_none(capsys, tmp_path):
+    path = tmp_path / "w.sparknet"
+    sparknet.save(path, MLP((2,), 3).get_weights())
+    assert main(["inspect", str(path)]) == 0
+    assert "ip1" in capsys.readouterr().out
+    path.write_bytes(b"not a message")
+    assert main(["inspect", str(path)]) == 2
+    assert capsys.readouterr().err.startswith("sparknet inspect: error: ")
+    assert main(["inspect", str(tmp_path / "missing")]) == 2
+
+
+def test_help_and_no_command(capsys):
+    assert main([]) == 2
+    assert "train" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--help"])
+    assert stopped.value.code == 0

@@ -1,0 +1,140 @@
+"""What holds for the project as a whole: its public names, what importing it costs, its exceptions, its drawings."""
+
+import importlib
+import inspect
+import pickle
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import sparknet
+from sparknet import errors
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+REFERENCE = "\n".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
+
+PUBLIC_MODULES = [
+    "sparknet.averaging",
+    "sparknet.backends",
+    "sparknet.clusters",
+    "sparknet.data",
+    "sparknet.errors",
+    "sparknet.nd",
+    "sparknet.ndarray",
+    "sparknet.nets",
+    "sparknet.serialization",
+    "sparknet.spark",
+    "sparknet.training",
+    "sparknet.weights",
+    "sparknet.worker",
+]
+OPTIONAL = ("caffe", "cupy", "matplotlib", "pyspark", "torch")
+
+
+# Rooms share these; they are no promise to users.
+INTERNAL = {
+    "sparknet.backends": {"backend_for_device"},
+    "sparknet.nd": {"checked_version"},
+    "sparknet.ndarray": {"wrap"},
+    "sparknet.weights": {"check_same_schema"},
+    "sparknet.worker": {"Shard"},
+}
+
+
+def defined_in(module):
+    """Classes and functions without underscore that the module defines itself."""
+    return {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isclass(value) or inspect.isfunction(value))
+        and value.__module__ == module.__name__
+    }
+
+
+@pytest.mark.parametrize("name", PUBLIC_MODULES)
+def test_public_names_equal_all(name):
+    module = importlib.import_module(name)
+    assert len(module.__all__) == len(set(module.__all__))
+    assert [public for public in module.__all__ if not hasattr(module, public)] == []
+    assert defined_in(module) - INTERNAL.get(name, set()) <= set(module.__all__)
+
+
+@pytest.mark.parametrize("name", PUBLIC_MODULES)
+def test_public_module_is_in_the_reference(name):
+    assert re.search(rf"automodule:: {re.escape(name)}$", REFERENCE, re.MULTILINE)
+
+
+def test_top_level_exports_what_all_says():
+    assert len(sparknet.__all__) == len(set(sparknet.__all__))
+    assert [name for name in sparknet.__all__ if not hasattr(sparknet, name)] == []
+    assert set(sparknet.__all__) <= set(dir(sparknet))
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'cafe'"):
+        _ = sparknet.cafe
+
+
+def test_version_is_the_one_of_the_package():
+    assert sparknet.__version__ == PROJECT["project"]["version"]
+
+
+def loaded_after(code):
+    """Top-level packages in ``sys.modules`` of a fresh interpreter that ran ``code``."""
+    code += "\nimport sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_import_loads_no_optional_package():
+    assert loaded_after("import sparknet").isdisjoint(OPTIONAL)
+
+
+def test_round_trip_of_weights_loads_no_optional_package():
+    loaded = loaded_after(
+        "import numpy, sparknet\n"
+        "w = sparknet.WeightCollection({'ip': [sparknet.NDArray(numpy.ones((2, 3), numpy.float32))]})\n"
+        "assert sparknet.loads(sparknet.dumps(w)) == w\n"
+    )
+    assert loaded.isdisjoint(OPTIONAL)
+
+
+EXCEPTIONS = [getattr(errors, name) for name in errors.__all__]
+
+
+@pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)
+def test_exception_survives_pickling_with_its_fields(kind):
+    error = pickle.loads(pickle.dumps(kind("what, expected, fix", layer="conv1")))
+    assert type(error) is kind
+    assert str(error) == "what, expected, fix"
+    assert error.layer == "conv1"
+
+
+@pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)
+def test_exception_is_a_sparknet_error_and_a_builtin(kind):
+    assert issubclass(kind, errors.SparknetError)
+    if kind is not errors.SparknetError:
+        assert any(base.__module__ == "builtins" for base in kind.__bases__)
+
+
+def test_exceptions_are_drawn_in_the_docstring():
+    assert [name for name in errors.__all__ if name not in errors.__doc__] == []
+
+
+def test_architecture_page_draws_the_rooms_of_the_contract():
+    contracts = {contract["id"]: contract for contract in PROJECT["tool"]["importlinter"]["contracts"]}
+    layers = [set(re.findall(r"\w+", layer)) for layer in contracts["rooms"]["layers"]]
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
+    drawing = page.partition("```text\n")[2].partition("```")[0]
+    drawn = [set(re.split(r"\s*,\s*", line.split("  ")[0])) for line in drawing.splitlines() if line[:1].isalpha()]
+    assert drawn == layers
+
+
+def test_every_ruff_exception_is_explained():
+    rules = (ROOT / "pyproject.toml").read_text().partition("ignore = [\n")[2].partition("\n]")[0]
+    assert [line for line in rules.splitlines() if "#" not in line] == []

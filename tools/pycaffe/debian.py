@@ -1,0 +1,118 @@
+"""The Debian 12 packages that pycaffe is compiled and run with, and their installation.
+
+Knows names and apt, nothing of Caffe. Installs only what is missing and only as root or with a sudo that asks no
+password: a build must never hang at a prompt. In every other case the error names the command to type.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from problems import UnfitError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+RUN = (
+    "libboost-python1.74.0",
+    "libboost-thread1.74.0",
+    "libboost-filesystem1.74.0",
+    "libprotobuf32",
+    "libgoogle-glog0v6",
+    "libhdf5-103-1",
+    "libhdf5-hl-100",
+    "libopenblas0-pthread",
+)
+BUILD = (
+    "g++",
+    "patch",
+    "libboost-python-dev",
+    "libboost-thread-dev",
+    "libboost-filesystem-dev",
+    "libprotobuf-dev",
+    "protobuf-compiler",
+    "libgoogle-glog-dev",
+    "libhdf5-dev",
+    "libopenblas-dev",
+)
+
+
+def ensure(packages: Iterable[str]) -> None:
+    """Install those of `packages` that are missing.
+
+    Raises
+    ------
+    UnfitError
+        If some are missing and this is not Debian 12, or not root, or apt fails.
+    """
+    wanted = missing(packages)
+    if not wanted:
+        return
+    fix = install_command(wanted)
+    system = release()
+    if system != "debian 12":
+        fix = f"install what corresponds to {' '.join(wanted)}, then pass --no-apt"
+        raise UnfitError(got=system, expected="Debian 12, the packages of which are known here", fix=fix)
+    prefix = become_root()
+    if prefix is None:
+        raise UnfitError(
+            got="a user who is not root, without a sudo that asks no password",
+            expected="root, or the packages installed",
+            fix=f"run as root: {fix}",
+        )
+    print(f"[pycaffe] {fix}", file=sys.stderr, flush=True)
+    for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *wanted]):
+        _apt(prefix, command, fix)
+
+
+def missing(packages: Iterable[str]) -> list[str]:
+    """Return those of `packages` that dpkg does not know as installed, in their order."""
+    names = list(packages)
+    query = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *names]
+    try:
+        # an unknown name makes the exit status 1, and the other lines are there all the same
+        known = subprocess.run(query, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return names
+    installed = {line.split()[0] for line in known.splitlines() if line.endswith(" installed")}
+    return [name for name in names if name not in installed]
+
+
+def install_command(packages: Iterable[str]) -> str:
+    """Return what to type to install `packages`."""
+    return f"apt-get install --no-install-recommends {' '.join(packages)}"
+
+
+def release() -> str:
+    """Return the distribution and its version, such as "debian 12"."""
+    try:
+        fields = platform.freedesktop_os_release()
+    except OSError:
+        return platform.system()
+    return f"{fields['ID']} {fields.get('VERSION_ID', '')}".strip()
+
+
+def become_root() -> list[str] | None:
+    """Return what to put before a command to run it as root, or None if there is no way."""
+    if os.geteuid() == 0:
+        return []
+    sudo = shutil.which("sudo")
+    if sudo and subprocess.run([sudo, "-n", "true"], capture_output=True, check=False).returncode == 0:
+        return [sudo, "-n"]
+    return None
+
+
+def _apt(prefix: list[str], arguments: list[str], fix: str) -> None:
+    command = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *arguments]
+    status = subprocess.run(command, stdout=sys.stderr, check=False).returncode
+    if status:
+        raise UnfitError(
+            got=f"exit status {status} from apt-get {arguments[0]} (its output is above)",
+            expected="0",
+            fix=f"run as root: {fix}",
+        )
