@@ -26,7 +26,7 @@ MNIST = ("--no-deps", *(r for r in EXTRAS["demo"] if not r.startswith("sparknet"
 JAVA = 17
 DEMOS = {
     "mlp": ("--net", "mlp", "--tau", "20"),
-    "lenet": ("--solver", "examples/lenet/lenet_solver.prototxt", "--tau", "50"),
+    "lenet": ("--solver", "examples/lenet/lenet_solver.prototxt", "--tau", "25", "--learning-rate", "0.02"),
 }
 
 

@@ -6,6 +6,7 @@ finished round's weights are on disk).
 
 import argparse
 import contextlib
+import math
 import sys
 from collections.abc import Sequence
 
@@ -92,7 +93,9 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--test-every", type=_at_least(1), default=1, metavar="N", help="measure accuracy every N rounds"
     )
     train.add_argument("--hidden", type=_widths, default=(128,), metavar="N,N", help="mlp: widths of the hidden layers")
-    train.add_argument("--learning-rate", type=float, default=0.05, help="mlp: learning rate")
+    train.add_argument(
+        "--learning-rate", type=_positive, metavar="RATE", help="instead of the solver's base_lr (mlp: 0.05)"
+    )
     train.add_argument("--momentum", type=float, default=0.9, help="mlp: momentum")
     train.add_argument("--out", default="sparknet-out", metavar="DIR", help="where the results go")
     train.set_defaults(run=_train)
@@ -127,6 +130,14 @@ def _at_least(least: int) -> "type[int]":
 
     number.__name__ = "whole number"  # argparse says "invalid whole number value: 'x'"
     return number  # type: ignore[return-value]
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not (value > 0 and math.isfinite(value)):
+        msg = f"got {text}, expected a positive number"
+        raise argparse.ArgumentTypeError(msg)
+    return value
 
 
 def _widths(text: str) -> tuple[int, ...]:

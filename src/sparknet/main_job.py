@@ -29,6 +29,7 @@ from sparknet.training import Cluster, Round, averaged_sgd, check_fit
 __all__ = ["run"]
 
 _DEFAULT_BATCH = 64
+_MLP_RATE = 0.05
 # Pixels 0..255 reach the net as 0..1, as the LeNet of Caffe's examples has it (scale 1/256).
 _SCALE = Scale("data", 1 / 256)
 
@@ -97,11 +98,16 @@ def _save_caffemodel(net: Net, last: Round, out: Path) -> list[Path]:
 def _factory(args: argparse.Namespace, images: ImageSet) -> tuple[NetFactory, int]:
     if args.solver is None:
         shape = images.train[0].shape[1:]
-        options = {"learning_rate": args.learning_rate, "momentum": args.momentum}
+        options = {"learning_rate": args.learning_rate or _MLP_RATE, "momentum": args.momentum}
         return MLP.factory(shape, images.classes, args.hidden, **options), args.batch_size or _DEFAULT_BATCH
     from sparknet.nets.caffe import CaffeNet
 
-    factory = CaffeNet.factory(solver=args.solver, fields=images.fields, batch_size=args.batch_size)
+    factory = CaffeNet.factory(
+        solver=args.solver,
+        fields=images.fields,
+        batch_size=args.batch_size,
+        solver_overrides={"base_lr": args.learning_rate} if args.learning_rate else None,
+    )
     declared = factory(seed=args.seed).input_shapes
     shape = declared.get("data", (_DEFAULT_BATCH,))
     return factory, args.batch_size or shape[0]

@@ -140,6 +140,13 @@ def test_a_fault_in_the_net_is_a_cluster_error_that_names_it(spark, packed):
         last(averaged_sgd(broken, packed, cluster=SparkCluster(spark), **OPTIONS))
 
 
+def test_data_packed_on_spark_can_be_trained_on_in_this_process(packed, in_memory):
+    collected = last(averaged_sgd(FACTORY, packed, cluster=LocalCluster(), evaluate=(packed, 4), **OPTIONS))
+    here = last(averaged_sgd(FACTORY, in_memory, cluster=LocalCluster(), workers=3, evaluate=(packed, 4), **OPTIONS))
+    assert collected.weights == here.weights
+    assert collected.metrics == here.metrics
+
+
 def test_wrong_kinds_of_data_and_of_sessions_are_named(spark, in_memory):
     with pytest.raises(DataError, match=r"expected what sparknet.spark.pack\(...\) returns"):
         averaged_sgd(FACTORY, in_memory, cluster=SparkCluster(spark))

@@ -207,7 +207,7 @@ def test_data_that_does_not_fit_the_net_is_refused_at_the_call():
         averaged_sgd(factory(), renamed, cluster=LocalCluster())
     scaled = pack(COLUMNS, FIELDS, 8, Scale("data", 2.0))
     assert next(averaged_sgd(factory(), scaled, cluster=LocalCluster(), rounds=1)).steps == 50
-    with pytest.raises(DataError, match=r"expected a Dataset of sparknet\.data\.pack"):
+    with pytest.raises(DataError, match=r"expected what sparknet\.data\.pack"):
         next(averaged_sgd(factory(), FakePacked(), cluster=LocalCluster(), workers=1))
 
 

@@ -6,6 +6,7 @@ For trying things out, for tests and as the yardstick of the other clusters, whi
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.dataset import Dataset
@@ -20,18 +21,19 @@ __all__ = ["LocalCluster"]
 
 @dataclass(frozen=True)
 class LocalCluster:
-    """Workers in this process, on data packed by :func:`sparknet.data.pack`; moves no bytes."""
+    """Workers in this process, on data packed by :func:`sparknet.data.pack`; moves no bytes.
+
+    Data packed on Spark is collected into this process first.
+    """
 
     @contextmanager
-    def session(self, factory: NetFactory, data: Dataset, workers: int) -> Iterator[Session]:
+    def session(self, factory: NetFactory, data: Any, workers: int) -> Iterator[Session]:
         """Open a session with one net that plays every worker in turn."""
-        _check(data)
-        yield _LocalSession(factory(seed=0), data, workers)
+        yield _LocalSession(factory(seed=0), _in_memory(data), workers)
 
-    def default_workers(self, data: Dataset) -> int:
-        """Return 1: data in memory has no shards of its own."""
-        del data
-        return 1
+    def default_workers(self, data: Any) -> int:
+        """Return the number of shards of data packed on Spark; data in memory has none of its own: 1."""
+        return int(getattr(data, "shards", 1))
 
 
 @dataclass(frozen=True)
@@ -57,16 +59,17 @@ class _LocalSession:
         ]
         return Collected(outcomes, broadcast=0.0, collect=0.0, bytes_down=0, bytes_up=0)
 
-    def evaluate(self, weights: WeightCollection, data: Dataset) -> dict[str, float]:
+    def evaluate(self, weights: WeightCollection, data: Any) -> dict[str, float]:
         """Return the means over ``data``."""
-        _check(data)
+        data = _in_memory(data)
         return mean_metrics(evaluate_shard(self.net, data.batches, weights, data.preprocessor))
 
 
-def _check(data: object) -> None:
-    if not isinstance(data, Dataset):
-        msg = (
-            f"LocalCluster: got data of type {type(data).__name__}; expected a Dataset of sparknet.data.pack(...) "
-            "(data packed on Spark becomes one with .to_local())"
-        )
+def _in_memory(data: Any) -> Dataset:
+    if isinstance(data, Dataset):
+        return data
+    to_local = getattr(data, "to_local", None)
+    if to_local is None:
+        msg = f"LocalCluster: got data of type {type(data).__name__}; expected what sparknet.data.pack(...) returns"
         raise DataError(msg)
+    return to_local()  # type: ignore[no-any-return]
