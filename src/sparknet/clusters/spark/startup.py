@@ -50,8 +50,8 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
     ClusterError
         The master's name is malformed, it cannot be reached, or it gives no executor.
     """
-    _check_java()
     _check_master(master)
+    _check_java()
     try:
         from pyspark import SparkContext
         from pyspark.sql import SparkSession
