@@ -148,7 +148,7 @@ def caffe(session: nox.Session) -> None:
     """Run the tests that step a real Caffe net; a missing Caffe is a failure."""
     environment = work(session, "test")
     environment.install(wheel(environment))
-    debian(session, "dataset-fashion-mnist", optional="its tests are skipped")
+    debian(session, "dataset-fashion-mnist", optional="the tests do without")
     environment.run("pytest", "-m", "caffe and not spark", *session.posargs)
 
 
@@ -158,7 +158,7 @@ def spark(session: nox.Session) -> None:
     java(session)
     environment = work(session, "test", "spark")
     environment.install(wheel(environment))
-    debian(session, "dataset-fashion-mnist", optional="its tests are skipped")
+    debian(session, "dataset-fashion-mnist", optional="the tests do without")
     environment.run("pytest", "-m", "spark", *session.posargs)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from strategies import mappings, messages_of
 
 from sparknet import FormatError, NDArray, WeightCollection, dump_parts, dumps, dumps_into, load, loads, save
-from sparknet.serialization import inspect, layout, verify
+from sparknet.serialization import decode, inspect, layout, verify
 
 SMALL = {"a": np.array([1.5, -0.0], "float32"), "flags": np.array([True, False])}
 
@@ -70,7 +70,7 @@ def test_every_change_of_one_byte_is_detected():
             changed = bytearray(message)
             changed[position] ^= change
             with pytest.raises(FormatError):
-                verify(changed)
+                loads(changed)
 
 
 @pytest.mark.parametrize("copy", [False, True])
@@ -84,11 +84,13 @@ def test_a_changed_byte_of_a_large_tensor_is_detected(copy):
 
 
 def test_when_elements_are_verified():
-    message = bytearray(dumps(np.zeros(5000)))
-    message[-1] ^= 1
-    loads(message)
-    loads(message, copy=True, verify=False)
-    for options in {"verify": True}, {"copy": True}:
+    large, small = (bytearray(dumps(np.zeros(n))) for n in (decode.SMALL // 8, 5000))
+    large[-1] ^= 1
+    small[-1] ^= 1
+    loads(large)
+    loads(large, copy=True, verify=False)
+    loads(small, verify=False)
+    for message, options in (large, {"verify": True}), (large, {"copy": True}), (small, {}):
         with pytest.raises(FormatError, match="damaged"):
             loads(message, **options)
 

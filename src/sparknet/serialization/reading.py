@@ -36,8 +36,9 @@ def loads(buffer: Any, *, copy: bool = False, device: str | None = None, verify:
         ``"cuda:N"`` copies the arrays there; by default they are on the host.
     verify
         Compare every tensor with its checksum, and refuse bools that are neither 0 nor 1. None does
-        it whenever the elements are read anyway: with ``copy=True`` or a device. Plain views are
-        not verified, so that their cost does not grow with the message: ask for it with
+        it for messages of up to 1 MiB, and whenever the elements are read anyway: with ``copy=True``
+        or a device. Views of larger messages are not verified, so that their cost does not grow with
+        the message: ask for it with
         ``verify=True``, which also refuses a message without checksums. The structure and the
         header's own checksum are always checked.
 
@@ -87,7 +88,7 @@ def load(
         Only these names (layers, for weights), in the order of the file; of the others nothing is
         read or checked.
     device, verify
-        As for :func:`loads`; None verifies with ``mmap=False``, or if a device is given.
+        As for :func:`loads`; None verifies files of up to 1 MiB, with ``mmap=False``, or if a device is given.
 
     Raises
     ------
