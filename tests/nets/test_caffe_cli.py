@@ -6,12 +6,15 @@ import pytest
 
 import sparknet
 from sparknet.cli import main
+from sparknet.data import image_sets
 from sparknet.nets import CaffeNet
 
 pytestmark = pytest.mark.caffe
 
 LENET = Path(__file__).parents[2] / "examples" / "lenet" / "lenet_solver.prototxt"
 CIFAR = Path(__file__).parents[2] / "examples" / "cifar10_quick" / "cifar10_quick_solver.prototxt"
+# Debian's Fashion-MNIST where it is installed, which the sessions of nox see to where they may.
+DATA = "fashion-mnist" if image_sets.FASHION_MNIST.is_dir() else "mnist"
 FAST = ["--master", "none", "--rounds", "2", "--tau", "2"]
 
 
@@ -23,7 +26,7 @@ def run(capsys, *arguments):
 
 def test_lenet_is_trained_and_saved_in_our_format_and_as_a_caffemodel(capsys, tmp_path):
     out = tmp_path / "out"
-    code, text, err = run(capsys, "--solver", LENET, "--out", out, "--seed", 3)
+    code, text, err = run(capsys, "--solver", LENET, "--out", out, "--seed", 3, "--data", DATA)
     assert (code, err) == (0, "")
     assert "round 2/2  loss " in text
     weights = sparknet.load(out / "weights.sparknet")

@@ -19,7 +19,6 @@ from sparknet.serialization.header import Header, decode_header
 from sparknet.serialization.layout import START, Layout, check_count, check_header, header_size, plan, truncated
 from sparknet.weights import WeightCollection
 
-
 SMALL = 1 << 20  # bytes; verifying so much takes a tenth of a millisecond, so it is always done
 
 
