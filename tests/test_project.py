@@ -40,7 +40,7 @@ OPTIONAL = ("caffe", "cupy", "matplotlib", "pyspark", "torch")
 INTERNAL = {
     "sparknet.backends": {"backend_for_device"},
     "sparknet.nd": {"checked_version"},
-    "sparknet.ndarray": {"wrap"},
+    "sparknet.ndarray": {"explained", "wrap"},
     "sparknet.weights": {"check_same_schema"},
     "sparknet.worker": {"Shard"},
 }

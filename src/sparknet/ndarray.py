@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sparknet.backends import Backend, backend_for_device, backend_of, get_backend
-from sparknet.errors import DeviceError
+from sparknet.errors import DeviceError, SparknetError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["NDArray"]
 
 _new = object.__new__
+_SCALARS = (int, float, complex)  # bool is an int; numpy's float64 is a float
+_SHOWN = 60  # characters of an argument in an error message
 
 
 def wrap(array: Any, backend: Backend) -> "NDArray":
@@ -33,6 +35,28 @@ def wrap(array: Any, backend: Backend) -> "NDArray":
     return out
 
 
+def explained(error: Exception, what: str, *args: Any, **kwargs: Any) -> Exception:
+    """Return the backend's ``error`` as a plain TypeError, ValueError or IndexError that shows the arguments."""
+    if isinstance(error, SparknetError):
+        return error
+    # torch raises RuntimeError for what is a ValueError elsewhere; numpy has subclasses with odd constructors
+    kind = next((k for k in (TypeError, IndexError, ValueError) if isinstance(error, k)), ValueError)
+    shown = [_shown(value) for value in args] + [f"{key}={_shown(value)}" for key, value in kwargs.items()]
+    advice = (
+        "; the memory is read-only, as of a message that was loaded: make a copy first"
+        if "read-only" in str(error)
+        else ""
+    )
+    return kind(f"{what} of {', '.join(shown)}: {error}{advice}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, NDArray):
+        return f"{value.dtype} {value.shape}"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
 def _operand(self: "NDArray", other: Any) -> Any:
     """Return ``other`` as something the backend of ``self`` computes with, or fail with the fix."""
     if type(other) is NDArray:
@@ -43,7 +67,7 @@ def _operand(self: "NDArray", other: Any) -> Any:
             )
             raise DeviceError(msg)
         return other._array
-    if isinstance(other, int | float | complex):  # bool is an int; numpy's float64 is a float
+    if isinstance(other, _SCALARS):
         return other
     backend = backend_of(other)
     if backend is None:
@@ -55,33 +79,52 @@ def _operand(self: "NDArray", other: Any) -> Any:
     return other
 
 
+# The operators: what is the same for all of them is written out in each, because a call costs as much as the rest.
 def _binary(op: Callable[[Any, Any], Any]) -> Callable[["NDArray", Any], "NDArray"]:
     def method(self: "NDArray", other: Any) -> "NDArray":
-        if type(other) is not NDArray or other._backend is not self._backend:
-            other = _operand(self, other)
-            if other is NotImplemented:
-                return NotImplemented  # type: ignore[no-any-return]
+        backend = self._backend
+        if type(other) is NDArray and other._backend is backend:
+            operand = other._array
         else:
-            other = other._array
-        return wrap(op(self._array, other), self._backend)
+            operand = _operand(self, other)
+            if operand is NotImplemented:
+                return NotImplemented  # type: ignore[no-any-return]
+        try:
+            result = op(self._array, operand)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise explained(error, op.__name__, self, other) from error
+        if type(result) is not backend.array_type:
+            return wrap(result, backend)
+        out = _new(NDArray)
+        out._array = result
+        out._backend = backend
+        return out
 
     return method
 
 
 def _reflected(op: Callable[[Any, Any], Any]) -> Callable[["NDArray", Any], "NDArray"]:
     def method(self: "NDArray", other: Any) -> "NDArray":
-        other = _operand(self, other)
-        return NotImplemented if other is NotImplemented else wrap(op(other, self._array), self._backend)
+        operand = _operand(self, other)
+        if operand is NotImplemented:
+            return NotImplemented  # type: ignore[no-any-return]
+        try:
+            return wrap(op(operand, self._array), self._backend)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise explained(error, op.__name__, other, self) from error
 
     return method
 
 
 def _inplace(op: Callable[[Any, Any], Any]) -> Callable[["NDArray", Any], "NDArray"]:
     def method(self: "NDArray", other: Any) -> "NDArray":
-        other = _operand(self, other)
-        if other is NotImplemented:
+        operand = _operand(self, other)
+        if operand is NotImplemented:
             return NotImplemented  # type: ignore[no-any-return]
-        self._array = op(self._array, other)
+        try:
+            self._array = op(self._array, operand)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise explained(error, op.__name__, self, other) from error
         return self
 
     return method
@@ -89,7 +132,10 @@ def _inplace(op: Callable[[Any, Any], Any]) -> Callable[["NDArray", Any], "NDArr
 
 def _unary(op: Callable[[Any], Any]) -> Callable[["NDArray"], "NDArray"]:
     def method(self: "NDArray") -> "NDArray":
-        return wrap(op(self._array), self._backend)
+        try:
+            return wrap(op(self._array), self._backend)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise explained(error, op.__name__, self) from error
 
     return method
 
@@ -148,7 +194,12 @@ class NDArray:
         if isinstance(data, range):
             data = list(data)
         array = backend.asarray(data, dtype=dtype, device=device)
-        self._array = array if shape is None else backend.namespace.reshape(array, tuple(shape))
+        if shape is not None:
+            try:
+                array = backend.namespace.reshape(array, tuple(shape))
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise explained(error, "NDArray()", wrap(array, backend), shape=shape) from error
+        self._array = array
         self._backend = backend
 
     # ---- what it is
@@ -225,9 +276,17 @@ class NDArray:
             raise DeviceError(msg)
         return get_backend("numpy").asarray(self._array, dtype=dtype, copy=copy)  # type: ignore[no-any-return]
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[Any, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
         """Return a DLPack capsule of the backend's array."""
-        return self._array.__dlpack__(**options)
+        options = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        return self._array.__dlpack__(**{name: value for name, value in options.items() if value is not None})
 
     def __dlpack_device__(self) -> tuple[Any, int]:
         """Return the DLPack device type and id."""
@@ -239,41 +298,67 @@ class NDArray:
         return self._array.__cuda_array_interface__
 
     # ---- elements
-    def __getitem__(self, key: Any) -> "NDArray":
+    def __getitem__(self, key: Any, /) -> "NDArray":
         """Return a view for integers, slices, ``...`` and ``None``; a copy for index and mask arrays."""
-        return wrap(self._array[_key(key)], self._backend)
+        backend = self._backend
+        try:
+            # with the ellipsis a backend gives a 0-d view where it would give a scalar
+            result = self._array[key, ...] if type(key) is int else self._array[_key(key)]
+        except (TypeError, ValueError, IndexError, RuntimeError) as error:
+            raise explained(error, "indexing", self, key) from error
+        if type(result) is not backend.array_type:
+            return wrap(result, backend)
+        out = _new(NDArray)
+        out._array = result
+        out._backend = backend
+        return out
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: Any, value: Any, /) -> None:
         """Assign in place, broadcasting ``value``."""
-        self._array[_key(key)] = value if isinstance(value, list | tuple) else _operand(self, value)
+        try:
+            self._array[_key(key)] = value if isinstance(value, list | tuple) else _operand(self, value)
+        except (TypeError, ValueError, IndexError, RuntimeError) as error:
+            raise explained(error, "assignment to an index", self, key, value) from error
 
     def __len__(self) -> int:
         """Return the length of the first axis."""
-        return len(self._array)
+        if not self._array.shape:
+            msg = "len(): a 0-d array has no length"
+            raise TypeError(msg)
+        return int(self._array.shape[0])
 
     def __iter__(self) -> Iterator["NDArray"]:
         """Iterate over views along the first axis."""
         return (self[i] for i in range(len(self)))
 
+    def _scalar(self, convert: Callable[[Any], Any]) -> Any:
+        if len(self._array.shape):
+            msg = (
+                f"{convert.__name__}() needs a 0-d array, this one has shape {self.shape}; "
+                "index one element, or use nd.all, nd.any or .to_host()"
+            )
+            raise (ValueError if convert is bool else TypeError)(msg)
+        return convert(self._array)
+
     def __bool__(self) -> bool:
-        """Return the truth of a one-element array."""
-        return bool(self._array)
+        """Return the truth of a 0-d array."""
+        return bool(self._scalar(bool))
 
     def __int__(self) -> int:
-        """Return the value of a one-element array."""
-        return int(self._array)
+        """Return the value of a 0-d array."""
+        return int(self._scalar(int))
 
     def __float__(self) -> float:
-        """Return the value of a one-element array."""
-        return float(self._array)
+        """Return the value of a 0-d array."""
+        return float(self._scalar(float))
 
     def __complex__(self) -> complex:
-        """Return the value of a one-element array."""
-        return complex(self._array)
+        """Return the value of a 0-d array."""
+        return complex(self._scalar(complex))
 
     def __index__(self) -> int:
         """Return the value of a 0-d integer array."""
-        return operator.index(self._array)
+        return int(self._scalar(operator.index))
 
     # ---- SparkNet's own
     def slice(self, axis: int, index: int) -> "NDArray":

@@ -13,7 +13,17 @@ def _asarray(obj: Any, dtype: Any = None, device: str | None = None, copy: bool 
     if device not in (None, "cpu"):
         msg = f"the numpy backend has the device 'cpu' only, not {device!r}"
         raise DeviceError(msg)
-    return np.asarray(obj, dtype=dtype, copy=copy)
+    try:
+        array = np.asarray(obj, dtype=dtype, copy=copy)
+    except ValueError as error:
+        if copy is False:
+            raise
+        msg = f"an array cannot be made of {type(obj).__name__} {str(obj)[:60]}: {error}"
+        raise ValueError(msg) from error
+    if array.dtype.kind in "OUSmM" or array.dtype.type is np.void:
+        msg = f"got dtype {array.dtype} (of {type(obj).__name__} {str(obj)[:60]}), expected numbers or bools"
+        raise TypeError(msg)
+    return array
 
 
 BACKEND = Backend(

@@ -1,0 +1,114 @@
+"""The array-API namespace over NDArray: the standard's functions, delegated to the array's backend.
+
+Every function is made from a table (:mod:`sparknet.nd.standard`): find the backend, from the first
+NDArray among the arguments or from ``device=``, unwrap, call the backend's function of the same
+name, wrap what comes back. Signatures, dtypes and results are therefore those of the standard and
+of the backend: https://data-apis.org/array-api/2025.12/.
+
+Examples
+--------
+>>> from sparknet import nd
+>>> nd.sum(nd.ones((2, 3)) * 2, axis=0)
+NDArray([4., 4., 4.], shape=(3,), dtype=float64, device='cpu')
+"""
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from sparknet.backends import backend_for_device, get_backend
+from sparknet.nd import fft, linalg
+from sparknet.nd.delegate import functions
+from sparknet.nd.info import NamespaceInfo
+from sparknet.nd.standard import DTYPES, FUNCTIONS, VERSION, VERSIONS
+from sparknet.ndarray import NDArray, wrap
+
+__array_api_version__ = VERSION
+
+_FUNCTIONS = functions(FUNCTIONS)
+_CONSTANTS = ["e", "inf", "nan", "newaxis", "pi"]
+_numpy = get_backend("numpy").namespace
+
+__all__ = [  # noqa: PLE0604 - lists of names
+    *_FUNCTIONS,
+    *_CONSTANTS,
+    *DTYPES,
+    "asarray",
+    "fft",
+    "from_dlpack",
+    "linalg",
+]
+
+
+def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: bool | None = None) -> NDArray:
+    """Return ``obj`` as an NDArray.
+
+    Parameters
+    ----------
+    obj
+        NDArray, array of a backend, nested sequences, scalar, or an object with the buffer protocol.
+    dtype
+        Convert to this dtype.
+    device
+        ``"cpu"`` or ``"cuda:N"``; default: where ``obj`` is.
+    copy
+        True: always a copy. False: never, a ``ValueError`` where one is needed. None: only where needed.
+
+    Returns
+    -------
+    NDArray
+        Shares memory with ``obj`` wherever no copy is needed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``obj`` holds something else than numbers, or its parts differ in length.
+
+    Examples
+    --------
+    >>> asarray([[1, 2], [3, 4]], dtype="float32").shape
+    (2, 2)
+    """
+    array = obj if isinstance(obj, NDArray) and device is None else NDArray(obj, device=device)
+    backend = array._backend
+    return wrap(backend.asarray(array.unwrap(), dtype=dtype, copy=copy), backend)
+
+
+def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = None) -> NDArray:
+    """Return an NDArray over the memory of ``x``, any object with ``__dlpack__``; no copy unless asked for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from_dlpack(np.ones(2, dtype="float32"))
+    NDArray([1., 1.], shape=(2,), dtype=float32, device='cpu')
+    """
+    host_device_type = 1  # kDLCPU of the DLPack header; the others that we know are CUDA's
+    kind, index = x.__dlpack_device__()
+    backend = backend_for_device("cpu" if int(kind) == host_device_type else f"cuda:{index}")
+    array = wrap(backend.namespace.from_dlpack(x), backend)
+    return asarray(array, device=device, copy=copy)
+
+
+def checked_version(api_version: str | None) -> ModuleType:
+    """Return this module for a version of the standard that it implements; else a ValueError."""
+    if api_version not in (None, *VERSIONS):
+        msg = f"array-API version {api_version!r} is not implemented; known: {', '.join(VERSIONS)}"
+        raise ValueError(msg)
+    return sys.modules[__name__]
+
+
+def __array_namespace_info__() -> NamespaceInfo:  # noqa: N807 - the standard's name
+    """Return the standard's inspection object: capabilities, devices, dtypes."""
+    return NamespaceInfo()
+
+
+# Last, because the standard's names hide builtins (bool, all, sum, ...) that the code above uses.
+globals().update(_FUNCTIONS)
+globals().update({name: getattr(_numpy, name) for name in _CONSTANTS})
+globals().update({name: _numpy.dtype(name) for name in DTYPES})
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Tell type checkers that the generated names exist."""

@@ -1,0 +1,184 @@
+"""Makes the namespace's functions: find the backend, unwrap, call, wrap.
+
+Each function gets the standard's own signature, but its arguments are passed on as they come: the
+backend checks them. Functions of one or two arrays, which programs call most, have a short way of
+their own; what they call is looked up once a backend.
+"""
+
+import ast
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from sparknet.backends import Backend, backend_for_device, backend_of
+from sparknet.errors import DeviceError
+from sparknet.ndarray import NDArray, explained, wrap
+
+__all__ = ["functions"]
+
+
+def functions(signatures: Sequence[str], extension: str | None = None) -> dict[str, Callable[..., Any]]:
+    """Return name -> function for lines such as ``"sum(x, /, *, axis=None)"``, of the backend's ``extension``.
+
+    Examples
+    --------
+    >>> functions(["exp(x, /)"])["exp"](NDArray([0.0]))
+    NDArray([1.], shape=(1,), dtype=float64, device='cpu')
+    """
+    return {name: _function(name, signature, extension) for name, signature in map(_parsed, signatures)}
+
+
+def _function(name: str, signature: inspect.Signature, extension: str | None) -> Callable[..., Any]:
+    where = f"{extension}.{name}" if extension else name
+    make = {("x",): _unary, ("x1", "x2"): _binary}.get(tuple(signature.parameters), _general)
+    function = make(where)
+    function.__name__ = function.__qualname__ = name
+    function.__module__ = f"sparknet.nd.{extension}" if extension else "sparknet.nd"
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    function.__doc__ = f"Return the array-API standard's ``{where}``, computed by the array's backend."
+    return function
+
+
+def _parsed(line: str) -> tuple[str, inspect.Signature]:
+    definition = ast.parse(f"def {line}: ...").body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    spec, kinds = definition.args, inspect.Parameter
+    positional = [*spec.posonlyargs, *spec.args]
+    missing: list[Any] = [inspect.Parameter.empty] * (len(positional) - len(spec.defaults))
+    defaults = [*missing, *map(ast.literal_eval, spec.defaults)]
+    parameters = [
+        kinds(
+            arg.arg, kinds.POSITIONAL_ONLY if arg in spec.posonlyargs else kinds.POSITIONAL_OR_KEYWORD, default=default
+        )
+        for arg, default in zip(positional, defaults, strict=True)
+    ]
+    if spec.vararg:
+        parameters.append(kinds(spec.vararg.arg, kinds.VAR_POSITIONAL))
+    for arg, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True):
+        assert default is not None
+        parameters.append(kinds(arg.arg, kinds.KEYWORD_ONLY, default=ast.literal_eval(default)))
+    return definition.name, inspect.Signature(parameters)
+
+
+class _Bound(dict[Backend, Callable[..., Any]]):
+    """Backend -> its function of a name such as ``"linalg.inv"``, looked up when it is first called."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def __missing__(self, backend: Backend) -> Callable[..., Any]:
+        found = backend.namespace
+        for part in self.where.split("."):
+            found = getattr(found, part)
+        self[backend] = found
+        return found  # type: ignore[no-any-return]
+
+
+def _unary(where: str) -> Callable[..., Any]:
+    bound = _Bound(where)
+
+    def function(x: Any, /) -> Any:
+        if type(x) is not NDArray:
+            x = _as_ndarray(x, where)
+        backend = x._backend
+        try:
+            result = bound[backend](x._array)
+        except (TypeError, ValueError, IndexError, RuntimeError) as error:
+            raise explained(error, f"nd.{where}()", x) from error
+        return wrap(result, backend) if type(result) is backend.array_type else wrapped(result, backend)
+
+    return function
+
+
+def _binary(where: str) -> Callable[..., Any]:
+    bound = _Bound(where)
+
+    def function(x1: Any, x2: Any, /) -> Any:
+        if type(x1) is NDArray and type(x2) is NDArray and x1._backend is x2._backend:
+            backend, a, b = x1._backend, x1._array, x2._array
+        else:
+            backend, (a, b) = _common(where, (x1, x2))
+        try:
+            result = bound[backend](a, b)
+        except (TypeError, ValueError, IndexError, RuntimeError) as error:
+            raise explained(error, f"nd.{where}()", x1, x2) from error
+        return wrap(result, backend) if type(result) is backend.array_type else wrapped(result, backend)
+
+    return function
+
+
+def _general(where: str) -> Callable[..., Any]:
+    bound = _Bound(where)
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        backend = _find_backend(args)
+        plain = [_unwrapped(value) for value in args]
+        if kwargs:
+            backend = _find_backend(kwargs.values(), backend)
+            kwargs = {key: _unwrapped(value) for key, value in kwargs.items()}
+        if backend is None:
+            backend = backend_for_device(kwargs.get("device") or "cpu")
+        try:
+            result = bound[backend](*plain, **kwargs)
+        except (TypeError, ValueError, IndexError, RuntimeError) as error:
+            raise explained(error, f"nd.{where}()", *args, **kwargs) from error
+        return wrap(result, backend) if type(result) is backend.array_type else wrapped(result, backend)
+
+    return function
+
+
+def _as_ndarray(x: Any, where: str) -> NDArray:
+    backend = backend_of(x)
+    if backend is None:
+        msg = f"nd.{where}(): got {type(x).__name__}, expected an array; make one with nd.asarray(...)"
+        raise TypeError(msg)
+    return wrap(x, backend)
+
+
+def _common(where: str, operands: Sequence[Any]) -> tuple[Backend, list[Any]]:
+    """Return the one backend of the operands, of which some may be Python or numpy scalars, and them unwrapped."""
+    backend = _find_backend(operands)
+    if backend is None:
+        backend = _as_ndarray(next((x for x in operands if backend_of(x)), operands[0]), where)._backend
+    return backend, [_unwrapped(x) for x in operands]
+
+
+def _find_backend(values: Iterable[Any], found: Backend | None = None) -> Backend | None:
+    """Return the backend of the NDArrays in ``values`` (looking into lists and tuples), if there are any."""
+    for value in values:
+        kind = type(value)
+        if kind is NDArray:
+            backend = value._backend
+        elif kind is tuple or kind is list:
+            backend = _find_backend(value, found)
+        else:
+            continue
+        if found is None:
+            found = backend
+        elif backend is not found:
+            msg = f"arrays of {found.name} and {backend.name} in one call; move them together with .to_device(...)"
+            raise DeviceError(msg)
+    return found
+
+
+def _unwrapped(value: Any) -> Any:
+    kind = type(value)
+    if kind is NDArray:
+        return value._array
+    if kind is tuple or kind is list:
+        return kind([_unwrapped(part) for part in value])
+    return value
+
+
+def wrapped(value: Any, backend: Backend) -> Any:
+    """Wrap arrays, also inside the lists, tuples and named tuples that some functions return."""
+    if isinstance(value, backend.array_type):
+        return wrap(value, backend)
+    if isinstance(value, tuple):
+        parts = [wrapped(part, backend) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    if isinstance(value, list):
+        return [wrapped(part, backend) for part in value]
+    if hasattr(value, "dtype") and hasattr(value, "shape") and not isinstance(value, type):
+        return wrap(value, backend)  # numpy's scalars stand for 0-d arrays
+    return value

@@ -1,0 +1,43 @@
+"""What the namespace says of itself: the standard's inspection API."""
+
+from typing import Any
+
+from sparknet.backends import backend_for_device, get_backend
+
+__all__ = ["NamespaceInfo"]
+
+
+class NamespaceInfo:
+    """Capabilities, devices and dtypes, of the backend that serves a device.
+
+    Examples
+    --------
+    >>> NamespaceInfo().default_device()
+    'cpu'
+    """
+
+    def capabilities(self) -> dict[str, Any]:
+        """Return what the standard leaves open: boolean indexing, data-dependent shapes, the most axes."""
+        info: dict[str, Any] = get_backend("numpy").namespace.__array_namespace_info__().capabilities()
+        return info
+
+    def default_device(self) -> str:
+        """Return the device of arrays made without ``device=``."""
+        return "cpu"
+
+    def default_dtypes(self, *, device: str | None = None) -> dict[str, Any]:
+        """Return the dtypes of arrays made without ``dtype=``."""
+        found: dict[str, Any] = self._of(device).default_dtypes()
+        return found
+
+    def dtypes(self, *, device: str | None = None, kind: Any = None) -> dict[str, Any]:
+        """Return dtype name -> dtype, of one kind or of several."""
+        found: dict[str, Any] = self._of(device).dtypes(kind=kind)
+        return found
+
+    def devices(self) -> tuple[str, ...]:
+        """Return the devices that need no optional package."""
+        return ("cpu",)
+
+    def _of(self, device: str | None) -> Any:
+        return backend_for_device(device or "cpu").namespace.__array_namespace_info__()
