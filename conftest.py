@@ -16,11 +16,15 @@ hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
+# Optional as an extra is, and in no session of its own: without torch its backend cannot be imported.
+collect_ignore = [] if importlib.util.find_spec("torch") else ["src/sparknet/backends/torch.py"]
+
 # Marker -> the package it stands for, and the command that brings it.
 NEEDS = {
     "spark": ("pyspark", "nox -s spark"),
     "caffe": ("caffe", "nox -s caffe"),
     "gpu": ("cupy", "nox -s gpu"),
+    "torch": ("torch", "nox -s torch"),
 }
 # Modules and packages whose doctests run in the session of a marker only.
 ROOMS = {

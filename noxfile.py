@@ -131,7 +131,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the fast tests, the doctests and the code blocks of the documentation: no Spark, Caffe or GPU."""
-    work(session, "test").run("pytest", *session.posargs)
+    work(session, "test", "ecosystem").run("pytest", *session.posargs)
 
 
 @nox.session
@@ -199,6 +199,14 @@ def demo(session: nox.Session) -> None:
     cluster = ("--master", "local[2]", "--workers", "2", "--rounds", "20", "--seed", "7", "--out", f"demo-{name}")
     # After Ctrl-C the last finished round is saved; Spark takes seconds to leave.
     environment.run("sparknet", "train", *DEMOS[name], "--data", data, *cluster, interrupt_timeout=30)
+
+
+@nox.session(default=False)
+def torch(session: nox.Session) -> None:
+    """Run the tests that share memory with torch; a missing torch is a failure."""
+    environment = Environment(session, "torch")
+    environment.install("-e", ".[test,torch,ecosystem]")
+    environment.run("pytest", "-m", "torch", *session.posargs)
 
 
 @nox.session(default=False)

@@ -144,3 +144,21 @@ def test_help_and_no_command(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["train", "--help"])
     assert stopped.value.code == 0
+
+
+def test_a_run_that_breaks_off_has_exit_code_1_and_keeps_its_last_round(capsys, tmp_path, monkeypatch):
+    from sparknet import main_job
+
+    def failing(*args, **options):
+        rounds = averaged_sgd(*args, **options)
+        yield next(rounds)
+        rounds.close()
+        raise sparknet.ClusterError("the executors are gone", traceback="Traceback of a worker")
+
+    averaged_sgd = main_job.averaged_sgd
+    monkeypatch.setattr(main_job, "averaged_sgd", failing)
+    code, text, err = run(capsys, *FAST, "--out", str(tmp_path / "out"))
+    assert code == 1
+    assert err == "Traceback of a worker\nsparknet train: error: the executors are gone\n"
+    assert "1 of 2 rounds done" in text
+    assert sparknet.inspect(tmp_path / "out" / "weights.sparknet").metadata["round"] == 0

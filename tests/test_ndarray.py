@@ -74,6 +74,9 @@ def test_allclose_is_absolute_and_needs_equal_shapes():
     assert a.allclose([1.0 + 1e-3, float("inf")], tol=1e-2)
     assert not a.allclose([[1.0, float("inf")]])
     assert not NDArray([float("nan")]).allclose([float("nan")])
+    ends = NDArray([0], dtype="uint8"), NDArray([255], dtype="uint8")
+    assert not ends[0].allclose(ends[1], tol=1)
+    assert NDArray([1], dtype="uint8").allclose(NDArray([2], dtype="uint8"), tol=1)
 
 
 # ---- operators

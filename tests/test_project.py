@@ -21,6 +21,7 @@ REFERENCE = "\n".join(page.read_text() for page in (ROOT / "docs" / "reference")
 PUBLIC_MODULES = [
     "sparknet.averaging",
     "sparknet.backends",
+    "sparknet.backends.adapt",
     "sparknet.clusters",
     "sparknet.data",
     "sparknet.errors",
@@ -38,7 +39,6 @@ OPTIONAL = ("caffe", "cupy", "matplotlib", "pyspark", "torch")
 
 # Rooms share these; they are no promise to users.
 INTERNAL = {
-    "sparknet.backends": {"backend_for_device"},
     "sparknet.nd": {"checked_version"},
     "sparknet.ndarray": {"explained", "wrap"},
     "sparknet.weights": {"check_same_schema"},

@@ -57,8 +57,8 @@ def test_mean_spans_chunks_and_keeps_the_dtype():
     mean = WeightCollection.mean([a, b])["x"][0].to_host()
     assert mean.dtype == np.float16
     assert np.all(mean == 1.5)
-    counts = WeightCollection.mean([collection(1, dtype="int64"), collection(4, dtype="int64")])
-    assert int(counts["ip"][0][0]) == 2  # 2.5 rounds to even
+    counts = WeightCollection.mean([collection(n, dtype="int64") for n in (1, 4, 5)])
+    assert int(counts["ip"][0][0]) == 3  # 3.33 to the nearest integer
 
 
 @pytest.mark.parametrize("weights", [[1], [1, -1], [0, 0], [1, float("nan")]])
@@ -139,3 +139,19 @@ def test_wrong_mappings_are_refused_with_the_layers_name():
     with pytest.raises(KeyError, match="no layer 'x'; there are: ip"):
         collection(1)["x"]
     assert isinstance(WeightCollection({"ip": [[1.0]]})["ip"][0], NDArray)
+
+
+@pytest.mark.parametrize("value", [2**63 - 1, -(2**63), 2**53 + 1])
+def test_the_mean_of_large_integers_loses_nothing(value):
+    w = collection(value, dtype="int64")
+    assert WeightCollection.mean([w, w, w]) == w
+    assert WeightCollection.mean([collection(250, dtype="uint8"), collection(254, dtype="uint8")]) == collection(
+        252, dtype="uint8"
+    )
+
+
+def test_numpy_scalars_and_reflected_subtraction():
+    assert np.float32(2) * collection(1, 2) == collection(2, 4)
+    assert 1 - collection(3) == collection(-2)
+    with pytest.raises(TypeError, match="got str, expected a sequence of at least one WeightCollection"):
+        WeightCollection.mean(collection(1))

@@ -54,7 +54,10 @@ _HOMES = {
     "training": ["Round", "averaged_sgd"],
     "weights": ["WeightCollection"],
 }
-_MODULES = ["averaging", "backends", "clusters", "data", "nd", "nets", "serialization", "spark"]
+_MODULES = [
+    *("averaging", "backends", "clusters", "data", "errors", "nd", "ndarray", "nets", "serialization", "spark"),
+    *("training", "weights", "worker"),
+]
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [

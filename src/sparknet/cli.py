@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from sparknet import __version__
-from sparknet.errors import ClusterError, SparknetError
+from sparknet.errors import SparknetError
 
 __all__ = ["main"]
 
@@ -34,12 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _interrupted()
         if not isinstance(error, SparknetError | OSError):
             raise
-        broke_off = isinstance(error, ClusterError) and getattr(error, "running", False)
-        if broke_off and getattr(error, "traceback", ""):
-            print(error.traceback, file=sys.stderr)  # type: ignore[union-attr]  # a fault, not bad input
+        traceback = getattr(error, "traceback", "")  # of a failed worker: a fault, not bad input
+        if traceback:
+            print(traceback, file=sys.stderr)
         message = " ".join(str(error).split())
         print(f"sparknet {args.command}: error: {message}", file=sys.stderr)
-        return 1 if broke_off else 2
+        return 1 if type(error).__name__ == "BrokenOff" else 2  # compared by name: numpy is not imported for --help
     return 0
 
 

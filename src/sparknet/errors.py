@@ -49,7 +49,8 @@ class SparknetError(Exception):
 
     def __init__(self, message: str = "", **fields: Any) -> None:
         super().__init__(message)
-        self.__dict__.update(fields)  # pickled beside args by Exception.__reduce__
+        for name, value in fields.items():
+            setattr(self, name, value)  # some (ImportError's name) are slots; both kinds are pickled
 
 
 class FormatError(SparknetError, ValueError):

@@ -19,19 +19,24 @@ from sparknet.clusters.local import LocalCluster
 from sparknet.data.dataset import check_shards, pack
 from sparknet.data.image_sets import ImageSet, load_image_set
 from sparknet.data.preprocess import Scale
-from sparknet.errors import ClusterError, DataError
+from sparknet.errors import ClusterError, DataError, SparknetError
 from sparknet.nets.base import Net, NetFactory
 from sparknet.nets.mlp import MLP
 from sparknet.report import EventLog, round_line
 from sparknet.serialization import save
 from sparknet.training import Cluster, Round, averaged_sgd, check_fit
 
-__all__ = ["run"]
+__all__ = ["BrokenOff", "run"]
 
 _DEFAULT_BATCH = 64
 _MLP_RATE = 0.05
+_SLICE_BYTES = 8 << 20  # Spark refuses tasks of 128 MiB and more
 # Pixels 0..255 reach the net as 0..1, as the LeNet of Caffe's examples has it (scale 1/256).
 _SCALE = Scale("data", 1 / 256)
+
+
+class BrokenOff(SparknetError):  # noqa: N818 - reads as what it is
+    """Training broke off after it had begun; ``traceback`` is that of the failed worker, or empty."""
 
 
 def run(args: argparse.Namespace) -> None:
@@ -56,15 +61,14 @@ def run(args: argparse.Namespace) -> None:
         with EventLog(out / "events.jsonl") as log:
             settings = {name: value for name, value in vars(args).items() if not callable(value)}
             log.start(**{**settings, "batch_size": batch_size})
-            try:
-                _follow(rounds, args.rounds, out, net, log)
-            except ClusterError as error:
-                error.running = True  # type: ignore[attr-defined]  # not the user's input: exit code 1
-                raise
+            _follow(rounds, args.rounds, out, net, log)
 
 
 def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: EventLog) -> None:
-    """Show, log and save each round; leave the last finished one's weights in every form."""
+    """Show, log and save each round; leave the last finished one's weights in every form.
+
+    What fails from here on is not the user's input: it becomes a BrokenOff.
+    """
     last = None
     try:
         for current in rounds:
@@ -72,6 +76,8 @@ def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: Event
             last = current
             log.round(last)
             print(round_line(last, total), flush=True)
+    except (ClusterError, OSError) as error:
+        raise BrokenOff(str(error), traceback=getattr(error, "traceback", "")) from error
     finally:  # also after Ctrl-C, wherever it came: both files are of the same round
         if last is not None:
             written = [_save_weights(last, out), *_save_caffemodel(net, last, out)]
@@ -154,7 +160,8 @@ def _packed(args: argparse.Namespace, images: ImageSet, batch_size: int) -> Iter
 
 
 def _rows(context: Any, data: Any, label: Any, slices: int) -> Any:
-    """Return an RDD of (image, label); the arrays travel whole and become rows where they arrive."""
+    """Return an RDD of (image, label); the arrays travel in slices and become rows where they arrive."""
+    slices = max(slices, -(-data.nbytes // _SLICE_BYTES))
     parts = [(data[part], label[part]) for part in np.array_split(np.arange(len(data)), slices)]
     return context.parallelize(parts, slices).flatMap(_zipped)
 

@@ -8,11 +8,13 @@ all of them and its cost is paid at every call: two slots, no ``isinstance`` cha
 """
 
 import builtins
+import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sparknet.backends import Backend, backend_for_device, backend_of, get_backend
+from sparknet.backends import Backend, backend_of, get_backend
+from sparknet.backends.devices import convert
 from sparknet.errors import DeviceError, SparknetError
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["NDArray"]
 
 _new = object.__new__
-_SCALARS = (int, float, complex)  # bool is an int; numpy's float64 is a float
+_SCALARS = (bool, int, float, complex)  # numpy's float64 is a float
 _SHOWN = 60  # characters of an argument in an error message
 
 
@@ -63,18 +65,24 @@ def _operand(self: "NDArray", other: Any) -> Any:
         if other._backend is not self._backend:
             msg = (
                 f"one array is on {self.device!r} ({self.backend}), the other on {other.device!r} ({other.backend}); "
-                "move one with .to_device(...)"
+                f"move one: other.to_device({self.device!r})"
             )
             raise DeviceError(msg)
         return other._array
-    if isinstance(other, _SCALARS):
+    mine = self._backend
+    if isinstance(other, _SCALARS) and (mine.dtypes is None or type(other) in _SCALARS):
         return other
     backend = backend_of(other)
     if backend is None:
-        # a numpy scalar (np.float32(2)) is no array, yet an operand of the numpy backend
-        return other if type(other).__module__ == "numpy" else NotImplemented
-    if backend is not self._backend:
-        msg = f"got an array of {backend.name}, this NDArray is on {self.device!r} ({self.backend}); use nd.asarray(..., device=...)"
+        # a numpy scalar (np.float32(2)) is no array, yet an operand with a dtype
+        if type(other).__module__ == "numpy":
+            return other if mine.dtypes is None else mine.asarray(other)
+        return other if isinstance(other, _SCALARS) else NotImplemented
+    if backend is not mine:
+        msg = (
+            f"got an array of {backend.name} on {backend.device!r}, this NDArray is on {self.device!r} ({self.backend}); "
+            f"use nd.asarray(..., device={self.device!r})"
+        )
         raise DeviceError(msg)
     return other
 
@@ -90,7 +98,8 @@ def _binary(op: Callable[[Any, Any], Any]) -> Callable[["NDArray", Any], "NDArra
             if operand is NotImplemented:
                 return NotImplemented  # type: ignore[no-any-return]
         try:
-            result = op(self._array, operand)
+            run = backend.call
+            result = op(self._array, operand) if run is None else run(op, self._array, operand)
         except (TypeError, ValueError, RuntimeError) as error:
             raise explained(error, op.__name__, self, other) from error
         if type(result) is not backend.array_type:
@@ -109,7 +118,9 @@ def _reflected(op: Callable[[Any, Any], Any]) -> Callable[["NDArray", Any], "NDA
         if operand is NotImplemented:
             return NotImplemented  # type: ignore[no-any-return]
         try:
-            return wrap(op(operand, self._array), self._backend)
+            run = self._backend.call
+            result = op(operand, self._array) if run is None else run(op, operand, self._array)
+            return wrap(result, self._backend)
         except (TypeError, ValueError, RuntimeError) as error:
             raise explained(error, op.__name__, other, self) from error
 
@@ -122,7 +133,8 @@ def _inplace(op: Callable[[Any, Any], Any]) -> Callable[["NDArray", Any], "NDArr
         if operand is NotImplemented:
             return NotImplemented  # type: ignore[no-any-return]
         try:
-            self._array = op(self._array, operand)
+            run = self._backend.call
+            self._array = op(self._array, operand) if run is None else run(op, self._array, operand)
         except (TypeError, ValueError, RuntimeError) as error:
             raise explained(error, op.__name__, self, other) from error
         return self
@@ -133,7 +145,8 @@ def _inplace(op: Callable[[Any, Any], Any]) -> Callable[["NDArray", Any], "NDArr
 def _unary(op: Callable[[Any], Any]) -> Callable[["NDArray"], "NDArray"]:
     def method(self: "NDArray") -> "NDArray":
         try:
-            return wrap(op(self._array), self._backend)
+            run = self._backend.call
+            return wrap(op(self._array) if run is None else run(op, self._array), self._backend)
         except (TypeError, ValueError, RuntimeError) as error:
             raise explained(error, op.__name__, self) from error
 
@@ -176,7 +189,6 @@ class NDArray:
 
     __slots__ = ("_array", "_backend")
     __hash__ = None  # type: ignore[assignment]  # == is elementwise
-    __array_ufunc__ = None  # np.float32(2) * a and array + a come to our reflected operators
     __array_priority__ = 1000.0
 
     _array: Any
@@ -186,14 +198,10 @@ class NDArray:
         self, data: Any, shape: Sequence[int] | None = None, *, dtype: Any = None, device: str | None = None
     ) -> None:
         if isinstance(data, NDArray):
-            data = data._array
-        backend = backend_of(data) or get_backend("numpy")
-        if device is not None and backend_for_device(device) is not backend:
-            data = backend.to_host(data)
-            backend = backend_for_device(device)
-        if isinstance(data, range):
-            data = list(data)
-        array = backend.asarray(data, dtype=dtype, device=device)
+            array, backend = convert(data._array, data._backend, dtype=dtype, device=device)
+        else:
+            plain = list(data) if isinstance(data, range) else data
+            array, backend = convert(plain, backend_of(data), dtype=dtype, device=device)
         if shape is not None:
             try:
                 array = backend.namespace.reshape(array, tuple(shape))
@@ -205,13 +213,14 @@ class NDArray:
     # ---- what it is
     @property
     def dtype(self) -> Any:
-        """The dtype, as the backend names it."""
-        return self._array.dtype
+        """The dtype: numpy's object on every backend."""
+        dtypes = self._backend.dtypes
+        return self._array.dtype if dtypes is None else dtypes.get(self._array.dtype, self._array.dtype)
 
     @property
     def device(self) -> str:
-        """``"cpu"`` or ``"cuda:N"``."""
-        return self._backend.device_of(self._array)
+        """``"cpu"``, ``"cuda:N"``, or a backend and its device such as ``"torch:cpu"``."""
+        return self._backend.device
 
     @property
     def backend(self) -> str:
@@ -231,12 +240,12 @@ class NDArray:
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(self._array.size)
+        return math.prod(self._array.shape)
 
     @property
     def nbytes(self) -> int:
         """Bytes taken by the elements."""
-        return int(self._array.nbytes)
+        return self.size * int(self.dtype.itemsize)
 
     @property
     def T(self) -> "NDArray":  # noqa: N802 - the standard's name
@@ -271,10 +280,36 @@ class NDArray:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
         """Return a numpy array; host memory only (a GPU array asks for ``.to_host()``)."""
-        if self.device != "cpu":
+        if not self._backend.host:
             msg = f"this array is on {self.device!r}: call .to_host() to copy it to the host"
             raise DeviceError(msg)
-        return get_backend("numpy").asarray(self._array, dtype=dtype, copy=copy)  # type: ignore[no-any-return]
+        return get_backend("numpy").asarray(self.to_host(), dtype=dtype, copy=copy)  # type: ignore[no-any-return]
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """Compute a numpy ufunc, such as ``np.sin``, ``scipy.special.jv`` or the ``+`` of ``numpy_array + a``."""
+        backend = self._backend
+        if getattr(backend.array_type, "__array_ufunc__", None) is None:  # a library without numpy's ufuncs
+            reflected = _REFLECTED.get(ufunc.__name__)
+            if reflected and method == "__call__" and inputs[-1] is self and not options:
+                left = inputs[0] if getattr(inputs[0], "shape", True) else inputs[0][()]  # a scalar, made 0-d by numpy
+                return getattr(self, reflected)(left)
+            msg = f"numpy's {ufunc.__name__}() does not compute with {backend.name}; use sparknet.nd, or .to_host()"
+            raise TypeError(msg)
+        out = options.get("out", ())
+        own = [_ufunc_operand(self, value) for value in inputs]
+        if out:
+            options["out"] = tuple(_ufunc_operand(self, value) for value in out)
+        if "where" in options:
+            options["where"] = _ufunc_operand(self, options["where"])
+        result = getattr(ufunc, method)(*own, **options)
+        if len(out) == 1:
+            return out[0]
+        if type(result) is tuple:
+            return tuple(
+                a if a is not None else wrap(b, backend)
+                for a, b in zip(out or (None,) * len(result), result, strict=True)
+            )
+        return None if result is None else wrap(result, backend)
 
     def __dlpack__(
         self,
@@ -303,10 +338,14 @@ class NDArray:
         backend = self._backend
         try:
             # with the ellipsis a backend gives a 0-d view where it would give a scalar
-            result = self._array[key, ...] if type(key) is int else self._array[_key(key)]
+            own = (key, ...) if type(key) is int else _key(key)
+            result = self._array[own] if backend.call is None else backend.call(operator.getitem, self._array, own)
         except (TypeError, ValueError, IndexError, RuntimeError) as error:
             raise explained(error, "indexing", self, key) from error
         if type(result) is not backend.array_type:
+            whole = own if type(own) is tuple else (own,)
+            if not any(part is Ellipsis for part in whole):
+                result = self._array[(*whole, ...)]  # all integers: numpy gave a scalar, this is a view
             return wrap(result, backend)
         out = _new(NDArray)
         out._array = result
@@ -316,7 +355,12 @@ class NDArray:
     def __setitem__(self, key: Any, value: Any, /) -> None:
         """Assign in place, broadcasting ``value``."""
         try:
-            self._array[_key(key)] = value if isinstance(value, list | tuple) else _operand(self, value)
+            plain = isinstance(value, list | tuple)
+            own = self._backend.asarray(value, dtype=self.dtype) if plain else _operand(self, value)
+            if own is NotImplemented:
+                msg = f"expected a number or an array, got {type(value).__name__}"
+                raise TypeError(msg)  # noqa: TRY301 - explained below, as the others
+            (self._backend.call or _plainly)(operator.setitem, self._array, _key(key), own)
         except (TypeError, ValueError, IndexError, RuntimeError) as error:
             raise explained(error, "assignment to an index", self, key, value) from error
 
@@ -338,7 +382,7 @@ class NDArray:
                 "index one element, or use nd.all, nd.any or .to_host()"
             )
             raise (ValueError if convert is bool else TypeError)(msg)
-        return convert(self._array)
+        return (self._backend.call or _plainly)(convert, self._array)
 
     def __bool__(self) -> bool:
         """Return the truth of a 0-d array."""
@@ -372,7 +416,7 @@ class NDArray:
         if not -self.ndim <= axis < self.ndim:
             msg = f"slice(): axis {axis} of an array with shape {self.shape}"
             raise IndexError(msg)
-        return self[(builtins.slice(None),) * (axis % self.ndim) + (index,)]
+        return self[(builtins.slice(None),) * (axis % self.ndim) + (index, ...)]
 
     def subarray(self, lower: Sequence[int], upper: Sequence[int]) -> "NDArray":
         """Return the view of ``lower[i] <= index < upper[i]`` along every axis ``i``.
@@ -409,16 +453,18 @@ class NDArray:
 
         As SparkNet's ``checkEqual``: NaN is close to nothing, an infinity only to itself.
         """
-        other = other if isinstance(other, NDArray) else NDArray(other)
+        if not isinstance(other, NDArray):
+            other = NDArray(other, device=None if backend_of(other) else self.device)
         if self.shape != other.shape:
             return False
-        xp = self._backend.namespace
-        a, b = self._array, _operand(self, other)
-        same = a == b
-        if xp.isdtype(a.dtype, "bool"):
-            return bool(xp.all(same))
-        zero = xp.zeros_like(a)  # where both are the same infinity, so that none is subtracted
-        return bool(xp.all(same | (xp.abs(xp.where(same, zero, a) - xp.where(same, zero, b)) <= tol)))
+        nd = self.__array_namespace__()
+        same = self == other
+        if nd.isdtype(self.dtype, "bool"):
+            return bool(nd.all(same))
+        # integers in float64, where no difference wraps around; no infinity is subtracted from itself
+        a, b = (nd.astype(x, nd.float64) if nd.isdtype(x.dtype, "integral") else x for x in (self, other))
+        zero = nd.zeros_like(a)
+        return bool(nd.all(same | (nd.abs(nd.where(same, zero, a) - nd.where(same, zero, b)) <= tol)))
 
     # ---- showing, copying, pickling
     def __repr__(self) -> str:
@@ -494,6 +540,39 @@ class NDArray:
     __pos__ = _unary(operator.pos)
     __abs__ = _unary(operator.abs)
     __invert__ = _unary(operator.invert)
+
+
+def _plainly(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
+
+
+# numpy's name -> our operator, for a numpy array or scalar on the left
+_REFLECTED = {
+    "add": "__radd__",
+    "subtract": "__rsub__",
+    "multiply": "__rmul__",
+    "divide": "__rtruediv__",
+    "floor_divide": "__rfloordiv__",
+    "remainder": "__rmod__",
+    "power": "__rpow__",
+    "matmul": "__rmatmul__",
+    "left_shift": "__rlshift__",
+    "right_shift": "__rrshift__",
+    "bitwise_and": "__rand__",
+    "bitwise_or": "__ror__",
+    "bitwise_xor": "__rxor__",
+    "less": "__gt__",
+    "less_equal": "__ge__",
+    "greater": "__lt__",
+    "greater_equal": "__le__",
+    "equal": "__eq__",
+    "not_equal": "__ne__",
+}
+
+
+def _ufunc_operand(self: NDArray, value: Any) -> Any:
+    """Return an argument of a ufunc: what is an array, as an operand; lists, indices and flags as they are."""
+    return _operand(self, value) if type(value) is NDArray or backend_of(value) is not None else value
 
 
 def _key(key: Any) -> Any:

@@ -15,9 +15,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from sparknet.averaging import Mean, Rule
-from sparknet.data.dataset import check_shards, shard_length
+from sparknet.data.dataset import check_shards, is_whole, shard_length
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.sampling import step_rng
+from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, NetFactory, SolverState
 from sparknet.weights import WeightCollection
@@ -113,7 +114,7 @@ class Round:
     index
         0-based.
     weights
-        The averaged weights, where the next round starts.
+        The averaged weights. The next round starts from this very object: copy it to change it.
     loss
         Mean training loss over the round's steps, of all workers.
     metrics
@@ -219,10 +220,13 @@ def averaged_sgd(
     >>> r.index, r.steps, r.metrics["accuracy"] > 0.9
     (4, 20, True)
     """
-    _check_arguments(tau, rounds, workers, max_seconds, evaluate, solver_state)
+    _check_kinds(cluster, data, rule, evaluate)
+    _check_numbers(tau, rounds, workers, seed, max_seconds, solver_state)
     workers = cluster.default_workers(data) if workers is None else workers
     check_shards(data.num_batches, workers, data.batch_size)
     net = check_fit(factory, data, seed)
+    if evaluate is not None:
+        check_fit(factory, evaluate[0], seed)
     if weights is not None:
         net.set_weights(weights)
     run = _Run(cluster, factory, data, workers, tau, rounds, rule or Mean(), seed, max_seconds, evaluate, solver_state)
@@ -256,7 +260,7 @@ class _Run:
                 outcomes = collected.outcomes
                 averaging = time.perf_counter()
                 weights = self.rule(weights, [o.weights for o in outcomes], [o.examples for o in outcomes])
-                states = self._next_states([o.state for o in outcomes], new_state)
+                states = self._next_states(outcomes, new_state)
                 evaluating = time.perf_counter()
                 first_steps = [s + o.steps for s, o in zip(first_steps, outcomes, strict=True)]
                 metrics = self._metrics(session, weights, index)
@@ -287,13 +291,15 @@ class _Run:
             for k, first in enumerate(first_steps)
         ]
 
-    def _next_states(self, states: Sequence[SolverState], new_state: SolverState) -> list[SolverState | None]:
+    def _next_states(self, outcomes: Sequence[Outcome], new_state: SolverState) -> list[SolverState | None]:
+        states = [o.state for o in outcomes]
         if self.solver_state == "local":
             return list(states)
-        iteration = {"iteration": _mean_arrays([s["iteration"] for s in states])}
-        if self.solver_state == "reset":
-            return [{**new_state, **iteration}]
-        return [{name: _mean_arrays([s[name] for s in states]) for name in new_state}]
+        shares = self.rule.shares([o.examples for o in outcomes])
+        # the names of a state that has been used: some solvers make their history at the first step
+        names = ["iteration"] if self.solver_state == "reset" else list(states[0])
+        mean = {name: _mean_arrays([s[name] for s in states], shares) for name in names}
+        return [{**new_state, **mean}]
 
     def _metrics(self, session: Session, weights: WeightCollection, index: int) -> dict[str, float]:
         if self.evaluate is None:
@@ -316,8 +322,8 @@ def check_fit(factory: NetFactory, data: PackedData, seed: int) -> Net:
     return net
 
 
-def _mean_arrays(arrays: Sequence[NDArray]) -> NDArray:
-    return WeightCollection.mean([WeightCollection({"": [a]}) for a in arrays])[""][0]
+def _mean_arrays(arrays: Sequence[NDArray], shares: Sequence[float]) -> NDArray:
+    return WeightCollection.mean([WeightCollection({"": [a]}) for a in arrays], weights=shares)[""][0]
 
 
 def _mean_loss(outcomes: Sequence[Outcome]) -> float:
@@ -326,18 +332,35 @@ def _mean_loss(outcomes: Sequence[Outcome]) -> float:
     return float(np.average([o.loss for o in worked], weights=[o.steps for o in worked])) if worked else float("nan")
 
 
-def _check_arguments(tau: Any, rounds: Any, workers: Any, max_seconds: Any, evaluate: Any, solver_state: Any) -> None:
-    for name, value, least in (("tau", tau, 0), ("rounds", rounds, 0), ("workers", workers, 1)):
-        if value is None and name == "workers":
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+def _check_kinds(cluster: Any, data: Any, rule: Any, evaluate: Any) -> None:
+    if not hasattr(cluster, "session"):
+        msg = f"averaged_sgd(): cluster={type(cluster).__name__}; expected LocalCluster() or SparkCluster(spark)"
+        raise TypeError(msg)
+    if rule is not None and (isinstance(rule, type) or not callable(rule)):
+        msg = f"averaged_sgd(): rule={rule!r}; expected a rule such as Mean()"
+        raise TypeError(msg)
+    if evaluate is not None and not (isinstance(evaluate, tuple | list) and len(evaluate) == 2):
+        msg = f"averaged_sgd(): evaluate={type(evaluate).__name__}; expected a pair (test_data, every)"
+        raise TypeError(msg)
+    if evaluate is not None and not is_whole(evaluate[1], 1):
+        msg = f"averaged_sgd(): evaluate=(..., {evaluate[1]!r}); expected (test_data, every) with every >= 1"
+        raise ValueError(msg)
+    for packed in (data, *(evaluate or ())[:1]):
+        if not hasattr(packed, "first_batch"):
+            msg = (
+                f"averaged_sgd(): got data of type {type(packed).__name__}; "
+                "expected what sparknet.data.pack(...) or sparknet.spark.pack(...) returns"
+            )
+            raise DataError(msg)
+
+
+def _check_numbers(tau: Any, rounds: Any, workers: Any, seed: Any, max_seconds: Any, solver_state: Any) -> None:
+    for name, value, least in (("tau", tau, 0), ("rounds", rounds, 0), ("workers", workers, 1), ("seed", seed, 0)):
+        if not (value is None and name == "workers") and not is_whole(value, least):
             msg = f"averaged_sgd(): {name}={value!r}; expected a whole number of at least {least}"
             raise ValueError(msg)
     if max_seconds is not None and not max_seconds > 0:
         msg = f"averaged_sgd(): max_seconds={max_seconds!r}; expected a positive number of seconds"
-        raise ValueError(msg)
-    if evaluate is not None and (len(evaluate) != 2 or not isinstance(evaluate[1], int) or evaluate[1] < 1):
-        msg = f"averaged_sgd(): evaluate={evaluate!r}; expected (test_data, every) with every >= 1"
         raise ValueError(msg)
     if solver_state not in ("average", "local", "reset"):
         msg = f"averaged_sgd(): solver_state={solver_state!r}; expected 'average', 'local' or 'reset'"

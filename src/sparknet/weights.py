@@ -8,21 +8,19 @@ collection, bit for bit: a float32 has 24 significant bits, k times it needs 24 
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
 from sparknet import nd
 from sparknet.errors import SchemaError
-from sparknet.ndarray import NDArray, wrap
-
-if TYPE_CHECKING:
-    from sparknet.backends import Backend
+from sparknet.ndarray import NDArray
 
 __all__ = ["WeightCollection"]
 
 # Elements averaged at a time: the float64 accumulator of a chunk (1 MiB) stays in the cache.
 _CHUNK = 1 << 17
+_DEVICE_CHUNK = 1 << 24  # a GPU has no such cache, and each operation on it costs microseconds to start
 
 Schema = dict[str, tuple[tuple[tuple[int, ...], str], ...]]
 
@@ -49,6 +47,7 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
 
     __slots__ = ("_layers",)
     __hash__ = None  # type: ignore[assignment]  # mutable
+    __array_ufunc__ = None  # np.float32(2) * w comes to our reflected operators
 
     def __init__(self, mapping: Mapping[str, Iterable[Any]]) -> None:
         layers: dict[str, tuple[NDArray, ...]] = {}
@@ -165,6 +164,10 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
     __radd__ = __add__
     __rmul__ = __mul__
 
+    def __rsub__(self, other: Any) -> "WeightCollection":
+        """Return a scalar minus every element."""
+        return self._combined(other, lambda a, b: b - a)
+
     def __iadd__(self, other: Any) -> Self:
         """Add in place; allocates nothing of the size of the weights."""
         return self._update(other, operator.iadd)
@@ -252,9 +255,10 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
         2.5
         """
         collections = list(collections)
-        if not collections:
-            msg = "WeightCollection.mean(): got no collection, expected at least one"
-            raise ValueError(msg)
+        if not collections or not all(isinstance(c, WeightCollection) for c in collections):
+            kinds = ", ".join(sorted({type(c).__name__ for c in collections})) or "nothing"
+            msg = f"WeightCollection.mean(): got {kinds}, expected a sequence of at least one WeightCollection"
+            raise (TypeError if collections else ValueError)(msg)
         scales = _checked_weights(weights, len(collections))
         first = collections[0]
         for position, other in enumerate(collections[1:], start=1):
@@ -299,25 +303,28 @@ def _checked_weights(weights: Sequence[float] | None, count: int) -> list[float]
 
 def _mean_array(group: Sequence[NDArray], scales: Sequence[float]) -> NDArray:
     """Return the weighted mean of arrays of one shape, a chunk of elements at a time."""
-    backend: Backend = group[0]._backend
-    xp = backend.namespace
-    if not xp.isdtype(group[0].dtype, ("real floating", "integral")):
-        msg = f"mean: arrays of dtype {group[0].dtype} have no mean here; expected real numbers"
-        raise SchemaError(msg, got=str(group[0].dtype))
-    flat = [xp.reshape((a if a._backend is backend else a.to_device(group[0].device)).unwrap(), (-1,)) for a in group]
-    out = xp.empty_like(flat[0])
+    first = group[0]
+    if not nd.isdtype(first.dtype, ("real floating", "integral")):
+        msg = f"mean: arrays of dtype {first.dtype} have no mean here; expected real numbers"
+        raise SchemaError(msg, got=str(first.dtype))
+    flat = [nd.reshape(a.to_device(first.device), (-1,)) for a in group]
+    out = nd.empty_like(flat[0])
     total = sum(scales)
     plain = all(scale == 1.0 for scale in scales)
-    for start in range(0, out.size, _CHUNK):
-        part = slice(start, start + _CHUNK)
+    whole = nd.isdtype(first.dtype, "integral")
+    chunk = _CHUNK if first._backend.host else _DEVICE_CHUNK
+    for start in range(0, out.size, chunk):
+        part = slice(start, min(start + chunk, out.size))
+        parts = [array[part] for array in flat]
+        if whole:  # what they differ by from the first: so large integers lose nothing
+            base = nd.astype(parts[0], nd.int64)
+            parts = [nd.astype(nd.astype(p, nd.int64) - base, nd.float64) for p in parts]
         # starting from the first array, not from zero, keeps the sign of -0.0
-        acc = xp.astype(flat[0][part], xp.float64, copy=True)
+        acc = nd.astype(parts[0], nd.float64)
         if not plain:
             acc *= scales[0]
-        for array, scale in zip(flat[1:], scales[1:], strict=True):
-            acc += array[part] if plain else xp.astype(array[part], xp.float64) * scale
+        for array, scale in zip(parts[1:], scales[1:], strict=True):
+            acc += array if plain else nd.astype(array, nd.float64) * scale
         acc /= total
-        if xp.isdtype(out.dtype, "integral"):
-            acc = xp.round(acc)
-        out[part] = xp.astype(acc, out.dtype)
-    return wrap(xp.reshape(out, group[0].shape), backend)
+        out[part] = nd.astype(nd.astype(nd.round(acc), nd.int64) + base if whole else acc, out.dtype, copy=False)
+    return nd.reshape(out, first.shape)  # type: ignore[no-any-return]

@@ -50,9 +50,13 @@ class Task:
     seed: int
     max_seconds: float | None = None
 
-    def indices(self) -> list[int]:
-        """Return the shard-local index of the minibatch of every step."""
-        return EpochSampler(self.num_batches, self.seed, self.worker).indices(self.first_step, self.tau)
+    def indices(self) -> Iterator[int]:
+        """Iterate over the shard-local index of the minibatch of every step."""
+        return EpochSampler(self.num_batches, self.seed, self.worker).steps(self.first_step, self.tau)
+
+    def needed(self) -> set[int]:
+        """Return the shard-local indices of all minibatches that the round may use."""
+        return set(range(self.num_batches)) if self.tau >= self.num_batches else set(self.indices())
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,8 @@ def train_round(
     if reseed is not None:
         reseed(int(step_rng(task.seed, task.worker, task.first_step).integers(2**31)))
     losses, examples, steps = [], 0, 0
-    start = time.perf_counter()
     with single_threaded_blas():
+        start = time.perf_counter()
         for index in task.indices():
             if task.max_seconds is not None and time.perf_counter() - start >= task.max_seconds:
                 break
@@ -120,7 +124,7 @@ def train_round(
             losses.append(net.step(batch))
             examples += rows_of_batch(batch)
             steps += 1
-    seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start
     loss = float(np.mean(losses)) if losses else float("nan")
     return Outcome(task.worker, net.get_weights(), net.get_state(), loss, steps, examples, seconds)
 
@@ -131,7 +135,7 @@ def evaluate_shard(
     weights: WeightCollection,
     preprocessor: Preprocessor | None = None,
 ) -> list[tuple[dict[str, float], int]]:
-    """Return for each minibatch the net's scalar test outputs, times its examples, and their number.
+    """Return for each minibatch the net's scalar (0-d) test outputs, times its examples, and their number.
 
     One entry a minibatch and not one a shard, so that the sum can be rounded once, whatever the sharding.
     """
@@ -145,7 +149,7 @@ def evaluate_shard(
             n = rows_of_batch(batch)
             outputs = net.forward(batch).items()
             # a scalar is a mean over the batch, such as loss and accuracy
-            parts.append(({name: float(v.to_host().reshape(())) * n for name, v in outputs if v.size == 1}, n))
+            parts.append(({name: float(v.to_host()) * n for name, v in outputs if v.ndim == 0}, n))
     return parts
 
 

@@ -52,12 +52,21 @@ def test_a_shuffle_depends_on_its_seed_alone():
 
 
 def test_mistakes_in_packing_are_named():
-    with pytest.raises(DataError, match="batch_size: got 0, expected a positive whole number"):
+    with pytest.raises(DataError, match="batch_size: got 0, expected a whole number of at least 1"):
         packed(3, 0)
     with pytest.raises(DataError, match="no rows"):
         pack([], FIELDS, 2)
     with pytest.raises(DataError, match="no column 'label'; there are 'image'"):
         pack({"image": [[1, 2]]}, FIELDS, 2)
+    with pytest.raises(DataError, match="shuffle: got -1, expected a whole number of at least 0"):
+        packed(3, 2, -1)
+    image = np.zeros((4, 8, 8, 3), np.uint8)
+    with pytest.raises(DataError, match=r"got a value of shape \(8, 8, 3\)"):  # never reshaped by guess
+        pack({"image": image}, [Field("image", (3, 8, 8), "uint8")], 2)
+    with pytest.raises(DataError, match=r"same first length"):
+        pack({"image": [[1, 2]], "label": [1, 2]}, FIELDS, 2)
+    with pytest.raises(DataError, match="column 'label' is a int"):
+        pack({"image": [[1, 2]], "label": 1}, FIELDS, 2)
     with pytest.raises(DataError, match="9 workers for 3 minibatches of 2 examples"):
         check_shards(3, 9, 2)
 

@@ -1,5 +1,7 @@
 """Field and rows: what a value becomes, and what is refused."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +9,11 @@ from hypothesis import strategies as st
 
 from sparknet import DataError, Field, NDArray
 from sparknet.data.fields import batch_of_rows, rows_of_batch, values_of_row
+
+
+class Point(NamedTuple):
+    y: int
+    x: int
 
 
 class FakeRow(tuple):
@@ -68,6 +75,25 @@ def test_rows_are_tuples_in_order_mappings_or_spark_rows():
         values_of_row({"a": 1, "c": 2}, fields)
     with pytest.raises(DataError, match="a row has 3 values, expected 2: 'a' int64"):
         values_of_row((1, 2, 3), fields)
+
+
+def test_namedtuples_are_matched_by_name():
+    assert values_of_row(Point(1, 2), [Field("x"), Field("y")]) == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("float32", 1e300),
+        ("float32", 1 + 2j),
+        ("bool", 2.5),
+        ("float32", np.datetime64("2020-01-01")),
+        ("int64", np.nan),
+    ],
+)
+def test_a_value_is_never_changed_but_by_rounding(dtype, value):
+    with pytest.raises(DataError, match="does not fit"):
+        Field("x", (), dtype).convert(value)
 
 
 def test_a_batch_has_one_array_a_field_and_mixed_values_are_converted_one_by_one():

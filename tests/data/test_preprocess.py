@@ -37,6 +37,7 @@ def test_every_corner_of_a_random_crop_occurs():
 def test_the_test_crop_is_the_centre():
     ramp = np.arange(16).reshape(1, 1, 4, 4)
     assert apply(Crop("data", 2, 2), ramp, train=False).ravel().tolist() == [5, 6, 9, 10]
+    assert apply(Crop("data", 2, 4), ramp, train=False)[0, 0].tolist() == [[4, 5, 6, 7], [8, 9, 10, 11]]
 
 
 def test_mean_subtraction_is_exact():
@@ -76,5 +77,9 @@ def test_fields_say_what_comes_out_and_misfits_are_named():
         Crop("data", 6, 6).fields([image])
     with pytest.raises(DataError, match="Scale: no field 'pixels'; there are 'data'"):
         Compose(Scale("pixels", 2)).fields([image])
-    with pytest.raises(DataError, match=r"a mean of shape \(3, 1, 1\) does not fit 'data' of shape \(2, 4, 5\)"):
+    with pytest.raises(DataError, match="Mirror: 'y' has examples of shape"):
+        Mirror("y").fields([Field("y")])
+    with pytest.raises(DataError, match=r"a mean of shape \(3,\) does not fit 'data' of shape \(1, 4, 5\)"):
+        SubtractMean("data", [1, 2, 3]).fields([image])
+    with pytest.raises(DataError, match=r"a mean of shape \(3,\) does not fit 'data' of shape \(2, 4, 5\)"):
         apply(SubtractMean("data", [1, 2, 3]), np.zeros((1, 2, 4, 5), np.float32))

@@ -1,6 +1,7 @@
 """averaged_sgd: the laws that hold exactly, and what is refused before any work is done."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -178,7 +179,7 @@ def test_breaking_off_closes_the_session():
 def test_the_weighted_mean_weighs_by_examples():
     a, b = (WeightCollection({"x": [np.array([v], "float32")]}) for v in (0, 3))
     assert float(WeightedMean()(a, [a, b], [2, 1])["x"][0][0]) == 1.0
-    assert WeightedMean()(b, [a, b], [0, 0]) == b
+    assert WeightedMean()(b, [b, b], [0, 0]) == b
     assert float(Mean()(a, [a, b], [2, 1])["x"][0][0]) == 1.5
 
 
@@ -218,3 +219,107 @@ class FakePacked:
 
     def first_batch(self):
         return DATA.first_batch()
+
+
+class HalfWay:
+    """A rule that goes half the way, and remembers what it was given."""
+
+    def __init__(self):
+        self.examples = []
+
+    def __call__(self, start, results, examples):
+        self.examples.append(list(examples))
+        return start + (WeightCollection.mean(results) - start) * 0.5
+
+    def shares(self, examples):
+        return examples
+
+
+def test_the_rule_makes_the_next_start_and_is_told_the_examples():
+    rule = HalfWay()
+    (half,) = train(workers=2, tau=4, rounds=1, rule=rule)
+    (full,) = train(workers=2, tau=4, rounds=1)
+    start = factory()(seed=7).get_weights()
+    assert half.weights == start + (full.weights - start) * 0.5
+    assert rule.examples == [[32, 32]]
+
+
+def test_a_weighted_rule_weighs_weights_loss_and_momentum_by_the_work_done(monkeypatch):
+    """Worker 0 is stopped after one step by its time limit, worker 1 takes all five."""
+    ticks = iter([0, 0, 9, 9, *[0] * 100])  # start, check, check: over; end. Then no time passes
+    monkeypatch.setattr("sparknet.worker.time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    (result,) = train(workers=2, tau=5, rounds=1, max_seconds=5, rule=WeightedMean())
+    monkeypatch.undo()
+    parts = [train(workers=2, tau=t, rounds=1, solver_state="local", rule=Only(k))[0] for k, t in ((0, 1), (1, 5))]
+    assert result.steps == 6
+    assert result.weights == WeightCollection.mean([p.weights for p in parts], weights=[8, 40])
+
+
+class Only:
+    """A rule that takes what one worker brought."""
+
+    def __init__(self, worker):
+        self.worker = worker
+
+    def __call__(self, start, results, examples):
+        del start, examples
+        return results[self.worker]
+
+    def shares(self, examples):
+        return examples
+
+
+def test_a_time_limit_ends_a_round_and_the_next_one_goes_on_from_there():
+    seen = []
+
+    class Watched(MLP):
+        def step(self, batch):
+            seen.append(batch["label"].to_host().tobytes())
+            return super().step(batch)
+
+    def make(*, seed=0):
+        return Watched((6,), 3, (5,), seed=seed)
+
+    first = next(train_lazily(make, tau=3_000_000, max_seconds=0.05))
+    assert 0 < first.steps < 3_000_000
+    seen.clear()
+    rounds = train_lazily(make, tau=7, rounds=3)
+    assert sum(r.steps for r in rounds) == 21
+    order = EpochSampler(DATA.num_batches, 7, 0).indices(0, 21)
+    assert seen == [DATA.batches[i]["label"].to_host().tobytes() for i in order]
+
+
+def train_lazily(make, **options):
+    return averaged_sgd(make, DATA, **{"cluster": LocalCluster(), "workers": 1, "seed": 7, **options})
+
+
+def test_the_loss_is_the_mean_over_all_steps():
+    (both,) = train(workers=2, tau=4, rounds=1)
+    alone = [train(workers=2, tau=4, rounds=1, rule=Only(k))[0] for k in (0, 1)]
+    assert both.loss == alone[0].loss  # the rule does not enter into the loss of its own round
+    assert both.loss == alone[1].loss
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"cluster": "local[2]"}, r"cluster=str; expected LocalCluster\(\) or SparkCluster"),
+        ({"rule": Mean}, r"expected a rule such as Mean\(\)"),
+        ({"evaluate": DATA}, r"evaluate=Dataset; expected a pair \(test_data, every\)"),
+        ({"evaluate": ([1], 1)}, "got data of type list; expected what sparknet.data.pack"),
+        ({"seed": None}, "seed=None; expected a whole number of at least 0"),
+    ],
+)
+def test_things_of_the_wrong_kind_are_named(options, text):
+    with pytest.raises((TypeError, ValueError), match=text):
+        averaged_sgd(factory(), DATA, **{"cluster": LocalCluster(), **options})
+
+
+def test_test_data_that_does_not_fit_is_refused_at_the_call():
+    other = pack({"data": np.zeros((4, 5)), "label": LABELS[:4]}, [Field("data", (5,)), FIELDS[1]], 2)
+    with pytest.raises(NetError, match="examples of shape"):
+        averaged_sgd(factory(), DATA, cluster=LocalCluster(), evaluate=(other, 1))
+
+
+def test_numpy_integers_are_whole_numbers():
+    assert len(train(tau=np.int64(1), rounds=np.int64(2), workers=np.int32(2))) == 2

@@ -1,5 +1,7 @@
 """A worker's part of a round as a pure function."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -72,13 +74,51 @@ def test_a_round_longer_than_the_shard_wraps_around_into_the_next_epoch():
 
 def test_a_time_limit_ends_the_round_after_the_step_that_passes_it(monkeypatch):
     clock = iter(np.arange(0, 100, 0.5))
-    monkeypatch.setattr("sparknet.worker.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("sparknet.worker.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     outcome = run(tau=50, max_seconds=2)
     assert outcome.steps == 3  # the clock is read at 0, then 0.5, 1, 1.5 and 2
     assert int(outcome.state["iteration"]) == 3
 
 
-def test_evaluation_adds_up_over_minibatches_and_uses_the_test_behaviour():
+class Recording(MLP):
+    """Keeps the images that it is given."""
+
+    def step(self, batch):
+        self.__dict__.setdefault("seen", []).append(batch["data"].to_host().copy())
+        return super().step(batch)
+
+    def forward(self, batch, outputs=None):
+        self.__dict__.setdefault("seen", []).append(batch["data"].to_host().copy())
+        return super().forward(batch, outputs)
+
+
+def test_random_preprocessing_differs_from_step_to_step_and_from_worker_to_worker():
+    one = pack({"data": np.arange(4.0).reshape(1, 1, 2, 2).repeat(64, 0), "label": np.zeros(64)}, DATA.fields, 64)
+    seen = []
+    for worker in (0, 1):
+        net = Recording((1, 2, 2), 3, (4,))
+        start = FACTORY(seed=0)
+        train_round(net, one.batches, task(worker=worker, num_batches=1), start.get_weights(), None, Mirror("data"))
+        seen += net.seen
+    assert len({images.tobytes() for images in seen}) == 10
+
+
+def test_evaluation_uses_the_test_behaviour_of_preprocessing():
+    net = Recording((1, 2, 2), 3, (4,))
+    evaluate_shard(net, DATA.batches[:1], FACTORY(seed=0).get_weights(), Mirror("data"))
+    assert np.array_equal(net.seen[0], DATA.batches[0]["data"].to_host())
+
+
+def test_only_scalar_outputs_are_metrics():
+    class Column(MLP):
+        def forward(self, batch, outputs=None):
+            return {**super().forward(batch, outputs), "pred": nd.ones((len(batch["data"]), 1))}
+
+    parts = evaluate_shard(Column((1, 2, 2), 3, (4,)), DATA.batches, FACTORY(seed=0).get_weights())
+    assert {name for sums, _ in parts for name in sums} == {"loss", "accuracy"}
+
+
+def test_evaluation_adds_up_over_minibatches():
     net = FACTORY(seed=0)
     whole = net.forward({"data": nd.asarray(COLUMNS["data"] * 0.5), "label": nd.asarray(COLUMNS["label"])})
     parts = evaluate_shard(FACTORY(seed=3), DATA.batches, net.get_weights(), Scale("data", 0.5))

@@ -28,6 +28,10 @@ class Rule(Protocol):
         """
         ...
 
+    def shares(self, examples: Sequence[int]) -> Sequence[float]:
+        """Return each worker's part in a mean, in any scale; the solver state is averaged by it."""
+        ...
+
 
 @dataclass(frozen=True)
 class Mean:
@@ -44,8 +48,12 @@ class Mean:
         self, start: WeightCollection, results: Sequence[WeightCollection], examples: Sequence[int]
     ) -> WeightCollection:
         """Return the mean of ``results``."""
-        del start, examples
-        return WeightCollection.mean(results)
+        del start
+        return WeightCollection.mean(results, weights=self.shares(examples))
+
+    def shares(self, examples: Sequence[int]) -> list[float]:
+        """Return 1 for each."""
+        return [1.0] * len(examples)
 
 
 @dataclass(frozen=True)
@@ -60,4 +68,9 @@ class WeightedMean:
         self, start: WeightCollection, results: Sequence[WeightCollection], examples: Sequence[int]
     ) -> WeightCollection:
         """Return the weighted mean of ``results``."""
-        return WeightCollection.mean(results, weights=examples) if sum(examples) else start.copy()
+        del start
+        return WeightCollection.mean(results, weights=self.shares(examples))
+
+    def shares(self, examples: Sequence[int]) -> list[float]:
+        """Return the examples; equal shares where there were none, since then nothing has changed."""
+        return [float(n) for n in examples] if sum(examples) else [1.0] * len(examples)

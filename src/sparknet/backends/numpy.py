@@ -5,14 +5,10 @@ from typing import Any
 import array_api_compat.numpy as namespace
 import numpy as np
 
-from sparknet.backends import Backend
-from sparknet.errors import DeviceError
+from sparknet.backends.backend import Backend
 
 
-def _asarray(obj: Any, dtype: Any = None, device: str | None = None, copy: bool | None = None) -> np.ndarray:
-    if device not in (None, "cpu"):
-        msg = f"the numpy backend has the device 'cpu' only, not {device!r}"
-        raise DeviceError(msg)
+def _asarray(obj: Any, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
     try:
         array = np.asarray(obj, dtype=dtype, copy=copy)
     except ValueError as error:
@@ -28,9 +24,9 @@ def _asarray(obj: Any, dtype: Any = None, device: str | None = None, copy: bool 
 
 BACKEND = Backend(
     name="numpy",
+    device="cpu",
     namespace=namespace,
     array_type=np.ndarray,
     asarray=_asarray,
     to_host=np.asarray,
-    device_of=lambda _array: "cpu",
 )

@@ -8,6 +8,7 @@ unequal the partitions were that the examples came in.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from sparknet.data.fields import Field, batch_of_rows, rows_of_batch
 from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
+
+_SHUFFLE = 3  # first in the seed, apart from the purposes in sampling.py
 
 __all__ = ["Dataset", "check_shards", "pack", "packed_positions", "shard_length"]
 
@@ -94,7 +97,7 @@ def pack(
     >>> data.count(), [len(b["x"]) for b in data.batches]
     (3, [2, 1])
     """
-    check_batch_size(batch_size)
+    check_packing(batch_size, shuffle)
     whole = _columns(rows, fields) if isinstance(rows, Mapping) else batch_of_rows(list(rows), fields)
     n = rows_of_batch(whole)
     if n == 0:
@@ -114,26 +117,44 @@ def _columns(columns: Mapping[str, Any], fields: Sequence[Field]) -> dict[str, N
     if missing:
         msg = f"pack(): no column {', '.join(map(repr, missing))}; there are {', '.join(map(repr, columns))}"
         raise DataError(msg)
-    arrays = {f.name: np.asarray(columns[f.name]) for f in fields}
-    rows = next(iter(arrays.values())).shape[:1]
-    return {
-        f.name: NDArray(Field(f.name, (*rows, *f.shape), f.dtype).convert(arrays[f.name].reshape(*rows, *f.shape)))
-        for f in fields
-    }
+    return {f.name: NDArray(_whole_column(columns[f.name], f)) for f in fields}
 
 
-def check_batch_size(batch_size: int) -> None:
-    """Raise a DataError unless ``batch_size`` is a positive whole number."""
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        msg = f"batch_size: got {batch_size!r}, expected a positive whole number of examples"
-        raise DataError(msg)
+def _whole_column(values: Any, field: Field) -> "np.ndarray[Any, Any]":
+    """Return a column as one array, converted as its rows would be."""
+    array = values.to_host() if isinstance(values, NDArray) else values
+    if isinstance(array, np.ndarray) and array.ndim and array.shape[1:] in (field.shape, (prod(field.shape),)):
+        return Field(field.name, (len(array), *field.shape), field.dtype).convert(array.reshape(-1, *field.shape))
+    try:
+        rows = list(array)
+    except TypeError as error:
+        msg = f"pack(): column {field.name!r} is a {type(values).__name__}, expected one value for each example"
+        raise DataError(msg) from error
+    return batch_of_rows([(row,) for row in rows], [field])[field.name].to_host()
+
+
+def check_packing(batch_size: Any, shuffle: Any = None, shards: Any = None) -> None:
+    """Raise a DataError unless the arguments of a packing are whole numbers in their range, or None where allowed."""
+    for name, value, least, default in (
+        ("batch_size", batch_size, 1, False),
+        ("shuffle", shuffle, 0, True),
+        ("shards", shards, 1, True),
+    ):
+        if not (default and value is None) and not is_whole(value, least):
+            msg = f"{name}: got {value!r}, expected a whole number of at least {least}"
+            raise DataError(msg)
+
+
+def is_whole(value: Any, least: int) -> bool:
+    """Say whether ``value`` is an integer of any kind (but no bool) of at least ``least``."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= least
 
 
 def packed_positions(count: int, shuffle: int | None) -> "np.ndarray[Any, Any]":
     """Return the position of each of ``count`` examples after the shuffle with this seed; int64."""
     if shuffle is None:
         return np.arange(count)
-    return np.random.default_rng([shuffle, 0]).permutation(count)
+    return np.random.default_rng([_SHUFFLE, shuffle]).permutation(count)
 
 
 def shard_length(num_batches: int, worker: int, workers: int) -> int:

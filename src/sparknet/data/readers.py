@@ -45,7 +45,7 @@ def read_idx(path: str | Path) -> "np.ndarray[Any, Any]":
     Format: http://yann.lecun.com/exdb/mnist/ - two zero bytes, a dtype code, the number of axes,
     their lengths as big-endian uint32, the values in row-major order.
     """
-    data = _read(Path(path))
+    data = read_file(Path(path))
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_DTYPES:
         msg = f"{path}: not an IDX file (it begins with {data[:4].hex(' ')}, expected 00 00, a dtype code, a rank)"
         raise DataError(msg)
@@ -78,7 +78,7 @@ def read_cifar10(paths: Iterable[str | Path]) -> tuple["np.ndarray[Any, Any]", "
     """
     parts = []
     for path in paths:
-        data = _read(Path(path))
+        data = read_file(Path(path))
         if not data or len(data) % _CIFAR_RECORD:
             msg = f"{path}: has {len(data)} bytes, expected a multiple of {_CIFAR_RECORD} (a CIFAR-10 binary file)"
             raise DataError(msg)
@@ -91,7 +91,8 @@ def read_cifar10(paths: Iterable[str | Path]) -> tuple["np.ndarray[Any, Any]", "
     return records[:, 1:].reshape(-1, *_CIFAR_SHAPE), records[:, 0].copy()
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file, unpacked if they are gzip; a DataError if it is missing or damaged."""
     try:
         data = path.read_bytes()
     except OSError as error:

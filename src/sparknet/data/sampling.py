@@ -5,6 +5,7 @@ counter runs on across rounds, so a round of any length continues where the last
 round longer than the shard wraps around into the next epoch.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 import numpy as np
 
 from sparknet.errors import DataError
+
+# What a generator is for comes first in its seed: [7, 0] and 7 are one stream to numpy.
+_ORDER, _STEP = 1, 2
 
 __all__ = ["EpochSampler", "step_rng"]
 
@@ -39,17 +43,20 @@ class EpochSampler:
 
     def indices(self, first_step: int, steps: int) -> list[int]:
         """Return the shard-local minibatch index for each of ``steps`` steps from ``first_step`` on."""
-        return [
-            int(_order(self.seed, self.worker, step // self.num_batches, self.num_batches)[step % self.num_batches])
-            for step in range(first_step, first_step + steps)
-        ]
+        return list(self.steps(first_step, steps))
+
+    def steps(self, first_step: int, steps: int) -> Iterator[int]:
+        """Iterate over what :meth:`indices` lists."""
+        for step in range(first_step, first_step + steps):
+            epoch, place = divmod(step, self.num_batches)
+            yield int(_order(self.seed, self.worker, epoch, self.num_batches)[place])
 
 
 @lru_cache(maxsize=8)
 def _order(seed: int, worker: int, epoch: int, num_batches: int) -> "np.ndarray[Any, Any]":
-    return np.random.default_rng([seed, worker, epoch]).permutation(num_batches)
+    return np.random.default_rng([_ORDER, seed, worker, epoch]).permutation(num_batches)
 
 
 def step_rng(seed: int, worker: int, step: int) -> np.random.Generator:
     """Return the generator for the random choices (crops, mirrors) of one step; retries draw the same."""
-    return np.random.default_rng([seed, worker, step, 1])
+    return np.random.default_rng([_STEP, seed, worker, step])

@@ -1,6 +1,6 @@
 """The array-API namespace over NDArray: the standard's functions, delegated to the array's backend.
 
-Every function is made from a table (:mod:`sparknet.nd.standard`): find the backend, from the first
+Every function is made from a table (``sparknet.nd.standard``): find the backend, from the first
 NDArray among the arguments or from ``device=``, unwrap, call the backend's function of the same
 name, wrap what comes back. Signatures, dtypes and results are therefore those of the standard and
 of the backend: https://data-apis.org/array-api/2025.12/.
@@ -16,12 +16,13 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from sparknet.backends import backend_for_device, get_backend
+from sparknet.backends import backend_for_device, backend_of, get_backend
+from sparknet.backends.devices import convert
 from sparknet.nd import fft, linalg
 from sparknet.nd.delegate import functions
 from sparknet.nd.info import NamespaceInfo
 from sparknet.nd.standard import DTYPES, FUNCTIONS, VERSION, VERSIONS
-from sparknet.ndarray import NDArray, wrap
+from sparknet.ndarray import NDArray, explained, wrap
 
 __array_api_version__ = VERSION
 
@@ -69,13 +70,20 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: 
     >>> asarray([[1, 2], [3, 4]], dtype="float32").shape
     (2, 2)
     """
-    array = obj if isinstance(obj, NDArray) and device is None else NDArray(obj, device=device)
-    backend = array._backend
-    return wrap(backend.asarray(array.unwrap(), dtype=dtype, copy=copy), backend)
+    if isinstance(obj, NDArray):
+        return wrap(*convert(obj._array, obj._backend, dtype=dtype, device=device, copy=copy))
+    return wrap(*convert(obj, backend_of(obj), dtype=dtype, device=device, copy=copy))
 
 
 def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = None) -> NDArray:
     """Return an NDArray over the memory of ``x``, any object with ``__dlpack__``; no copy unless asked for.
+
+    Raises
+    ------
+    TypeError
+        ``x`` has no ``__dlpack__``.
+    ValueError
+        Its dtype or strides are none that the backend of its device can share.
 
     Examples
     --------
@@ -83,10 +91,16 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     >>> from_dlpack(np.ones(2, dtype="float32"))
     NDArray([1., 1.], shape=(2,), dtype=float32, device='cpu')
     """
+    if not hasattr(x, "__dlpack_device__"):
+        msg = f"from_dlpack(): got {type(x).__name__}, expected an array with __dlpack__; use nd.asarray(...)"
+        raise TypeError(msg)
     host_device_type = 1  # kDLCPU of the DLPack header; the others that we know are CUDA's
     kind, index = x.__dlpack_device__()
     backend = backend_for_device("cpu" if int(kind) == host_device_type else f"cuda:{index}")
-    array = wrap(backend.namespace.from_dlpack(x), backend)
+    try:
+        array = wrap(backend.namespace.from_dlpack(x), backend)
+    except (RuntimeError, BufferError) as error:
+        raise explained(error, "from_dlpack()", x) from error
     return asarray(array, device=device, copy=copy)
 
 

@@ -116,8 +116,14 @@ def _general(where: str) -> Callable[..., Any]:
         if kwargs:
             backend = _find_backend(kwargs.values(), backend)
             kwargs = {key: _unwrapped(value) for key, value in kwargs.items()}
+        device = kwargs.get("device")
         if backend is None:
-            backend = backend_for_device(kwargs.get("device") or "cpu")
+            backend = backend_for_device("cpu" if device is None else device)
+        elif device is not None:  # zeros_like(x, device=...): made where x is, then moved
+            del kwargs["device"]
+            return function(*args, **kwargs).to_device(device)
+        if device is not None:
+            kwargs["device"] = backend.device
         try:
             result = bound[backend](*plain, **kwargs)
         except (TypeError, ValueError, IndexError, RuntimeError) as error:

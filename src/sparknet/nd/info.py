@@ -27,13 +27,11 @@ class NamespaceInfo:
 
     def default_dtypes(self, *, device: str | None = None) -> dict[str, Any]:
         """Return the dtypes of arrays made without ``dtype=``."""
-        found: dict[str, Any] = self._of(device).default_dtypes()
-        return found
+        return _numpys(self._of(device).default_dtypes(), device)
 
     def dtypes(self, *, device: str | None = None, kind: Any = None) -> dict[str, Any]:
         """Return dtype name -> dtype, of one kind or of several."""
-        found: dict[str, Any] = self._of(device).dtypes(kind=kind)
-        return found
+        return _numpys(self._of(device).dtypes(kind=kind), device)
 
     def devices(self) -> tuple[str, ...]:
         """Return the devices that need no optional package."""
@@ -41,3 +39,8 @@ class NamespaceInfo:
 
     def _of(self, device: str | None) -> Any:
         return backend_for_device(device or "cpu").namespace.__array_namespace_info__()
+
+
+def _numpys(found: dict[str, Any], device: str | None) -> dict[str, Any]:
+    dtypes = backend_for_device(device or "cpu").dtypes or {}
+    return {name: dtypes.get(dtype, dtype) for name, dtype in found.items()}

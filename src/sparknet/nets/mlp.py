@@ -21,6 +21,7 @@ from sparknet.weights import WeightCollection, check_same_schema
 
 __all__ = ["MLP"]
 
+_INIT = 4  # first in the seed, apart from the purposes in data/
 _OUTPUTS = ("loss", "accuracy", "scores", "prob")
 
 
@@ -74,6 +75,9 @@ class MLP:
         device: str = "cpu",
     ) -> None:
         self._input_shape = tuple(int(n) for n in input_shape)
+        if not isinstance(hidden, list | tuple):
+            msg = f"MLP: got hidden={hidden!r}, expected a sequence of widths such as (128,)"
+            raise NetError(msg)
         widths = [prod(self._input_shape), *hidden, classes]
         if min(widths) < 1:
             msg = f"MLP: got the layer widths {widths}, expected positive numbers"
@@ -81,7 +85,7 @@ class MLP:
         self._classes, self._data, self._label, self._device = classes, data, label, device
         self._rate = learning_rate if callable(learning_rate) else partial(_constant, float(learning_rate))
         self._momentum, self._decay = momentum, weight_decay
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng([_INIT, seed])
         layers = {}
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths), start=1):
             bound = sqrt(6 / fan_in)

@@ -7,12 +7,12 @@ messages. Everything that matters travels in the task, so Spark may run it anywh
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sparknet.clusters.spark.failures import worker_traceback
+from sparknet.clusters.spark.jobs import collected
 from sparknet.clusters.spark.packing import PackedDataset
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.preprocess import Preprocessor
@@ -91,7 +91,7 @@ class _SparkSession:
                 tasks=tasks,
                 preprocessor=self.data.preprocessor,
             )
-            replies = _collect(self.data.rdd.mapPartitionsWithIndex(work))
+            replies = collected(self.data.rdd.mapPartitionsWithIndex(work))
         elapsed = time.perf_counter() - start - prepared
         outcomes = [Outcome(weights=loads(w), state=loads(s), **facts) for w, s, facts, _ in replies]
         fetched = max(seconds for *_, seconds in replies)
@@ -115,7 +115,7 @@ class _SparkSession:
                 sent=sent,
                 preprocessor=data.preprocessor,
             )
-            return mean_metrics(_collect(data.rdd.mapPartitions(work)))
+            return mean_metrics(collected(data.rdd.mapPartitions(work)))
 
     @contextmanager
     def _broadcast(self, value: Any) -> Iterator[Any]:
@@ -123,22 +123,11 @@ class _SparkSession:
         sent = self.context.broadcast(value)
         try:
             yield sent
-        finally:
-            sent.destroy()
-
-
-def _collect(rdd: Any) -> list[Any]:
-    """Run the job; an error that a task reports is raised here as what it was."""
-    try:
-        replies: list[Any] = rdd.collect()
-    except Exception as error:
-        traceback, line = worker_traceback(error)
-        msg = f"the job failed on the cluster: {line}"
-        raise ClusterError(msg, traceback=traceback) from error
-    for reply in replies:
-        if isinstance(reply, SparknetError):
-            raise reply
-    return replies
+        except BaseException:
+            with suppress(Exception):  # if Spark is gone, what it died of is what matters
+                sent.destroy()
+            raise
+        sent.destroy()
 
 
 # ---- in the Python workers
@@ -155,10 +144,9 @@ def _net_of(run: str, factory: NetFactory) -> Net:
 class _Messages:
     """The minibatches that a task needs, decoded when they are used."""
 
-    def __init__(self, partition: Iterable[tuple[int, bytes]], needed: Iterable[int]) -> None:
-        wanted = set(needed)
+    def __init__(self, partition: Iterable[tuple[int, bytes]], needed: set[int]) -> None:
         # To the end, even if all is found: Spark kills a Python worker that leaves its input unread.
-        self._messages = {i: message for i, (_, message) in enumerate(partition) if i in wanted}
+        self._messages = {i: message for i, (_, message) in enumerate(partition) if i in needed}
 
     def __getitem__(self, index: int) -> Mapping[str, NDArray]:
         """Return the minibatch; its arrays are read-only views of the message."""
@@ -176,7 +164,7 @@ def _train_partition(
     preprocessor: Preprocessor | None,
 ) -> Iterator[Any]:
     task = tasks[index]
-    shard = _Messages(partition, task.indices())
+    shard = _Messages(partition, task.needed())
     start = time.perf_counter()
     weights, *states = (part and loads(part, verify=True) for part in sent.value)
     fetched = time.perf_counter() - start

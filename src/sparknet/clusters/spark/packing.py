@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparknet.data.dataset import Dataset, check_batch_size, packed_positions
+from sparknet.clusters.spark.jobs import collected, run_job
+from sparknet.data.dataset import Dataset, check_packing, packed_positions
 from sparknet.data.fields import Field, batch_of_rows, rows_of_batch
 from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import DataError, SparknetError
@@ -30,6 +31,7 @@ __all__ = ["PackedDataset", "pack"]
 # Rows are converted in chunks of about this many bytes: large enough that a shuffled chunk does not
 # fall apart into single rows, small enough for any Python worker.
 _CHUNK_BYTES = 32 << 20
+_ROWS_AT_A_TIME = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,16 +68,17 @@ class PackedDataset:
 
     def first_batch(self) -> Mapping[str, NDArray]:
         """Return the first minibatch, as stored; runs a small job."""
-        return _decoded(self.rdd.first()[1])
+        return _decoded(run_job(self.rdd.first)[1])
 
     def reshard(self, shards: int) -> "PackedDataset":
         """Return the same minibatches over another number of shards; persisted, a copy on the cluster."""
+        check_packing(self.batch_size, shards=shards)
         rdd = self.rdd.repartitionAndSortWithinPartitions(shards, _same).persist(self.rdd.getStorageLevel())
         return replace(self, rdd=rdd, shards=shards)
 
     def to_local(self) -> Dataset:
         """Return the whole set in the driver's memory, for ``LocalCluster``."""
-        messages = dict(self.rdd.collect())
+        messages = dict(collected(self.rdd))
         batches = [_decoded(messages[i]) for i in range(self.num_batches)]
         return Dataset(batches, self.fields, self.batch_size, self.preprocessor)
 
@@ -123,7 +126,7 @@ def pack(
     DataError
         A column is missing, a value does not fit its field, or there is no row.
     """
-    check_batch_size(batch_size)
+    check_packing(batch_size, shuffle, shards)
     fields = tuple(fields)
     if preprocessor is not None:
         preprocessor.fields(fields)
@@ -139,7 +142,7 @@ def pack(
         split = partial(_pieces, starts=starts, total=total, batch_size=batch_size, shuffle=shuffle)
         pieces = chunks.mapPartitionsWithIndex(split)
         packed = pieces.repartitionAndSortWithinPartitions(shards, _same).mapPartitions(_assembled).persist(storage)
-        packed.count()  # computed now, while the chunks are there
+        run_job(packed.count)  # computed now, while the chunks are there
     finally:
         chunks.unpersist()
     return PackedDataset(packed, fields, batch_size, num_batches, total, shards, preprocessor)
@@ -180,24 +183,45 @@ def _chunks(
 ) -> Iterator[tuple[int, bytes | SparknetError]]:
     row_bytes = sum(int(np.prod(f.shape)) * np.dtype(f.dtype).itemsize for f in fields)
     length = max(batch_size, _CHUNK_BYTES // max(row_bytes, 1))
+    try:
+        for chunk in _joined(_converted(partition, rows, fields), length):
+            yield rows_of_batch(chunk), dumps(chunk)
+    except SparknetError as error:  # as a value: an exception would be tried four times, in vain
+        yield 0, error
+
+
+def _converted(partition: int, rows: Iterable[Any], fields: Sequence[Field]) -> Iterator[dict[str, NDArray]]:
+    """Convert the rows, a few at a time: as Python objects they take many times the memory."""
     rows = iter(rows)
     done = 0
-    while part := list(islice(rows, length)):
+    while part := list(islice(rows, _ROWS_AT_A_TIME)):
         try:
-            yield len(part), dumps(batch_of_rows(part, fields))
+            yield batch_of_rows(part, fields)
         except SparknetError as error:
-            # as a value: an exception would be tried four times and arrive as a Java stack trace
             where = f"partition {partition}, rows {done} to {done + len(part) - 1}: {error}"
-            yield 0, type(error)(where)
+            raise type(error)(where) from error
         done += len(part)
 
 
+def _joined(batches: Iterable[dict[str, NDArray]], length: int) -> Iterator[dict[str, NDArray]]:
+    """Join batches until they have ``length`` rows."""
+    waiting: list[dict[str, NDArray]] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(rows_of_batch, waiting)) >= length:
+            yield _concatenated(waiting)
+            waiting = []
+    if waiting:
+        yield _concatenated(waiting)
+
+
+def _concatenated(batches: Sequence[dict[str, NDArray]]) -> dict[str, NDArray]:
+    return {name: NDArray(np.concatenate([b[name].to_host() for b in batches])) for name in batches[0]}
+
+
 def _chunk_sizes(chunks: "RDD[Any]") -> list[list[int]]:
-    """Return for each partition the rows of its chunks; raises the first error of a chunk."""
-    sizes: list[list[int]] = chunks.mapPartitions(_sizes_or_error).collect()
-    for part in sizes:
-        if isinstance(part, SparknetError):
-            raise part
+    """Return for each partition the rows of its chunks."""
+    sizes: list[list[int]] = collected(chunks.mapPartitions(_sizes_or_error))
     if not sum(map(sum, sizes)):
         msg = "pack(): got no rows, expected at least one"
         raise DataError(msg)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sparknet.clusters.spark.failures import telling_line
+from sparknet.clusters.spark.jobs import telling_line
 from sparknet.errors import ClusterError, MissingDependency
 
 __all__ = ["start_spark"]
@@ -58,15 +58,21 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
     except ImportError as error:
         msg = "pyspark is not installed: pip install 'sparknet[spark]'"
         raise MissingDependency(msg) from error
+    # Plain local[N] never tries a task again; N cores with four tries is how a cluster behaves.
+    retrying = re.sub(r"^local\[([^,\]]+)\]$", r"local[\1,4]", master)
     if timeout is None:
         timeout = 50 if master.startswith(("local", "spark://")) else 300
     # The executors must run the Python that has sparknet, not the first python3 on PATH.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    if master.startswith("local"):
-        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # nothing leaves this machine
-    # Plain local[N] never tries a task again; N cores with four tries is how a cluster behaves.
-    builder = SparkSession.builder.master(re.sub(r"^local\[([^,\]]+)\]$", r"local[\1,4]", master)).appName(app_name)
+    running = SparkContext._active_spark_context
+    if running is not None and running.master != retrying:
+        msg = f"a Spark session on {running.master!r} is running in this process; use it, or stop it before {master!r}"
+        raise ClusterError(msg)
+    builder = SparkSession.builder.master(retrying).appName(app_name)
+    loopback = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
     settings = {
+        **(loopback if master.startswith("local") else {}),  # nothing leaves this machine
+        "spark.driver.memory": f"{_driver_megabytes()}m",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{_LOGGING}",
@@ -113,6 +119,11 @@ def _deadline(seconds: float, context: Any) -> Iterator[threading.Event]:
         timer.cancel()
         if expired.is_set():  # so that another session can be started in this process
             context._active_spark_context = context._gateway = context._jvm = None
+
+
+def _driver_megabytes() -> int:
+    """Return half of the machine's memory: a cap, not a claim. Results of all workers meet in the driver."""
+    return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 >> 20)
 
 
 def _check_java() -> None:

@@ -1,0 +1,57 @@
+"""A backend is a value, not a class tree: an array library *on one device*.
+
+So "same backend" and "same device" are one test of identity, which costs nothing where arrays meet.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Backend"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Backend:
+    """An array library on one device: what NDArray needs to know of it.
+
+    :func:`sparknet.backends.adapt.adapt` makes one of a library's array-API namespace.
+
+    Parameters
+    ----------
+    name
+        The name it is registered under: the package that its arrays come from.
+    device
+        The device string of its arrays, such as ``"cpu"``, ``"cuda:1"``, ``"torch:cpu"``.
+    namespace
+        An array-API namespace over the library's own arrays. It takes numpy's dtypes and makes its arrays on
+        this device.
+    array_type
+        The type of the library's own arrays.
+    asarray
+        ``asarray(obj, dtype=None, copy=None)``: the library's own array of ``obj`` on this device. ``obj`` is
+        an own array of any device, or host data, which is always copied unless the library's memory is numpy's.
+    to_host
+        The array as a ``numpy.ndarray``; no copy where ``host`` is true.
+    host
+        Whether the arrays lie in host memory.
+    on
+        ``on("cuda:1")`` is the backend of the library's other device of that name; None: it has this one only.
+    device_of
+        The device of an own array, as ``on`` takes it.
+    dtypes
+        The library's dtypes -> numpy's; None where they are numpy's own.
+    call
+        ``call(function, *args, **kwargs)`` runs a function on this device; None where arrays alone decide that.
+    """
+
+    name: str
+    device: str
+    namespace: Any
+    array_type: type
+    asarray: Callable[..., Any]
+    to_host: Callable[[Any], Any]
+    host: bool = True
+    on: "Callable[[str], Backend] | None" = None
+    device_of: Callable[[Any], str] | None = None
+    dtypes: Mapping[Any, Any] | None = None
+    call: Callable[..., Any] | None = None

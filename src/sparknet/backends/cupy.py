@@ -1,0 +1,152 @@
+"""The cupy backend: arrays on CUDA devices, ``"cuda:0"``, ``"cuda:1"``. The sole importer of cupy here.
+
+Work is queued on cupy's current stream of the array's own device, in the calling thread, and only ``to_host`` and the
+conversions to Python numbers wait for it. Where there are several devices, each operation makes the array's
+device the current one: cupy itself would compute on whichever is current.
+
+Host arrays of 1 MiB and more come from a device into page-locked memory, which the copy engine writes
+at the full speed of the bus. Locked memory is dear to the rest of the machine, hence the limit.
+"""
+
+import re
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sparknet.backends.adapt import adapt
+from sparknet.errors import DeviceError, MissingDependency
+
+try:
+    import array_api_compat.cupy as namespace
+    import cupy
+except ImportError as error:
+    msg = (
+        "CUDA devices need cupy: pip install 'sparknet[cuda12]' or 'sparknet[cuda13]', as the CUDA version that "
+        f"nvidia-smi shows ({error}); tensors of torch have devices of their own, such as 'torch:cuda:0'"
+    )
+    raise MissingDependency(msg, name="cupy") from error
+
+PINNED_FROM = 1 << 20  # bytes of an array that comes into page-locked memory; smaller ones are not worth a lock
+PINNED_LIMIT = 4 << 30  # bytes of page-locked memory at a time, in use or kept for the next array
+
+
+def _count() -> int:
+    """Return how many devices there are; a DeviceError if none."""
+    try:
+        count = int(cupy.cuda.runtime.getDeviceCount())
+        reason = "cupy finds none"
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        count, reason = 0, str(error)
+    if not count:
+        msg = f"cupy is installed, but no CUDA device can be used here ({reason}); does nvidia-smi show one? Else use device='cpu'"
+        raise DeviceError(msg)
+    return count
+
+
+_COUNT = _count()
+
+
+def _index(device: str) -> int:
+    found = re.fullmatch(r"cuda:(0|[1-9]\d*)", device)
+    if not found or int(found[1]) >= _COUNT:
+        there = ", ".join(f"'cuda:{index}'" for index in range(_COUNT))
+        msg = f"no device {device!r} here; there is {there}"
+        raise DeviceError(msg)
+    return int(found[1])
+
+
+def _caller(device: str) -> Callable[..., Any] | None:
+    """Return what makes ``device`` the current one around a call; nothing has to where it is the only one."""
+    index = _index(device)
+    if _COUNT == 1:
+        return None
+
+    def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        with cupy.cuda.Device(index):
+            return function(*args, **kwargs)
+
+    return call
+
+
+# ---- page-locked memory
+_sizes: dict[int, int] = {}  # address -> bytes of the blocks that are locked now
+
+
+def _lock(size: int) -> Any:
+    """Allocate a block for the pool; a MemoryError where the limit leaves no room."""
+    if sum(list(_sizes.values())) + size > PINNED_LIMIT:
+        _pool.free_all_blocks()
+        if sum(list(_sizes.values())) + size > PINNED_LIMIT:
+            raise MemoryError
+    block = cupy.cuda.PinnedMemory(size)
+    _sizes[block.ptr] = size
+    weakref.finalize(block, _sizes.pop, block.ptr)
+    return cupy.cuda.PinnedMemoryPointer(block, 0)
+
+
+_pool = cupy.cuda.PinnedMemoryPool(_lock)
+
+
+def _host_memory(array: Any) -> "np.ndarray[Any, Any]":
+    """Return an uninitialized host array for a copy of ``array``; its memory goes back to the pool with it."""
+    if array.nbytes >= PINNED_FROM:
+        try:
+            return np.ndarray(array.shape, array.dtype, _pool.malloc(array.nbytes))
+        except (MemoryError, cupy.cuda.runtime.CUDARuntimeError):
+            pass  # too much is locked already: ordinary memory serves, slower
+    return np.empty(array.shape, array.dtype)
+
+
+# ---- transfers
+def _to_host(array: Any) -> "np.ndarray[Any, Any]":
+    """Copy to the host: the one place that waits, until the copy is there."""
+    host = _host_memory(array)
+    if array.size:
+        with array.device:  # cupy waits for the current stream of the current device
+            array.get(out=host)
+    return host
+
+
+def _from_host(host: "np.ndarray[Any, Any]", _device: None) -> Any:
+    """Copy to the current device. The caller may change ``host`` when this returns.
+
+    cupy copies ordinary memory to a page-locked buffer of its own first, and then needs not wait. From page-locked
+    memory the device reads directly, so this waits until it has.
+    """
+    return cupy.array(host, blocking=cupy.cuda.pinned_memory.is_memory_pinned(host.ctypes.data))
+
+
+def _from_own(array: Any, _device: None) -> Any:
+    """Copy from another device to the current one, in the order of both devices' streams; the host does not wait."""
+    with array.device:
+        whole = cupy.ascontiguousarray(array)  # cupy copies nothing else between devices
+        there = cupy.cuda.get_current_stream()
+        ready = there.record()
+    here = cupy.cuda.get_current_stream()
+    here.wait_event(ready)
+    copied = whole.copy()
+    done = here.record()
+    with array.device:  # the stream called null is that of the current device
+        there.wait_event(done)  # before the memory of ``whole`` is used for something else
+    return copied
+
+
+def _no_object(device: str) -> None:
+    """Refuse what is no device here; those that are need no object, as the current device is what counts."""
+    _index(device)
+
+
+BACKEND = adapt(
+    "cupy",
+    namespace,
+    cupy.ndarray,
+    _to_host,
+    default="cuda:0",
+    device=_no_object,
+    device_of=lambda array: f"cuda:{array.device.id}",
+    from_host=_from_host,
+    from_own=_from_own,
+    call=_caller,
+)

@@ -1,0 +1,84 @@
+"""The border of a library: numpy's dtypes and sparknet's devices on this side, the library's on that."""
+
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+_DTYPES = """
+    bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128
+""".split()
+
+
+class Dtypes:
+    """A library's dtypes and numpy's, both ways; empty where they are the same."""
+
+    def __init__(self, name: str, namespace: Any) -> None:
+        self.name = name
+        self.from_numpy: dict[np.dtype[Any], Any] = {}
+        try:
+            np.dtype(namespace.float32)
+        except TypeError:
+            found = {np.dtype(dtype): getattr(namespace, dtype, None) for dtype in _DTYPES}
+            self.from_numpy = {dtype: own for dtype, own in found.items() if own is not None}
+        self.to_numpy = {own: dtype for dtype, own in self.from_numpy.items()}
+        self.types = tuple({type(own) for own in self.to_numpy})
+
+    def own(self, dtype: Any) -> Any:
+        """Return the library's dtype for one of its own or numpy's, its name included; None stays None."""
+        if dtype is None or not self.from_numpy or isinstance(dtype, self.types):
+            return dtype
+        found = self.from_numpy.get(np.dtype(dtype))
+        if found is None:
+            msg = (
+                f"backend {self.name!r} has no dtype {np.dtype(dtype)}; it has: {', '.join(map(str, self.from_numpy))}"
+            )
+            raise TypeError(msg)
+        return found
+
+
+class Namespace:
+    """A library's namespace that takes and gives numpy's dtypes, and makes its arrays on one device."""
+
+    def __init__(self, module: Any, dtypes: Dtypes, where: Any, run: Callable[..., Any] | None) -> None:
+        self._border = module, dtypes, where, run
+
+    def __getattr__(self, name: str) -> Any:
+        """Look a name up when it is first used."""
+        if name == "_border":  # not made yet, as in copy.copy()
+            raise AttributeError(name)
+        module, dtypes, where, run = self._border
+        value = getattr(module, name)
+        if isinstance(value, ModuleType):
+            value = Namespace(value, dtypes, where, run)
+        elif callable(value):
+            value = _translated(bound(value, run), dtypes, where)
+        setattr(self, name, value)
+        return value
+
+
+def _translated(function: Callable[..., Any], dtypes: Dtypes, where: Any) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if "device" in kwargs:  # which has chosen this backend
+            del kwargs["device"]
+            kwargs.update(at(where))
+        if not dtypes.types:
+            return function(*args, **kwargs)
+        if "dtype" in kwargs:
+            kwargs["dtype"] = dtypes.own(kwargs["dtype"])
+        result = function(*(dtypes.own(arg) if isinstance(arg, np.dtype) else arg for arg in args), **kwargs)
+        return dtypes.to_numpy[result] if isinstance(result, dtypes.types) else result
+
+    return call
+
+
+def bound(function: Callable[..., Any], run: Callable[..., Any] | None) -> Callable[..., Any]:
+    """Return the function as it runs on its device: ``run`` is that of :class:`~sparknet.backends.Backend`."""
+    return function if run is None else partial(run, function)
+
+
+def at(device: Any) -> dict[str, Any]:
+    """Return the keyword that names a device object; none where the library has no such objects."""
+    return {} if device is None else {"device": device}

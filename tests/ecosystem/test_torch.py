@@ -1,0 +1,88 @@
+"""torch and NDArrays share memory, both ways."""
+
+import gc
+
+import numpy as np
+import pytest
+import torch
+
+from sparknet import NDArray, nd
+from sparknet.errors import DeviceError
+
+pytestmark = pytest.mark.torch
+
+DTYPES = list(nd.__array_namespace_info__().dtypes())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_tensor_over_an_ndarray_has_its_dtype_and_memory(dtype):
+    a = nd.ones((2, 3), dtype=getattr(nd, dtype))
+    tensor = torch.from_dlpack(a)
+    assert tensor.dtype == getattr(torch, dtype)
+    assert tensor.data_ptr() == a.unwrap().ctypes.data
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_ndarray_over_a_tensor_has_its_dtype_and_memory(dtype):
+    tensor = torch.ones((2, 3), dtype=getattr(torch, dtype))
+    a = nd.from_dlpack(tensor)
+    assert type(a) is NDArray
+    assert a.dtype == dtype
+    assert a.to_host().ctypes.data == tensor.data_ptr()
+
+
+def test_what_torch_writes_the_ndarray_reads_and_the_other_way_round():
+    a = nd.zeros(3)
+    torch.from_dlpack(a)[0] = 5
+    tensor = torch.zeros(3)
+    nd.from_dlpack(tensor)[1] = 7
+    assert (a.to_host().tolist(), tensor.tolist()) == ([5, 0, 0], [0, 7, 0])
+
+
+def test_asarray_shares_memory_both_ways():
+    a, tensor = nd.zeros(3), torch.zeros(3)
+    assert torch.asarray(a).data_ptr() == torch.as_tensor(a).data_ptr() == a.unwrap().ctypes.data
+    assert nd.asarray(tensor).to_host().ctypes.data == tensor.data_ptr()
+
+
+def test_copies_are_made_where_they_are_asked_for():
+    a, tensor = nd.zeros(3), torch.zeros(3)
+    torch.tensor(a)[0] = 5
+    nd.from_dlpack(tensor, copy=True)[0] = 5
+    assert a.to_host().tolist() == tensor.tolist() == [0, 0, 0]
+
+
+def test_transposed_and_strided_tensors_are_views():
+    tensor = torch.arange(12.0).reshape(3, 4)
+    a = nd.from_dlpack(tensor.T[::2])
+    tensor += 1
+    assert a.to_host().tolist() == tensor.T[::2].tolist()
+
+
+def test_the_memory_lives_as_long_as_the_view():
+    tensor, a = torch.from_dlpack(nd.arange(1000)), nd.from_dlpack(torch.arange(1000))
+    gc.collect()
+    assert int(tensor.sum()) == int(nd.sum(a)) == 499500
+
+
+def test_an_ndarray_trains_a_module_through_shared_memory():
+    a = nd.asarray(np.ones((4, 2), np.float32))
+    layer = torch.nn.Linear(2, 1)
+    layer(torch.from_dlpack(a)).sum().backward()
+    assert nd.from_dlpack(layer.weight.grad).to_host().tolist() == [[4, 4]]
+
+
+def test_a_tensor_that_requires_a_gradient_says_to_detach_it():
+    with pytest.raises((BufferError, ValueError), match="detach"):
+        nd.from_dlpack(torch.ones(2, requires_grad=True))
+
+
+def test_bfloat16_that_numpy_does_not_have_is_an_error_that_says_so():
+    with pytest.raises((BufferError, TypeError, ValueError), match="dtype"):
+        nd.from_dlpack(torch.ones(2, dtype=torch.bfloat16))
+
+
+def test_operators_between_the_two_say_how_to_bring_them_together():
+    for operation in (lambda: nd.ones(2) + torch.ones(2), lambda: torch.ones(2) + nd.ones(2)):
+        with pytest.raises(DeviceError, match=r"use nd\.asarray\(\.\.\., device='cpu'\)"):
+            operation()
