@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sparknet import Field, nd
 from sparknet.data import pack
@@ -27,9 +29,10 @@ def run(net=None, preprocessor=None, **changes):
     return train_round(net, DATA.batches, task(**changes), start.get_weights(), start.get_state(), preprocessor)
 
 
-def test_a_round_of_zero_steps_changes_nothing():
+@given(seed=st.integers(0, 2**40), worker=st.integers(0, 9), first_step=st.integers(0, 2**40))
+def test_a_round_of_zero_steps_changes_nothing(seed, worker, first_step):
     start = FACTORY(seed=0)
-    outcome = run(tau=0)
+    outcome = run(tau=0, seed=seed, worker=worker, first_step=first_step)
     assert outcome.weights == start.get_weights()
     assert {k: v.to_host().tobytes() for k, v in outcome.state.items()} == {
         k: v.to_host().tobytes() for k, v in start.get_state().items()
