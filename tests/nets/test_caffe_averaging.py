@@ -62,4 +62,4 @@ def test_tau_one_is_one_worker_at_the_big_batch(train, workers):
 def test_it_learns(train):
     rounds = train(workers=2, tau=30, rounds=6, evaluate=(DATA, 6))
     assert rounds[-1].metrics["accuracy"] > 0.4  # of five classes; pooling hides a part of the difference
-    assert rounds[-1].loss < rounds[0].loss - 0.2
+    assert rounds[-1].loss < rounds[0].loss < np.log(5)  # the loss of guessing
