@@ -7,6 +7,7 @@ arguments, images, net, whether they fit, and only then the cluster.
 import argparse
 import logging
 import signal
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -144,6 +145,8 @@ def _packed(args: argparse.Namespace, images: ImageSet, batch_size: int) -> Iter
         return
     from sparknet import spark as on_spark
 
+    # pyspark says so wherever pandas is installed; nothing here uses it
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     session = on_spark.start_spark(args.master, timeout=args.timeout)
     # Ctrl-C: plainly an exception here (pyspark's handler may fail on its way), and no tracebacks of py4j,
     # which logs every call that is broken off to the root logger.
