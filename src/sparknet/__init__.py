@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sparknet.clusters import LocalCluster, SparkCluster
     from sparknet.data import Field
     from sparknet.errors import (
+        BrokenOff,
         ClusterError,
         DataError,
         DeviceError,
@@ -40,6 +41,7 @@ _HOMES = {
     "clusters": ["LocalCluster", "SparkCluster"],
     "data": ["Field"],
     "errors": [
+        "BrokenOff",
         "ClusterError",
         "DataError",
         "DeviceError",
@@ -61,6 +63,7 @@ _MODULES = [
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "BrokenOff",
     "ClusterError",
     "DataError",
     "DeviceError",

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from sparknet import __version__
-from sparknet.errors import SparknetError
+from sparknet.errors import BrokenOff, SparknetError
 
 __all__ = ["main"]
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(traceback, file=sys.stderr)
         message = " ".join(str(error).split())
         print(f"sparknet {args.command}: error: {message}", file=sys.stderr)
-        return 1 if type(error).__name__ == "BrokenOff" else 2  # compared by name: numpy is not imported for --help
+        return 1 if isinstance(error, BrokenOff) else 2
     return 0
 
 

@@ -9,7 +9,8 @@
     ├── DataError          (ValueError)    a data set, row or batch that does not fit
     ├── NetError           (ValueError)    a net or solver definition that cannot be used
     ├── MissingDependency  (ImportError)   an optional package, program or Debian package is not there
-    └── ClusterError       (RuntimeError)  a cluster that cannot be reached or broke off
+    ├── ClusterError       (RuntimeError)  a cluster that cannot be reached or broke off
+    └── BrokenOff          (RuntimeError)  a training that ended early, after it had begun
 
 The message says what was got, what was expected and the fix; what a program may want to look at is
 also there as fields. All of them survive pickling, because Spark hides those that do not.
@@ -18,6 +19,7 @@ also there as fields. All of them survive pickling, because Spark hides those th
 from typing import Any
 
 __all__ = [
+    "BrokenOff",
     "ClusterError",
     "DataError",
     "DeviceError",
@@ -79,3 +81,7 @@ class MissingDependency(SparknetError, ImportError):  # noqa: N818 - reads as wh
 
 class ClusterError(SparknetError, RuntimeError):
     """A cluster cannot be reached in time, or broke off for good."""
+
+
+class BrokenOff(SparknetError, RuntimeError):  # noqa: N818 - reads as what it is
+    """A training ended early, after it had begun; ``traceback`` is that of the failed worker, or empty."""

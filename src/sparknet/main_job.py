@@ -20,24 +20,20 @@ from sparknet.clusters.local import LocalCluster
 from sparknet.data.dataset import check_shards, pack
 from sparknet.data.image_sets import ImageSet, load_image_set
 from sparknet.data.preprocess import Scale
-from sparknet.errors import ClusterError, DataError, SparknetError
+from sparknet.errors import BrokenOff, DataError, SparknetError
 from sparknet.nets.base import Net, NetFactory
 from sparknet.nets.mlp import MLP
 from sparknet.report import EventLog, round_line
 from sparknet.serialization import save
 from sparknet.training import Cluster, Round, averaged_sgd, check_fit
 
-__all__ = ["BrokenOff", "run"]
+__all__ = ["run"]
 
 _DEFAULT_BATCH = 64
 _MLP_RATE = 0.05
 _SLICE_BYTES = 8 << 20  # Spark refuses tasks of 128 MiB and more
 # Pixels 0..255 reach the net as 0..1, as the LeNet of Caffe's examples has it (scale 1/256).
 _SCALE = Scale("data", 1 / 256)
-
-
-class BrokenOff(SparknetError):  # noqa: N818 - reads as what it is
-    """Training broke off after it had begun; ``traceback`` is that of the failed worker, or empty."""
 
 
 def run(args: argparse.Namespace) -> None:
@@ -68,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
 def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: EventLog) -> None:
     """Show, log and save each round; leave the last finished one's weights in every form.
 
-    What fails from here on is not the user's input: it becomes a BrokenOff.
+    Something has been written by now, so what fails from here on is a BrokenOff.
     """
     last = None
     try:
@@ -77,7 +73,7 @@ def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: Event
             last = current
             log.round(last)
             print(round_line(last, total), flush=True)
-    except (ClusterError, OSError) as error:
+    except (SparknetError, OSError) as error:
         raise BrokenOff(str(error), traceback=getattr(error, "traceback", "")) from error
     finally:  # also after Ctrl-C, wherever it came: both files are of the same round
         if last is not None:

@@ -305,6 +305,7 @@ def test_the_loss_is_the_mean_over_all_steps():
     [
         ({"cluster": "local[2]"}, r"cluster=str; expected LocalCluster\(\) or SparkCluster"),
         ({"rule": Mean}, r"expected a rule such as Mean\(\)"),
+        ({"rule": lambda *_: None}, r"which has __call__ and shares\(\)"),
         ({"evaluate": DATA}, r"evaluate=Dataset; expected a pair \(test_data, every\)"),
         ({"evaluate": ([1], 1)}, "got data of type list; expected what sparknet.data.pack"),
         ({"seed": None}, "seed=None; expected a whole number of at least 0"),
