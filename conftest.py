@@ -23,7 +23,7 @@ collect_ignore = [] if importlib.util.find_spec("torch") else ["src/sparknet/bac
 NEEDS = {
     "spark": ("pyspark", "nox -s spark"),
     "caffe": ("caffe", "nox -s caffe"),
-    "gpu": ("cupy", "nox -s gpu"),
+    "gpu": ("cupy", "nox -s tests_gpu"),
     "torch": ("torch", "nox -s torch"),
 }
 # Modules and packages whose doctests run in the session of a marker only.

@@ -210,8 +210,8 @@ def torch(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
-def gpu(session: nox.Session) -> None:
+def tests_gpu(session: nox.Session) -> None:
     """Run the tests that need a CUDA device; a missing one is a failure."""
-    environment = Environment(session, "gpu")
+    environment = Environment(session, "tests_gpu")
     environment.install("-e", ".[test,cuda12]")
     environment.run("pytest", "-m", "gpu", *session.posargs)

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from sparknet import NDArray, nd
 from sparknet.backends import available, backend_of, get_backend, register_backend
-from sparknet.errors import DeviceError, MissingDependency
+from sparknet.errors import DeviceError, MissingDependency, explain
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 FLOATS = hnp.arrays(np.float32, SHAPES, elements=st.floats(width=32, allow_nan=False, allow_infinity=False))
@@ -187,3 +187,17 @@ def test_dtype_objects_are_comparable_with_an_arrays_dtype():
     assert nd.ones(2, dtype=nd.float32).dtype == nd.float32
     assert nd.isdtype(nd.int64, "integral")
     assert NDArray([1.5]).dtype == nd.float64
+
+
+# ---- errors of a library
+class DriverError(RuntimeError):
+    """As cupy.cuda.runtime.CUDARuntimeError and torch.OutOfMemoryError: RuntimeErrors that no argument is to blame for."""
+
+
+@pytest.mark.parametrize(
+    "error", [DriverError("out of memory"), RuntimeError("CUDA error: device-side assert"), DeviceError("no")]
+)
+def test_an_error_that_is_not_the_arguments_is_left_as_it_is(error):
+    with pytest.raises(type(error)) as raised:
+        explain(error, "add", NDArray([1.0]))
+    assert raised.value is error

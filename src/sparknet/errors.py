@@ -16,7 +16,7 @@ The message says what was got, what was expected and the fix; what a program may
 also there as fields. All of them survive pickling, because Spark hides those that do not.
 """
 
-from typing import Any
+from typing import Any, NoReturn
 
 __all__ = [
     "BrokenOff",
@@ -85,3 +85,53 @@ class ClusterError(SparknetError, RuntimeError):
 
 class BrokenOff(SparknetError, RuntimeError):  # noqa: N818 - reads as what it is
     """A training ended early, after it had begun; ``traceback`` is that of the failed worker, or empty."""
+
+
+_SHOWN = 60  # characters of an argument in a message
+
+
+def explain(error: Exception, what: str, *args: Any, **kwargs: Any) -> NoReturn:
+    """Raise the ``error`` of an array library as a plain TypeError, ValueError or IndexError that shows the arguments.
+
+    What says nothing of the arguments, such as a device that fails, is raised as it is.
+
+    Examples
+    --------
+    >>> explain(RuntimeError("shapes differ"), "add", 1, axis=2)
+    Traceback (most recent call last):
+    ValueError: add of 1, axis=2: shapes differ
+    """
+    kind = _plain_kind(error)
+    if kind is None:
+        raise error
+    shown = [_shown(value) for value in args] + [f"{key}={_shown(value)}" for key, value in kwargs.items()]
+    advice = "; the memory is read-only, as of a message that was loaded: make a copy first"
+    msg = f"{what} of {', '.join(shown)}: {error}{advice if 'read-only' in str(error) else ''}"
+    raise kind(msg) from error
+
+
+def _plain_kind(error: Exception) -> type[Exception] | None:
+    if isinstance(error, SparknetError):
+        return None
+    for kind in (TypeError, IndexError, ValueError):  # numpy has subclasses with odd constructors
+        if isinstance(error, kind):
+            return kind
+    # torch says RuntimeError of shapes, of dtypes, and also of a device that fails
+    if "can't be cast" in str(error):
+        return TypeError
+    return _KINDS.get(type(error).__name__.removeprefix("_")) if "CUDA" not in str(error) else None
+
+
+_KINDS = {
+    "BufferError": ValueError,
+    "LinAlgError": ValueError,
+    "NotImplementedError": TypeError,
+    "RuntimeError": ValueError,
+}
+
+
+def _shown(value: Any) -> str:
+    if hasattr(value, "dtype") and len(getattr(value, "shape", "")):
+        return f"{value.dtype} {tuple(value.shape)}"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

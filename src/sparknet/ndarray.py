@@ -1,21 +1,20 @@
 """NDArray: one array on one backend, with the surface of the array-API standard.
 
 It owns no memory and knows no numerics: every operation is the backend's own, unwrapped, called
-and wrapped again. The namespace of functions over it is :mod:`sparknet.nd`.
-
-Operators are made from a table of :mod:`operator` functions, because the wrapping is the same for
-all of them and its cost is paid at every call: two slots, no ``isinstance`` chain on the way.
+and wrapped again: two slots, no ``isinstance`` chain on the way. How its operators are made is in
+:mod:`sparknet.operators`; the namespace of functions over it is :mod:`sparknet.nd`.
 """
 
 import builtins
 import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
+from sparknet import operators
 from sparknet.backends import Backend, backend_of, get_backend
 from sparknet.backends.devices import convert
-from sparknet.errors import DeviceError, SparknetError
+from sparknet.errors import DeviceError, explain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["NDArray"]
 
 _new = object.__new__
-_SCALARS = (bool, int, float, complex)  # numpy's float64 is a float
-_SHOWN = 60  # characters of an argument in an error message
 
 
 def wrap(array: Any, backend: Backend) -> "NDArray":
@@ -37,122 +34,7 @@ def wrap(array: Any, backend: Backend) -> "NDArray":
     return out
 
 
-def explained(error: Exception, what: str, *args: Any, **kwargs: Any) -> Exception:
-    """Return the backend's ``error`` as a plain TypeError, ValueError or IndexError that shows the arguments."""
-    if isinstance(error, SparknetError):
-        return error
-    # torch raises RuntimeError for what is a ValueError elsewhere; numpy has subclasses with odd constructors
-    kind = next((k for k in (TypeError, IndexError, ValueError) if isinstance(error, k)), ValueError)
-    shown = [_shown(value) for value in args] + [f"{key}={_shown(value)}" for key, value in kwargs.items()]
-    advice = (
-        "; the memory is read-only, as of a message that was loaded: make a copy first"
-        if "read-only" in str(error)
-        else ""
-    )
-    return kind(f"{what} of {', '.join(shown)}: {error}{advice}")
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, NDArray):
-        return f"{value.dtype} {value.shape}"
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-
-
-def _operand(self: "NDArray", other: Any) -> Any:
-    """Return ``other`` as something the backend of ``self`` computes with, or fail with the fix."""
-    if type(other) is NDArray:
-        if other._backend is not self._backend:
-            msg = (
-                f"one array is on {self.device!r} ({self.backend}), the other on {other.device!r} ({other.backend}); "
-                f"move one: other.to_device({self.device!r})"
-            )
-            raise DeviceError(msg)
-        return other._array
-    mine = self._backend
-    if isinstance(other, _SCALARS) and (mine.dtypes is None or type(other) in _SCALARS):
-        return other
-    backend = backend_of(other)
-    if backend is None:
-        # a numpy scalar (np.float32(2)) is no array, yet an operand with a dtype
-        if type(other).__module__ == "numpy":
-            return other if mine.dtypes is None else mine.asarray(other)
-        return other if isinstance(other, _SCALARS) else NotImplemented
-    if backend is not mine:
-        msg = (
-            f"got an array of {backend.name} on {backend.device!r}, this NDArray is on {self.device!r} ({self.backend}); "
-            f"use nd.asarray(..., device={self.device!r})"
-        )
-        raise DeviceError(msg)
-    return other
-
-
-# The operators: what is the same for all of them is written out in each, because a call costs as much as the rest.
-def _binary(op: Callable[[Any, Any], Any]) -> Callable[["NDArray", Any], "NDArray"]:
-    def method(self: "NDArray", other: Any) -> "NDArray":
-        backend = self._backend
-        if type(other) is NDArray and other._backend is backend:
-            operand = other._array
-        else:
-            operand = _operand(self, other)
-            if operand is NotImplemented:
-                return NotImplemented  # type: ignore[no-any-return]
-        try:
-            run = backend.call
-            result = op(self._array, operand) if run is None else run(op, self._array, operand)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise explained(error, op.__name__, self, other) from error
-        if type(result) is not backend.array_type:
-            return wrap(result, backend)
-        out = _new(NDArray)
-        out._array = result
-        out._backend = backend
-        return out
-
-    return method
-
-
-def _reflected(op: Callable[[Any, Any], Any]) -> Callable[["NDArray", Any], "NDArray"]:
-    def method(self: "NDArray", other: Any) -> "NDArray":
-        operand = _operand(self, other)
-        if operand is NotImplemented:
-            return NotImplemented  # type: ignore[no-any-return]
-        try:
-            run = self._backend.call
-            result = op(operand, self._array) if run is None else run(op, operand, self._array)
-            return wrap(result, self._backend)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise explained(error, op.__name__, other, self) from error
-
-    return method
-
-
-def _inplace(op: Callable[[Any, Any], Any]) -> Callable[["NDArray", Any], "NDArray"]:
-    def method(self: "NDArray", other: Any) -> "NDArray":
-        operand = _operand(self, other)
-        if operand is NotImplemented:
-            return NotImplemented  # type: ignore[no-any-return]
-        try:
-            run = self._backend.call
-            self._array = op(self._array, operand) if run is None else run(op, self._array, operand)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise explained(error, op.__name__, self, other) from error
-        return self
-
-    return method
-
-
-def _unary(op: Callable[[Any], Any]) -> Callable[["NDArray"], "NDArray"]:
-    def method(self: "NDArray") -> "NDArray":
-        try:
-            run = self._backend.call
-            return wrap(op(self._array) if run is None else run(op, self._array), self._backend)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise explained(error, op.__name__, self) from error
-
-    return method
-
-
+@final
 class NDArray:
     """An n-dimensional array on one backend (numpy, cupy, ...).
 
@@ -206,7 +88,7 @@ class NDArray:
             try:
                 array = backend.namespace.reshape(array, tuple(shape))
             except (TypeError, ValueError, RuntimeError) as error:
-                raise explained(error, "NDArray()", wrap(array, backend), shape=shape) from error
+                explain(error, "NDArray()", wrap(array, backend), shape=shape)
         self._array = array
         self._backend = backend
 
@@ -249,13 +131,19 @@ class NDArray:
 
     @property
     def T(self) -> "NDArray":  # noqa: N802 - the standard's name
-        """The transpose of a 2-d array; a view."""
+        """The transpose of a 2-d array; a view. A ValueError for others, as the standard has it."""
+        if len(self._array.shape) != 2:
+            msg = f"T is of arrays with 2 axes, this one has shape {self.shape}; use mT, or nd.permute_dims()"
+            raise ValueError(msg)
         return wrap(self._array.T, self._backend)
 
     @property
     def mT(self) -> "NDArray":  # noqa: N802 - the standard's name
         """The transpose of the last two axes; a view."""
         return wrap(self._backend.namespace.matrix_transpose(self._array), self._backend)
+
+    def _like(self, array: Any) -> "NDArray":
+        return wrap(array, self._backend)
 
     def unwrap(self) -> Any:
         """Return the backend's own array; no copy, shares memory."""
@@ -287,29 +175,7 @@ class NDArray:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         """Compute a numpy ufunc, such as ``np.sin``, ``scipy.special.jv`` or the ``+`` of ``numpy_array + a``."""
-        backend = self._backend
-        if getattr(backend.array_type, "__array_ufunc__", None) is None:  # a library without numpy's ufuncs
-            reflected = _REFLECTED.get(ufunc.__name__)
-            if reflected and method == "__call__" and inputs[-1] is self and not options:
-                left = inputs[0] if getattr(inputs[0], "shape", True) else inputs[0][()]  # a scalar, made 0-d by numpy
-                return getattr(self, reflected)(left)
-            msg = f"numpy's {ufunc.__name__}() does not compute with {backend.name}; use sparknet.nd, or .to_host()"
-            raise TypeError(msg)
-        out = options.get("out", ())
-        own = [_ufunc_operand(self, value) for value in inputs]
-        if out:
-            options["out"] = tuple(_ufunc_operand(self, value) for value in out)
-        if "where" in options:
-            options["where"] = _ufunc_operand(self, options["where"])
-        result = getattr(ufunc, method)(*own, **options)
-        if len(out) == 1:
-            return out[0]
-        if type(result) is tuple:
-            return tuple(
-                a if a is not None else wrap(b, backend)
-                for a, b in zip(out or (None,) * len(result), result, strict=True)
-            )
-        return None if result is None else wrap(result, backend)
+        return operators.ufunc(self, ufunc, method, inputs, options)
 
     def __dlpack__(
         self,
@@ -336,16 +202,18 @@ class NDArray:
     def __getitem__(self, key: Any, /) -> "NDArray":
         """Return a view for integers, slices, ``...`` and ``None``; a copy for index and mask arrays."""
         backend = self._backend
+        kind = type(key)
+        # with the ellipsis a backend gives a 0-d view where it would give a scalar
+        own = (key, ...) if kind is int else key if kind is builtins.slice else _key(key)
         try:
-            # with the ellipsis a backend gives a 0-d view where it would give a scalar
-            own = (key, ...) if type(key) is int else _key(key)
             result = self._array[own] if backend.call is None else backend.call(operator.getitem, self._array, own)
+            if type(result) is not backend.array_type:
+                whole = own if type(own) is tuple else (own,)
+                if not any(part is Ellipsis for part in whole):
+                    result = self._array[(*whole, ...)]  # all integers: numpy gave a scalar, this is a view
         except (TypeError, ValueError, IndexError, RuntimeError) as error:
-            raise explained(error, "indexing", self, key) from error
+            explain(error, "indexing", self, key)
         if type(result) is not backend.array_type:
-            whole = own if type(own) is tuple else (own,)
-            if not any(part is Ellipsis for part in whole):
-                result = self._array[(*whole, ...)]  # all integers: numpy gave a scalar, this is a view
             return wrap(result, backend)
         out = _new(NDArray)
         out._array = result
@@ -356,13 +224,13 @@ class NDArray:
         """Assign in place, broadcasting ``value``."""
         try:
             plain = isinstance(value, list | tuple)
-            own = self._backend.asarray(value, dtype=self.dtype) if plain else _operand(self, value)
+            own = self._backend.asarray(value, dtype=self.dtype) if plain else operators.operand(self, value)
             if own is NotImplemented:
                 msg = f"expected a number or an array, got {type(value).__name__}"
                 raise TypeError(msg)  # noqa: TRY301 - explained below, as the others
             (self._backend.call or _plainly)(operator.setitem, self._array, _key(key), own)
         except (TypeError, ValueError, IndexError, RuntimeError) as error:
-            raise explained(error, "assignment to an index", self, key, value) from error
+            explain(error, "assignment to an index", self, key, value)
 
     def __len__(self) -> int:
         """Return the length of the first axis."""
@@ -488,91 +356,62 @@ class NDArray:
         return _unpickle, (self.to_host(), self.device)
 
     # ---- operators
-    __add__ = _binary(operator.add)
-    __sub__ = _binary(operator.sub)
-    __mul__ = _binary(operator.mul)
-    __truediv__ = _binary(operator.truediv)
-    __floordiv__ = _binary(operator.floordiv)
-    __mod__ = _binary(operator.mod)
-    __pow__ = _binary(operator.pow)
-    __matmul__ = _binary(operator.matmul)
-    __and__ = _binary(operator.and_)
-    __or__ = _binary(operator.or_)
-    __xor__ = _binary(operator.xor)
-    __lshift__ = _binary(operator.lshift)
-    __rshift__ = _binary(operator.rshift)
-    __lt__ = _binary(operator.lt)
-    __le__ = _binary(operator.le)
-    __gt__ = _binary(operator.gt)
-    __ge__ = _binary(operator.ge)
-    __eq__ = _binary(operator.eq)  # type: ignore[assignment]  # elementwise, not a bool
-    __ne__ = _binary(operator.ne)  # type: ignore[assignment]
+    __add__ = operators.binary(operator.add)
+    __sub__ = operators.binary(operator.sub)
+    __mul__ = operators.binary(operator.mul)
+    __truediv__ = operators.binary(operator.truediv)
+    __floordiv__ = operators.binary(operator.floordiv)
+    __mod__ = operators.binary(operator.mod)
+    __pow__ = operators.binary(operator.pow)
+    __matmul__ = operators.binary(operator.matmul)
+    __and__ = operators.binary(operator.and_)
+    __or__ = operators.binary(operator.or_)
+    __xor__ = operators.binary(operator.xor)
+    __lshift__ = operators.binary(operator.lshift)
+    __rshift__ = operators.binary(operator.rshift)
+    __lt__ = operators.binary(operator.lt)
+    __le__ = operators.binary(operator.le)
+    __gt__ = operators.binary(operator.gt)
+    __ge__ = operators.binary(operator.ge)
+    __eq__ = operators.binary(operator.eq)  # type: ignore[assignment]  # elementwise, not a bool
+    __ne__ = operators.binary(operator.ne)  # type: ignore[assignment]
 
-    __radd__ = _reflected(operator.add)
-    __rsub__ = _reflected(operator.sub)
-    __rmul__ = _reflected(operator.mul)
-    __rtruediv__ = _reflected(operator.truediv)
-    __rfloordiv__ = _reflected(operator.floordiv)
-    __rmod__ = _reflected(operator.mod)
-    __rpow__ = _reflected(operator.pow)
-    __rmatmul__ = _reflected(operator.matmul)
-    __rand__ = _reflected(operator.and_)
-    __ror__ = _reflected(operator.or_)
-    __rxor__ = _reflected(operator.xor)
-    __rlshift__ = _reflected(operator.lshift)
-    __rrshift__ = _reflected(operator.rshift)
+    __radd__ = operators.reflected(operator.add)
+    __rsub__ = operators.reflected(operator.sub)
+    __rmul__ = operators.reflected(operator.mul)
+    __rtruediv__ = operators.reflected(operator.truediv)
+    __rfloordiv__ = operators.reflected(operator.floordiv)
+    __rmod__ = operators.reflected(operator.mod)
+    __rpow__ = operators.reflected(operator.pow)
+    __rmatmul__ = operators.reflected(operator.matmul)
+    __rand__ = operators.reflected(operator.and_)
+    __ror__ = operators.reflected(operator.or_)
+    __rxor__ = operators.reflected(operator.xor)
+    __rlshift__ = operators.reflected(operator.lshift)
+    __rrshift__ = operators.reflected(operator.rshift)
 
-    __iadd__ = _inplace(operator.iadd)
-    __isub__ = _inplace(operator.isub)
-    __imul__ = _inplace(operator.imul)
-    __itruediv__ = _inplace(operator.itruediv)
-    __ifloordiv__ = _inplace(operator.ifloordiv)
-    __imod__ = _inplace(operator.imod)
-    __ipow__ = _inplace(operator.ipow)
-    __imatmul__ = _inplace(operator.imatmul)
-    __iand__ = _inplace(operator.iand)
-    __ior__ = _inplace(operator.ior)
-    __ixor__ = _inplace(operator.ixor)
-    __ilshift__ = _inplace(operator.ilshift)
-    __irshift__ = _inplace(operator.irshift)
+    __iadd__ = operators.in_place(operator.iadd)
+    __isub__ = operators.in_place(operator.isub)
+    __imul__ = operators.in_place(operator.imul)
+    __itruediv__ = operators.in_place(operator.itruediv)
+    __ifloordiv__ = operators.in_place(operator.ifloordiv)
+    __imod__ = operators.in_place(operator.imod)
+    __ipow__ = operators.in_place(operator.ipow)
+    __imatmul__ = operators.in_place(operator.imatmul)
+    __iand__ = operators.in_place(operator.iand)
+    __ior__ = operators.in_place(operator.ior)
+    __ixor__ = operators.in_place(operator.ixor)
+    __ilshift__ = operators.in_place(operator.ilshift)
+    __irshift__ = operators.in_place(operator.irshift)
 
-    __neg__ = _unary(operator.neg)
-    __pos__ = _unary(operator.pos)
-    __abs__ = _unary(operator.abs)
-    __invert__ = _unary(operator.invert)
+    __neg__ = operators.unary(operator.neg)
+    __pos__ = operators.unary(operator.pos)
+    __abs__ = operators.unary(operator.abs)
+    __invert__ = operators.unary(operator.invert)
 
 
 def _plainly(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
-
-
-# numpy's name -> our operator, for a numpy array or scalar on the left
-_REFLECTED = {
-    "add": "__radd__",
-    "subtract": "__rsub__",
-    "multiply": "__rmul__",
-    "divide": "__rtruediv__",
-    "floor_divide": "__rfloordiv__",
-    "remainder": "__rmod__",
-    "power": "__rpow__",
-    "matmul": "__rmatmul__",
-    "left_shift": "__rlshift__",
-    "right_shift": "__rrshift__",
-    "bitwise_and": "__rand__",
-    "bitwise_or": "__ror__",
-    "bitwise_xor": "__rxor__",
-    "less": "__gt__",
-    "less_equal": "__ge__",
-    "greater": "__lt__",
-    "greater_equal": "__le__",
-    "equal": "__eq__",
-    "not_equal": "__ne__",
-}
-
-
-def _ufunc_operand(self: NDArray, value: Any) -> Any:
-    """Return an argument of a ufunc: what is an array, as an operand; lists, indices and flags as they are."""
-    return _operand(self, value) if type(value) is NDArray or backend_of(value) is not None else value
 
 
 def _key(key: Any) -> Any:

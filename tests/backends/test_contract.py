@@ -376,6 +376,93 @@ def test_two_devices_of_one_library_never_mix(make, x):
         a * b
 
 
+# ---- bad input: the same kind of error on every backend, which shows what was got
+BAD_INPUT = {
+    "shapes that differ": (lambda a, _: a + a[:, :2], ValueError, r"add of float32 \(3, 4\), float32 \(3, 2\): "),
+    "shapes of a function": (
+        lambda a, _: nd.maximum(a, a[:, :2]),
+        ValueError,
+        r"nd\.maximum\(\) of float32 \(3, 4\), ",
+    ),
+    "shapes of a product": (lambda a, _: a @ a, ValueError, r"matmul of float32 \(3, 4\), float32 \(3, 4\): "),
+    "shapes in place": (lambda a, _: operator.iadd(a, a[:, :2]), ValueError, r"iadd of float32 \(3, 4\), "),
+    "floats into integers": (
+        lambda a, i: operator.iadd(i, a),
+        TypeError,
+        r"iadd of int64 \(3, 4\), float32 \(3, 4\): ",
+    ),
+    "bits of floats": (lambda a, _: a & a, TypeError, r"and_ of float32 \(3, 4\), "),
+    "a word": (lambda a, _: a + "x", TypeError, "'NDArray' and 'str'"),
+    "a list": (lambda a, _: a + [1.0] * 4, TypeError, "'NDArray' and 'list'"),
+    "a float of many": (lambda a, _: float(a), TypeError, r"float\(\) needs a 0-d array, this one has shape \(3, 4\)"),
+    "the truth of many": (lambda a, _: bool(a), ValueError, r"bool\(\) needs a 0-d array"),
+    "an index too large": (lambda a, _: a[7], IndexError, r"indexing of float32 \(3, 4\), 7: "),
+    "too many indices": (lambda a, _: a[0, 0, 0], IndexError, r"indexing of float32 \(3, 4\), \(0, 0, 0\): "),
+    "a place too large": (lambda a, _: operator.setitem(a, 7, 1), IndexError, r"float32 \(3, 4\), 7, 1: "),
+    "a value that does not fit": (
+        lambda a, _: operator.setitem(a, (0, ...), a[:, 0]),
+        ValueError,
+        r"float32 \(3, 4\), \(0, Ellipsis\), float32 \(3,\): ",
+    ),
+    "a value that is no number": (
+        lambda a, _: operator.setitem(a, 0, "x"),
+        TypeError,
+        "expected a number or an array, got str",
+    ),
+    "another number of elements": (
+        lambda a, _: nd.reshape(a, (5,)),
+        ValueError,
+        r"nd\.reshape\(\) of float32 \(3, 4\), \(5,\): ",
+    ),
+    "no such axis": (lambda a, _: nd.sum(a, axis=5), IndexError, r"nd\.sum\(\) of float32 \(3, 4\), axis=5: "),
+    "no such argument": (
+        lambda a, _: nd.sum(a, axes=1),
+        TypeError,
+        r"nd\.sum\(x, /, .*got an unexpected keyword argument 'axes'",
+    ),
+    "no such dtype": (
+        lambda a, _: nd.astype(a, "flot32"),
+        TypeError,
+        r"nd\.astype\(\) of float32 \(3, 4\), 'flot32': ",
+    ),
+    "no array": (
+        lambda _, __: nd.exp([1.0]),
+        TypeError,
+        r"nd\.exp\(\): got list, expected an array; make one with nd\.asarray",
+    ),
+    "no square matrix": (lambda a, _: nd.linalg.inv(a), ValueError, r"nd\.linalg\.inv\(\) of float32 \(3, 4\): "),
+    "a vector transposed": (lambda a, _: a[0].T, ValueError, r"arrays with 2 axes, this one has shape \(4,\); use mT"),
+    "a device that is no name": (
+        lambda a, _: a.to_device(3),
+        DeviceError,
+        "got the device 3, expected a string such as 'cpu'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_refused_with_what_was_got(make, x, case):
+    call, kind, text = BAD_INPUT[case]
+    with pytest.raises(kind, match=text):
+        call(make(x), make(np.ones((3, 4), np.int64)))
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype", "kind", "text"),
+    [
+        ([[1, 2], [3]], None, ValueError, r"list \[\[1, 2\], \[3\]\] cannot become an array: .*inhomogeneous"),
+        ([object()], None, TypeError, "has dtype object, expected numbers or bools"),
+        (["a"], None, TypeError, r"list \['a'\] has dtype <U1, expected numbers or bools"),
+        ([1], object, TypeError, "has dtype object, expected numbers or bools"),
+        ([1], "flot32", TypeError, r"list \[1\] cannot become an array of dtype flot32"),
+    ],
+)
+def test_data_that_is_no_array_is_refused(device, data, dtype, kind, text):
+    for make_array in (nd.asarray, NDArray):
+        with pytest.raises(kind, match=text):
+            make_array(data, dtype=dtype, device=device)
+
+
 # ---- what is built on it
 @pytest.fixture
 def weights(x):

@@ -36,6 +36,9 @@ def backend_for_device(device: str) -> Backend:
 
 
 def _find(device: str) -> Backend:
+    if not isinstance(device, str):
+        msg = f"got the device {device!r}, expected a string such as 'cpu' or 'cuda:0'"
+        raise DeviceError(msg)
     kind, _, rest = device.partition(":")
     name, own = (OWNERS[kind], device) if kind in OWNERS else (kind, rest)
     if name not in registry.REGISTRY and registry.entry_point(name) is None:

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from sparknet.backends import backend_for_device, backend_of, get_backend
 from sparknet.backends.devices import convert
+from sparknet.errors import explain
 from sparknet.nd import fft, linalg
 from sparknet.nd.delegate import functions
 from sparknet.nd.info import NamespaceInfo
 from sparknet.nd.standard import DTYPES, FUNCTIONS, VERSION, VERSIONS
-from sparknet.ndarray import NDArray, explained, wrap
+from sparknet.ndarray import NDArray, wrap
 
 __array_api_version__ = VERSION
 
@@ -35,6 +36,7 @@ __all__ = [  # noqa: PLE0604 - lists of names
     *_CONSTANTS,
     *DTYPES,
     "asarray",
+    "astype",
     "fft",
     "from_dlpack",
     "linalg",
@@ -75,6 +77,39 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: 
     return wrap(*convert(obj, backend_of(obj), dtype=dtype, device=device, copy=copy))
 
 
+def astype(x: NDArray, dtype: Any, /, *, copy: bool = True, device: str | None = None) -> NDArray:
+    """Return ``x`` converted to ``dtype``.
+
+    Parameters
+    ----------
+    x
+        An NDArray, or an array of a backend.
+    dtype
+        A dtype of numpy or its name, on every backend.
+    copy
+        False: ``x`` itself where it has that dtype already.
+    device
+        Move the result there; default: it stays where ``x`` is.
+
+    Raises
+    ------
+    TypeError
+        There is no such dtype, or the backend has not.
+
+    Examples
+    --------
+    >>> astype(asarray([1.7, -1.7]), "int8")
+    NDArray([ 1, -1], shape=(2,), dtype=int8, device='cpu')
+    """
+    array = asarray(x)
+    try:
+        own = array._backend.namespace.astype(array._array, _numpy.dtype(dtype), copy=copy)
+    except (TypeError, ValueError, RuntimeError) as error:
+        explain(error, "nd.astype()", x, dtype)
+    found = wrap(own, array._backend)
+    return found if device is None else found.to_device(device)
+
+
 def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = None) -> NDArray:
     """Return an NDArray over the memory of ``x``, any object with ``__dlpack__``; no copy unless asked for.
 
@@ -100,7 +135,7 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     try:
         array = wrap(backend.namespace.from_dlpack(x), backend)
     except (RuntimeError, BufferError) as error:
-        raise explained(error, "from_dlpack()", x) from error
+        explain(error, "from_dlpack()", x)
     return asarray(array, device=device, copy=copy)
 
 

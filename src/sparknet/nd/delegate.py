@@ -8,13 +8,16 @@ their own; what they call is looked up once a backend.
 import ast
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from sparknet.backends import Backend, backend_for_device, backend_of
-from sparknet.errors import DeviceError
-from sparknet.ndarray import NDArray, explained, wrap
+from sparknet.errors import DeviceError, explain
+from sparknet.nd.standard import PLAIN
+from sparknet.ndarray import NDArray, wrap
 
 __all__ = ["functions"]
+
+_ERRORS = (TypeError, ValueError, IndexError, RuntimeError)
 
 
 def functions(signatures: Sequence[str], extension: str | None = None) -> dict[str, Callable[..., Any]]:
@@ -30,13 +33,25 @@ def functions(signatures: Sequence[str], extension: str | None = None) -> dict[s
 
 def _function(name: str, signature: inspect.Signature, extension: str | None) -> Callable[..., Any]:
     where = f"{extension}.{name}" if extension else name
-    make = {("x",): _unary, ("x1", "x2"): _binary}.get(tuple(signature.parameters), _general)
-    function = make(where)
+    function = _form(list(signature.parameters))(where)
     function.__name__ = function.__qualname__ = name
     function.__module__ = f"sparknet.nd.{extension}" if extension else "sparknet.nd"
     function.__signature__ = signature  # type: ignore[attr-defined]
     function.__doc__ = f"Return the array-API standard's ``{where}``, computed by the array's backend."
     return function
+
+
+def _form(parameters: list[str]) -> Callable[[str], Callable[..., Any]]:
+    """Return what makes a function of these parameters: the shortest way that serves them."""
+    if parameters == ["x"]:
+        return _unary
+    if parameters == ["x1", "x2"]:
+        return _binary
+    if parameters[0] == "x" and set(parameters[1:]) <= PLAIN:
+        return _first
+    if parameters[-1] == "device" and set(parameters[:-1]) <= PLAIN:
+        return _creation
+    return _general
 
 
 def _parsed(line: str) -> tuple[str, inspect.Signature]:
@@ -75,6 +90,7 @@ class _Bound(dict[Backend, Callable[..., Any]]):
 
 
 def _unary(where: str) -> Callable[..., Any]:
+    """Return a function of one array."""
     bound = _Bound(where)
 
     def function(x: Any, /) -> Any:
@@ -83,14 +99,15 @@ def _unary(where: str) -> Callable[..., Any]:
         backend = x._backend
         try:
             result = bound[backend](x._array)
-        except (TypeError, ValueError, IndexError, RuntimeError) as error:
-            raise explained(error, f"nd.{where}()", x) from error
+        except _ERRORS as error:
+            explain(error, f"nd.{where}()", x)
         return wrap(result, backend) if type(result) is backend.array_type else wrapped(result, backend)
 
     return function
 
 
 def _binary(where: str) -> Callable[..., Any]:
+    """Return a function of two arrays, of which one may be a scalar."""
     bound = _Bound(where)
 
     def function(x1: Any, x2: Any, /) -> Any:
@@ -100,19 +117,54 @@ def _binary(where: str) -> Callable[..., Any]:
             backend, (a, b) = _common(where, (x1, x2))
         try:
             result = bound[backend](a, b)
-        except (TypeError, ValueError, IndexError, RuntimeError) as error:
-            raise explained(error, f"nd.{where}()", x1, x2) from error
+        except _ERRORS as error:
+            explain(error, f"nd.{where}()", x1, x2)
         return wrap(result, backend) if type(result) is backend.array_type else wrapped(result, backend)
 
     return function
 
 
+def _first(where: str) -> Callable[..., Any]:
+    """Return a function of one array and of plain values."""
+    bound = _Bound(where)
+
+    def function(x: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if type(x) is not NDArray:
+            x = _as_ndarray(x, where)
+        backend = x._backend
+        try:
+            result = bound[backend](x._array, *args, **kwargs)
+        except _ERRORS as error:
+            _refuse(function, where, error, x, *args, **kwargs)
+        return wrap(result, backend) if type(result) is backend.array_type else wrapped(result, backend)
+
+    return function
+
+
+def _creation(where: str) -> Callable[..., Any]:
+    """Return a function of plain values and a device."""
+    bound = _Bound(where)
+
+    def function(*args: Any, device: str | None = None, **kwargs: Any) -> Any:
+        backend = backend_for_device("cpu" if device is None else device)
+        if device is not None:
+            kwargs["device"] = backend.device
+        try:
+            result = bound[backend](*args, **kwargs)
+        except _ERRORS as error:
+            _refuse(function, where, error, *args, **kwargs)
+        return wrap(result, backend)
+
+    return function
+
+
 def _general(where: str) -> Callable[..., Any]:
+    """Return a function of anything: arrays anywhere among the arguments, or none and a device."""
     bound = _Bound(where)
 
     def function(*args: Any, **kwargs: Any) -> Any:
         backend = _find_backend(args)
-        plain = [_unwrapped(value) for value in args]
+        plain = args if backend is None else [_unwrapped(value) for value in args]
         if kwargs:
             backend = _find_backend(kwargs.values(), backend)
             kwargs = {key: _unwrapped(value) for key, value in kwargs.items()}
@@ -126,11 +178,21 @@ def _general(where: str) -> Callable[..., Any]:
             kwargs["device"] = backend.device
         try:
             result = bound[backend](*plain, **kwargs)
-        except (TypeError, ValueError, IndexError, RuntimeError) as error:
-            raise explained(error, f"nd.{where}()", *args, **kwargs) from error
+        except _ERRORS as error:
+            _refuse(function, where, error, *args, **kwargs)
         return wrap(result, backend) if type(result) is backend.array_type else wrapped(result, backend)
 
     return function
+
+
+def _refuse(function: Any, where: str, error: Exception, *args: Any, **kwargs: Any) -> NoReturn:
+    """Raise the backend's ``error`` with the arguments; one of the caller's words is not the standard's: that instead."""
+    try:
+        function.__signature__.bind(*args, **kwargs)
+    except TypeError as misfit:
+        msg = f"nd.{where}{function.__signature__}: {misfit}"
+        raise TypeError(msg) from error
+    explain(error, f"nd.{where}()", *args, **kwargs)
 
 
 def _as_ndarray(x: Any, where: str) -> NDArray:
@@ -162,7 +224,10 @@ def _find_backend(values: Iterable[Any], found: Backend | None = None) -> Backen
         if found is None:
             found = backend
         elif backend is not found:
-            msg = f"arrays of {found.name} and {backend.name} in one call; move them together with .to_device(...)"
+            msg = (
+                f"one array is on {found.device!r} ({found.name}), another on {backend.device!r} ({backend.name}); "
+                f"move one: .to_device({found.device!r})"
+            )
             raise DeviceError(msg)
     return found
 
@@ -178,13 +243,11 @@ def _unwrapped(value: Any) -> Any:
 
 def wrapped(value: Any, backend: Backend) -> Any:
     """Wrap arrays, also inside the lists, tuples and named tuples that some functions return."""
-    if isinstance(value, backend.array_type):
-        return wrap(value, backend)
+    if hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, type):
+        return wrap(value, backend)  # numpy's scalars too: they stand for 0-d arrays
     if isinstance(value, tuple):
         parts = [wrapped(part, backend) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     if isinstance(value, list):
         return [wrapped(part, backend) for part in value]
-    if hasattr(value, "dtype") and hasattr(value, "shape") and not isinstance(value, type):
-        return wrap(value, backend)  # numpy's scalars stand for 0-d arrays
     return value

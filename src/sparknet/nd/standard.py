@@ -100,7 +100,6 @@ unique_inverse(x, /)
 unique_values(x, /)
 var(x, /, *, axis=None, correction=0.0, keepdims=False)
 where(condition, x1, x2, /)
-astype(x, dtype, /, *, copy=True, device=None)
 broadcast_arrays(*arrays)
 broadcast_shapes(*shapes)
 broadcast_to(x, /, shape)
@@ -195,3 +194,11 @@ DTYPES = [
     *("uint8", "uint16", "uint32", "uint64"),
     *("float32", "float64", "complex64", "complex128"),
 ]
+
+# parameters that are never an array
+PLAIN = frozenset(
+    """
+    n_rows n_cols axis axes keepdims dtype shape copy d k n s norm ord offset correction descending stable include_initial
+    upper full_matrices rtol mode shift
+""".split()
+)
