@@ -201,3 +201,11 @@ def test_an_error_that_is_not_the_arguments_is_left_as_it_is(error):
     with pytest.raises(type(error)) as raised:
         explain(error, "add", NDArray([1.0]))
     assert raised.value is error
+
+
+def test_a_number_that_the_dtype_cannot_hold_is_refused_with_the_arguments():
+    a = NDArray([1, 2], dtype="uint8")
+    with pytest.raises(OverflowError, match=r"nd\.add\(\) of uint8 \(2,\), 300: "):
+        nd.add(a, 300)
+    with pytest.raises(OverflowError, match=r"mul of uint8 \(2,\), 300: "):
+        a * 300

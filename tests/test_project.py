@@ -71,6 +71,19 @@ def test_public_module_is_in_the_reference(name):
     assert re.search(rf"automodule:: {re.escape(name)}$", REFERENCE, re.MULTILINE)
 
 
+@pytest.mark.parametrize("name", ["nd", "nd.linalg", "nd.fft"])
+def test_every_name_of_the_array_namespace_has_an_example(name):
+    page = (ROOT / "docs" / "reference" / "nd.md").read_text()
+    examples = "\n".join(re.findall(r"^>>> .*", page, re.MULTILINE))
+    module = importlib.import_module(f"sparknet.{name}")
+
+    def is_used(public):
+        call = r"\(" if inspect.isfunction(getattr(module, public)) else ""
+        return re.search(rf"\b{re.escape(name)}\.{public}\b{call}", examples)
+
+    assert [public for public in module.__all__ if not is_used(public)] == []
+
+
 def test_top_level_exports_what_all_says():
     assert len(sparknet.__all__) == len(set(sparknet.__all__))
     assert [name for name in sparknet.__all__ if not hasattr(sparknet, name)] == []

@@ -91,7 +91,7 @@ _SHOWN = 60  # characters of an argument in a message
 
 
 def explain(error: Exception, what: str, *args: Any, **kwargs: Any) -> NoReturn:
-    """Raise the ``error`` of an array library as a plain TypeError, ValueError or IndexError that shows the arguments.
+    """Raise the ``error`` of an array library as a plain builtin (TypeError, ValueError, ...) that shows the arguments.
 
     What says nothing of the arguments, such as a device that fails, is raised as it is.
 
@@ -113,7 +113,7 @@ def explain(error: Exception, what: str, *args: Any, **kwargs: Any) -> NoReturn:
 def _plain_kind(error: Exception) -> type[Exception] | None:
     if isinstance(error, SparknetError):
         return None
-    for kind in (TypeError, IndexError, ValueError):  # numpy has subclasses with odd constructors
+    for kind in (TypeError, IndexError, OverflowError, ValueError):  # numpy has subclasses with odd constructors
         if isinstance(error, kind):
             return kind
     # torch says RuntimeError of shapes, of dtypes, and also of a device that fails

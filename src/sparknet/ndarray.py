@@ -2,7 +2,7 @@
 
 It owns no memory and knows no numerics: every operation is the backend's own, unwrapped, called
 and wrapped again: two slots, no ``isinstance`` chain on the way. How its operators are made is in
-:mod:`sparknet.operators`; the namespace of functions over it is :mod:`sparknet.nd`.
+``sparknet.operators``; the namespace of functions over it is :mod:`sparknet.nd`.
 """
 
 import builtins
@@ -95,43 +95,96 @@ class NDArray:
     # ---- what it is
     @property
     def dtype(self) -> Any:
-        """The dtype: numpy's object on every backend."""
+        """The dtype: numpy's object on every backend.
+
+        Examples
+        --------
+        >>> NDArray([1.5, 2.5]).dtype
+        dtype('float64')
+        """
         dtypes = self._backend.dtypes
         return self._array.dtype if dtypes is None else dtypes.get(self._array.dtype, self._array.dtype)
 
     @property
     def device(self) -> str:
-        """``"cpu"``, ``"cuda:N"``, or a backend and its device such as ``"torch:cpu"``."""
+        """``"cpu"``, ``"cuda:N"``, or a backend and its device such as ``"torch:cpu"``.
+
+        Examples
+        --------
+        >>> NDArray([1.5, 2.5]).device
+        'cpu'
+        """
         return self._backend.device
 
     @property
     def backend(self) -> str:
-        """Name of the backend, e.g. ``"numpy"``."""
+        """Name of the backend, as :func:`sparknet.backends.get_backend` takes it.
+
+        Examples
+        --------
+        >>> NDArray([1.5, 2.5]).backend
+        'numpy'
+        """
         return self._backend.name
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Lengths of the axes."""
+        """Lengths of the axes.
+
+        Examples
+        --------
+        >>> NDArray(range(6), (2, 3)).shape
+        (2, 3)
+        """
         return tuple(self._array.shape)
 
     @property
     def ndim(self) -> int:
-        """Number of axes."""
+        """Number of axes.
+
+        Examples
+        --------
+        >>> NDArray(range(6), (2, 3)).ndim
+        2
+        """
         return len(self._array.shape)
 
     @property
     def size(self) -> int:
-        """Number of elements."""
+        """Number of elements.
+
+        Examples
+        --------
+        >>> NDArray(range(6), (2, 3)).size
+        6
+        """
         return math.prod(self._array.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes taken by the elements."""
+        """Bytes taken by the elements; what a view leaves out between them does not count.
+
+        Examples
+        --------
+        >>> NDArray(range(6), (2, 3), dtype="float32").nbytes
+        24
+        """
         return self.size * int(self.dtype.itemsize)
 
     @property
     def T(self) -> "NDArray":  # noqa: N802 - the standard's name
-        """The transpose of a 2-d array; a view. A ValueError for others, as the standard has it."""
+        """The transpose of a 2-d array; a view, which shares memory.
+
+        Raises
+        ------
+        ValueError
+            The array has another number of axes, for which the standard has no ``T``.
+
+        Examples
+        --------
+        >>> NDArray(range(6), (2, 3)).T.shape
+        (3, 2)
+        """
         if len(self._array.shape) != 2:
             msg = f"T is of arrays with 2 axes, this one has shape {self.shape}; use mT, or nd.permute_dims()"
             raise ValueError(msg)
@@ -139,23 +192,71 @@ class NDArray:
 
     @property
     def mT(self) -> "NDArray":  # noqa: N802 - the standard's name
-        """The transpose of the last two axes; a view."""
+        """The transpose of the last two axes; a view, which shares memory.
+
+        Raises
+        ------
+        ValueError
+            The array has fewer than two axes.
+
+        Examples
+        --------
+        >>> NDArray(range(24), (2, 3, 4)).mT.shape
+        (2, 4, 3)
+        """
         return wrap(self._backend.namespace.matrix_transpose(self._array), self._backend)
 
     def _like(self, array: Any) -> "NDArray":
         return wrap(array, self._backend)
 
     def unwrap(self) -> Any:
-        """Return the backend's own array; no copy, shares memory."""
+        """Return the backend's own array; no copy, shares memory.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> own = np.zeros(3)
+        >>> NDArray(own).unwrap() is own
+        True
+        """
         return self._array
 
     # ---- where it is
     def to_host(self) -> "np.ndarray[Any, Any]":
-        """Return a ``numpy.ndarray``: this array's own memory on the host, a copy from a GPU."""
+        """Return a ``numpy.ndarray``: shares memory on the host, a copy from a GPU.
+
+        Examples
+        --------
+        >>> a = NDArray([1.0, 2.0])
+        >>> a.to_host()[0] = 7.0
+        >>> a
+        NDArray([7., 2.], shape=(2,), dtype=float64, device='cpu')
+        """
         return self._backend.to_host(self._array)  # type: ignore[no-any-return]
 
     def to_device(self, device: str, /, *, stream: Any = None) -> "NDArray":
-        """Return this array on ``device``: itself where it is there already, else a copy."""
+        """Return this array on ``device``: itself where it is there already, else a copy.
+
+        Parameters
+        ----------
+        device
+            As :attr:`device` says it: ``"cpu"``, ``"cuda:0"``, ``"torch:cpu"``.
+        stream
+            For the standard's sake: the backend's current stream is used.
+
+        Raises
+        ------
+        DeviceError
+            The device is unknown or not available.
+        MissingDependency
+            The library of that device is not installed.
+
+        Examples
+        --------
+        >>> a = NDArray([1.0, 2.0])
+        >>> a.to_device("cpu") is a
+        True
+        """
         del stream  # the backend's current stream is used
         return self if device == self.device else NDArray(self, device=device)
 
@@ -304,12 +405,44 @@ class NDArray:
         return self[tuple(map(builtins.slice, lower, upper))]
 
     def to_flat(self) -> "NDArray":
-        """Return a new one-dimensional array of the elements in row-major order; a copy."""
+        """Return a new one-dimensional array of the elements in row-major order; a copy.
+
+        Examples
+        --------
+        >>> NDArray(range(6), (2, 3)).T.to_flat()
+        NDArray([0, 3, 1, 4, 2, 5], shape=(6,), dtype=int64, device='cpu')
+        """
         xp = self._backend.namespace
         return wrap(xp.reshape(xp.asarray(self._array, copy=True), (-1,)), self._backend)
 
     def flat_copy(self, out: Any) -> None:
-        """Copy the elements in row-major order into the one-dimensional array ``out``."""
+        """Copy the elements in row-major order into ``out``, without memory in between where they lie in that order.
+
+        Parameters
+        ----------
+        out
+            An NDArray or an array of a backend, one-dimensional, on this array's device. Elements are cast to its dtype.
+
+        Raises
+        ------
+        TypeError
+            ``out`` is no array: what was copied into a list would be lost.
+        ValueError
+            ``out`` has another shape than ``(size,)``.
+        DeviceError
+            ``out`` is on another device.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> out = np.zeros(6)
+        >>> NDArray(range(6), (2, 3)).T.flat_copy(out)
+        >>> out
+        array([0., 3., 1., 4., 2., 5.])
+        """
+        if not isinstance(out, NDArray) and backend_of(out) is None:
+            msg = f"flat_copy(): got out of type {type(out).__name__}, expected an array with {self.size} elements"
+            raise TypeError(msg)
         target = out if isinstance(out, NDArray) else NDArray(out)
         if target.shape != (self.size,):
             msg = f"flat_copy(): out has shape {target.shape}, expected {(self.size,)}"
@@ -319,7 +452,27 @@ class NDArray:
     def allclose(self, other: Any, tol: float = 1e-6) -> bool:
         """Say whether both have the same shape and no element differs by more than ``tol`` (absolute).
 
-        As SparkNet's ``checkEqual``: NaN is close to nothing, an infinity only to itself.
+        As SparkNet's ``checkEqual``: NaN is close to nothing, an infinity only to itself. Neither array is changed;
+        on a GPU this waits for the answer.
+
+        Parameters
+        ----------
+        other
+            An NDArray, an array of a backend, or what ``numpy.asarray`` takes.
+        tol
+            The largest difference, in the unit of the elements.
+
+        Raises
+        ------
+        DeviceError
+            ``other`` is on another device.
+
+        Examples
+        --------
+        >>> NDArray([1.0, 2.0]).allclose([1.0, 2.0000005])
+        True
+        >>> NDArray([1.0, 2.0]).allclose([[1.0, 2.0]])
+        False
         """
         if not isinstance(other, NDArray):
             other = NDArray(other, device=None if backend_of(other) else self.device)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _new = object.__new__
 _SCALARS = (bool, int, float, complex)  # numpy's float64 is a float
-_ERRORS = (TypeError, ValueError, RuntimeError)
+_ERRORS = (TypeError, ValueError, OverflowError, RuntimeError)
 
 
 def operand(self: "NDArray", other: Any) -> Any:

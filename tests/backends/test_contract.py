@@ -430,6 +430,11 @@ BAD_INPUT = {
         TypeError,
         r"nd\.exp\(\): got list, expected an array; make one with nd\.asarray",
     ),
+    "a list to copy into": (
+        lambda a, _: a.flat_copy([0.0] * 12),
+        TypeError,
+        r"flat_copy\(\): got out of type list, expected an array with 12 elements",
+    ),
     "no square matrix": (lambda a, _: nd.linalg.inv(a), ValueError, r"nd\.linalg\.inv\(\) of float32 \(3, 4\): "),
     "a vector transposed": (lambda a, _: a[0].T, ValueError, r"arrays with 2 axes, this one has shape \(4,\); use mT"),
     "a device that is no name": (

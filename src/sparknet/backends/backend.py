@@ -42,6 +42,15 @@ class Backend:
         The library's dtypes -> numpy's; None where they are numpy's own.
     call
         ``call(function, *args, **kwargs)`` runs a function on this device; None where arrays alone decide that.
+
+    Examples
+    --------
+    >>> from sparknet.backends import get_backend
+    >>> backend = get_backend("numpy")
+    >>> backend.name, backend.device, backend.host
+    ('numpy', 'cpu', True)
+    >>> backend.namespace.exp(backend.asarray([0.0]))
+    array([1.])
     """
 
     name: str

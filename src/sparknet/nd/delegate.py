@@ -12,12 +12,12 @@ from typing import Any, NoReturn
 
 from sparknet.backends import Backend, backend_for_device, backend_of
 from sparknet.errors import DeviceError, explain
-from sparknet.nd.standard import PLAIN
+from sparknet.nd.standard import PLAIN, VERSION
 from sparknet.ndarray import NDArray, wrap
 
 __all__ = ["functions"]
 
-_ERRORS = (TypeError, ValueError, IndexError, RuntimeError)
+_ERRORS = (TypeError, ValueError, IndexError, OverflowError, RuntimeError)
 
 
 def functions(signatures: Sequence[str], extension: str | None = None) -> dict[str, Callable[..., Any]]:
@@ -37,7 +37,8 @@ def _function(name: str, signature: inspect.Signature, extension: str | None) ->
     function.__name__ = function.__qualname__ = name
     function.__module__ = f"sparknet.nd.{extension}" if extension else "sparknet.nd"
     function.__signature__ = signature  # type: ignore[attr-defined]
-    function.__doc__ = f"Return the array-API standard's ``{where}``, computed by the array's backend."
+    page = f"{VERSION}/{'extensions' if extension else 'API_specification'}/generated/array_api.{where}.html"
+    function.__doc__ = f"Compute the standard's ``{where}``: https://data-apis.org/array-api/{page}"
     return function
 
 
@@ -145,7 +146,8 @@ def _creation(where: str) -> Callable[..., Any]:
     """Return a function of plain values and a device."""
     bound = _Bound(where)
 
-    def function(*args: Any, device: str | None = None, **kwargs: Any) -> Any:
+    def function(*args: Any, **kwargs: Any) -> Any:
+        device = kwargs.get("device")
         backend = backend_for_device("cpu" if device is None else device)
         if device is not None:
             kwargs["device"] = backend.device
