@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 import sparknet
@@ -136,6 +137,73 @@ def test_inspect_shows_a_file_and_refuses_what_is_none(capsys, tmp_path):
     assert main(["inspect", str(path)]) == 2
     assert capsys.readouterr().err.startswith("sparknet inspect: error: ")
     assert main(["inspect", str(tmp_path / "missing")]) == 2
+
+
+def test_inspect_reads_the_payload_when_asked_to_verify(capsys, tmp_path):
+    path = tmp_path / "w.sparknet"
+    sparknet.save(path, {"a": np.zeros(3)})
+    assert main(["inspect", "--verify", str(path)]) == 0
+    assert "checksums verified" in capsys.readouterr().out
+    path.write_bytes(path.read_bytes()[:-1] + b"\1")
+    assert main(["inspect", str(path)]) == 0
+    assert main(["inspect", "--verify", str(path)]) == 2
+    assert "sparknet inspect: error: tensor 'a' (from byte 128) is damaged" in capsys.readouterr().err
+
+
+def test_inspect_prints_json_that_any_program_reads(capsys, tmp_path):
+    path = tmp_path / "w.sparknet"
+    metadata = {"loss": float("nan"), "best": float("-inf"), "round": 3, "raw": b"\0\xff", "note": "é"}
+    sparknet.save(path, {"a": np.zeros((3, 2), "float32"), "b": np.array(True)}, metadata=metadata)
+    assert main(["inspect", "--json", str(path)]) == 0
+    info = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)  # NaN is no JSON
+    assert [(t["name"], t["dtype"], t["shape"], t["nbytes"]) for t in info["tensors"]] == [
+        ("a", "float32", [3, 2], 24),
+        ("b", "bool", [], 1),
+    ]
+    assert (info["kind"], info["nbytes"], info["verified"]) == ("mapping", path.stat().st_size, False)
+    assert info["metadata"] == {"loss": None, "best": None, "round": 3, "raw": "00ff", "note": "é"}
+
+
+def test_convert_says_what_it_did_and_what_it_left_out(capsys, tmp_path):
+    source, target = tmp_path / "w.sparknet", tmp_path / "w.npz"
+    sparknet.save(source, sparknet.WeightCollection({"ip": [np.ones((400, 3), "float32")]}), metadata={"round": 3})
+    assert main(["convert", str(source), str(target)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        rf"{re.escape(str(target))}: weights, 1 tensors, 1,200 parameters, 4,800 bytes, from sparknet to npz in \d+\.\d\d s",
+        lines[0],
+    )
+    assert lines[1:] == ["  left out, for want of a place: the metadata round"]
+    assert np.load(target).files == ["ip/0"]
+    assert main(["convert", "--from", "npz", "--to", "sparknet", str(target), str(tmp_path / "back.bin")]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    assert sparknet.load(tmp_path / "back.bin") == sparknet.load(source)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["w.sparknet", "w.bin"], "got the suffix '.bin', expected one of .sparknet, .msg, "),
+        (["w.sparknet", "w.npz", "--to", "h5"], "got the format 'h5', expected one of sparknet, npy, npz, "),
+        (["w.sparknet", "w.sparknet"], "'w.sparknet' is the source itself; write to another file"),
+        (["w.sparknet", "no/w.npz"], "No such file or directory: 'no/"),
+        (["none.npz", "w.sparknet"], "No such file or directory: 'none.npz'"),
+        (["w.sparknet", "w.caffemodel"], "tensor 'ip/0' is int64; a .caffemodel file holds float32, float64"),
+        (["w.sparknet", "w.npz", "--from", "npz"], "'w.sparknet': damaged, or no .npz file: BadZipFile"),
+    ],
+)
+def test_what_cannot_be_converted_is_one_line_and_exit_code_2_and_writes_nothing(
+    capsys, tmp_path, monkeypatch, arguments, text
+):
+    monkeypatch.chdir(tmp_path)
+    sparknet.save("w.sparknet", sparknet.WeightCollection({"ip": [np.arange(3)]}))
+    before = (tmp_path / "w.sparknet").read_bytes()
+    assert main(["convert", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("sparknet convert: error: ")
+    assert text in err
+    assert err.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"w.sparknet": before}
 
 
 def test_help_and_no_command(capsys):

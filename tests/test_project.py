@@ -25,6 +25,7 @@ PUBLIC_MODULES = [
     "sparknet.clusters",
     "sparknet.data",
     "sparknet.errors",
+    "sparknet.formats",
     "sparknet.nd",
     "sparknet.ndarray",
     "sparknet.nets",
@@ -34,7 +35,7 @@ PUBLIC_MODULES = [
     "sparknet.weights",
     "sparknet.worker",
 ]
-OPTIONAL = ("caffe", "cupy", "matplotlib", "pyspark", "torch")
+OPTIONAL = ("caffe", "cupy", "google", "matplotlib", "pyspark", "safetensors", "torch")
 
 
 # Rooms share these; they are no promise to users.

@@ -57,8 +57,8 @@ _HOMES = {
     "weights": ["WeightCollection"],
 }
 _MODULES = [
-    *("averaging", "backends", "clusters", "data", "errors", "nd", "ndarray", "nets", "serialization", "spark"),
-    *("training", "weights", "worker"),
+    *("averaging", "backends", "clusters", "data", "errors", "formats", "nd", "ndarray", "nets", "serialization"),
+    *("spark", "training", "weights", "worker"),
 ]
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -6,12 +6,18 @@ finished round's weights are on disk).
 
 import argparse
 import contextlib
+import dataclasses
+import json
 import math
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sparknet import __version__
 from sparknet.errors import BrokenOff, SparknetError
+
+if TYPE_CHECKING:
+    from sparknet.serialization import MessageInfo
 
 __all__ = ["main"]
 
@@ -63,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_train(commands)
     _add_inspect(commands)
+    _add_convert(commands)
     return parser
 
 
@@ -104,7 +111,24 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _add_inspect(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     inspect = commands.add_parser("inspect", help="show what is in a file of weights, without reading its payload")
     inspect.add_argument("file", help="a file written by sparknet.save or by 'sparknet train'")
+    inspect.add_argument("--verify", action="store_true", help="read the payload too and compare the checksums")
+    inspect.add_argument("--json", action="store_true", help="one JSON object, for programs")
     inspect.set_defaults(run=_inspect)
+
+
+def _add_convert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    convert = commands.add_parser(
+        "convert",
+        help="convert a file of weights to another format",
+        description="Read a file of weights and write another: .sparknet or .msg, .npy, .npz, .safetensors, .caffemodel "
+        "(without Caffe), .binaryproto (a mean image). A file that is there is replaced.",
+    )
+    convert.add_argument("source", metavar="SRC", help="the file to read")
+    convert.add_argument("target", metavar="DST", help="the file to write")
+    names = "sparknet, npy, npz, safetensors, caffemodel or binaryproto (default: what the suffix says)"
+    convert.add_argument("--from", dest="source_format", metavar="FORMAT", help=f"format of SRC: {names}")
+    convert.add_argument("--to", dest="target_format", metavar="FORMAT", help="format of DST, one of the same")
+    convert.set_defaults(run=_convert)
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -116,8 +140,27 @@ def _train(args: argparse.Namespace) -> None:
 def _inspect(args: argparse.Namespace) -> None:
     import sparknet
 
+    info = sparknet.inspect(args.file, verify=args.verify)
     with contextlib.suppress(BrokenPipeError):
-        print(sparknet.inspect(args.file))
+        print(_json(info) if args.json else info)
+
+
+def _json(info: "MessageInfo") -> str:
+    """Return the description of a message as JSON: bytes as hexadecimal digits, NaN and infinities as null."""
+    text = json.dumps(dataclasses.asdict(info), default=bytes.hex)
+    return json.dumps(json.loads(text, parse_constant=lambda _: None), allow_nan=False)
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from sparknet import formats
+
+    done = formats.convert(args.source, args.target, source_format=args.source_format, target_format=args.target_format)
+    print(
+        f"{args.target}: {done.kind}, {done.tensors:,} tensors, {done.parameters:,} parameters, {done.nbytes:,} bytes, "
+        f"from {done.source_format} to {done.target_format} in {done.seconds:.2f} s"
+    )
+    if done.lost:
+        print(f"  left out, for want of a place: the metadata {', '.join(done.lost)}")
 
 
 def _at_least(least: int) -> "type[int]":

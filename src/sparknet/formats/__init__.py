@@ -1,0 +1,26 @@
+"""Weight files of other programs: read, written, and converted to and from sparknet's own format.
+
+Each format is one module with ``read`` and ``write``; none of them imports a package of another
+program before it is used. Names, kinds and dtypes go over by the rules of ``docs/reference/formats.md``.
+
+Examples
+--------
+>>> import tempfile
+>>> from pathlib import Path
+>>> import numpy as np
+>>> import sparknet
+>>> folder = Path(tempfile.mkdtemp())
+>>> weights = sparknet.WeightCollection({"ip": [np.ones((2, 3), "float32"), np.zeros(2, "float32")]})
+>>> sparknet.save(folder / "w.sparknet", weights)
+>>> convert(folder / "w.sparknet", folder / "w.npz").parameters
+8
+>>> np.load(folder / "w.npz").files
+['ip/0', 'ip/1']
+>>> read(folder / "w.npz").obj == weights
+True
+"""
+
+from sparknet.formats.contents import Contents
+from sparknet.formats.conversion import Conversion, convert, read, write
+
+__all__ = ["Contents", "Conversion", "convert", "read", "write"]

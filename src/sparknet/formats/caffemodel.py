@@ -1,0 +1,98 @@
+"""The weights of a Caffe net in a ``.caffemodel`` file, read and written without Caffe.
+
+Such a file also has the definition of the net, which is passed over: layers without arrays, types, connections. Caffe
+itself looks at nothing but names and arrays when it copies trained layers.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sparknet.errors import FormatError, SchemaError
+from sparknet.formats.blobs import LIMIT, array_of, fill, parse, schema
+from sparknet.formats.contents import Array, Contents, check_dtypes, collect, flatten
+from sparknet.serialization.files import replacing
+from sparknet.weights import WeightCollection
+
+__all__ = ["read", "write"]
+
+_SUFFIX = ".caffemodel"
+_AROUND_ARRAY = 512  # bytes at most, around the elements: tags, lengths, and 32 axes of 10 bytes
+
+
+def read(path: Path) -> Contents:
+    """Return the weights of all layers that have any, read-only, and the net's name as metadata.
+
+    Layers of all three generations are read: ``layer``, ``layers`` of 2014, and those of 2013 within them.
+    """
+    net = parse("NetParameter", path)
+    layers: dict[str, list[Array]] = {}
+    for raw, blobs in _layers(net):
+        name = _text(raw)
+        if name in layers:
+            msg = f"the layer {name[:200]!r} occurs twice, each time with arrays"
+            raise FormatError(msg, tensor=name, offset=None)
+        layers[name] = [array_of(blob, f"{name}/{i}") for i, blob in enumerate(blobs)]
+    if not layers:
+        msg = f"no layer has arrays; expected a {_SUFFIX} file, as Caffe writes it"
+        raise FormatError(msg, tensor=None, offset=None)
+    return Contents(WeightCollection(layers), {"name": _text(net.name)} if net.name else {})
+
+
+def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
+    """Write weights, a layer at a time, so that protobuf's copies are of one layer and not of all.
+
+    Messages of protobuf one after another are read as one, whose lists have the entries of all.
+    """
+    arrays = flatten(obj)
+    check_dtypes(arrays, ("float32", "float64"), _SUFFIX)
+    weights = collect(arrays)
+    if not isinstance(weights, WeightCollection):
+        msg = f"a {_SUFFIX} file holds layers of arrays; got {', '.join(arrays)[:200] or 'nothing'}, expected names such as 'conv1/0', 'conv1/1'"
+        raise SchemaError(msg, got=list(arrays))
+    _check_size(weights)
+    net = schema()["NetParameter"]
+    with replacing(path) as file:
+        file.write(net(name=str(metadata.get("name", "")).encode()).SerializeToString())
+        for name, layer in weights.items():
+            part = net()
+            described = part.layer.add(name=name.encode())
+            for array in layer:
+                _add(described.blobs, array.to_host())
+            file.write(part.SerializeToString())
+
+
+def _layers(net: Any) -> Iterator[tuple[bytes, Any]]:
+    """Yield name and arrays of each layer that has any."""
+    if net.layers and net.layer:
+        msg = "it has both layers of 2014 ('layers') and of today ('layer'), which Caffe refuses too"
+        raise FormatError(msg, tensor=None, offset=None)
+    for outer in net.layers or net.layer:
+        layer = outer.layer if net.layers and outer.HasField("layer") else outer
+        if layer.blobs:
+            yield layer.name, layer.blobs
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        msg = f"the name {raw[:200]!r} is not UTF-8"
+        raise FormatError(msg, tensor=None, offset=None) from error
+
+
+def _check_size(weights: WeightCollection) -> None:
+    names = sum(len(name.encode()) for name in weights)
+    size = weights.nbytes + names + _AROUND_ARRAY * (len(weights.arrays()) + len(weights) + 1)
+    if size > LIMIT:
+        msg = f"{weights.nbytes} bytes of arrays; a {_SUFFIX} file is a message of protobuf, which has at most {LIMIT}"
+        raise SchemaError(msg, got=weights.nbytes, expected=LIMIT)
+
+
+def _add(blobs: Any, array: Array) -> None:
+    """Add an array to a layer.
+
+    Arrays of old files are 4-d, a bias of n is (1, 1, 1, n). Caffe takes them for a net's (n,) only if they are
+    written in the old fields again.
+    """
+    fill(blobs.add(), array, old_shape=array.ndim == 4 and array.shape[:2] == (1, 1))

@@ -1,0 +1,131 @@
+"""What goes from one format to another: the object, and the names of its arrays where a file has flat names only.
+
+Array *i* of layer ``conv1`` is called ``conv1/i``. Names are split at the last slash, so layers with slashes in
+their names (``inception_3a/1x1``) come back whole. A single array is called as ``numpy.savez`` calls it.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sparknet.errors import FormatError, SchemaError, SparknetError
+from sparknet.ndarray import NDArray
+from sparknet.serialization.dtypes import code_of
+from sparknet.weights import WeightCollection
+
+__all__ = ["Contents"]
+
+Array = np.ndarray[Any, Any]
+ALONE = "arr_0"
+_IN_LAYER = re.compile(r"(.*)/(0|[1-9][0-9]{0,5})", re.DOTALL)
+
+
+class Contents(NamedTuple):
+    """What a weight file holds.
+
+    Parameters
+    ----------
+    obj
+        An NDArray, a WeightCollection or a dict of str to NDArray. Arrays are on the host; they may be read-only
+        views of the file or of its bytes.
+    metadata
+        What the writer said about it: plain values.
+    """
+
+    obj: Any
+    metadata: dict[str, Any]
+
+
+def flatten(obj: Any) -> dict[str, Array]:
+    """Return name -> host array, little-endian and in C order; copies only what is not so already.
+
+    Raises
+    ------
+    TypeError
+        A name in a mapping is not a str.
+    """
+    if isinstance(obj, WeightCollection):
+        named = {f"{layer}/{i}": array for layer, arrays in obj.items() for i, array in enumerate(arrays)}
+    else:
+        named = dict(obj) if isinstance(obj, Mapping) else {ALONE: obj}
+    for name in named:
+        if type(name) is not str:
+            msg = f"the names in a mapping are str; got {name!r}"
+            raise TypeError(msg)
+    hosts = {name: NDArray(array).to_host() for name, array in named.items()}
+    return {name: np.asarray(host, host.dtype.newbyteorder("<"), order="C") for name, host in hosts.items()}
+
+
+def collect(arrays: Mapping[str, Array]) -> Any:
+    """Return what ``flatten`` made these names of: weights or an array where all follow its rule, else a mapping."""
+    if list(arrays) == [ALONE]:
+        return NDArray(arrays[ALONE])
+    layers: dict[str, dict[int, Array]] = {}
+    for name, array in arrays.items():
+        found = _IN_LAYER.fullmatch(name)
+        if found is None:
+            break
+        layers.setdefault(found[1], {})[int(found[2])] = array
+    else:
+        if layers and all(sorted(layer) == list(range(len(layer))) for layer in layers.values()):
+            return WeightCollection({name: [layer[i] for i in range(len(layer))] for name, layer in layers.items()})
+    return {name: NDArray(array) for name, array in arrays.items()}
+
+
+def only(arrays: Mapping[str, Array], suffix: str) -> Array:
+    """Return the one array there is; raise a SchemaError if there are more or none."""
+    if len(arrays) != 1:
+        msg = f"a {suffix} file holds one array; got {len(arrays)}: {', '.join(arrays) or 'nothing'}"
+        raise SchemaError(msg, got=len(arrays), expected=1)
+    return next(iter(arrays.values()))
+
+
+def check_dtypes(arrays: Mapping[str, Array], held: Collection[str], suffix: str) -> None:
+    """Raise a SchemaError that names the first array of a dtype outside ``held``."""
+    for name, array in arrays.items():
+        if array.dtype.name not in held:
+            msg = (
+                f"tensor {name!r} is {array.dtype.name}; a {suffix} file holds {', '.join(held)}. "
+                "Convert it before, for example with astype('float32')"
+            )
+            raise SchemaError(msg, tensor=name, got=array.dtype.name, expected=tuple(held))
+
+
+def admitted(name: str, array: Array) -> Array:
+    """Return an array that was read, in native byte order, if a message of ours may hold it.
+
+    Raises
+    ------
+    FormatError
+        Its dtype is not in the closed list (objects, text, structures), or it is a bool that is neither 0 nor 1.
+    """
+    try:
+        code_of(array.dtype)
+    except TypeError as error:
+        msg = f"tensor {name!r}: {error}"
+        raise FormatError(msg, tensor=name, offset=None) from error
+    if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
+        msg = f"tensor {name!r} holds a bool that is neither 0 nor 1"
+        raise FormatError(msg, tensor=name, offset=None)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+@contextmanager
+def refused(suffix: str, name: str | None = None) -> Iterator[None]:
+    """Turn what is raised inside the block into a FormatError.
+
+    It surrounds other packages' parsers of bytes from anywhere, which have no kind of exception in common:
+    zipfile and numpy alone raise BadZipFile, zlib.error, struct.error, TokenError, MemoryError, and more.
+    """
+    try:
+        yield
+    except SparknetError:
+        raise
+    except Exception as error:
+        where = "" if name is None else f"tensor {name!r}: "
+        reason = " ".join(str(error).split())[:200]
+        msg = f"{where}damaged, or no {suffix} file: {type(error).__name__}: {reason}"
+        raise FormatError(msg, tensor=name, offset=None) from error

@@ -1,0 +1,237 @@
+"""The table of formats, and reading, writing and converting by it."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sparknet.errors import FormatError, SchemaError, SparknetError
+from sparknet.formats import binaryproto, caffemodel, message, npy, npz, safetensors
+from sparknet.formats.contents import Contents
+from sparknet.ndarray import NDArray
+from sparknet.serialization.metadata import check_metadata
+from sparknet.weights import WeightCollection
+
+__all__ = ["Conversion", "convert", "read", "write"]
+
+AnyPath = str | os.PathLike[str]
+
+
+class _Format(NamedTuple):
+    """A format; ``keeps``: the entries of the metadata that it has a place for, None for any."""
+
+    suffixes: tuple[str, ...]
+    keeps: tuple[str, ...] | None
+    read: Callable[[Path], Contents]
+    write: Callable[[Path, Any, dict[str, Any]], None]
+
+    def kept(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the entries of the metadata that the format has a place for."""
+        return {key: value for key, value in metadata.items() if self.keeps is None or key in self.keeps}
+
+
+_FORMATS = {
+    "sparknet": _Format((".sparknet", ".msg"), None, message.read, message.write),
+    "npy": _Format((".npy",), (), npy.read, npy.write),
+    "npz": _Format((".npz",), (), npz.read, npz.write),
+    "safetensors": _Format((".safetensors",), None, safetensors.read, safetensors.write),
+    "caffemodel": _Format((".caffemodel",), ("name",), caffemodel.read, caffemodel.write),
+    "binaryproto": _Format((".binaryproto",), (), binaryproto.read, binaryproto.write),
+}
+_BY_SUFFIX = {suffix: name for name, form in _FORMATS.items() for suffix in form.suffixes}
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a conversion did.
+
+    Parameters
+    ----------
+    source_format, target_format
+        Names of the formats.
+    kind
+        ``"array"``, ``"mapping"`` or ``"weights"``.
+    tensors, parameters, nbytes
+        Number of arrays, of their elements, and their size in bytes.
+    lost
+        Entries of the metadata that the target has no place for.
+    seconds
+        What it took, reading and writing.
+    """
+
+    source_format: str
+    target_format: str
+    kind: str
+    tensors: int
+    parameters: int
+    nbytes: int
+    lost: tuple[str, ...]
+    seconds: float
+
+
+def read(path: AnyPath, *, file_format: str | None = None) -> Contents:
+    """Return what a weight file holds.
+
+    Parameters
+    ----------
+    path
+        The file.
+    file_format
+        ``"sparknet"``, ``"npy"``, ``"npz"``, ``"safetensors"``, ``"caffemodel"`` or ``"binaryproto"``; by default what
+        the suffix says.
+
+    Returns
+    -------
+    Contents
+        The object and its metadata. Files with flat names give a WeightCollection if all names are ``layer/0``, ``layer/1``, ...,
+        and a mapping otherwise. Arrays may be read-only: ``copy()`` gives others.
+
+    Raises
+    ------
+    FormatError
+        The file is damaged, of another format, or its suffix is unknown. ``tensor`` says where, if known.
+    MissingDependency
+        The package that the format needs is not installed.
+    OSError
+        The file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> path = Path(tempfile.mkdtemp()) / "mean.npy"
+    >>> np.save(path, np.zeros((3, 2, 2), "float32"))
+    >>> read(path).obj.shape
+    (3, 2, 2)
+    """
+    name = _named(path, file_format)
+    try:
+        return _FORMATS[name].read(Path(path))
+    except FormatError as error:
+        msg = f"{os.fspath(path)!r}: {error}"
+        raise FormatError(msg, **vars(error)) from error
+
+
+def write(
+    path: AnyPath, obj: Any, *, file_format: str | None = None, metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Write a weight file, atomically: at every moment there is the old file or the new one, whole.
+
+    Parameters
+    ----------
+    path, file_format
+        As for :func:`read`; a file that exists is replaced.
+    obj
+        An NDArray, a WeightCollection or a mapping ``str -> NDArray``; numpy arrays are taken in the place of NDArrays.
+    metadata
+        As for :func:`sparknet.dumps`. ``.safetensors`` keeps texts, and other values as JSON; ``.caffemodel`` has a
+        place for ``"name"`` alone, the others for none.
+
+    Raises
+    ------
+    SchemaError
+        The format cannot hold the object: a dtype, a name, more than one array, over 2 GiB, metadata. Nothing is written.
+    MissingDependency, OSError
+        As for :func:`read`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> path = Path(tempfile.mkdtemp()) / "w.npz"
+    >>> write(path, {"scale": np.ones(2, "float32")})
+    >>> read(path).obj
+    {'scale': NDArray([1., 1.], shape=(2,), dtype=float32, device='cpu')}
+    """
+    name = _named(path, file_format)
+    metadata = dict(metadata or {})
+    lost = metadata.keys() - _FORMATS[name].kept(metadata).keys()
+    if lost:
+        msg = f"{os.fspath(path)!r}: a file of format {name} has no place for the metadata {', '.join(sorted(lost))}"
+        raise SchemaError(msg, got=sorted(lost))
+    try:
+        check_metadata(metadata)
+        _FORMATS[name].write(Path(path), obj, metadata)
+    except ValueError as error:  # a limit of the format, or a name that is no Unicode
+        kind = type(error) if isinstance(error, SparknetError) else SchemaError
+        msg = f"{os.fspath(path)!r}: {error}"
+        raise kind(msg, **vars(error)) from error
+
+
+def convert(
+    source: AnyPath, target: AnyPath, *, source_format: str | None = None, target_format: str | None = None
+) -> Conversion:
+    """Read one weight file and write its contents to another, atomically.
+
+    Parameters
+    ----------
+    source, target
+        The files; a target that exists is replaced.
+    source_format, target_format
+        As for :func:`read`.
+
+    Returns
+    -------
+    Conversion
+        What was converted; ``lost`` names the metadata that the target has no place for.
+
+    Raises
+    ------
+    FormatError
+        The source is damaged, or of another format.
+    SchemaError
+        The target's format cannot hold what is in the source. Nothing is written.
+    OSError
+        A file cannot be read or written, or both are the same file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> np.savez(folder / "w.npz", **{"ip/0": np.ones((2, 3)), "ip/1": np.ones(2)})
+    >>> done = convert(folder / "w.npz", folder / "w.sparknet")
+    >>> done.kind, done.tensors, done.parameters
+    ('weights', 2, 8)
+    """
+    begin = time.perf_counter()
+    names = _named(source, source_format), _named(target, target_format)
+    if Path(target).exists() and Path(source).samefile(target):
+        msg = f"{os.fspath(target)!r} is the source itself; write to another file"
+        raise shutil.SameFileError(msg)
+    obj, metadata = read(source, file_format=names[0])
+    kept = _FORMATS[names[1]].kept(metadata)
+    write(target, obj, file_format=names[1], metadata=kept)
+    kind, arrays = _kind_and_arrays(obj)
+    return Conversion(
+        *names,
+        kind,
+        len(arrays),
+        sum(array.size for array in arrays),
+        sum(array.nbytes for array in arrays),
+        tuple(key for key in metadata if key not in kept),
+        time.perf_counter() - begin,
+    )
+
+
+def _named(path: AnyPath, file_format: str | None) -> str:
+    """Return the name of the format that was asked for, or that the suffix says."""
+    if file_format in _FORMATS:
+        return file_format
+    suffix = Path(path).suffix.lower()
+    if file_format is None and suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix]
+    if file_format is None:
+        msg = f"{os.fspath(path)!r}: got the suffix {suffix!r}, expected one of {', '.join(_BY_SUFFIX)}; or name the format"
+    else:
+        msg = f"got the format {file_format!r}, expected one of {', '.join(_FORMATS)}"
+    raise FormatError(msg, tensor=None, offset=None)
+
+
+def _kind_and_arrays(obj: Any) -> tuple[str, list[NDArray]]:
+    if isinstance(obj, WeightCollection):
+        return "weights", obj.arrays()
+    return ("array", [obj]) if isinstance(obj, NDArray) else ("mapping", list(obj.values()))

@@ -1,0 +1,58 @@
+"""One array in a ``.npy`` file, in the format of ``numpy.save``; nothing that needs pickle."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as numpy_format
+
+from sparknet.errors import FormatError
+from sparknet.formats.contents import Array, Contents, admitted, check_dtypes, flatten, only, refused
+from sparknet.ndarray import NDArray
+from sparknet.serialization.dtypes import NAMES
+from sparknet.serialization.files import read_up_to, replacing
+
+__all__ = ["DTYPES", "read", "read_array", "write"]
+
+# numpy writes bfloat16 and float8 as bytes without a type
+DTYPES = tuple(name for name in NAMES.values() if not name.startswith(("bfloat", "float8")))
+_HEADERS = {(1, 0): numpy_format.read_array_header_1_0, (2, 0): numpy_format.read_array_header_2_0}
+
+
+def read(path: Path) -> Contents:
+    """Return the array of a file, writable and independent of the file."""
+    with path.open("rb") as file, refused(".npy"):
+        return Contents(NDArray(read_array(file, os.fstat(file.fileno()).st_size, "")), {})
+
+
+def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:  # noqa: ARG001 - there is none in the format
+    """Write the one array in ``obj``."""
+    arrays = flatten(obj)
+    array = only(arrays, ".npy")
+    check_dtypes(arrays, DTYPES, ".npy")
+    with replacing(path) as file:
+        numpy_format.write_array(file, array, allow_pickle=False)
+
+
+def read_array(file: Any, size: int, name: str) -> Array:
+    """Return the array in the ``size`` bytes that come next from a file object.
+
+    numpy's own reader allocates what the header promises; this one compares it with ``size`` first, and
+    allocates as the bytes come.
+    """
+    start = file.tell()
+    shape, fortran_order, dtype = _HEADERS[numpy_format.read_magic(file)](file)
+    if dtype.hasobject or not dtype.itemsize or min(shape, default=0) < 0:
+        msg = f"tensor {name!r} has dtype {dtype} and shape {shape}; expected plain numbers"
+        raise FormatError(msg, tensor=name, offset=None)
+    expected = math.prod(shape) * dtype.itemsize
+    got = size - (file.tell() - start)
+    if got != expected:
+        msg = f"tensor {name!r} has {got} bytes; its shape {shape} and dtype {dtype} need {expected}"
+        raise FormatError(msg, tensor=name, offset=None)
+    data = read_up_to(file, expected)
+    file.read(1)  # the end of a zip entry: only there is its CRC compared
+    array: Array = np.ndarray(shape, dtype, data, order="F" if fortran_order else "C")
+    return admitted(name, array)

@@ -1,0 +1,80 @@
+"""Named arrays in a ``.npz`` file, in the format of ``numpy.savez``: a zip archive of ``.npy`` entries.
+
+The archive is written here, not by ``numpy.savez``, which takes names as keyword arguments and so has none for
+an array called ``file``; and it is read here, because ``numpy.load`` allocates what a header promises.
+"""
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from numpy.lib import format as numpy_format
+
+from sparknet.errors import FormatError, SchemaError
+from sparknet.formats.contents import Array, Contents, check_dtypes, collect, flatten, refused
+from sparknet.formats.npy import DTYPES, read_array
+from sparknet.serialization.files import replacing
+
+__all__ = ["read", "write"]
+
+_INFLATED = 1 << 30  # bytes that an archive may become, whatever its size,
+_RATIO = 16  # and this many times its size if that is more
+_SUFFIX = ".npy"
+
+
+def read(path: Path) -> Contents:
+    """Return the arrays of a file, writable and independent of the file; the CRC of each is compared."""
+    with path.open("rb") as file, refused(".npz"):
+        size = os.fstat(file.fileno()).st_size
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            _check_names(entries)
+            _check_inflated(sum(entry.file_size for entry in entries), size)
+            return Contents(collect({_name(entry): _array(archive, entry) for entry in entries}), {})
+
+
+def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:  # noqa: ARG001 - there is none in the format
+    """Write the arrays of ``obj`` without compression; equal arrays give equal bytes."""
+    arrays = flatten(obj)
+    check_dtypes(arrays, DTYPES, ".npz")
+    for name in arrays:
+        if "\0" in name:
+            msg = f"the name {name!r} holds a NUL character, where a zip archive ends a name; rename it"
+            raise SchemaError(msg, tensor=name)
+    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(name + _SUFFIX, "w", force_zip64=True) as entry:
+                numpy_format.write_array(entry, array, allow_pickle=False)
+
+
+def _name(entry: zipfile.ZipInfo) -> str:
+    return entry.filename.removesuffix(_SUFFIX)
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
+    name = _name(entry)
+    with refused(".npz", name), archive.open(entry) as stream:
+        return read_array(stream, entry.file_size, name)
+
+
+def _check_names(entries: list[zipfile.ZipInfo]) -> None:
+    names = [entry.filename for entry in entries]
+    for name in names:
+        if not name.endswith(_SUFFIX):
+            msg = f"holds {name[:200]!r}; expected nothing but arrays ({_SUFFIX})"
+            raise FormatError(msg, tensor=None, offset=None)
+    if len(set(names)) != len(names):
+        msg = f"a name occurs twice among {', '.join(names)[:200]}"
+        raise FormatError(msg, tensor=None, offset=None)
+
+
+def _check_inflated(declared: int, size: int) -> None:
+    """Refuse an archive that says it becomes far larger; zipfile gives no more than it says."""
+    limit = max(_INFLATED, _RATIO * size)
+    if declared > limit:
+        msg = (
+            f"{size} bytes that become {declared}; the limit is {limit}. If you trust the file, load it with numpy and "
+            "save it with numpy.savez, uncompressed"
+        )
+        raise FormatError(msg, tensor=None, offset=None)

@@ -1,0 +1,95 @@
+"""Named arrays in a ``.safetensors`` file, through the package safetensors (extra ``convert``).
+
+The format orders tensors by alignment and name. A net's weights have an order of their own, so it is kept in
+the file's metadata, under one key that other programs pass over.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sparknet.errors import FormatError, MissingDependency
+from sparknet.formats.contents import Array, Contents, admitted, check_dtypes, collect, flatten, refused
+from sparknet.serialization.dtypes import NAMES, dtype_of
+from sparknet.serialization.files import replacing
+
+__all__ = ["read", "write"]
+
+# dtype -> what the format calls it
+_DTYPES = {
+    "bool": "BOOL",
+    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
+    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
+    "complex64": "C64",
+    "bfloat16": "BF16",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+}
+_CODES = {_DTYPES[name]: code for code, name in NAMES.items() if name in _DTYPES}
+_ORDER = "sparknet.names"
+
+
+def read(path: Path) -> Contents:
+    """Return the tensors of a file, writable and independent of the file, and its metadata (str to str).
+
+    ``safe_open`` has the metadata and no float8; ``deserialize`` has every dtype and no metadata.
+    """
+    package = _package()
+    with path.open("rb") as file, refused(".safetensors"):
+        with package.safe_open(path, framework="np") as opened:
+            metadata = dict(opened.metadata() or {})
+        tensors = dict(package.deserialize(file.read()))
+        arrays = {name: _array(name, tensors[name]) for name in _in_order(tensors, metadata)}
+    return Contents(collect(arrays), metadata)
+
+
+def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
+    """Write the arrays of ``obj``; values of the metadata that are not str are written as JSON."""
+    from_numpy = _package().numpy
+    arrays = flatten(obj)
+    check_dtypes(arrays, _DTYPES, ".safetensors")
+    texts = {key: value if type(value) is str else _json(value) for key, value in metadata.items()}
+    texts[_ORDER] = _json(list(arrays))
+    with replacing(path) as file:
+        from_numpy.save_file(arrays, file.name, texts)
+        # save_file puts another file in the place of ours
+        with Path(file.name).open("rb") as written:
+            os.fsync(written.fileno())
+
+
+def _package() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        msg = ".safetensors files need the package safetensors: pip install 'sparknet[convert]'"
+        raise MissingDependency(msg, name="safetensors") from error
+    return safetensors
+
+
+def _array(name: str, tensor: dict[str, Any]) -> Array:
+    code = _CODES.get(tensor["dtype"])
+    if code is None:
+        msg = f"tensor {name!r} is {tensor['dtype']}; expected one of {', '.join(_CODES)}"
+        raise FormatError(msg, tensor=name, offset=None)
+    return admitted(name, np.ndarray(tensor["shape"], dtype_of(code), tensor["data"]))
+
+
+def _in_order(tensors: dict[str, Any], metadata: dict[str, Any]) -> list[str]:
+    """Return the names as they were written, or sorted; takes the order out of the metadata.
+
+    Other programs may have taken tensors out or put some in since, and write what they like.
+    """
+    try:
+        order = json.loads(metadata.pop(_ORDER, "[]"))
+        places = {name: place for place, name in enumerate(order)}
+    except (ValueError, TypeError, RecursionError):
+        places = {}
+    return sorted(tensors, key=lambda name: (places.get(name, len(places)), name))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=bytes.hex, ensure_ascii=False)

@@ -1,0 +1,150 @@
+"""Formats by suffix or by name, conversion as a whole, and what the package costs to import."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import sparknet
+from sparknet import FormatError, SchemaError, WeightCollection
+from sparknet.formats import Conversion, convert, read, write
+
+WEIGHTS = WeightCollection({"conv1": [np.ones((2, 1, 3, 3), "f4"), np.zeros(2, "f4")], "ip": [np.ones((3, 4), "f4")]})
+
+
+@pytest.fixture
+def source(tmp_path):
+    sparknet.save(tmp_path / "w.msg", WEIGHTS, metadata={"name": "net", "round": 3})
+    return tmp_path / "w.msg"
+
+
+def test_what_was_converted_is_returned(source, tmp_path):
+    done = convert(source, tmp_path / "w.npz")
+    assert done.seconds > 0
+    assert done == Conversion("sparknet", "npz", "weights", 3, 32, 128, ("name", "round"), done.seconds)
+    assert convert(source, tmp_path / "w.caffemodel").lost == ("round",)
+    assert convert(tmp_path / "w.caffemodel", tmp_path / "name.msg").lost == ()
+    assert read(tmp_path / "name.msg").metadata == {"name": "net"}
+
+
+@pytest.mark.parametrize(
+    ("obj", "kind"), [(np.ones((3, 1, 1), "f4"), "array"), ({"a": np.ones((3, 1, 1), "f4")}, "mapping")]
+)
+def test_an_array_and_a_mapping_are_converted(tmp_path, obj, kind):
+    sparknet.save(tmp_path / "a.sparknet", obj)
+    for name in "a.npy", "a.npz", "a.safetensors", "a.binaryproto":
+        done = convert(tmp_path / "a.sparknet", tmp_path / name)
+        assert (done.kind, done.tensors, done.parameters, done.nbytes) == (kind, 1, 3, 12)
+
+
+def test_a_suffix_says_the_format_in_any_case_and_a_name_overrules_it(source, tmp_path):
+    assert convert(str(source), os.fspath(tmp_path / "W.NPZ")).target_format == "npz"
+    convert(tmp_path / "W.NPZ", tmp_path / "w.npy", target_format="caffemodel")
+    assert read(tmp_path / "w.npy", file_format="caffemodel").obj == WEIGHTS
+    assert (
+        convert(tmp_path / "w.npy", tmp_path / "w", source_format="caffemodel", target_format="sparknet").kind
+        == "weights"
+    )
+    assert sparknet.load(tmp_path / "w") == WEIGHTS
+
+
+def test_an_unknown_suffix_and_an_unknown_name_are_refused(source, tmp_path):
+    expected = r"got the suffix '\.bin', expected one of \.sparknet, \.msg, \.npy, \.npz, .*; or name the format"
+    with pytest.raises(FormatError, match=expected):
+        convert(source, tmp_path / "w.bin")
+    with pytest.raises(FormatError, match="got the format 'h5', expected one of sparknet, npy, npz"):
+        read(source, file_format="h5")
+
+
+def test_metadata_without_a_place_is_refused_where_it_was_asked_for(tmp_path):
+    with pytest.raises(SchemaError, match="format npz has no place for the metadata epoch, loss"):
+        write(tmp_path / "w.npz", WEIGHTS, metadata={"loss": 1.0, "epoch": 2})
+    write(tmp_path / "w.caffemodel", WEIGHTS, metadata={"name": "net"})
+    with pytest.raises(SchemaError, match="no place for the metadata epoch"):
+        write(tmp_path / "w.caffemodel", WEIGHTS, metadata={"name": "net", "epoch": 2})
+    with pytest.raises(SchemaError, match=r"metadata\['a'\]: got tuple"):
+        write(tmp_path / "w.safetensors", WEIGHTS, metadata={"a": (1,)})
+
+
+# ---- files
+@pytest.mark.parametrize("suffix", [".msg", ".npz", ".safetensors", ".caffemodel"])
+def test_a_target_is_replaced_as_a_whole_or_left_as_it_was(source, tmp_path, suffix, monkeypatch):
+    target = tmp_path / f"target{suffix}"
+    target.write_bytes(b"the old file")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+        with pytest.raises(OSError, match="disk full"):
+            convert(source, target)
+    assert target.read_bytes() == b"the old file"
+    assert {path.name for path in tmp_path.iterdir()} == {"w.msg", target.name}
+    convert(source, target)
+    assert read(target).obj == WEIGHTS
+    assert {path.name for path in tmp_path.iterdir()} == {"w.msg", target.name}
+
+
+@pytest.mark.parametrize("make", [os.link, os.symlink, shutil.copyfile])
+def test_a_file_is_not_converted_onto_itself(source, tmp_path, make):
+    before = source.read_bytes()
+    make(source, tmp_path / "other.npz")
+    if make is shutil.copyfile:  # of the same contents, but another file
+        assert convert(source, tmp_path / "other.npz").target_format == "npz"
+    else:
+        with pytest.raises(OSError, match="is the source itself; write to another file"):
+            convert(source, tmp_path / "other.npz")
+    with pytest.raises(shutil.SameFileError):
+        convert(source, tmp_path / "." / "w.msg")
+    assert source.read_bytes() == before
+
+
+def test_a_damaged_source_is_noticed_and_nothing_is_written(tmp_path):
+    path = tmp_path / "w.msg"
+    sparknet.save(path, {"a": np.zeros(1 << 19)})  # 4 MiB: views of such a file are not verified unless asked for
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match=r"w\.msg': tensor 'a' .*is damaged") as caught:
+        convert(path, tmp_path / "w.npz")
+    assert caught.value.tensor == "a"
+    assert [p.name for p in tmp_path.iterdir()] == ["w.msg"]
+
+
+def test_a_source_without_checksums_is_converted(tmp_path):
+    sparknet.save(tmp_path / "w.msg", WEIGHTS, checksum=False)
+    convert(tmp_path / "w.msg", tmp_path / "w.npz")
+    assert read(tmp_path / "w.npz").obj == WEIGHTS
+
+
+def test_a_limit_of_our_own_format_is_a_schema_error(tmp_path):
+    write(tmp_path / "w.safetensors", {"a\0b": np.ones(1)})
+    with pytest.raises(SchemaError, match=r"w\.msg': the name 'a\\x00b' holds a NUL character"):
+        convert(tmp_path / "w.safetensors", tmp_path / "w.msg")
+
+
+def test_files_that_are_not_there_are_os_errors(source, tmp_path):
+    for name in "none.msg", "none.npy", "none.npz", "none.safetensors", "none.caffemodel", "none.binaryproto":
+        with pytest.raises(FileNotFoundError):
+            convert(tmp_path / name, tmp_path / "w.npz")
+    with pytest.raises(FileNotFoundError):
+        convert(source, tmp_path / "no" / "w.npz")
+
+
+# ---- cost
+def loaded_after(code):
+    """Names in ``sys.modules`` of a fresh interpreter that ran ``code``."""
+    code += "\nimport sys; print(*sys.modules)"
+    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_importing_it_loads_no_package_of_another_program():
+    assert loaded_after("import sparknet.formats").isdisjoint({"safetensors", "google.protobuf", "caffe"})
+
+
+def test_caffe_files_are_read_and_written_without_caffe(tmp_path):
+    write(tmp_path / "w.caffemodel", WEIGHTS)
+    path = os.fspath(tmp_path / "w.caffemodel")
+    loaded = loaded_after(f"from sparknet.formats import read, write; write({path!r}, read({path!r}).obj)")
+    assert "google.protobuf" in loaded
+    assert loaded.isdisjoint({"caffe", "safetensors"})
