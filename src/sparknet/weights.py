@@ -1,28 +1,70 @@
 """WeightCollection: the weights of a net, layer name -> tuple of NDArray, in the net's order.
 
-It owns names, order and arithmetic, not memory layout or bytes (see :mod:`sparknet.serialization`).
-Sums over collections are kept in float64, so the mean of k equal float32 collections is that
-collection, bit for bit: a float32 has 24 significant bits, k times it needs 24 + log2(k) <= 53.
+It owns names, order and arithmetic, not bytes (see :mod:`sparknet.serialization`), nor the loops over large arrays
+(see ``sparknet.chunked``). The mean is computed in float64, so that of k equal float32 collections is that collection,
+bit for bit: a float32 has 24 significant bits, k times it needs 24 + log2(k) <= 53.
 """
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+from typing import Any
 
 import numpy as np
 
-from sparknet import nd
+from sparknet import chunked, nd
 from sparknet.errors import SchemaError
 from sparknet.ndarray import NDArray
+from sparknet.schema import check_averageable, check_same_devices, check_update, checked_weights
+from sparknet.schema import check_same_schema as check_same_schema  # noqa: PLC0414 - the nets take it from here
 
 __all__ = ["WeightCollection"]
 
-# Elements averaged at a time: the float64 accumulator of a chunk (1 MiB) stays in the cache.
-_CHUNK = 1 << 17
-_DEVICE_CHUNK = 1 << 24  # a GPU has no such cache, and each operation on it costs microseconds to start
+_SCALARS = (bool, int, float, complex, np.number, np.bool_)
 
 Schema = dict[str, tuple[tuple[tuple[int, ...], str], ...]]
+Operator = Callable[[Any, Any], Any]
+Method = Callable[["WeightCollection", Any], "WeightCollection"]
+
+
+# ---- the operators, from one table of functions as those of NDArray
+def _binary(symbol: str, op: Operator) -> Method:
+    def method(self: "WeightCollection", other: Any) -> "WeightCollection":
+        operands = _operands(self, other, symbol)
+        return NotImplemented if operands is None else self._with(map(op, self.arrays(), operands))
+
+    return method
+
+
+def _in_place(symbol: str, op: Operator) -> Method:
+    def method(self: "WeightCollection", other: Any) -> "WeightCollection":
+        operands = _operands(self, other, symbol)
+        if operands is None:
+            return NotImplemented  # type: ignore[no-any-return]
+        check_update(self, operands, symbol, op)
+        for array, operand in zip(self.arrays(), operands, strict=True):
+            op(array, operand)
+        return self
+
+    return method
+
+
+def _operands(weights: "WeightCollection", other: Any, symbol: str) -> list[Any] | None:
+    """Return what meets each array: a number, or the other collection's arrays; None for anything else."""
+    if isinstance(other, WeightCollection):
+        check_same_schema(weights, other, symbol)
+        check_same_devices(weights, other, symbol)
+        return other.arrays()
+    if isinstance(other, _SCALARS):
+        number = other.item() if isinstance(other, np.generic) else other  # numpy's float64 would widen a float32
+        return [number] * len(weights.arrays())
+    if hasattr(other, "shape"):
+        msg = (
+            f"{symbol}: got {type(other).__name__} of shape {tuple(other.shape)}, expected a number or a WeightCollection; "
+            f"write w.map(lambda a: a {symbol.rstrip('=')} x) or float(x)"
+        )
+        raise TypeError(msg)
+    return None
 
 
 class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
@@ -35,8 +77,18 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
 
     Raises
     ------
+    TypeError
+        It is not a mapping.
     SchemaError
-        A name is not a string, or a layer's value is not a sequence of arrays.
+        A name is not a string, or a layer's value is not a list or tuple of arrays.
+
+    Notes
+    -----
+    ``+ - * /`` take a number on either side, or a collection of the same schema on the same devices. A number,
+    Python's or numpy's, does not widen floating arrays: a float32 collection stays one. ``w += v`` and its like write to
+    the arrays themselves and allocate nothing of their size. What cannot be written, because memory is read-only or
+    an array of integers would need a fraction, is refused before the first write: no array is changed then.
+    Arrays that share memory, such as tied weights, are updated once for each.
 
     Examples
     --------
@@ -50,16 +102,12 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
     __array_ufunc__ = None  # np.float32(2) * w comes to our reflected operators
 
     def __init__(self, mapping: Mapping[str, Iterable[Any]]) -> None:
-        layers: dict[str, tuple[NDArray, ...]] = {}
-        for name, arrays in mapping.items():
-            if type(name) is not str:
-                msg = f"WeightCollection: layer names are str; got {name!r}"
-                raise SchemaError(msg, layer=name)
-            if not isinstance(arrays, list | tuple):
-                msg = f"WeightCollection: layer {name!r} needs a list or tuple of arrays, got {type(arrays).__name__}"
-                raise SchemaError(msg, layer=name)
-            layers[name] = tuple(a if type(a) is NDArray else NDArray(a) for a in arrays)
-        self._layers = layers
+        if not isinstance(mapping, Mapping):
+            msg = (
+                f"WeightCollection: got {type(mapping).__name__}, expected a mapping of layer names to lists of arrays"
+            )
+            raise TypeError(msg)
+        self._layers = {_checked_name(name): _as_arrays(name, arrays) for name, arrays in mapping.items()}
 
     # ---- a mapping
     def __getitem__(self, name: str) -> tuple[NDArray, ...]:
@@ -77,10 +125,22 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
         """Return the number of layers."""
         return len(self._layers)
 
+    def items(self) -> ItemsView[str, tuple[NDArray, ...]]:
+        """Return the (layer name, arrays) pairs, as a dict does: without looking each name up."""
+        return self._layers.items()
+
+    def values(self) -> ValuesView[tuple[NDArray, ...]]:
+        """Return the tuples of arrays, as a dict does."""
+        return self._layers.values()
+
     def __repr__(self) -> str:
         """Return layers, shapes and the total size."""
         layers = ", ".join(f"{name}: {[a.shape for a in arrays]}" for name, arrays in self._layers.items())
         return f"WeightCollection({self.num_parameters:,} parameters, {self.nbytes:,} bytes; {layers})"
+
+    def __reduce__(self) -> Any:
+        """Pickle as a dict of layers; a shallow copy shares the arrays."""
+        return type(self), (self._layers,)
 
     def arrays(self) -> list[NDArray]:
         """Return all arrays in order."""
@@ -109,7 +169,7 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
     # ---- new collections
     def map(self, fn: Callable[[NDArray], Any]) -> "WeightCollection":
         """Return a collection of ``fn(array)`` for every array."""
-        return WeightCollection({name: [fn(a) for a in arrays] for name, arrays in self._layers.items()})
+        return self._with(map(fn, self.arrays()))
 
     def copy(self) -> "WeightCollection":
         """Return a collection with its own memory, writable."""
@@ -123,128 +183,101 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
         """Return the collection on ``device``; arrays that are there already are shared."""
         return self.map(lambda a: a.to_device(device))
 
+    def _with(self, arrays: Iterable[Any]) -> "WeightCollection":
+        """Return a collection of the same layers with other arrays."""
+        remaining = iter(arrays)
+        return WeightCollection({name: [next(remaining) for _ in mine] for name, mine in self._layers.items()})
+
     # ---- arithmetic
-    def _zip(self, other: "WeightCollection", what: str) -> list[tuple[NDArray, NDArray]]:
-        check_same_schema(self, other, what)
-        return list(zip(self.arrays(), other.arrays(), strict=True))
+    __add__ = __radd__ = _binary("+", operator.add)
+    __mul__ = __rmul__ = _binary("*", operator.mul)
+    __sub__ = _binary("-", operator.sub)
+    __rsub__ = _binary("-", lambda a, b: b - a)
+    __truediv__ = _binary("/", operator.truediv)
+    __rtruediv__ = _binary("/", lambda a, b: b / a)
 
-    def _combined(self, other: Any, op: Callable[[Any, Any], Any]) -> "WeightCollection":
-        if isinstance(other, WeightCollection):
-            results = iter([op(a, b) for a, b in self._zip(other, op.__name__)])
-            return self.map(lambda _: next(results))
-        return self.map(lambda a: op(a, other)) if np.isscalar(other) else NotImplemented
+    __iadd__ = _in_place("+=", operator.iadd)
+    __isub__ = _in_place("-=", operator.isub)
+    __imul__ = _in_place("*=", operator.imul)
+    __itruediv__ = _in_place("/=", operator.itruediv)
 
-    def _update(self, other: Any, op: Callable[[Any, Any], Any]) -> Self:
-        if isinstance(other, WeightCollection):
-            for a, b in self._zip(other, op.__name__):
-                op(a, b)
-        elif np.isscalar(other):
-            for a in self.arrays():
-                op(a, other)
-        else:
-            return NotImplemented  # type: ignore[no-any-return]
-        return self
-
-    def __add__(self, other: Any) -> "WeightCollection":
-        """Return the sum with a scalar, or elementwise with a collection of the same schema."""
-        return self._combined(other, operator.add)
-
-    def __sub__(self, other: Any) -> "WeightCollection":
-        """Return the difference with a scalar, or elementwise with a collection of the same schema."""
-        return self._combined(other, operator.sub)
-
-    def __mul__(self, other: Any) -> "WeightCollection":
-        """Return the product with a scalar, or elementwise with a collection of the same schema."""
-        return self._combined(other, operator.mul)
-
-    def __truediv__(self, other: Any) -> "WeightCollection":
-        """Return the quotient with a scalar, or elementwise with a collection of the same schema."""
-        return self._combined(other, operator.truediv)
-
-    __radd__ = __add__
-    __rmul__ = __mul__
-
-    def __rsub__(self, other: Any) -> "WeightCollection":
-        """Return a scalar minus every element."""
-        return self._combined(other, lambda a, b: b - a)
-
-    def __iadd__(self, other: Any) -> Self:
-        """Add in place; allocates nothing of the size of the weights."""
-        return self._update(other, operator.iadd)
-
-    def __isub__(self, other: Any) -> Self:
-        """Subtract in place; allocates nothing of the size of the weights."""
-        return self._update(other, operator.isub)
-
-    def __imul__(self, other: Any) -> Self:
-        """Multiply in place; allocates nothing of the size of the weights."""
-        return self._update(other, operator.imul)
-
-    def __itruediv__(self, other: Any) -> Self:
-        """Divide in place; allocates nothing of the size of the weights."""
-        return self._update(other, operator.itruediv)
+    def __neg__(self) -> "WeightCollection":
+        """Return the collection with every sign changed."""
+        return self.map(operator.neg)
 
     def norm(self) -> float:
-        """Return the Euclidean norm over all elements, summed in float64.
+        """Return the Euclidean norm over all elements, summed in float64; a chunk of float64 is all it allocates.
 
         Examples
         --------
         >>> WeightCollection({"a": [np.array([3.0])], "b": [np.array([4.0])]}).norm()
         5.0
         """
-        return math.sqrt(sum(float(nd.sum(nd.square(nd.astype(nd.abs(a), nd.float64)))) for a in self.arrays()))
+        return math.sqrt(sum(map(chunked.square_sum, self.arrays())))
 
     # ---- comparison
     def __eq__(self, other: object) -> bool:
         """Say whether both have the same layers in the same order, with the same dtypes and bits.
 
-        Bits, not values: a NaN equals itself and 0.0 does not equal -0.0.
+        Bits, not values: a NaN equals itself and 0.0 does not equal -0.0. Wherever the arrays are: from a GPU they are
+        copied to the host, a chunk at a time.
         """
         if not isinstance(other, WeightCollection):
             return NotImplemented
-        if list(self) != list(other) or self.schema() != other.schema():
+        try:
+            check_same_schema(self, other, "==")
+        except SchemaError:
             return False
-        pairs = zip(self.arrays(), other.arrays(), strict=True)
-        return all(_same_bits(a.to_host(), b.to_host()) for a, b in pairs)
+        return all(map(chunked.same_bits, self.arrays(), other.arrays()))
 
     def allclose(self, other: "WeightCollection", rtol: float = 1e-5, atol: float = 1e-8) -> bool:
-        """Say whether all elements satisfy ``|a - b| <= atol + rtol * |b|`` (NaN is close to NaN).
+        """Say whether all elements satisfy ``|a - b| <= atol + rtol * |b|`` in float64 (NaN is close to NaN).
 
         Raises
         ------
         SchemaError
-            The collections differ in layers or shapes.
+            The collections differ in layers, shapes or dtypes.
+        DeviceError
+            They are on different devices.
         """
-        return all(
-            np.allclose(a.to_host(), b.to_host(), rtol=rtol, atol=atol, equal_nan=True)
-            for a, b in self._zip(other, "allclose")
-        )
+        check_same_schema(self, other, "allclose")
+        check_same_devices(self, other, "allclose")
+        pairs = zip(self.arrays(), other.arrays(), strict=True)
+        return all(chunked.close(a, b, rtol, atol) for a, b in pairs)
 
     # ---- averaging
     @classmethod
     def mean(
         cls, collections: Sequence["WeightCollection"], weights: Sequence[float] | None = None
     ) -> "WeightCollection":
-        """Return the (weighted) mean, computed in float64 and rounded once to the dtype of the first.
+        """Return the (weighted) mean, computed in float64 and rounded once to the dtype of the arrays.
 
         Parameters
         ----------
         collections
-            At least one; all of one schema. Their order is the order of summation.
+            At least one; all of one schema and on the same devices. Their order is the order of summation.
         weights
-            One non-negative number for each collection, not all zero; default: equal weights.
+            One non-negative number for each collection, not all zero; default: equal weights. A collection of
+            weight 0 takes no part, whatever is in it.
 
         Returns
         -------
         WeightCollection
-            New memory. Integer arrays are rounded to the nearest integer.
+            New memory. The mean of equal collections is that collection, bit for bit.
 
         Raises
         ------
         SchemaError
-            The collections' schemas differ.
+            The collections' schemas differ, or an array has neither floating nor integer numbers.
+        DeviceError
+            The collections are on different devices.
         ValueError
             There is no collection, or the weights are negative, not finite, all zero or too few.
+
+        Notes
+        -----
+        Integers are averaged in integers and rounded to the nearest, half to even; for them, weights with a fraction count
+        to one part in 2**30. Beside the result, the host needs up to 5 MiB for each of at most four threads.
 
         Examples
         --------
@@ -259,72 +292,31 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
             kinds = ", ".join(sorted({type(c).__name__ for c in collections})) or "nothing"
             msg = f"WeightCollection.mean(): got {kinds}, expected a sequence of at least one WeightCollection"
             raise (TypeError if collections else ValueError)(msg)
-        scales = _checked_weights(weights, len(collections))
+        scales = checked_weights(weights, len(collections))
         first = collections[0]
+        check_averageable(first)
         for position, other in enumerate(collections[1:], start=1):
             check_same_schema(first, other, f"mean: collection {position}")
-        groups = zip(*(c.arrays() for c in collections), strict=True)
-        means = iter([_mean_array(group, scales) for group in groups])
-        return first.map(lambda _: next(means))
+            check_same_devices(first, other, f"mean: collection {position}")
+        counted = [(c.arrays(), scale) for c, scale in zip(collections, scales, strict=True) if scale]
+        groups = zip(*(arrays for arrays, _ in counted), strict=True)
+        return first._with(chunked.mean(group, [scale for _, scale in counted]) for group in groups)
 
 
-def check_same_schema(a: WeightCollection, b: WeightCollection, what: str) -> None:
-    """Raise a SchemaError that names the first difference between the schemas of ``a`` and ``b``."""
-    mine, theirs = a.schema(), b.schema()
-    if list(mine) != list(theirs):
-        got, expected = list(theirs), list(mine)
-        msg = f"{what}: got the layers {got}, expected {expected}; do both come from the same net?"
-        raise SchemaError(msg, got=got, expected=expected)
-    for name, blobs in mine.items():
-        if len(blobs) != len(theirs[name]):
-            msg = f"{what}: layer {name!r} has {len(theirs[name])} arrays, expected {len(blobs)}"
-            raise SchemaError(msg, layer=name, got=len(theirs[name]), expected=len(blobs))
-        for index, (want, have) in enumerate(zip(blobs, theirs[name], strict=True)):
-            if want != have:
-                msg = (
-                    f"{what}: layer {name!r}, array {index} is {have[1]} of shape {have[0]}, "
-                    f"expected {want[1]} of shape {want[0]}; do both come from the same net?"
-                )
-                raise SchemaError(msg, layer=name, index=index, got=have, expected=want)
+# ---- what is checked
+def _checked_name(name: Any) -> str:
+    if type(name) is not str:
+        msg = f"WeightCollection: layer names are str; got {name!r}"
+        raise SchemaError(msg, layer=name)
+    return name
 
 
-def _same_bits(a: Any, b: Any) -> bool:
-    return np.ascontiguousarray(a).tobytes() == np.ascontiguousarray(b).tobytes()
-
-
-def _checked_weights(weights: Sequence[float] | None, count: int) -> list[float]:
-    scales = [1.0] * count if weights is None else [float(w) for w in weights]
-    good = len(scales) == count and all(math.isfinite(w) and w >= 0 for w in scales) and sum(scales) > 0
-    if not good:
-        msg = f"mean: got weights {scales}; expected {count} finite non-negative numbers, not all zero"
-        raise ValueError(msg)
-    return scales
-
-
-def _mean_array(group: Sequence[NDArray], scales: Sequence[float]) -> NDArray:
-    """Return the weighted mean of arrays of one shape, a chunk of elements at a time."""
-    first = group[0]
-    if not nd.isdtype(first.dtype, ("real floating", "integral")):
-        msg = f"mean: arrays of dtype {first.dtype} have no mean here; expected real numbers"
-        raise SchemaError(msg, got=str(first.dtype))
-    flat = [nd.reshape(a.to_device(first.device), (-1,)) for a in group]
-    out = nd.empty_like(flat[0])
-    total = sum(scales)
-    plain = all(scale == 1.0 for scale in scales)
-    whole = nd.isdtype(first.dtype, "integral")
-    chunk = _CHUNK if first._backend.host else _DEVICE_CHUNK
-    for start in range(0, out.size, chunk):
-        part = slice(start, min(start + chunk, out.size))
-        parts = [array[part] for array in flat]
-        if whole:  # what they differ by from the first: so large integers lose nothing
-            base = nd.astype(parts[0], nd.int64)
-            parts = [nd.astype(nd.astype(p, nd.int64) - base, nd.float64) for p in parts]
-        # starting from the first array, not from zero, keeps the sign of -0.0
-        acc = nd.astype(parts[0], nd.float64)
-        if not plain:
-            acc *= scales[0]
-        for array, scale in zip(parts[1:], scales[1:], strict=True):
-            acc += array if plain else nd.astype(array, nd.float64) * scale
-        acc /= total
-        out[part] = nd.astype(nd.astype(nd.round(acc), nd.int64) + base if whole else acc, out.dtype, copy=False)
-    return nd.reshape(out, first.shape)  # type: ignore[no-any-return]
+def _as_arrays(layer: str, arrays: Any) -> tuple[NDArray, ...]:
+    if not isinstance(arrays, list | tuple):
+        msg = f"WeightCollection: layer {layer!r} needs a list or tuple of arrays, got {type(arrays).__name__}"
+        raise SchemaError(msg, layer=layer)
+    try:
+        return tuple(a if type(a) is NDArray else NDArray(a) for a in arrays)
+    except (TypeError, ValueError) as error:
+        msg = f"WeightCollection: layer {layer!r} holds what is no array: {error}"
+        raise SchemaError(msg, layer=layer) from error

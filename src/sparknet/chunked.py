@@ -1,0 +1,259 @@
+"""Means, norms and comparisons of arrays, a chunk of their elements at a time. For :mod:`sparknet.weights`.
+
+Everything is computed in float64 and nothing is ever widened as a whole: a chunk stays in the cache while the arrays
+stream past it. The memory of a chunk is taken once, because fresh pages cost more than the arithmetic on them.
+
+The loops work on the library's own arrays, in its namespace, where the arrays are: many weights are small, and the
+cover of an NDArray would cost more than they do. Only what returns a Python value waits for a device.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from sparknet import nd
+from sparknet.backends import Backend
+from sparknet.ndarray import NDArray, wrap
+
+__all__ = ["close", "mean", "same_bits", "square_sum"]
+
+_CHUNK = 1 << 15  # elements at a time where memory is kept: 256 KiB of float64
+_SHARED_CHUNK = 1 << 17  # the same for threads, which hand over the interpreter's lock at every step
+_SMALL_CHUNK = 1 << 13  # where memory is not kept: malloc hands out 64 KiB again without new pages
+_DEVICE_CHUNK = 1 << 24  # a GPU has no such cache, and each operation on it costs microseconds to start
+
+_MOST_THREADS = 4  # few cores read memory as fast as it can be read
+_PER_THREAD = 1 << 20  # elements; with fewer, a thread costs more to start than it saves
+
+Index = tuple[Any, ...]
+
+
+def chunks(shape: tuple[int, ...], limit: int) -> Iterator[Index]:
+    """Yield indices that cut an array of ``shape`` into views of at most ``limit`` elements, in row-major order.
+
+    Examples
+    --------
+    >>> list(chunks((2, 5), 5))
+    [(slice(0, 1, None), Ellipsis), (slice(1, 2, None), Ellipsis)]
+    >>> list(chunks((2, 5), 4))[:2]
+    [(0, slice(0, 3, None), Ellipsis), (0, slice(3, 6, None), Ellipsis)]
+    """
+    size = math.prod(shape)
+    if size <= limit:
+        if size:
+            yield (...,)
+        return
+    row = size // shape[0]
+    if row > limit:
+        yield from ((i, *inner) for i in range(shape[0]) for inner in chunks(shape[1:], limit))
+        return
+    count = -(-shape[0] // (limit // row))
+    step = -(-shape[0] // count)
+    yield from ((slice(start, start + step), ...) for start in range(0, shape[0], step))
+
+
+def _limit(array: NDArray, on_host: int) -> int:
+    """Return how many elements of ``array`` are a chunk."""
+    return max(1, min(array.size, on_host if array._backend.host else _DEVICE_CHUNK))
+
+
+def _run(backend: Backend, function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function of the library's own arrays on their device; infinities and NaN are answers, no warnings."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return function(*args) if backend.call is None else backend.call(function, *args)
+
+
+def _room(backend: Backend, size: int) -> Any:
+    """Return ``size`` uninitialized elements of float64."""
+    return backend.namespace.empty(size, dtype=nd.float64, device=backend.device)
+
+
+def _fitted(room: Any, part: Any, backend: Backend) -> Any:
+    return backend.namespace.reshape(room[: math.prod(part.shape)], part.shape)
+
+
+def _store(array: Any, key: Any, value: Any, backend: Backend) -> None:
+    """Assign ``value``, converted: numpy does so on the way, the standard has no such assignment."""
+    is_numpy = backend.array_type is np.ndarray
+    array[key] = value if is_numpy else backend.namespace.astype(value, array.dtype, copy=False)
+
+
+# ---- mean
+def mean(arrays: Sequence[NDArray], weights: Sequence[float]) -> NDArray:
+    """Return the weighted mean of arrays of one shape, dtype and device, rounded once to their dtype.
+
+    Parameters
+    ----------
+    arrays
+        At least one; of floating or integer numbers. Their order is the order of summation.
+    weights
+        A positive number for each, of finite sum.
+
+    Returns
+    -------
+    NDArray
+        New memory, row-major. Beside it the host needs up to 5 MiB a thread.
+
+    Notes
+    -----
+    Threads share the chunks of a large floating array of numpy, which lets go of the interpreter's lock while it computes; each
+    chunk is computed alone, so their number changes no bit.
+
+    Examples
+    --------
+    >>> mean([NDArray([1.0, 2.0]), NDArray([3.0, 2.0])], [3, 1])
+    NDArray([1.5, 2. ], shape=(2,), dtype=float64, device='cpu')
+    """
+    first, backend = arrays[0], arrays[0]._backend
+    threads = _threads(first)
+    if first.dtype.kind in "iu":
+        limit, means = _limit(first, _SMALL_CHUNK), _integer_means
+    else:
+        limit = _limit(first, _CHUNK if threads == 1 else _SHARED_CHUNK)
+        means = partial(_float_means, size=limit)
+    out = wrap(backend.namespace.empty(first.shape, dtype=first.dtype, device=backend.device), backend)
+    spans = iter(list(chunks(first.shape, limit)))
+    work = partial(_run, backend, means)
+    args = [array.unwrap() for array in arrays], weights, out, spans
+    if threads == 1:
+        work(*args)
+        return out
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work, *args) for _ in range(threads)]:
+            done.result()
+    return out
+
+
+def _threads(array: NDArray) -> int:
+    """Return how many threads are worth their while; other libraries have their own, integers are rare."""
+    if array.backend != "numpy" or array.dtype.kind != "f":
+        return 1
+    return max(1, min(array.size // _PER_THREAD, _MOST_THREADS, _cpus()))
+
+
+def _cpus() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _float_means(arrays: list[Any], weights: Sequence[float], out: NDArray, spans: Iterable[Index], size: int) -> None:
+    """Write the means of the chunks ``spans``, of at most ``size`` elements, into ``out``; the accumulator is float64."""
+    backend, plain = out._backend, len(set(weights)) == 1
+    scales, total = ([], len(weights)) if plain else _scaled(weights)
+    sums, terms = _room(backend, size), _room(backend, 0 if plain else size)
+    for span in spans:
+        parts = [array[span] for array in arrays]
+        acc = _fitted(sums, parts[0], backend)
+        _store(acc, ..., parts[0], backend)  # not zero, which would lose the sign of -0.0
+        if plain:
+            for part in parts[1:]:
+                acc += part
+        else:
+            _add_scaled(acc, _fitted(terms, parts[0], backend), parts, scales, backend)
+        acc /= total
+        means = acc if out.dtype.itemsize < 8 else _equal_kept(acc, parts, backend)
+        _store(out.unwrap(), span, means, backend)
+
+
+def _scaled(weights: Sequence[float]) -> tuple[list[float], float]:
+    """Return the weights and their sum times a power of two, which is exact: below 1, so that no product overflows."""
+    _, exponent = math.frexp(sum(weights))
+    scales = [math.ldexp(weight, -exponent) for weight in weights]
+    return scales, sum(scales)
+
+
+def _add_scaled(acc: Any, term: Any, parts: list[Any], scales: list[float], backend: Backend) -> None:
+    """Make ``acc``, which holds the first part, the scaled sum; ``term`` is room for one product."""
+    acc *= scales[0]
+    for part, scale in zip(parts[1:], scales[1:], strict=True):
+        _store(term, ..., part, backend)
+        term *= scale
+        acc += term
+
+
+def _equal_kept(means: Any, parts: list[Any], backend: Backend) -> Any:
+    """Return ``means``, but what is equal in all parts as it is: float64 has no spare bits for an exact sum."""
+    equal = parts[0] == parts[0]
+    for part in parts[1:]:
+        equal &= part == parts[0]
+    return backend.namespace.where(equal, parts[0], means)
+
+
+def _integer_means(arrays: list[Any], weights: Sequence[float], out: NDArray, spans: Iterable[Index]) -> None:
+    """Write the means of the chunks ``spans`` into ``out``, rounded to the nearest integer, half to even.
+
+    With x = q * total + r, both parts of sum(w * q) + sum(w * r) / total fit in int64: the mean of any integers is exact.
+    """
+    xp, target, counts = out._backend.namespace, out.unwrap(), _whole(weights)
+    total = sum(counts)
+    # int64 holds uint64 less 2**63; adding -2**63 once more wraps around to the number itself
+    shift = -(2**63) if out.dtype == nd.uint64 else 0
+    for span in spans:
+        parts = [xp.astype(array[span], nd.int64) + shift for array in arrays]
+        quotients = [part // total for part in parts]
+        result, rest = xp.zeros_like(parts[0]), xp.zeros_like(parts[0])
+        for part, quotient, count in zip(parts, quotients, counts, strict=True):
+            result += quotient * count
+            rest += (part - quotient * total) * count
+        result += rest // total
+        twice = rest % total * 2
+        up = (twice > total) | ((twice == total) & (result % 2 == 1))
+        target[span] = xp.astype(result + xp.astype(up, nd.int64) + shift, target.dtype)
+
+
+def _whole(weights: Sequence[float]) -> list[int]:
+    """Return integers in the ratio of ``weights``, of sum below 2**31: themselves where they are such."""
+    total = sum(weights)
+    if total < 2**31 and all(float(weight).is_integer() for weight in weights):
+        return [int(weight) for weight in weights]
+    return [round(weight / total * 2**30) for weight in weights]
+
+
+# ---- norm and comparison
+def square_sum(array: NDArray) -> float:
+    """Return the sum of the squares of the absolute values, in float64; waits for the device."""
+    return float(_run(array._backend, _square_sum, array))
+
+
+def _square_sum(array: NDArray) -> float:
+    backend, own, total = array._backend, array.unwrap(), 0.0
+    xp, limit = backend.namespace, _limit(array, _CHUNK)
+    room = _room(backend, limit)
+    for span in chunks(array.shape, limit):
+        part = xp.abs(xp.astype(own[span], nd.complex128)) if array.dtype.kind == "c" else own[span]
+        squares = _fitted(room, part, backend)
+        _store(squares, ..., part, backend)
+        squares *= squares
+        total = xp.sum(squares) + total
+    return float(total)
+
+
+def same_bits(a: NDArray, b: NDArray) -> bool:
+    """Say whether two arrays of one shape and dtype, wherever they are, hold the same bits."""
+    spans = chunks(a.shape, max(_limit(x, _SMALL_CHUNK) for x in (a, b)))
+    return all(a[span].to_host().tobytes() == b[span].to_host().tobytes() for span in spans)
+
+
+def close(a: NDArray, b: NDArray, rtol: float, atol: float) -> bool:
+    """Say whether ``|a - b| <= atol + rtol * |b|`` in float64 everywhere; NaN is close to NaN, an infinity to itself.
+
+    Computed where the arrays are, on one device; waits once a chunk.
+    """
+    return bool(_run(a._backend, _close, a, b, rtol, atol))
+
+
+def _close(a: NDArray, b: NDArray, rtol: float, atol: float) -> bool:
+    xp, wide = a._backend.namespace, nd.complex128 if a.dtype.kind == "c" else nd.float64
+    for span in chunks(a.shape, _limit(a, _SMALL_CHUNK)):
+        x, y = (xp.astype(array.unwrap()[span], wide) for array in (a, b))
+        same = (x == y) | (xp.isnan(x) & xp.isnan(y))
+        near = xp.isfinite(y) & (xp.abs(x - y) <= xp.abs(y) * rtol + atol)
+        if not bool(xp.all(same | near)):
+            return False
+    return True

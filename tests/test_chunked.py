@@ -1,0 +1,57 @@
+"""The loops over large arrays: every element once, and as many threads as you like give the same bits."""
+
+import math
+
+import numpy as np
+import pytest
+import strategies
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparknet import NDArray, chunked
+
+
+@given(strategies.shapes(max_dims=5, max_side=9), st.integers(1, 40))
+def test_chunks_cover_every_element_once_in_order_as_views_within_the_limit(shape, limit):
+    x = np.arange(math.prod(shape)).reshape(shape)
+    parts = [x[index] for index in chunked.chunks(shape, limit)]
+    assert all(0 < part.size <= limit and np.shares_memory(part, x) for part in parts)
+    assert [n for part in parts for n in part.ravel().tolist()] == list(range(x.size))
+
+
+@pytest.mark.parametrize(("shape", "limit", "count"), [((131_073,), 131_072, 2), ((10, 100), 250, 5), ((2, 6), 5, 4)])
+def test_chunks_are_few_and_of_like_size(shape, limit, count):
+    sizes = [np.empty(shape)[index].size for index in chunked.chunks(shape, limit)]
+    assert len(sizes) == count
+    assert max(sizes) - min(sizes) <= max(shape[-1], 1) * 0.5
+
+
+@pytest.mark.parametrize("weights", [[1, 1, 1], [1, 2, 4]])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_number_of_threads_changes_no_bit(monkeypatch, weights, dtype):
+    rng = np.random.default_rng(7)
+    arrays = [NDArray((rng.standard_normal((1500, 3000)) * 100).astype(dtype)) for _ in weights]
+    used = []
+    one, four = (_mean_with(monkeypatch, cpus, arrays, weights, used) for cpus in (1, 4))
+    assert used == [1, 4]
+    assert one.to_host().tobytes() == four.to_host().tobytes()
+
+
+def _mean_with(monkeypatch, cpus, arrays, weights, used):
+    monkeypatch.setattr(chunked, "_cpus", lambda: cpus)
+    used.append(chunked._threads(arrays[0]))
+    return chunked.mean(arrays, weights)
+
+
+def test_only_large_arrays_get_threads_one_for_each_million_elements(monkeypatch):
+    monkeypatch.setattr(chunked, "_cpus", lambda: 8)
+    assert chunked._threads(NDArray(np.empty((1000, 1000), "float32"))) == 1
+    assert chunked._threads(NDArray(np.empty((3000, 1000), "float32"))) == 2
+    assert chunked._threads(NDArray(np.empty((100_000_000,), "float32"))) == chunked._MOST_THREADS
+
+
+def test_an_error_in_a_thread_is_raised(monkeypatch):
+    monkeypatch.setattr(chunked, "_cpus", lambda: 2)
+    arrays = [NDArray(np.ones(3_000_000, "float32")), NDArray(np.ones(5, "float32"))]
+    with pytest.raises(ValueError, match="broadcast"):
+        chunked.mean(arrays, [1, 1])
