@@ -489,7 +489,7 @@ def test_wrong_mappings_are_refused_with_the_layers_name():
         WeightCollection({3: [np.ones(1)]})
     with pytest.raises(SchemaError, match="layer 'ip' needs a list or tuple of arrays, got ndarray"):
         WeightCollection({"ip": np.ones(1)})
-    with pytest.raises(SchemaError, match="layer 'ip' holds what is no array: got dtype <U3"):
+    with pytest.raises(SchemaError, match=r"layer 'ip' holds what is no array: .*abc"):
         WeightCollection({"ip": [np.ones(1), "abc"]})
     with pytest.raises(KeyError, match="no layer 'x'; there are: ip"):
         collection(1)["x"]

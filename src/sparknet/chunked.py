@@ -100,8 +100,8 @@ def mean(arrays: Sequence[NDArray], weights: Sequence[float]) -> NDArray:
 
     Notes
     -----
-    Threads share the chunks of a large floating array of numpy, which lets go of the interpreter's lock while it computes; each
-    chunk is computed alone, so their number changes no bit.
+    Threads share the chunks of a large floating array of numpy, which lets go of the interpreter's lock while it
+    computes; each chunk is computed alone, so their number changes no bit.
 
     Examples
     --------
