@@ -35,7 +35,7 @@ PUBLIC_MODULES = [
     "sparknet.weights",
     "sparknet.worker",
 ]
-OPTIONAL = ("caffe", "cupy", "google", "matplotlib", "pyspark", "safetensors", "torch")
+OPTIONAL = ("backports", "caffe", "cupy", "google", "lz4", "matplotlib", "pyspark", "safetensors", "torch")
 
 
 # Rooms share these; they are no promise to users.

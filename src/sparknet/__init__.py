@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparknet import averaging, backends, clusters, data, nd, nets, serialization, spark
+    from sparknet import averaging, backends, clusters, data, formats, nd, nets, serialization, spark
     from sparknet.clusters import LocalCluster, SparkCluster
     from sparknet.data import Field
     from sparknet.errors import (
@@ -30,7 +30,18 @@ if TYPE_CHECKING:
         SparknetError,
     )
     from sparknet.ndarray import NDArray
-    from sparknet.serialization import dump, dump_parts, dumps, dumps_into, inspect, iter_load, load, loads, save
+    from sparknet.serialization import (
+        dump,
+        dump_parts,
+        dumps,
+        dumps_into,
+        inspect,
+        iter_load,
+        load,
+        load_into,
+        loads,
+        save,
+    )
     from sparknet.training import Round, averaged_sgd
     from sparknet.weights import WeightCollection
 
@@ -52,7 +63,18 @@ _HOMES = {
         "SparknetError",
     ],
     "ndarray": ["NDArray"],
-    "serialization": ["dump", "dump_parts", "dumps", "dumps_into", "inspect", "iter_load", "load", "loads", "save"],
+    "serialization": [
+        "dump",
+        "dump_parts",
+        "dumps",
+        "dumps_into",
+        "inspect",
+        "iter_load",
+        "load",
+        "load_into",
+        "loads",
+        "save",
+    ],
     "training": ["Round", "averaged_sgd"],
     "weights": ["WeightCollection"],
 }
@@ -87,9 +109,11 @@ __all__ = [
     "dump_parts",
     "dumps",
     "dumps_into",
+    "formats",
     "inspect",
     "iter_load",
     "load",
+    "load_into",
     "loads",
     "nd",
     "nets",

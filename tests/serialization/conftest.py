@@ -10,10 +10,13 @@ HONEST = {"kind": "mapping", "names": "a", "dtypes": b"\x42", "ndims": b"\x01", 
 
 @pytest.fixture
 def forge():
-    """forge(sizes, **columns): HONEST with these columns instead (None: left out), and zero payloads of these sizes."""
+    """forge(sizes, **columns): HONEST with these columns instead (None: left out), and zero payloads of these sizes.
 
-    def make(sizes=(8,), raw=None, count=None, **columns):
-        header = {key: value for key, value in (HONEST | columns).items() if value is not None}
+    ``first``: columns that come before the others.
+    """
+
+    def make(sizes=(8,), raw=None, count=None, first=None, **columns):
+        header = {key: value for key, value in ((first or {}) | HONEST | columns).items() if value is not None}
         header = msgpack.packb(header) if raw is None else raw
         plan = layout.plan(len(header), list(sizes))
         body = b"".join(gap + bytes(size) for gap, size in zip(plan.gaps, plan.lengths, strict=True))

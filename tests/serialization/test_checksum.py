@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparknet.serialization.checksum import BLOCK, Checksum, checksum
+from sparknet.serialization import checksum as module
+from sparknet.serialization import cores
+from sparknet.serialization.checksum import BLOCK, NEAR, PIECE, Checksum, checksum, transfer
 
 
 def by_definition(data):
@@ -45,3 +47,34 @@ def test_a_change_of_one_byte_changes_it(position, change):
     before = checksum(data)
     data[position] ^= change
     assert checksum(data) != before
+
+
+@pytest.fixture(params=[1, 3])
+def small_pieces(request, monkeypatch):
+    """Pieces of a few blocks, on so many cores."""
+    monkeypatch.setattr(cores, "_cores", lambda: request.param)
+    monkeypatch.setattr(module, "NEAR", 2 * BLOCK)
+    monkeypatch.setattr(module, "PIECE", 6 * BLOCK)
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("copied", [False, True])
+def test_many_arrays_at_once_have_the_checksums_of_each(copied):
+    rng = np.random.default_rng(5)
+    sizes = [0, 1, BLOCK, 2 * BLOCK, 2 * BLOCK + 1, 6 * BLOCK, 7 * BLOCK + 5, 40 * BLOCK + 4095]
+    sources = [rng.integers(0, 256, size, np.uint8) for size in sizes]
+    targets = [np.zeros_like(source) for source in sources] if copied else None
+    assert transfer(sources, targets) == [checksum(source) for source in sources]
+    assert not copied or all(map(np.array_equal, sources, targets))
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_copy_without_checksums_is_a_copy():
+    source = np.random.default_rng(6).standard_normal(50_000)
+    target = np.zeros_like(source)
+    transfer([source], [target], sums=False)
+    assert np.array_equal(source, target)
+
+
+def test_pieces_end_where_blocks_do():
+    assert NEAR % BLOCK == PIECE % NEAR == 0

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import messages_of, weight_collections
 
-from sparknet import FormatError, NDArray, WeightCollection, dump, dumps, iter_load, load, loads, save
+from sparknet import FormatError, NDArray, WeightCollection, dump, dumps, iter_load, load, save
 from sparknet.serialization import files, inspect
 
 WEIGHTS = WeightCollection(
@@ -229,13 +229,76 @@ def test_a_stream_needs_read_alone():
     assert list(iter_load(ReadOnlyRead(dumps(WEIGHTS) * 2))) == [WEIGHTS, WEIGHTS]
 
 
-def test_messages_travel_over_a_socket():
-    large = {"x": np.random.default_rng(0).standard_normal(700_000)}
+LARGE = {"x": np.random.default_rng(0).standard_normal(700_000), "y": np.arange(5)}
+
+
+def sent_and_received(sending, receiving, hang_up):
+    """What comes out of one end when two messages are written to the other."""
+
+    def send():
+        for obj in WEIGHTS, LARGE:
+            dump(obj, sending)
+        hang_up()
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    received = list(iter_load(receiving))
+    sender.join()
+    return [dumps(obj) for obj in received]
+
+
+@pytest.mark.parametrize("timeout", [None, 30.0])
+@pytest.mark.parametrize("made", ["socket", "buffered file", "raw file"])
+def test_messages_travel_over_a_socket(made, timeout):
     here, there = socket.socketpair()
     with here, there:
-        sending = threading.Thread(target=lambda: (dump(large, here.makefile("wb", buffering=0)), here.shutdown(1)))
-        sending.start()
-        received = list(iter_load(there.makefile("rb")))
-        sending.join()
-    assert dumps(received[0]) == dumps(large)
-    assert loads(dumps(large))["x"].shape == (700_000,)
+        here.settimeout(timeout)
+        there.settimeout(timeout)
+        sending, receiving = {
+            "socket": lambda: (here, there),
+            "buffered file": lambda: (here.makefile("wb"), there.makefile("rb")),
+            "raw file": lambda: (here.makefile("wb", buffering=0), there.makefile("rb", buffering=0)),
+        }[made]()
+
+        def hang_up():
+            if made != "socket":
+                sending.close()
+            here.shutdown(socket.SHUT_WR)
+
+        assert sent_and_received(sending, receiving, hang_up) == [dumps(WEIGHTS), dumps(LARGE)]
+
+
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_messages_travel_through_a_pipe(buffering):
+    source, sink = os.pipe()
+    with os.fdopen(source, "rb", buffering) as receiving, os.fdopen(sink, "wb", buffering) as sending:
+        assert sent_and_received(sending, receiving, sending.close) == [dumps(WEIGHTS), dumps(LARGE)]
+
+
+def test_messages_travel_between_processes():
+    script = (
+        "import sys, sparknet; [sparknet.dump(obj, sys.stdout.buffer) for obj in sparknet.iter_load(sys.stdin.buffer)]"
+    )
+    stream = dumps(WEIGHTS) + dumps(LARGE)
+    assert (
+        subprocess.run([sys.executable, "-c", script], input=stream, capture_output=True, check=True).stdout == stream
+    )
+
+
+def test_a_stream_that_does_not_block_is_refused():
+    here, there = socket.socketpair()
+    with here, there, here.makefile("wb", buffering=0) as sending, there.makefile("rb", buffering=0) as receiving:
+        here.setblocking(False)
+        there.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            next(iter_load(there))
+        with pytest.raises(BlockingIOError, match=r"reading needs one that blocks"):
+            next(iter_load(receiving))
+        with pytest.raises(BlockingIOError, match=r"dump\(\) needs one that blocks"):
+            dump(LARGE, sending)
+
+
+def test_what_is_no_stream_is_refused():
+    for call in lambda: dump(WEIGHTS, 7), lambda: next(iter_load(7)):
+        with pytest.raises(TypeError, match="got int, expected a socket or a file object"):
+            call()

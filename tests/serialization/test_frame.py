@@ -2,6 +2,7 @@
 
 import gc
 import zlib
+from collections import deque
 
 import msgpack
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from strategies import mappings, messages_of
 
 from sparknet import FormatError, NDArray, WeightCollection, dump_parts, dumps, dumps_into, load, loads, save
-from sparknet.serialization import decode, inspect, layout, verify
+from sparknet.serialization import decode, inspect, layout, plans, verify
 
 SMALL = {"a": np.array([1.5, -0.0], "float32"), "flags": np.array([True, False])}
 
@@ -123,6 +124,8 @@ def test_an_error_says_which_tensor_and_where():
 def splits(monkeypatch):
     """Tensors over 128 bytes are split, instead of those over 4 GiB."""
     monkeypatch.setattr(layout, "MAX_BIN", 128)
+    for plans_made in "_read", "_written":
+        monkeypatch.setattr(plans, plans_made, deque(maxlen=4))
 
 
 SPLIT = {

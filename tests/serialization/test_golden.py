@@ -37,6 +37,18 @@ def test_a_golden_message_is_read(name):
     assert inspect(message).metadata == options.get("metadata", {})
 
 
+@pytest.mark.parametrize("name", make_golden.encoded_cases())
+def test_a_golden_encoded_message_is_read_and_one_that_is_not_compressed_is_what_this_version_writes(name):
+    obj, options = make_golden.encoded_cases()[name]
+    message = (HERE / "golden" / f"{name}.msg").read_bytes()
+    plain = dumps(obj, encoding=options["encoding"])
+    assert message == plain or options["compression"]
+    back, expected = loads(message, verify=True), loads(plain)
+    assert {key: array.to_host().tobytes() for key, array in back.items()} == {
+        key: array.to_host().tobytes() for key, array in expected.items()
+    }
+
+
 def test_there_is_a_golden_message_for_every_kind_and_dtype():
     infos = [inspect(HERE / "golden" / f"{name}.msg") for name in FILES]
     assert {info.kind for info in infos} == {"array", "mapping", "weights"}

@@ -155,9 +155,16 @@ def test_16_trailing_bytes(forge):
     refused(forge(raw=good + b"\xc0"), "unusable header")
 
 
-def test_17_nothing_is_inflated(forge):
-    refused(forge(compression="zstd"), "unknown keys 'compression'; the message needs a newer version")
-    refused(forge(encodings=b"\x01"), "needs a newer version")
+def test_17_a_bomb(forge):
+    dims = (2**40).to_bytes(8, "little")
+    bomb = forge((9,), dims=dims, dim_width=8, compression="zstd", stored=b"\x09" + bytes(7))
+    for enter in loads, lambda data: list(iter_load(io.BytesIO(data))):
+        with pytest.raises(
+            FormatError, match=f"inflate to {2**42} bytes, from a message of {len(bomb)}; the limit is {2**30}"
+        ):
+            enter(bomb)
+    refused(forge(compression="zip", stored=bytes(8)), "unknown compression 'zip'; the message needs a newer version")
+    refused(forge(encodings=b"\x09"), "unknown encoding 0x09; the message needs a newer version")
 
 
 def test_18_a_name_that_is_not_utf_8(forge):

@@ -144,12 +144,6 @@ def test_what_has_no_place_in_a_message_is_refused(obj, error, text):
         dumps(obj)
 
 
-@pytest.mark.parametrize("options", [{"encoding": "float16"}, {"compression": "zstd"}])
-def test_unknown_encodings_are_refused(options):
-    with pytest.raises(ValueError, match="not known"):
-        dumps(np.zeros(1), **options)
-
-
 @pytest.mark.parametrize("dtype", NUMPY_DTYPES)
 def test_views_share_memory_and_are_read_only_and_copies_do_neither(dtype):
     message = np.frombuffer(bytearray(dumps(np.ones((2, 3), dtype))), np.uint8)

@@ -15,11 +15,14 @@ mapping, 1 tensors, 216 bytes, format 1, checksums not verified
   epoch: 4
 """
 
+from sparknet.serialization.codec import Codec
 from sparknet.serialization.inspection import MessageInfo, TensorInfo
 from sparknet.serialization.reading import inspect, iter_load, load, loads, verify
+from sparknet.serialization.receiving import load_into
 from sparknet.serialization.writing import dump, dump_parts, dumps, dumps_into, save
 
 __all__ = [
+    "Codec",
     "MessageInfo",
     "TensorInfo",
     "dump",
@@ -29,6 +32,7 @@ __all__ = [
     "inspect",
     "iter_load",
     "load",
+    "load_into",
     "loads",
     "save",
     "verify",

@@ -7,24 +7,62 @@ that fill no block. Any change within one byte changes exactly one sum, or the t
 CRC. A tensor smaller than a block has its plain CRC-32.
 """
 
+from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 
-BLOCK = 4096
-_WORDS = BLOCK // 8
+from sparknet.serialization.cores import each
+from sparknet.serialization.memory import Bytes
 
-Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+BLOCK = 4096
+NEAR = 1 << 20  # bytes copied at a time, and summed while they are in the cache; a multiple of BLOCK
+PIECE = 1 << 23  # bytes that one core takes at a time; a multiple of NEAR
+_WORDS = BLOCK // 8
 
 
 def checksum(data: Any) -> int:
     """Return the checksum of a C-contiguous array or memoryview, of any alignment."""
-    if data.nbytes < BLOCK:
-        return crc32(data)
-    state = Checksum()
-    state.update(np.frombuffer(data, np.uint8))
-    return state.value()
+    return crc32(data if data.nbytes < BLOCK else _digest(np.frombuffer(data, np.uint8)))
+
+
+def transfer(sources: Sequence[Any], targets: Sequence[Any] | None = None, *, sums: bool = True) -> list[int]:
+    """Return the checksum of each C-contiguous array, and copy it to its target on the way, if there are targets.
+
+    Parameters
+    ----------
+    sources, targets
+        Pairs of arrays of equal size in bytes.
+    sums
+        False: copies alone; what is returned means nothing.
+    """
+    found = [0] * len(sources)
+    pieces: list[tuple[int, int]] = []  # index, start
+    for index, source in enumerate(sources):
+        if targets is not None or source.nbytes > NEAR:
+            pieces += [(index, start) for start in range(0, source.nbytes, PIECE)]
+        elif sums:
+            found[index] = checksum(source)
+    if not pieces:
+        return found
+    flat = {index: np.frombuffer(sources[index], np.uint8) for index, _ in pieces}
+    into = {index: np.frombuffer(targets[index], np.uint8) for index, _ in pieces} if targets is not None else {}
+
+    def work(piece: tuple[int, int]) -> bytes:
+        index, start = piece
+        digests = []
+        for begin in range(start, min(start + PIECE, len(flat[index])), NEAR):
+            block = flat[index][begin : begin + NEAR]
+            if into:
+                into[index][begin : begin + NEAR] = block
+            if sums:
+                digests.append(_digest(block))
+        return b"".join(digests)
+
+    for (index, _), digest in zip(pieces, each(work, pieces), strict=True):
+        found[index] = crc32(digest, found[index])
+    return found
 
 
 class Checksum:
@@ -44,11 +82,10 @@ class Checksum:
             data = data[missing:]
             if len(self._rest) < BLOCK:
                 return
-            self._crc = crc32(_sums(np.frombuffer(self._rest, np.uint8)), self._crc)
+            self._crc = crc32(_digest(np.frombuffer(self._rest, np.uint8)), self._crc)
             self._rest = b""
         full = len(data) // BLOCK * BLOCK
-        if full:
-            self._crc = crc32(_sums(data[:full]), self._crc)
+        self._crc = crc32(_digest(data[:full]), self._crc)
         self._rest = data[full:].tobytes()
 
     def value(self) -> int:
@@ -56,7 +93,9 @@ class Checksum:
         return crc32(self._rest, self._crc)
 
 
-def _sums(blocks: Bytes) -> Any:
-    """Return the sum of each block's words, modulo 2**64, as little-endian words."""
-    words = blocks.view("<u8").reshape(-1, _WORDS)
-    return np.add.reduce(words, axis=1, dtype=np.uint64).astype("<u8", copy=False)
+def _digest(data: Bytes) -> bytes:
+    """Return what the CRC-32 runs over: the sum of each full block's words, modulo 2**64, and the rest as it is."""
+    full = len(data) // BLOCK * BLOCK
+    words = data[:full].view("<u8").reshape(-1, _WORDS)
+    sums = np.add.reduce(words, axis=1, dtype=np.uint64)
+    return bytes(sums.astype("<u8", copy=False).data) + bytes(data[full:].data)

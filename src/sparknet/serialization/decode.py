@@ -1,10 +1,7 @@
-"""Bytes to objects: check the structure against the canonical one, then make views or copies.
+"""Messages to objects: views of the message or copies of it, after the checks of the elements that are due."""
 
-Nothing of the size of the message is allocated before its structure is known to be right, and every
-byte outside the payloads is compared with the one that the writer writes there.
-"""
-
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,89 +9,18 @@ import numpy as np
 from sparknet.backends import get_backend
 from sparknet.errors import FormatError
 from sparknet.ndarray import NDArray, wrap
-from sparknet.serialization.checksum import Bytes, Checksum, checksum
-from sparknet.serialization.dtypes import BOOL, dtype_of
-from sparknet.serialization.encode import as_bytes
-from sparknet.serialization.header import Header, decode_header
-from sparknet.serialization.layout import START, Layout, check_count, check_header, header_size, plan, truncated
+from sparknet.serialization.checksum import NEAR, Checksum, checksum, transfer
+from sparknet.serialization.collect import Array, as_bytes
+from sparknet.serialization.compression import check_limit
+from sparknet.serialization.dtypes import BOOL
+from sparknet.serialization.header import Header
+from sparknet.serialization.layout import START
+from sparknet.serialization.opening import Found, check_gaps
+from sparknet.serialization.plans import Plan
+from sparknet.serialization.stored import restore
 from sparknet.weights import WeightCollection
 
 SMALL = 1 << 20  # bytes; verifying so much takes a tenth of a millisecond, so it is always done
-
-
-class Found(NamedTuple):
-    """A message that was opened: its bytes, what it holds, and where."""
-
-    data: memoryview
-    header: Header
-    layout: Layout
-
-
-def as_memory(buffer: Any, what: str) -> memoryview:
-    """Return a bytes-like object as a flat memoryview of bytes; shares memory."""
-    try:
-        return memoryview(buffer).cast("B")
-    except TypeError as error:
-        msg = f"{what}: got {type(buffer).__name__} ({error}); expected a contiguous bytes-like object"
-        raise TypeError(msg) from error
-
-
-def read_header(data: memoryview) -> tuple[Header, Layout]:
-    """Return the header at the start of ``data`` and the layout that follows from it."""
-    size = header_size(bytes(data[:START]))
-    raw = bytes(data[START : START + size])
-    check_header(raw, bytes(data[START + size : START + size + 5]))
-    header = decode_header(raw)
-    layout = plan(size, header.sizes)
-    check_count(size, bytes(data[START + size + 5 : START + size + 10]), len(layout.lengths))
-    return header, layout
-
-
-def open_message(data: memoryview) -> Found:
-    """Return the message that is exactly ``data``; the gaps between payloads are not looked at yet."""
-    header, layout = read_header(data)
-    if len(data) < layout.total:
-        raise truncated(len(data), f"its {layout.total} bytes")
-    if len(data) > layout.total:
-        msg = f"the message ends at byte {layout.total}, {len(data) - layout.total} more bytes follow"
-        raise FormatError(msg, tensor=None, offset=layout.total)
-    return Found(data, header, layout)
-
-
-def check_gaps(found: Found, tensors: Sequence[int]) -> None:
-    """Compare the pad and prefix before every payload of these tensors with the canonical bytes."""
-    data, (starts, _, gaps, first, *_) = found.data, found.layout
-    for tensor in tensors:
-        for payload in range(first[tensor], first[tensor + 1]):
-            start, gap = starts[payload], gaps[payload]
-            if data[start - len(gap) : start] != gap:
-                raise _wrong_gap(found, tensor, start, gap)
-
-
-def check_tensor(found: Found, tensor: int) -> None:
-    """Compare a tensor with its checksum, if there is one, and refuse a bool that is neither 0 nor 1."""
-    expected = found.header.checksums
-    if expected is not None and _checksum(found, tensor) != expected[tensor]:
-        raise _wrong(found, tensor, "is damaged: its checksum does not match")
-    if found.header.codes[tensor] == BOOL and any(part.size and part.max() > 1 for part in payloads(found, tensor)):
-        raise _wrong(found, tensor, "holds a bool that is neither 0 nor 1")
-
-
-def _checksum(found: Found, tensor: int) -> int:
-    parts = payloads(found, tensor)
-    if len(parts) == 1:
-        return checksum(parts[0])
-    state = Checksum()
-    for part in parts:
-        state.update(part)
-    return state.value()
-
-
-def payloads(found: Found, tensor: int) -> list[Bytes]:
-    """Return the bytes of a tensor's payloads; they share memory with the message."""
-    starts, lengths, _, first, *_ = found.layout
-    parts = range(first[tensor], first[tensor + 1])
-    return [np.frombuffer(found.data, np.uint8, lengths[part], starts[part]) for part in parts]
 
 
 class Wishes(NamedTuple):
@@ -105,63 +31,169 @@ class Wishes(NamedTuple):
     device: str | None = None
     verify: bool | None = None
     keys: Collection[str] | None = None
+    max_bytes: int | None = None  # that compressed tensors may inflate to
 
     @property
     def moves(self) -> bool:
         """Whether the elements go to another device."""
         return self.device not in (None, "cpu")
 
+    def is_due(self, size: int) -> bool:
+        """Say whether the elements of a message of ``size`` bytes are verified: if not told, where that costs little."""
+        reads = self.copy or self.owned or self.moves or size <= SMALL
+        return reads if self.verify is None else self.verify
+
 
 def decode(found: Found, wishes: Wishes) -> Any:
     """Return the object in a message, after the checks that are due."""
-    chosen = _choose(found.header, wishes.keys)
+    header = found.plan.header
+    chosen = None if wishes.keys is None else _choose(header, wishes.keys)
     check_gaps(found, chosen)
-    reads = wishes.copy or wishes.owned or wishes.moves or len(found.data) <= SMALL
-    if wishes.verify or (wishes.verify is None and reads):
-        check_tensors(found, chosen, required=bool(wishes.verify))
+    tensors = range(len(header.codes)) if chosen is None else chosen
+    due = wishes.is_due(len(found.data))
+    if header.compression:
+        inflated = sum(header.sizes[tensor] for tensor in tensors if header.compression_of(tensor))
+        check_limit(inflated, len(found.data), wishes.max_bytes)
+    sums_copies = wishes.copy and header.is_raw
+    if due and not sums_copies:
+        check_tensors(found, tensors, required=bool(wishes.verify))
+    hosts = views(found, tensors)
+    if sums_copies:
+        hosts = _copies(found, tensors, hosts, due=due, required=bool(wishes.verify))
+    elif wishes.copy:
+        hosts = [_writable(view) for view in hosts]
     numpy = get_backend("numpy")
-    arrays = [wrap(array, numpy) for array in _arrays(found, chosen, copy=wishes.copy)]
+    arrays = [wrap(array, numpy) for array in hosts]
     if wishes.moves:
         arrays = [array.to_device(str(wishes.device)) for array in arrays]
-    return _assemble(found.header, arrays, wishes.keys)
+    return _assemble(header, arrays, wishes.keys)
 
 
 def check_tensors(found: Found, tensors: Sequence[int], *, required: bool) -> None:
-    """Check the elements of these tensors; ``required``: a message without checksums is refused."""
-    if required and found.header.checksums is None:
+    """Read these tensors and refuse what is damaged; ``required``: a message without checksums is refused too."""
+    if has_checksums(found, required=required):
+        whole = [tensor for tensor in tensors if not found.plan.is_split(tensor)]
+        _refuse_damaged(found, zip(whole, transfer([found.payload(tensor) for tensor in whole]), strict=True))
+        split = [tensor for tensor in tensors if found.plan.is_split(tensor)]
+        _refuse_damaged(found, ((tensor, _checksum_of_split(found, tensor)) for tensor in split))
+    refuse_bools(found, tensors)
+
+
+def _checksum_of_split(found: Found, tensor: int) -> int:
+    state = Checksum()
+    for payload in found.payloads(tensor):
+        state.update(payload)
+    return state.value()
+
+
+def has_checksums(found: Found, *, required: bool) -> bool:
+    """Say whether the message carries checksums; refuse one that does not if they are ``required``."""
+    if required and not found.plan.summed:
         msg = "verify=True, but the message carries no checksums: it was written with checksum=False"
         raise FormatError(msg, tensor=None, offset=START)
-    for tensor in tensors:
-        check_tensor(found, tensor)
+    return found.plan.summed
 
 
-def _arrays(found: Found, tensors: Sequence[int], *, copy: bool) -> Iterator[np.ndarray[Any, Any]]:
-    """Yield tensors as views, or as copies that own their memory; a split tensor is always copied."""
-    starts, _, _, first, *_ = found.layout
-    dtypes = {code: dtype_of(code) for code in set(found.header.codes)}
-    for tensor in tensors:
-        dtype, shape, part = dtypes[found.header.codes[tensor]], found.header.shapes[tensor], first[tensor]
-        if first[tensor + 1] > part + 1:
-            yield _unsplit(found, tensor, np.empty(shape, dtype), writeable=copy or not found.data.readonly)
-        else:
-            view: np.ndarray[Any, Any] = np.ndarray(shape, dtype, found.data, starts[part])
-            yield view.copy() if copy else view
+def _refuse_damaged(found: Found, sums: Iterable[tuple[int, int]]) -> None:
+    expected = found.checksums
+    for tensor, value in sums:
+        if expected[tensor] != value:
+            raise wrong(found.plan, tensor, "is damaged: its checksum does not match")
 
 
-def _unsplit(found: Found, tensor: int, whole: np.ndarray[Any, Any], *, writeable: bool) -> np.ndarray[Any, Any]:
-    """Copy the payloads of a split tensor one after the other into ``whole``."""
-    flat, end = as_bytes(whole), 0
-    for payload in payloads(found, tensor):
-        flat[end : end + len(payload)] = payload
-        end += len(payload)
-    whole.flags.writeable = writeable
+def refuse_bools(found: Found, tensors: Sequence[int]) -> None:
+    """Refuse bools that are neither 0 nor 1."""
+    codes = found.plan.header.codes
+    if BOOL in codes:
+        for tensor in tensors:
+            is_plain = codes[tensor] == BOOL and found.plan.is_raw(tensor)
+            if is_plain and any(part.size and part.max() > 1 for part in found.payloads(tensor)):
+                raise wrong(found.plan, tensor, "holds a bool that is neither 0 nor 1")
+
+
+def wrong(plan: Plan, tensor: int, what: str) -> FormatError:
+    """Return the error of a tensor whose bytes are not as they should be."""
+    name, layout = plan.header.tensor_names()[tensor], plan.layout
+    start = layout.starts[layout.first[tensor]]
+    return FormatError(f"tensor {name!r} (from byte {start}) {what}", tensor=name, offset=start)
+
+
+def views(found: Found, tensors: Sequence[int]) -> list[Array]:
+    """Return tensors as arrays that share memory with the message, but for those that are split or not stored raw."""
+    plan, (starts, _, _, first, *_) = found.plan, found.plan.layout
+    # Of a memoryview np.ndarray keeps only the object below, and does not hold a bytearray's size or a map open. What is
+    # below this one is an array that does both.
+    data = np.frombuffer(found.data, np.uint8).data
+    if len(tensors) == len(starts) and plan.header.is_raw:  # all of them, and none is split
+        make: Any = np.ndarray
+        return list(map(make, plan.header.shapes, plan.dtypes, repeat(data), starts))
+    shapes = plan.header.shapes
+    return [
+        _in_one_piece(found, tensor)
+        if plan.is_split(tensor) or not plan.is_raw(tensor)
+        else np.ndarray(shapes[tensor], plan.dtypes[tensor], data, starts[first[tensor]])
+        for tensor in tensors
+    ]
+
+
+def _in_one_piece(found: Found, tensor: int) -> Array:
+    whole: Array = np.empty(found.plan.header.shapes[tensor], found.plan.dtypes[tensor])
+    if found.plan.is_raw(tensor):
+        flat, end = as_bytes(whole), 0
+        for payload in found.payloads(tensor):
+            flat[end : end + len(payload)] = payload
+            end += len(payload)
+    else:
+        _restore(found, tensor, whole)
+    whole.flags.writeable = not found.data.readonly
     return whole
 
 
-def _choose(header: Header, keys: Collection[str] | None) -> Sequence[int]:
+def check_stored(found: Found) -> None:
+    """Decode all tensors that are not stored raw, a chunk at a time, and refuse what this format does not write."""
+    for tensor in range(len(found.plan.header.codes)):
+        if not found.plan.is_raw(tensor):
+            _restore(found, tensor, None)
+
+
+def _restore(found: Found, tensor: int, whole: Array | None) -> None:
+    plan = found.plan
+    start = plan.layout.starts[plan.layout.first[tensor]]
+    restore(plan.forms[tensor], found.payloads(tensor), plan.header.compression_of(tensor), whole, start)
+
+
+def _writable(view: Array) -> Array:
+    """Return the copy of a view, or what is one already."""
+    if not view.flags.owndata:
+        return view.copy()
+    view.flags.writeable = True
+    return view
+
+
+def _copies(found: Found, tensors: Sequence[int], views: list[Array], *, due: bool, required: bool) -> list[Array]:
+    """Return arrays that own their memory; what is verified is summed while it is copied."""
+    summed = has_checksums(found, required=required) and due
+    copies = [_owned(view) for view in views]
+    large = [n for n, view in enumerate(views) if view.nbytes > NEAR and copies[n] is not view]
+    sums = dict(zip(large, transfer([views[n] for n in large], [copies[n] for n in large], sums=summed), strict=True))
+    if summed:
+        sums |= {n: checksum(copy) for n, copy in enumerate(copies) if n not in sums}
+        _refuse_damaged(found, ((tensor, sums[n]) for n, tensor in enumerate(tensors)))
+    if due:
+        refuse_bools(found, tensors)
+    return copies
+
+
+def _owned(view: Array) -> Array:
+    """Return memory for a copy of a large view, the copy of a small one, or what is one already."""
+    if not view.flags.owndata:
+        return view.copy() if view.nbytes <= NEAR else np.empty_like(view)
+    view.flags.writeable = True
+    return view
+
+
+def _choose(header: Header, keys: Collection[str]) -> list[int]:
     """Return the indices of the tensors under these names, in the order of the message."""
-    if keys is None:
-        return range(len(header.codes))
     if isinstance(keys, str):
         msg = f"keys: got the str {keys!r}, expected a collection of names; write keys=[{keys!r}]"
         raise TypeError(msg)
@@ -177,24 +209,11 @@ def _choose(header: Header, keys: Collection[str] | None) -> Sequence[int]:
 
 def _assemble(header: Header, arrays: list[NDArray], keys: Collection[str] | None) -> Any:
     """Return the object of the header's kind."""
-    names = header.names if keys is None else [name for name in header.names if name in set(keys)]
     if header.kind == "array":
         return arrays[0]
+    names = header.names if keys is None else [name for name in header.names if name in set(keys)]
     if header.kind == "mapping":
         return dict(zip(names, arrays, strict=True))
     remaining = iter(arrays)
     counts = dict(zip(header.names, header.counts, strict=True))
     return WeightCollection({name: [next(remaining) for _ in range(counts[name])] for name in names})
-
-
-def _wrong_gap(found: Found, tensor: int, start: int, gap: bytes) -> FormatError:
-    name, offset = found.header.tensor_names()[tensor], start - len(gap)
-    got = bytes(found.data[offset:start])
-    at = next(i for i, (a, b) in enumerate(zip(got, gap, strict=True)) if a != b)
-    msg = f"byte {offset + at}, before tensor {name!r}: got 0x{got[at]:02x}, expected 0x{gap[at]:02x} (pad and prefix of the payload)"
-    return FormatError(msg, tensor=name, offset=offset + at)
-
-
-def _wrong(found: Found, tensor: int, what: str) -> FormatError:
-    name, start = found.header.tensor_names()[tensor], found.layout.starts[found.layout.first[tensor]]
-    return FormatError(f"tensor {name!r} (from byte {start}) {what}", tensor=name, offset=start)

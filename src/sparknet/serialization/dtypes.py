@@ -35,6 +35,7 @@ NAMES = {
     0x70: "float8_e5m2",
 }
 BOOL = 0x10
+FLOATS = {0x42, 0x43}  # what the lossy encodings are for
 _FOREIGN = {0x51, 0x60, 0x70}
 _BY_NAME = {name: code for code, name in NAMES.items()}
 

@@ -1,202 +1,187 @@
-"""Objects to bytes: plan the message, then hand out its pieces or copy them where they belong.
+"""Objects to bytes: plan the message, then hand out its parts or copy them where they belong.
 
-There are two ways out. *Parts* are the arrays' own memory in the order of the message, for those who
-can send several buffers. *Pieces* are (offset, block) pairs: small tensors joined, large ones a block
-at a time, which is summed while it is in the cache. The head of the message, which holds the checksums, comes
-last. Whoever owns the destination (a buffer, a file) puts each piece where it belongs.
+There are three ways out. *Buffers* are the arrays' own memory in the order of the message, for those who
+can send several. Memory is written as a whole, large tensors on several cores. A file takes *pieces*, (offset, block)
+pairs: small tensors joined, large ones a block at a time, which is summed while it is in the cache. The head of the message,
+which holds the checksums, comes last.
 """
 
-import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparknet.backends import backend_of
-from sparknet.ndarray import NDArray
-from sparknet.serialization.checksum import Bytes, Checksum, checksum
+from sparknet.serialization.checksum import NEAR, Checksum, checksum, transfer
+from sparknet.serialization.collect import all_ready, as_bytes, blocks, collect, is_ready
+from sparknet.serialization.compression import method_of
 from sparknet.serialization.dtypes import code_of
-from sparknet.serialization.header import MAX_NDIM, Header, encode_header
-from sparknet.serialization.layout import ALIGNMENT, Layout, head, plan
-from sparknet.weights import WeightCollection
+from sparknet.serialization.header import MAX_NDIM, Header
+from sparknet.serialization.memory import Bytes, writable_bytes
+from sparknet.serialization.plans import Plan, plan_to_write
+from sparknet.serialization.stored import Encoded, choose, compress
 
-Array = np.ndarray[Any, Any]
-JOIN = 1 << 18  # bytes of small tensors joined at a time
-PIECE = 1 << 20  # bytes of a large tensor copied or converted at a time: in the cache when they are summed
-_LITTLE = "<|=" if sys.byteorder == "little" else "<|"
+# bytes: malloc takes fresh memory from the system for each such block, and keeps smaller ones for later
+_FRESH = 1 << 25
 
 
 class Message(NamedTuple):
     """A message that is planned, not written."""
 
-    header: Header
-    raw_header: bytes  # with checksums of zero, if there are any
-    arrays: list[Any]  # NDArray or numpy.ndarray
-    sizes: list[int]  # of each, in bytes
-    layout: Layout
+    plan: Plan
+    arrays: list[Any]  # numpy.ndarray, NDArray of another backend, or Encoded
 
-    def head(self, checksums: list[int]) -> bytes:
-        """Return the bytes before the first gap, with these checksums."""
-        raw = self.raw_header
-        if checksums and self.header.checksums is not None:
-            column = np.array(checksums, "<u4").tobytes()
-            raw = raw[: -len(column)] + column
-        return head(raw, len(self.layout.lengths))
+    @property
+    def size(self) -> int:
+        """Size of the whole message in bytes."""
+        return self.plan.layout.total
 
 
 def prepare(
     obj: Any, *, encoding: str, compression: str | None, checksum: bool, metadata: dict[str, Any] | None
 ) -> Message:
-    """Return the planned message of ``obj``; reads no element."""
-    if encoding != "raw":
-        msg = f"encoding {encoding!r} is not known; this version writes 'raw'"
-        raise ValueError(msg)
+    """Return the planned message of ``obj``; reads no element but to compress it."""
+    header, arrays = describe(obj, checksum=checksum, metadata=metadata, encoding=encoding)
     if compression is not None:
-        msg = f"compression {compression!r} is not known; this version writes without (None)"
-        raise ValueError(msg)
-    kind, names, counts, arrays = _collect(obj)
-    codes = bytes([code_of(array.dtype) for array in arrays])
+        header, arrays = _compressed(header, arrays, compression)
+    return Message(plan_to_write(header), arrays)
+
+
+def describe(
+    obj: Any, *, checksum: bool, metadata: dict[str, Any] | None = None, encoding: str = "raw"
+) -> tuple[Header, list[Any]]:
+    """Return the header of an object, without the values of checksums, and its arrays, to be encoded if they are to."""
+    kind, names, counts, arrays = collect(obj)
+    codes = bytes(map(code_of, [array.dtype for array in arrays]))
     shapes = [array.shape for array in arrays]
     if max(map(len, shapes), default=0) > MAX_NDIM:
         msg = f"an array has {max(map(len, shapes))} axes, the limit is {MAX_NDIM}; reshape it"
         raise ValueError(msg)
-    sums = [0] * len(arrays) if checksum else None
-    header = Header(kind, names, counts, codes, shapes, sums, metadata if metadata is not None else {})
-    raw = encode_header(header)
-    return Message(header, raw, arrays, header.sizes, plan(len(raw), header.sizes))
+    encodings = choose(encoding, codes, shapes)
+    header = Header(kind, names, counts, codes, shapes, [] if checksum else None, metadata or {}, encodings=encodings)
+    if encodings:
+        pairs = zip(header.forms(), arrays, strict=True)
+        arrays = [Encoded(form, array) if form.encoding else array for form, array in pairs]
+    return header, arrays
+
+
+def _compressed(header: Header, arrays: list[Any], compression: str) -> tuple[Header, list[Any]]:
+    """Return the header and the payloads of compressed arrays; those that do not shrink stay what they are."""
+    method_of(compression)  # it is refused before anything is read
+    payloads = []
+    for form, array in zip(header.forms(), arrays, strict=True):
+        pieces = blocks(array.array if type(array) is Encoded else array, NEAR)
+        parts = compress(form, pieces, compression)
+        payloads.append(np.concatenate(parts) if parts else array)
+    if all(payload is array for payload, array in zip(payloads, arrays, strict=True)):
+        return header, arrays
+    return replace(header, compression=compression, stored=[payload.nbytes for payload in payloads]), payloads
 
 
 def buffers(message: Message) -> list[Any]:
     """Return the message as buffers in order; contiguous little-endian host arrays are not copied."""
-    arrays = [_contiguous(array) for array in message.arrays]
-    sums = list(map(checksum, arrays)) if message.header.checksums is not None else []
-    found: list[Any] = [message.head(sums)]
-    layout = message.layout
-    if len(layout.lengths) == len(arrays):
-        for pair in zip(layout.gaps, arrays, strict=True):
-            found += pair
-        return found
-    for array, begin, end in zip(arrays, layout.first, layout.first[1:], strict=False):
-        flat = as_bytes(array)
-        for payload in range(begin, end):
-            length = layout.lengths[payload]
-            found += layout.gaps[payload], flat[:length]
-            flat = flat[length:]
-    return found
+    plan, arrays = message.plan, all_ready(message.arrays)
+    head = plan.head(transfer(arrays) if plan.summed else [])
+    payloads: list[Any] = arrays
+    if len(plan.layout.lengths) > len(arrays):
+        payloads = [part for tensor, array in enumerate(arrays) for part in _split(plan, tensor, array)]
+    return [head, *chain.from_iterable(zip(plan.layout.gaps, payloads, strict=True))]
 
 
-def pieces(message: Message) -> Iterator[tuple[int, Any]]:
-    """Yield (offset in bytes, block) until every byte of the message has come once; the head comes last."""
-    first = message.layout.first
-    sums: list[int] = []
-    for run in _runs(message.sizes):
-        if sum(message.sizes[run.start : run.stop]) <= JOIN and first[run.stop] - first[run.start] == len(run):
+def _split(plan: Plan, tensor: int, array: Any) -> Iterator[Bytes]:
+    flat = as_bytes(array)
+    for payload in plan.payloads(tensor):
+        length = plan.layout.lengths[payload]
+        yield flat[:length]
+        flat = flat[length:]
+
+
+def to_bytes(message: Message) -> bytes:
+    """Return the message as bytes."""
+    if message.size < _FRESH:
+        return b"".join(buffers(message))
+    data, memory = writable_bytes(message.size)
+    _fill(message, memory)
+    return data
+
+
+def to_parts(message: Message) -> list[memoryview]:
+    """Return the message as memoryviews of bytes in order."""
+    return [memoryview(part) if type(part) is bytes else _flat(part) for part in buffers(message)]
+
+
+def to_buffer(message: Message, buffer: Any, who: str) -> int:
+    """Write the message to the start of a writable buffer that is large enough; return its size in bytes."""
+    view, size = memoryview(buffer).cast("B"), message.size
+    if len(view) < size or view.readonly:
+        got = "a read-only buffer" if view.readonly else f"a buffer of {len(view)} bytes"
+        msg = f"{who}: got {got}; the message needs {size} writable bytes"
+        raise ValueError(msg)
+    _fill(message, np.frombuffer(view, np.uint8, size))
+    return size
+
+
+def _flat(array: Any) -> memoryview:
+    try:
+        return memoryview(array).cast("B")
+    except (TypeError, ValueError):  # no elements, or of a type that memoryview does not know
+        return as_bytes(array).data
+
+
+def _fill(message: Message, out: Bytes) -> None:
+    """Write the message to memory of its size: large tensors on several cores, then the rest."""
+    plan, arrays = message.plan, message.arrays
+    large = [run.start for run in plan.runs if not plan.is_small(run) and not plan.is_split(run.start)]
+    large = [tensor for tensor in large if is_ready(arrays[tensor])]
+    starts = [plan.layout.starts[plan.layout.first[tensor]] for tensor in large]
+    targets = [out[start : start + arrays[tensor].nbytes] for tensor, start in zip(large, starts, strict=True)]
+    sums = transfer([arrays[tensor] for tensor in large], targets, sums=plan.summed)
+    for offset, block in pieces(message, dict(zip(large, sums, strict=True))):
+        out[offset : offset + len(block)] = np.frombuffer(block, np.uint8)
+
+
+def pieces(message: Message, written: Mapping[int, int] | None = None) -> Iterator[tuple[int, Any]]:
+    """Yield (offset in bytes, block) until every byte of the message has come once; the head comes last.
+
+    ``written`` are the tensors whose elements need not come, and their checksums.
+    """
+    plan, sums = message.plan, dict(written or {})
+    for run in plan.runs:
+        if plan.is_small(run):
             yield _joined(message, run, sums)
-        else:
-            for tensor in run:
-                yield from _blockwise(message, tensor, sums)
-    yield 0, message.head(sums)
+            continue
+        for payload in plan.payloads(run.start):
+            gap = plan.layout.gaps[payload]
+            yield plan.layout.starts[payload] - len(gap), gap
+        if run.start not in sums:
+            yield from _blockwise(message, run.start, sums)
+    yield 0, plan.head([sums[tensor] for tensor in range(len(message.arrays))] if plan.summed else [])
 
 
-def _runs(sizes: list[int]) -> Iterator[range]:
-    """Yield runs of tensors: neighbours with JOIN bytes or less in all, or one that is larger."""
-    start = total = 0
-    for tensor, size in enumerate(sizes):
-        if tensor > start and total + size > JOIN:
-            yield range(start, tensor)
-            start, total = tensor, 0
-        total += size + ALIGNMENT
-    if sizes:
-        yield range(start, len(sizes))
-
-
-def _joined(message: Message, run: range, sums: list[int]) -> tuple[int, bytes]:
+def _joined(message: Message, run: range, sums: dict[int, int]) -> tuple[int, bytes]:
     """Return the offset and the bytes of a run, gaps included: one copy of many small tensors."""
-    arrays = [_contiguous(array) for array in message.arrays[run.start : run.stop]]
-    if message.header.checksums is not None:
-        sums += map(checksum, arrays)
-    starts, _, gaps, first, *_ = message.layout
-    block: list[Any] = []
-    for pair in zip(gaps[first[run.start] : first[run.stop]], arrays, strict=True):
-        block += pair
-    return starts[first[run.start]] - len(block[0]), b"".join(block)
+    plan, arrays = message.plan, all_ready(message.arrays[run.start : run.stop])
+    if plan.summed:
+        sums.update(zip(run, map(checksum, arrays), strict=True))
+    starts, _, gaps, first, *_ = plan.layout
+    gaps = gaps[first[run.start] : first[run.stop]]
+    parts: Iterator[Any] = chain.from_iterable(zip(gaps, arrays, strict=True))
+    return starts[first[run.start]] - len(gaps[0]), b"".join(parts)
 
 
-def _blockwise(message: Message, tensor: int, sums: list[int]) -> Iterator[tuple[int, Any]]:
-    """Yield a tensor in blocks, and the gaps before its payloads."""
-    starts, _, gaps, first, *_ = message.layout
-    state = Checksum()
-    filled = first[tensor], 0
-    for block in _blocks(_host(message.arrays[tensor])):
-        filled = yield from _placed(block, filled, message.layout)
-        if message.header.checksums is not None:
+def _blockwise(message: Message, tensor: int, sums: dict[int, int]) -> Iterator[tuple[int, Any]]:
+    """Yield a tensor in blocks, each within one payload."""
+    starts, lengths = message.plan.layout.starts, message.plan.layout.lengths
+    state, payload, filled = Checksum(), message.plan.layout.first[tensor], 0
+    for block in blocks(message.arrays[tensor], NEAR):
+        if message.plan.summed:
             state.update(block)
-    sums.append(state.value())
-    for payload in range(first[tensor], first[tensor + 1]):
-        yield starts[payload] - len(gaps[payload]), gaps[payload]
-
-
-def _placed(block: Bytes, filled: tuple[int, int], layout: Layout) -> Any:
-    """Yield the block, cut where payloads end; return the payload to go on with and how much of it is filled."""
-    payload, done = filled
-    while len(block):
-        piece = block[: layout.lengths[payload] - done]
-        yield layout.starts[payload] + done, piece
-        block, done = block[len(piece) :], done + len(piece)
-        if done == layout.lengths[payload]:
-            payload, done = payload + 1, 0
-    return payload, done
-
-
-def _blocks(array: Array) -> Iterator[Bytes]:
-    """Yield the bytes of an array, little-endian and in C order; converts no more than PIECE bytes at a time."""
-    if array.flags.c_contiguous and array.dtype.byteorder in _LITTLE:
-        flat = as_bytes(array)
-        yield from (flat[start : start + PIECE] for start in range(0, len(flat), PIECE))
-    elif array.nbytes <= PIECE:
-        yield as_bytes(_contiguous(array))
-    else:
-        rows = max(1, PIECE * len(array) // array.nbytes)
-        for start in range(0, len(array), rows):
-            yield from _blocks(array[start] if rows == 1 else array[start : start + rows])
-
-
-def as_bytes(array: Array) -> Bytes:
-    """Return the bytes of a C-contiguous array; shares memory."""
-    return np.frombuffer(array, np.uint8)
-
-
-def _contiguous(array: Any) -> Array:
-    """Return the array on the host, little-endian and in C order: itself where it is so already."""
-    array = _host(array)
-    if array.dtype.byteorder not in _LITTLE:
-        return array.astype(array.dtype.newbyteorder("<"), order="C")  # type: ignore[no-any-return]
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
-
-
-def _host(array: Any) -> Array:
-    return array.to_host() if type(array) is NDArray else array
-
-
-def _collect(obj: Any) -> tuple[str, list[str], list[int], list[Any]]:
-    """Return kind, names, arrays in each layer, and the arrays."""
-    if isinstance(obj, WeightCollection):
-        return "weights", list(obj), [len(arrays) for arrays in obj.values()], obj.arrays()
-    if not isinstance(obj, Mapping):
-        return "array", [], [], [_checked(obj, "")]
-    for name in obj:
-        if type(name) is not str:
-            msg = f"the names in a mapping are str; got {name!r}"
-            raise TypeError(msg)
-    return "mapping", list(obj), [], [_checked(array, name) for name, array in obj.items()]
-
-
-def _checked(array: Any, name: str) -> Any:
-    """Return an NDArray or numpy array as it is, another library's array as an NDArray."""
-    if type(array) is NDArray or type(array) is np.ndarray:
-        return array
-    if backend_of(array) is None or isinstance(array, np.ma.MaskedArray):
-        what = f"{name!r} is a" if name else "got a"
-        msg = f"{what} {type(array).__name__}; expected an NDArray, a numpy array, a mapping of these or a WeightCollection"
-        raise TypeError(msg)
-    return NDArray(array)
+        rest = block
+        while len(rest):
+            piece = rest[: lengths[payload] - filled]
+            yield starts[payload] + filled, piece
+            rest, filled = rest[len(piece) :], filled + len(piece)
+            if filled == lengths[payload]:
+                payload, filled = payload + 1, 0
+    sums[tensor] = state.value()

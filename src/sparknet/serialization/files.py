@@ -5,10 +5,15 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from sparknet.serialization.checksum import PIECE
+from sparknet.serialization.cores import each
+from sparknet.serialization.memory import Bytes, aligned
 
 _FIRST = 1 << 20  # bytes allocated for a stream before any of them has come
 _BUFFER = 1 << 20
@@ -53,41 +58,95 @@ def write_at(file: BinaryIO, pieces: Iterable[tuple[int, Any]]) -> None:
         position = offset + len(block)
 
 
-def write_all(file: Any, data: memoryview) -> None:
-    """Write to a file object, a raw one included, which may take less than it is given."""
+def write_all(file: Any, parts: Iterable[memoryview]) -> None:
+    """Write to a socket or file object, a raw one included, which may take less than it is given."""
+    put = file.sendall if hasattr(file, "sendall") else partial(_write, file)
+    if not hasattr(file, "sendall") and not hasattr(file, "write"):
+        raise _not_a_stream(file, "write")
+    for block in _joined(parts):
+        put(block)
+
+
+def _joined(parts: Iterable[memoryview]) -> Iterator[memoryview]:
+    """Yield the parts, small neighbours as one: a system call costs as much as a copy of some KiB."""
+    run: list[memoryview] = []
+    size = 0
+    for part in parts:
+        if run and size + len(part) > _BUFFER:
+            yield memoryview(b"".join(run)) if len(run) > 1 else run[0]
+            run, size = [], 0
+        run.append(part)
+        size += len(part)
+    if run:
+        yield memoryview(b"".join(run)) if len(run) > 1 else run[0]
+
+
+def _write(file: Any, data: memoryview) -> None:
     while len(data):
         written = file.write(data)
         if written is None:
             if isinstance(file, io.RawIOBase):
-                msg = "the file object takes no more now; dump() needs one that blocks"
-                raise BlockingIOError(msg)
+                raise _not_blocking("takes", "dump()")
             return  # file-like objects that return nothing have taken all
         data = data[written:]
 
 
-def read_up_to(file: Any, size: int, begin: bytes = b"") -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return ``begin`` and what comes next from a file object, ``size`` bytes in all, fewer if it ends.
+def read_at(file: BinaryIO, target: Bytes) -> int:
+    """Fill ``target`` with the start of a file, on several cores; return where the file ends, if it does before."""
+    view, size = target.data, len(target)
+
+    def work(start: int) -> int:
+        position, end = start, min(start + PIECE, size)
+        while position < end:
+            count = os.preadv(file.fileno(), [view[position:end]], position)
+            if not count:
+                return position
+            position += count
+        return size
+
+    return min(each(work, range(0, size, PIECE)), default=size)
+
+
+def read_up_to(file: Any, size: int, begin: bytes = b"") -> Bytes:
+    """Return ``begin`` and what comes next from a socket or file object, ``size`` bytes in all, fewer if it ends.
 
     Memory grows with what has come, not with what is asked for.
     """
     filled = len(begin)
-    buffer = np.empty(min(size, max(_FIRST, filled)), np.uint8)
+    buffer = aligned(min(size, max(_FIRST, filled)))
     buffer[:filled] = np.frombuffer(begin, np.uint8)
     while filled < size:
         if filled == len(buffer):
-            larger = np.empty(min(size, 4 * filled), np.uint8)
+            larger = aligned(min(size, 4 * filled))
             larger[:filled] = buffer
             buffer = larger
-        count = _read_into(file, buffer[filled:].data)
+        count = read_into(file, buffer[filled:].data)
         if not count:
-            return buffer[:filled]
+            break
         filled += count
     return buffer[:filled]
 
 
-def _read_into(file: Any, target: memoryview) -> int:
-    if hasattr(file, "readinto"):
-        return file.readinto(target) or 0
-    data = file.read(len(target))
-    target[: len(data)] = data
-    return len(data)
+def read_into(file: Any, target: memoryview) -> int:
+    """Read from a socket or file object into memory; return the number of bytes, 0 at the end."""
+    for method in "recv_into", "readinto":
+        if hasattr(file, method):
+            count = getattr(file, method)(target)
+            break
+    else:
+        if not hasattr(file, "read"):
+            raise _not_a_stream(file, "readinto or read")
+        data = file.read(len(target))
+        count = None if data is None else len(data)
+        target[: count or 0] = data or b""
+    if count is None:
+        raise _not_blocking("gives", "reading")
+    return count  # type: ignore[no-any-return]
+
+
+def _not_a_stream(file: Any, methods: str) -> TypeError:
+    return TypeError(f"got {type(file).__name__}, expected a socket or a file object with {methods}")
+
+
+def _not_blocking(what: str, who: str) -> BlockingIOError:
+    return BlockingIOError(f"the file object {what} no more now; {who} needs one that blocks")

@@ -8,20 +8,24 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import islice
 from typing import Any, NoReturn
 
 import msgpack
 import numpy as np
 
 from sparknet.errors import FormatError
-from sparknet.serialization.dtypes import NAMES, itemsize
+from sparknet.serialization import encodings
+from sparknet.serialization.compression import METHODS
+from sparknet.serialization.dtypes import FLOATS, NAMES, itemsize
 from sparknet.serialization.layout import MAX_DIMS, MAX_HEADER, MAX_PAYLOAD, MAX_TENSORS, START
 from sparknet.serialization.metadata import MAX_ITEMS, check_metadata, metadata_problem
+from sparknet.serialization.stored import Form
 
 KINDS = ("array", "mapping", "weights")
 MAX_NDIM = 64
-_KEYS = {"kind", "names", "counts", "dtypes", "ndims", "dim_width", "dims", "metadata", "checksums"}
+_KEYS = set("kind names counts dtypes ndims dim_width dims encodings compression stored metadata checksums".split())
 _LIMITS = {"strict_map_key": True, "max_array_len": MAX_ITEMS, "max_map_len": MAX_ITEMS, "max_ext_len": 0}
 
 
@@ -36,18 +40,52 @@ class Header:
     shapes: Sequence[tuple[int, ...]]
     checksums: Sequence[int] | None
     metadata: dict[str, Any] = field(default_factory=dict)
+    sums_last: bool = field(default=True, compare=False)  # whether the header's last bytes are those of the checksums
+    encodings: bytes = b""  # code of each tensor; none if all are raw
+    compression: str | None = None
+    stored: Sequence[int] = ()  # bytes of each tensor's payload; only with compression
 
     @cached_property
     def sizes(self) -> list[int]:
-        """Size of each tensor in bytes."""
-        prod = math.prod
-        return [prod(shape) << (code & 15) for code, shape in zip(self.codes, self.shapes, strict=True)]
+        """Size of each tensor in bytes, as it is handed out."""
+        return list(map(_nbytes, self.codes, self.shapes))
+
+    @cached_property
+    def encoded_sizes(self) -> list[int]:
+        """Size of each tensor's payload in bytes, if it is not compressed."""
+        return [form.size(form.count) for form in self.forms()] if self.encodings else self.sizes
+
+    @cached_property
+    def payload_sizes(self) -> list[int]:
+        """Size of each tensor's payload in bytes."""
+        return list(self.stored) if self.compression else self.encoded_sizes
+
+    @cached_property
+    def is_raw(self) -> bool:
+        """Whether every payload is the elements of its tensor."""
+        return not self.compression and not any(self.encodings)
+
+    def compression_of(self, tensor: int) -> str | None:
+        """Return how a tensor is compressed: one whose payload is as large as without compression is not."""
+        smaller = self.payload_sizes[tensor] < self.encoded_sizes[tensor]
+        return self.compression if smaller else None
+
+    def forms(self) -> list[Form]:
+        """Return how the elements of each tensor lie in its payload."""
+        encodings = self.encodings or bytes(len(self.codes))
+        return list(map(Form, self.tensor_names(), self.codes, self.shapes, encodings))
 
     def tensor_names(self) -> list[str]:
         """Return one name for each tensor; the arrays of a layer are called ``layer[0]``, ``layer[1]``..."""
         if self.kind == "weights":
             return [f"{n}[{i}]" for n, count in zip(self.names, self.counts, strict=True) for i in range(count)]
         return list(self.names) if self.kind == "mapping" else [""]
+
+
+@lru_cache(maxsize=4096)
+def _nbytes(code: int, shape: tuple[int, ...]) -> int:
+    """Return the size in bytes of a tensor."""
+    return math.prod(shape) << (code & 15)
 
 
 def encode_header(header: Header) -> bytes:
@@ -72,6 +110,11 @@ def encode_header(header: Header) -> bytes:
     columns["ndims"] = bytes(map(len, header.shapes))
     columns["dim_width"] = width
     columns["dims"] = np.array(dims, f"<u{width}").tobytes()
+    if any(header.encodings):
+        columns["encodings"] = header.encodings
+    if header.compression:
+        columns["compression"] = header.compression
+        columns["stored"] = np.array(header.stored, "<u8").tobytes()
     if header.metadata:
         check_metadata(header.metadata)
         columns["metadata"] = header.metadata
@@ -93,6 +136,7 @@ def decode_header(raw: bytes) -> Header:
         It is not a header that this version reads.
     """
     columns = _unpack(raw)
+    sums_last = next(reversed(columns), "") == "checksums"
     kind = _take(columns, "kind", str)
     if kind not in KINDS:
         _refuse(f"kind {kind[:40]!r}, expected one of {', '.join(KINDS)}")
@@ -101,7 +145,12 @@ def decode_header(raw: bytes) -> Header:
     names = [] if kind == "array" else _names(_take(columns, "names", str))
     counts = _uints(columns, "counts", 4, len(names)) if kind == "weights" else []
     sums = _uints(columns, "checksums", 4, len(codes)) if "checksums" in columns else None
-    header = Header(kind, names, counts, codes, _shapes(columns, len(codes)), sums, _metadata(columns))
+    header = Header(
+        *(kind, names, counts, codes, _shapes(columns, len(codes)), sums, _metadata(columns), sums_last),
+        encodings=_encodings(columns, codes),
+        compression=_take(columns, "compression", str) if "compression" in columns else None,
+        stored=_uints(columns, "stored", 8, len(codes)) if "stored" in columns else (),
+    )
     if columns:
         _refuse(f"it has no place for {', '.join(sorted(columns))} in a message of kind {kind!r}")
     _check(header, len(raw))
@@ -194,11 +243,8 @@ def _shapes(columns: dict[str, Any], tensors: int) -> list[tuple[int, ...]]:
     dims = _uints(columns, "dims", width, MAX_DIMS)
     if sum(ndims) != len(dims) or max(ndims, default=0) > MAX_NDIM:
         _refuse(f"'ndims' asks for {sum(ndims)} dims, at most {MAX_NDIM} each; there are {len(dims)}")
-    shapes, end = [], 0
-    for ndim in ndims:
-        start, end = end, end + ndim
-        shapes.append(tuple(dims[start:end]))
-    return shapes
+    remaining = iter(dims)
+    return [tuple(islice(remaining, ndim)) for ndim in ndims]
 
 
 def _metadata(columns: dict[str, Any]) -> dict[str, Any]:
@@ -209,6 +255,22 @@ def _metadata(columns: dict[str, Any]) -> dict[str, Any]:
     if problem:
         _refuse(problem)
     return metadata
+
+
+def _encodings(columns: dict[str, Any], codes: bytes) -> bytes:
+    if "encodings" not in columns:
+        return b""
+    column: bytes = _take(columns, "encodings", bytes)
+    if len(column) != len(codes):
+        _refuse(f"'encodings' has {len(column)} entries, expected {len(codes)}")
+    for code, encoding in set(zip(codes, column, strict=True)):
+        if encoding not in encodings.NAMES:
+            _refuse(f"unknown encoding 0x{encoding:02x}; the message needs a newer version of sparknet")
+        if encoding and code not in FLOATS:
+            _refuse(
+                f"the encoding {encodings.NAMES[encoding]!r} is for float32 and float64, not for dtype code 0x{code:02x}"
+            )
+    return column
 
 
 def _check(header: Header, size: int) -> None:
@@ -222,8 +284,8 @@ def _check(header: Header, size: int) -> None:
     if header.kind == "weights" and len(header.counts) != len(header.names):
         _refuse(f"{len(header.names)} names and {len(header.counts)} counts")
     lengths = {"dtypes": tensors, "ndims": len(header.shapes)}
-    if header.checksums is not None:
-        lengths["checksums"] = len(header.checksums)
+    optional = {"checksums": header.checksums, "stored": header.stored if header.compression else None}
+    lengths |= {column: len(values) for column, values in optional.items() if values is not None}
     for column, length in lengths.items():
         if length != expected:
             _refuse(f"{column!r} has {length} entries, expected {expected}")
@@ -232,8 +294,19 @@ def _check(header: Header, size: int) -> None:
     over = _over_limit(header, size)
     if over:
         _refuse(over)
+    _check_stored(header)
     if 0 in header.sizes:
         _check_empty(header)
+
+
+def _check_stored(header: Header) -> None:
+    """Refuse a compression that there is not, and payloads that it has made larger."""
+    if header.stored and not header.compression:
+        _refuse("'stored' without 'compression'")
+    if header.compression and header.compression not in METHODS:
+        _refuse(f"unknown compression {header.compression[:40]!r}; the message needs a newer version of sparknet")
+    if any(stored > size for stored, size in zip(header.stored, header.encoded_sizes, strict=False)):
+        _refuse("'stored': a compressed tensor takes more bytes than one that is not")
 
 
 def _check_empty(header: Header) -> None:

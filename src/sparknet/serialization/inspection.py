@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparknet.serialization.dtypes import NAMES
+from sparknet.serialization.encodings import NAMES as ENCODINGS
 from sparknet.serialization.header import Header
 from sparknet.serialization.layout import HEAD, VERSION, Layout
 
@@ -21,11 +22,15 @@ class TensorInfo:
     dtype, shape
         Name of the element type, and the lengths of the axes.
     nbytes
-        Size of the elements in bytes.
+        Size of the elements in bytes, as they are handed out.
     offset
         Where the elements begin, in bytes from the start of the message; a multiple of 64.
     checksum
         The checksum that is written for it, or None.
+    encoding, compression
+        How its elements are stored: ``"raw"`` or a lossy encoding; None, or the name of a compression.
+    stored_nbytes
+        Size of the stored elements in bytes.
     """
 
     name: str
@@ -34,6 +39,9 @@ class TensorInfo:
     nbytes: int
     offset: int
     checksum: int | None
+    encoding: str
+    compression: str | None
+    stored_nbytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,9 @@ class MessageInfo:
             header.sizes,
             (layout.starts[payload] for payload in layout.first[:-1]),
             header.checksums if header.checksums is not None else [None] * len(header.codes),
+            (ENCODINGS[form.encoding] for form in header.forms()),
+            map(header.compression_of, range(len(header.codes))),
+            header.payload_sizes,
             strict=True,
         )
         header_nbytes = layout.head - HEAD
@@ -94,6 +105,15 @@ class MessageInfo:
             sums = "checksums verified" if self.verified else "checksums not verified"
         lines = [f"{self.kind}, {len(self.tensors)} tensors, {self.nbytes:,} bytes, format {self.version}, {sums}"]
         width = max((len(tensor.name) for tensor in self.tensors), default=0)
-        lines += [f"  {t.name:<{width}}  {t.dtype:<10} {t.shape!s:<20} {t.nbytes:>15,} bytes" for t in self.tensors]
+        lines += [
+            f"  {t.name:<{width}}  {t.dtype:<10} {t.shape!s:<20} {t.nbytes:>15,} bytes{_how_stored(t)}"
+            for t in self.tensors
+        ]
         lines += [f"  {key}: {value!r}" for key, value in self.metadata.items()]
         return "\n".join(lines)
+
+
+def _how_stored(tensor: TensorInfo) -> str:
+    """Say in how many bytes a tensor is stored and why, if they are not its elements as they are."""
+    ways = [way for way in (tensor.encoding, tensor.compression) if way not in ("raw", None)]
+    return f", {tensor.stored_nbytes:,} as {' + '.join(map(str, ways))}" if ways else ""

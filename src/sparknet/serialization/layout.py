@@ -5,6 +5,9 @@ A message declares no offset and no length of its own: all follow from the heade
 bytes that the writer would write, so overlaps, holes, hidden and trailing bytes cannot exist.
 """
 
+from functools import lru_cache
+from itertools import accumulate
+from operator import sub
 from typing import NamedTuple
 from zlib import crc32
 
@@ -24,6 +27,7 @@ MAX_PAYLOAD = 2**48  # bytes of all tensors; bounds the number of splits
 
 _UINT32 = 5  # bytes of a uint 32, or of the prefix of an array 32
 _BIN8, _BIN32, _NIL = b"\xc4", b"\xc6", b"\xc0"
+_SHORTEST = 6  # bytes of a gap: a pad of 1, a prefix of 5
 # length of a gap -> the gap without the length of the payload that follows it
 _GAPS = {6: _NIL + _BIN32} | {n: _BIN8 + bytes([n - 7]) + bytes(n - 7) + _BIN32 for n in range(7, 70)}
 
@@ -41,16 +45,21 @@ class Layout(NamedTuple):
 
 def plan(header_size: int, sizes: list[int]) -> Layout:
     """Return the layout of a message with a header of that size and tensors of these ``sizes`` in bytes."""
-    starts: list[int] = []
-    gaps: list[bytes] = []
     lengths, first = _split(sizes)
     end = HEAD + header_size
-    for length in lengths:
-        start = (end + 6 + ALIGNMENT - 1) & -ALIGNMENT  # a pad takes 1 byte or more, the prefix 5
-        starts.append(start)
-        gaps.append(_GAPS[start - end] + length.to_bytes(4, "big"))
-        end = start + length
-    return Layout(starts, lengths, gaps, first, HEAD + header_size, end)
+    begin = (end + _SHORTEST + ALIGNMENT - 1) & -ALIGNMENT
+    steps = [(length + _SHORTEST + ALIGNMENT - 1) & -ALIGNMENT for length in lengths]  # from one payload to the next
+    widths = [begin - end, *map(sub, steps, lengths)]  # of the gaps; the last is that of a payload there is not
+    starts = list(accumulate(steps, initial=begin))
+    starts.pop()
+    total = starts[-1] + lengths[-1] if lengths else end
+    return Layout(starts, lengths, list(map(_gap, widths, lengths)), first, end, total)
+
+
+@lru_cache(maxsize=4096)
+def _gap(width: int, length: int) -> bytes:
+    """Return the ``width`` bytes before a payload of that length: a pad, and the prefix with the length."""
+    return _GAPS[width] + length.to_bytes(4, "big")
 
 
 def _split(sizes: list[int]) -> tuple[list[int], list[int]]:

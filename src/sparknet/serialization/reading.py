@@ -4,25 +4,26 @@ import mmap as memory_map
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from sparknet.serialization.decode import (
-    Wishes,
-    as_memory,
-    check_gaps,
-    check_tensors,
-    decode,
-    open_message,
-    read_header,
-)
-from sparknet.serialization.files import read_up_to
+from sparknet.serialization.decode import Wishes, check_stored, check_tensors, decode
+from sparknet.serialization.files import read_at
 from sparknet.serialization.inspection import MessageInfo
-from sparknet.serialization.layout import START, header_size, truncated
+from sparknet.serialization.layout import truncated
+from sparknet.serialization.memory import aligned
+from sparknet.serialization.opening import Found, as_memory, check_gaps, head_of_stream, open_message, rest_of_stream
 
 __all__ = ["inspect", "iter_load", "load", "loads", "verify"]
 
 
-def loads(buffer: Any, *, copy: bool = False, device: str | None = None, verify: bool | None = None) -> Any:
+def loads(
+    buffer: Any,
+    *,
+    copy: bool = False,
+    device: str | None = None,
+    verify: bool | None = None,
+    max_bytes: int | None = None,
+) -> Any:
     """Return the object in a message.
 
     Parameters
@@ -32,6 +33,7 @@ def loads(buffer: Any, *, copy: bool = False, device: str | None = None, verify:
     copy
         False: arrays are read-only views that share memory with ``buffer`` and keep all of it alive.
         True: arrays own their memory and are writable.
+        What is encoded or compressed in the message becomes arrays of its own either way, after a checksum that is due.
     device
         ``"cuda:N"`` copies the arrays there; by default they are on the host.
     verify
@@ -41,6 +43,9 @@ def loads(buffer: Any, *, copy: bool = False, device: str | None = None, verify:
         the message: ask for it with
         ``verify=True``, which also refuses a message without checksums. The structure and the
         header's own checksum are always checked.
+    max_bytes
+        Size in bytes that the compressed tensors of the message may have when they are inflated; that is known, and
+        compared, before anything is inflated. None: 1 GiB, or 16 times the message if that is more.
 
     Returns
     -------
@@ -52,7 +57,8 @@ def loads(buffer: Any, *, copy: bool = False, device: str | None = None, verify:
     FormatError
         The bytes are no message, or damaged; ``tensor`` (name or None) and ``offset`` (bytes) say where.
     MissingDependency
-        The message holds bfloat16 or float8 and the package ml_dtypes is not installed.
+        The message holds bfloat16 or float8 and the package ml_dtypes is not installed; or it is compressed, and
+        ``sparknet[compression]`` is not.
 
     Examples
     --------
@@ -62,7 +68,7 @@ def loads(buffer: Any, *, copy: bool = False, device: str | None = None, verify:
     NDArray([1, 2], shape=(2,), dtype=int64, device='cpu')
     """
     found = open_message(as_memory(buffer, "loads()").toreadonly())
-    return decode(found, Wishes(copy=copy, device=device, verify=verify))
+    return decode(found, Wishes(copy=copy, device=device, verify=verify, max_bytes=max_bytes))
 
 
 def load(
@@ -72,6 +78,7 @@ def load(
     keys: Collection[str] | None = None,
     device: str | None = None,
     verify: bool | None = None,
+    max_bytes: int | None = None,
 ) -> Any:
     """Return the object in a file.
 
@@ -87,7 +94,7 @@ def load(
     keys
         Only these names (layers, for weights), in the order of the file; of the others nothing is
         read or checked.
-    device, verify
+    device, verify, max_bytes
         As for :func:`loads`; None verifies files of up to 1 MiB, with ``mmap=False``, or if a device is given.
 
     Raises
@@ -109,15 +116,20 @@ def load(
     ...     load(directory + "/w.msg", keys=["b"])
     {'b': NDArray([3], shape=(1,), dtype=int64, device='cpu')}
     """
-    if mmap or keys is not None:
-        found = open_message(_map(Path(path)))
-        return decode(found, Wishes(copy=not mmap, device=device, verify=verify, keys=keys))
     with Path(path).open("rb") as file:
-        data = read_up_to(file, os.fstat(file.fileno()).st_size).data
-    return decode(open_message(data), Wishes(owned=True, device=device, verify=verify))
+        found = open_message(_map(file))
+        if mmap or keys is not None:
+            return decode(found, Wishes(not mmap, device=device, verify=verify, keys=keys, max_bytes=max_bytes))
+        data = aligned(found.plan.layout.total)
+        ends = read_at(file, data)
+    if ends < len(data):
+        raise truncated(ends, f"its {len(data)} bytes")
+    return decode(found._replace(data=data.data), Wishes(owned=True, device=device, verify=verify, max_bytes=max_bytes))
 
 
-def iter_load(fileobj: Any, *, device: str | None = None, verify: bool | None = None) -> Iterator[Any]:
+def iter_load(
+    fileobj: Any, *, device: str | None = None, verify: bool | None = None, max_bytes: int | None = None
+) -> Iterator[Any]:
     """Iterate over the objects in a stream of messages, as :func:`dump` writes it.
 
     Parameters
@@ -125,7 +137,7 @@ def iter_load(fileobj: Any, *, device: str | None = None, verify: bool | None = 
     fileobj
         Has ``readinto`` or ``read``: a binary file, a pipe, ``socket.makefile("rb")``. Nothing behind a message
         is read before the next object is asked for.
-    device, verify
+    device, verify, max_bytes
         As for :func:`loads`; None verifies.
 
     Yields
@@ -149,10 +161,10 @@ def iter_load(fileobj: Any, *, device: str | None = None, verify: bool | None = 
     [1, 2]
     """
     while True:
-        data = _next_message(fileobj)
-        if data is None:
+        found = _next_message(fileobj)
+        if found is None:
             return
-        yield decode(open_message(data), Wishes(owned=True, device=device, verify=verify))
+        yield decode(found, Wishes(owned=True, device=device, verify=verify, max_bytes=max_bytes))
 
 
 def inspect(source: Any, *, verify: bool = False) -> MessageInfo:
@@ -179,13 +191,17 @@ def inspect(source: Any, *, verify: bool = False) -> MessageInfo:
     >>> info.kind, info.tensors[0].name, info.tensors[0].shape, info.metadata
     ('mapping', 'a', (2,), {'epoch': 3})
     """
-    is_path = isinstance(source, str | os.PathLike)
-    found = open_message(_map(Path(source)) if is_path else as_memory(source, "inspect()").toreadonly())
+    if isinstance(source, str | os.PathLike):
+        with Path(source).open("rb") as file:
+            found = open_message(_map(file))
+    else:
+        found = open_message(as_memory(source, "inspect()").toreadonly())
+    header = found.header()
     if verify:
-        everything = range(len(found.header.codes))
-        check_gaps(found, everything)
-        check_tensors(found, everything, required=True)
-    return MessageInfo.of(found.header, found.layout, verified=verify)
+        check_gaps(found)
+        check_tensors(found, range(len(header.codes)), required=True)
+        check_stored(found)
+    return MessageInfo.of(header, found.plan.layout, verified=verify)
 
 
 def verify(source: Any) -> None:
@@ -210,24 +226,14 @@ def verify(source: Any) -> None:
     inspect(source, verify=True)
 
 
-def _map(path: Path) -> memoryview:
-    with path.open("rb") as file:
-        try:
-            mapped = memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_READ)
-        except ValueError:  # an empty file cannot be mapped
-            raise truncated(0, "the version") from None
-    return memoryview(mapped)
+def _map(file: BinaryIO) -> memoryview:
+    try:
+        return memoryview(memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_READ))
+    except ValueError:  # an empty file cannot be mapped
+        raise truncated(0, "the version") from None
 
 
-def _next_message(file: Any) -> memoryview | None:
+def _next_message(file: Any) -> Found | None:
     """Read one message and not a byte more; None at the end of the stream."""
-    begin = read_up_to(file, START).tobytes()
-    if not begin:
-        return None
-    size = header_size(begin)
-    head = read_up_to(file, size + 10).tobytes()
-    _, layout = read_header(memoryview(begin + head))
-    buffer = read_up_to(file, layout.total, begin + head)
-    if len(buffer) < layout.total:
-        raise truncated(len(buffer), f"its {layout.total} bytes")
-    return buffer.data
+    head = head_of_stream(file)
+    return open_message(rest_of_stream(file, head)) if head else None

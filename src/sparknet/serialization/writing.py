@@ -4,9 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from sparknet.serialization.encode import as_bytes, buffers, pieces, prepare
+from sparknet.serialization.encode import pieces, prepare, to_buffer, to_bytes, to_parts
 from sparknet.serialization.files import replacing, write_all, write_at
 
 __all__ = ["dump", "dump_parts", "dumps", "dumps_into", "save"]
@@ -28,8 +26,13 @@ def dumps(
         An NDArray, a WeightCollection or a mapping ``str -> NDArray``; numpy arrays are taken in the place of
         NDArrays. Any memory order, byte order and device: the bytes depend on names, order, shapes,
         dtypes and values alone.
-    encoding, compression
-        How elements are written: ``"raw"`` and ``None``, nothing else in this version.
+    encoding
+        How float32 and float64 are written, all else is ``"raw"``: ``"raw"``, or with less precision ``"bfloat16"`` (range
+        of float32, 8 bits of precision), ``"float16"`` (up to 65,504, 11 bits), ``"int8"`` (off by less than 0.4 % of the largest
+        of each 256 neighbours). They are read as what they were, float32 or float64.
+    compression
+        ``"zstd"`` or ``"lz4"``: lossless, and slow; random-looking weights shrink by a tenth or two. Needs
+        ``sparknet[compression]``. What does not shrink is written as without.
     checksum
         Write a checksum for each tensor (4 bytes each, about the time of reading the tensor).
     metadata
@@ -47,16 +50,20 @@ def dumps(
     TypeError
         ``obj`` or a value of the metadata is of another type, or an array has a dtype outside the list.
     ValueError
-        A name holds a NUL character, a limit of the format is exceeded, or the encoding is unknown.
+        A name holds a NUL character, a limit of the format is exceeded, the encoding or compression is unknown, or the
+        encoding has no place for an element: a finite one that float16 would make infinite, one that is not finite in int8.
+    MissingDependency
+        The library of the compression is not installed.
 
     Examples
     --------
+    >>> import numpy as np
     >>> message = dumps(np.arange(3, dtype="int16"))
     >>> len(message), message[2:12]
     (134, b'sparknet/1')
     """
     message = prepare(obj, encoding=encoding, compression=compression, checksum=checksum, metadata=metadata)
-    return b"".join(buffers(message))
+    return to_bytes(message)
 
 
 def dump_parts(
@@ -80,6 +87,7 @@ def dump_parts(
 
     Examples
     --------
+    >>> import numpy as np
     >>> array = np.arange(3, dtype="int16")
     >>> [len(part) for part in dump_parts(array)]
     [93, 35, 6]
@@ -87,7 +95,7 @@ def dump_parts(
     True
     """
     message = prepare(obj, encoding=encoding, compression=compression, checksum=checksum, metadata=metadata)
-    return [as_bytes(buffer).data for buffer in buffers(message)]
+    return to_parts(message)
 
 
 def dumps_into(
@@ -116,6 +124,7 @@ def dumps_into(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sparknet.serialization import loads
     >>> buffer = np.empty(200, "uint8")
     >>> size = dumps_into(np.arange(3, dtype="int16"), buffer)
@@ -123,16 +132,7 @@ def dumps_into(
     (134, NDArray([0, 1, 2], shape=(3,), dtype=int16, device='cpu'))
     """
     message = prepare(obj, encoding=encoding, compression=compression, checksum=checksum, metadata=metadata)
-    view = memoryview(buffer).cast("B")
-    size = message.layout.total
-    if len(view) < size or view.readonly:
-        got = "a read-only buffer" if view.readonly else f"a buffer of {len(view)} bytes"
-        msg = f"dumps_into(): got {got}; the message needs {size} writable bytes"
-        raise ValueError(msg)
-    out = np.frombuffer(view, np.uint8, size)
-    for offset, block in pieces(message):
-        out[offset : offset + len(block)] = np.frombuffer(block, np.uint8)
-    return size
+    return to_buffer(message, buffer, "dumps_into()")
 
 
 def save(
@@ -164,6 +164,7 @@ def save(
 
     Examples
     --------
+    >>> import numpy as np
     >>> import tempfile
     >>> from sparknet.serialization import load
     >>> with tempfile.TemporaryDirectory() as directory:
@@ -194,16 +195,16 @@ def dump(
     obj, encoding, compression, checksum, metadata
         As for :func:`dumps`.
     fileobj
-        Has ``write(bytes-like)``: a binary file, a pipe, ``socket.makefile("wb")``. It needs no ``seek``.
+        A socket, or what has ``write(bytes-like)``: a binary file, a pipe. It needs no ``seek``.
 
     Examples
     --------
+    >>> import numpy as np
     >>> import io
     >>> stream = io.BytesIO()
     >>> dump(np.zeros(2), stream), dump({"a": np.ones(1)}, stream)
     (144, 136)
     """
-    buffers = dump_parts(obj, encoding=encoding, compression=compression, checksum=checksum, metadata=metadata)
-    for part in buffers:
-        write_all(fileobj, part)
-    return sum(map(len, buffers))
+    message = prepare(obj, encoding=encoding, compression=compression, checksum=checksum, metadata=metadata)
+    write_all(fileobj, to_parts(message))
+    return message.size

@@ -1,0 +1,132 @@
+"""Codec: what follows from a schema, worked out once for all messages of a training."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sparknet.serialization.decode import Wishes, decode
+from sparknet.serialization.dtypes import NAMES
+from sparknet.serialization.encode import Message, describe, to_buffer, to_bytes, to_parts
+from sparknet.serialization.files import write_all
+from sparknet.serialization.fitting import check_fits
+from sparknet.serialization.header import Header
+from sparknet.serialization.opening import as_memory, open_message
+from sparknet.serialization.plans import plan_to_write
+from sparknet.serialization.receiving import receive
+from sparknet.serialization.stored import choose
+from sparknet.weights import WeightCollection
+
+__all__ = ["Codec"]
+
+
+class Codec:
+    """Write and read objects of one schema, such as the weights of every round of a training.
+
+    Its messages are those of :func:`dumps`: everybody reads them. What is of another schema is refused, in both
+    directions, with a ``SchemaError`` that names the first difference.
+
+    Parameters
+    ----------
+    example
+        An object as for :func:`dumps`, of which kind, names, shapes and dtypes are kept and no array; or what
+        ``WeightCollection.schema()`` returns.
+    encoding, checksum, metadata
+        Of every message, as for :func:`dumps`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> codec = Codec({"a": np.zeros(3)})
+    >>> buffer = np.empty(codec.nbytes, "uint8")
+    >>> size = codec.dumps_into({"a": np.full(3, 2.0)}, buffer)
+    >>> codec.loads(buffer)["a"]
+    NDArray([2., 2., 2.], shape=(3,), dtype=float64, device='cpu')
+    >>> codec.dumps_into({"a": np.zeros(4)}, buffer)
+    Traceback (most recent call last):
+    sparknet.errors.SchemaError: Codec.dumps_into(): tensor 'a' is float64 of shape (4,), expected float64 of shape (3,)
+    """
+
+    __slots__ = ("_encoding", "_plan")
+
+    def __init__(
+        self,
+        example: Any,
+        *,
+        encoding: str = "raw",
+        checksum: bool = True,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        make = _header_of_schema if _is_schema(example) else _header_of_example
+        header = make(example, checksum, metadata)
+        self._encoding = encoding
+        self._plan = plan_to_write(replace(header, encodings=choose(encoding, header.codes, header.shapes)))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of every message in bytes: that of a buffer for :meth:`dumps_into`."""
+        return self._plan.layout.total
+
+    def dumps(self, obj: Any) -> bytes:
+        """Return the message of ``obj``, as :func:`dumps` does."""
+        return to_bytes(self._message(obj, "Codec.dumps()"))
+
+    def dump_parts(self, obj: Any) -> list[memoryview]:
+        """Return the message of ``obj`` as buffers that share its memory, as :func:`dump_parts` does."""
+        return to_parts(self._message(obj, "Codec.dump_parts()"))
+
+    def dumps_into(self, obj: Any, buffer: Any) -> int:
+        """Write the message of ``obj`` to the start of a buffer, as :func:`dumps_into` does; return ``nbytes``."""
+        return to_buffer(self._message(obj, "Codec.dumps_into()"), buffer, "Codec.dumps_into()")
+
+    def dump(self, obj: Any, fileobj: Any) -> int:
+        """Write the message of ``obj`` to a socket or file object, as :func:`dump` does; return ``nbytes``."""
+        write_all(fileobj, to_parts(self._message(obj, "Codec.dump()")))
+        return self.nbytes
+
+    def loads(self, buffer: Any, *, copy: bool = False, device: str | None = None, verify: bool | None = None) -> Any:
+        """Return the object in a message, as :func:`loads` does."""
+        found = open_message(as_memory(buffer, "Codec.loads()").toreadonly())
+        check_fits(found.plan.header, self._plan.header, "Codec.loads()")
+        return decode(found, Wishes(copy=copy, device=device, verify=verify))
+
+    def load_into(self, weights: Any, source: Any, *, verify: bool | None = None) -> None:
+        """Receive one message into arrays that are there already, as :func:`load_into` does."""
+        header, arrays = describe(weights, checksum=self._plan.summed)
+        check_fits(header, self._plan.header, "Codec.load_into()")
+        receive(header, arrays, source, verify, "Codec.load_into()")
+
+    def _message(self, obj: Any, who: str) -> Message:
+        header, arrays = describe(obj, checksum=self._plan.summed, encoding=self._encoding)
+        check_fits(header, self._plan.header, who)
+        return Message(self._plan, arrays)
+
+
+def _header_of_example(example: Any, checksum: bool, metadata: dict[str, Any] | None) -> Header:
+    return describe(example, checksum=checksum, metadata=metadata)[0]
+
+
+def _is_schema(example: Any) -> bool:
+    """Say whether this is a mapping layer -> tuple of (shape, dtype name); arrays are no tuples."""
+    if isinstance(example, WeightCollection) or not isinstance(example, Mapping):
+        return False
+    return any(type(layer) is tuple for layer in example.values())
+
+
+def _header_of_schema(schema: Any, checksum: bool, metadata: dict[str, Any] | None) -> Header:
+    codes = {name: code for code, name in NAMES.items()}
+    for name, layer in schema.items():
+        for _, dtype in layer:
+            if dtype not in codes:
+                msg = f"Codec(): got dtype {dtype!r} of layer {name!r}, expected one of: {', '.join(codes)}"
+                raise ValueError(msg)
+    tensors = [tensor for layer in schema.values() for tensor in layer]
+    counts = [len(layer) for layer in schema.values()]
+    return Header(
+        "weights",
+        list(schema),
+        counts,
+        bytes(codes[dtype] for _, dtype in tensors),
+        [tuple(shape) for shape, _ in tensors],
+        [] if checksum else None,
+        metadata or {},
+    )

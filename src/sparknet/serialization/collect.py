@@ -1,0 +1,114 @@
+"""What an object is made of: its kind, its names, and arrays whose bytes can be written as they lie in memory."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sparknet.backends import backend_of
+from sparknet.ndarray import NDArray
+from sparknet.serialization.memory import Bytes
+from sparknet.serialization.stored import Encoded, store_chunks
+from sparknet.weights import WeightCollection
+
+Array = np.ndarray[Any, Any]
+_STEP = 1 << 20  # bytes of an array that are converted at a time
+_LITTLE = "<|=" if sys.byteorder == "little" else "<|"
+
+
+class Collected(NamedTuple):
+    """An object as a message sees it. ``names`` are those of the tensors (mapping) or layers (weights)."""
+
+    kind: str
+    names: list[str]
+    counts: list[int]  # arrays in each layer; weights only
+    arrays: list[Any]  # numpy.ndarray, or NDArray of another backend
+
+
+def collect(obj: Any) -> Collected:
+    """Return the parts of an NDArray, a numpy array, a mapping of them or a WeightCollection; shares memory."""
+    if isinstance(obj, WeightCollection):
+        arrays = [_own(array, "") for array in obj.arrays()]
+        return Collected("weights", list(obj), [len(layer) for layer in obj.values()], arrays)
+    if not isinstance(obj, Mapping):
+        return Collected("array", [], [], [_own(obj, "")])
+    names = list(obj)
+    if not set(map(type, names)) <= {str}:
+        msg = f"the names in a mapping are str; got {next(name for name in names if type(name) is not str)!r}"
+        raise TypeError(msg)
+    arrays = [array if type(array) is np.ndarray else _own(array, name) for name, array in obj.items()]
+    return Collected("mapping", names, [], arrays)
+
+
+def _own(array: Any, name: str) -> Any:
+    """Return numpy arrays as they are, also out of an NDArray; what is on other backends as an NDArray."""
+    if type(array) is NDArray:
+        return array.unwrap() if array.backend == "numpy" else array
+    if type(array) is np.ndarray:
+        return array
+    if backend_of(array) is None or isinstance(array, np.ma.MaskedArray):
+        what = f"{name!r} is a" if name else "got a"
+        msg = f"{what} {type(array).__name__}; expected an NDArray, a numpy array, a mapping of these or a WeightCollection"
+        raise TypeError(msg)
+    return _own(NDArray(array), name)
+
+
+def is_ready(array: Any) -> bool:
+    """Say whether the array's memory holds its elements as a message does: host, C order, little-endian."""
+    return type(array) is np.ndarray and array.flags.c_contiguous and array.dtype.byteorder in _LITTLE
+
+
+def ready(array: Any) -> Array:
+    """Return the array on the host, little-endian and in C order: itself where it is so already; or its encoded bytes."""
+    if is_ready(array):
+        return array  # type: ignore[no-any-return]
+    if type(array) is Encoded:
+        return _joined(blocks(array, _STEP), array.nbytes)
+    host = on_host(array)
+    return np.ascontiguousarray(host, host.dtype.newbyteorder("<")).reshape(host.shape)
+
+
+def _joined(parts: Iterator[Bytes], size: int) -> Bytes:
+    whole, end = np.empty(size, np.uint8), 0
+    for part in parts:
+        whole[end : end + len(part)] = part
+        end += len(part)
+    return whole
+
+
+def all_ready(arrays: list[Any]) -> list[Array]:
+    """Return ``[ready(array) for array in arrays]``, in a third of the time where each is ready."""
+    if (
+        set(map(type, arrays)) == {np.ndarray}
+        and {array.flags.c_contiguous for array in arrays} == {True}
+        and all(dtype.byteorder in _LITTLE for dtype in {array.dtype for array in arrays})
+    ):
+        return arrays
+    return list(map(ready, arrays))
+
+
+def on_host(array: Any) -> Array:
+    """Return a numpy array: itself, or a copy from a GPU."""
+    return array.to_host() if type(array) is NDArray else array
+
+
+def as_bytes(array: Array) -> Bytes:
+    """Return the bytes of a C-contiguous array; shares memory."""
+    return np.frombuffer(array, np.uint8)
+
+
+def blocks(array: Any, size: int) -> Iterator[Bytes]:
+    """Yield the bytes of an array as a message holds them, each until the next is asked for; converts ``size`` bytes at a time."""
+    if is_ready(array):
+        flat = as_bytes(array)
+        yield from (flat[start : start + size] for start in range(0, len(flat), size))
+    elif type(array) is Encoded:
+        yield from store_chunks(array.form, blocks(array.array, size))
+    elif array.nbytes <= size:
+        yield as_bytes(ready(array))
+    else:
+        host = on_host(array)
+        rows = max(1, size * len(host) // host.nbytes)
+        for start in range(0, len(host), rows):
+            yield from blocks(host[start] if rows == 1 else host[start : start + rows], size)

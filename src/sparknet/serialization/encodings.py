@@ -1,0 +1,137 @@
+"""Lossy encodings of float32 and float64 values: float16, bfloat16, and int8 with a scale for each block.
+
+Functions from values to bytes and back, one chunk of 131,072 values at a time, in scratch memory of two chunks. They know
+nothing of messages and tensors: what cannot be encoded or decoded is returned, and the caller, who knows its name, raises.
+The bytes of each encoding are fixed in ``docs/reference/format_v1.md``.
+
+Everything is rounded once. float64 goes through a float32 that is rounded to odd: such a value lies halfway between two narrower
+ones only if the original does, and else on the same side, if they have two bits less or fewer yet (Boldo and Melquiond,
+"Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008).
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sparknet.serialization.chunks import CHUNK, lengths
+from sparknet.serialization.memory import Bytes
+from sparknet.serialization.narrowing import decode_bfloat16, decode_float16, encode_bfloat16, encode_float16
+from sparknet.serialization.quantization import decode_int8, encode_int8, size_int8
+
+RAW, FLOAT16, BFLOAT16, INT8 = range(4)  # codes of the header's column ``encodings``
+NAMES = {RAW: "raw", FLOAT16: "float16", BFLOAT16: "bfloat16", INT8: "int8"}
+
+Array = np.ndarray[Any, Any]
+_U4, _I4, _F4 = (np.dtype(name) for name in ("<u4", "<i4", "<f4"))
+
+
+def encoded_size(encoding: int, count: int) -> int:
+    """Return the size in bytes of ``count`` encoded values."""
+    return _CODECS[encoding].size(count)
+
+
+def scratch(count: int) -> Array:
+    """Return memory that :func:`encode_into` and :func:`decode_into` work in for up to ``count`` values at a time."""
+    return np.empty((2, min(count, CHUNK)), _U4)
+
+
+def encode_into(encoding: int, values: Array, stored: Bytes, room: Array) -> int:
+    """Encode values; return the index of the first that the encoding cannot hold, or -1.
+
+    Parameters
+    ----------
+    encoding
+        One of the lossy codes of ``NAMES``.
+    values
+        One axis, contiguous, little-endian float32 or float64. They are the start of a tensor, or follow on a whole
+        number of chunks.
+    stored
+        ``encoded_size(encoding, len(values))`` bytes to write to; half written if a value cannot be held.
+    room
+        Of :func:`scratch`.
+
+    Examples
+    --------
+    >>> values = np.float32([1, -2.5, 1 / 3])
+    >>> stored, room = np.empty(encoded_size(INT8, 3), np.uint8), scratch(3)
+    >>> encode_into(INT8, values, stored, room)
+    -1
+    >>> stored[4:].view(np.int8)
+    array([  51, -127,   17], dtype=int8)
+    >>> encode_into(INT8, np.float32([0, np.nan]), stored[:6], room)
+    1
+    """
+    encode = _CODECS[encoding].encode
+    with np.errstate(all="ignore"):  # signalling NaN, and float64 beyond float32, are what they are
+        for here, there in _chunks(encoding, len(values)):
+            near = _float32(values[here])
+            bad = encode(near, stored[there], room[:, : len(near)], values[here])
+            if bad >= 0:
+                return int(here.start) + bad
+    return -1
+
+
+def decode_into(encoding: int, stored: Bytes, values: Array, room: Array) -> str:
+    """Decode values; say what is wrong with the bytes, or nothing.
+
+    Parameters
+    ----------
+    encoding, stored, room
+        As for :func:`encode_into`.
+    values
+        One axis, contiguous, little-endian float32 or float64: what to write to.
+
+    Examples
+    --------
+    >>> values = np.empty(3)
+    >>> decode_into(BFLOAT16, np.frombuffer(bytes.fromhex("803f20c0ab3e"), np.uint8), values, scratch(3))
+    ''
+    >>> values
+    array([ 1.        , -2.5       ,  0.33398438])
+    """
+    decode = _CODECS[encoding].decode
+    for here, there in _chunks(encoding, len(values)):
+        target = values[here]
+        near = target if target.dtype == _F4 else room[0, : len(target)].view(_F4)
+        problem = decode(stored[there], near, room[1])
+        if problem:
+            return problem
+        if near is not target:
+            np.copyto(target, near)
+    return ""
+
+
+def _chunks(encoding: int, count: int) -> Iterator[tuple[slice, slice]]:
+    """Yield where each chunk lies among the values, and among the bytes."""
+    start = begin = 0
+    for length in lengths(count):
+        size = encoded_size(encoding, length)
+        yield slice(start, start + length), slice(begin, begin + size)
+        start, begin = start + length, begin + size
+
+
+def _float32(values: Array) -> Array:
+    """Return values as float32: themselves, or rounded to odd; those beyond float32 become infinite."""
+    if values.dtype == _F4:
+        return values
+    near = values.astype(_F4)
+    exact, back = np.abs(values), np.abs(near).astype(values.dtype)
+    bits = near.view(_I4)
+    even = ~bits & 1 & np.isfinite(near)
+    bits += even & (exact > back)
+    bits -= even & (exact < back)
+    return near
+
+
+class _Codec(NamedTuple):
+    size: Callable[[int], int]
+    encode: Callable[[Array, Bytes, Array, Array], int]
+    decode: Callable[[Bytes, Array, Array], str]
+
+
+_CODECS = {
+    FLOAT16: _Codec(lambda count: 2 * count, encode_float16, decode_float16),
+    BFLOAT16: _Codec(lambda count: 2 * count, encode_bfloat16, decode_bfloat16),
+    INT8: _Codec(size_int8, encode_int8, decode_int8),
+}

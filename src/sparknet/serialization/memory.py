@@ -1,0 +1,45 @@
+"""Fresh memory for messages: at an address that is fast to copy to, and in huge pages where the system allows it.
+
+Fresh memory is dear, because the kernel clears it page by page when it is first touched. numpy asks for huge pages for
+large arrays, which makes it four times as cheap; Python's ``bytes`` does not.
+"""
+
+import ctypes
+from mmap import MADV_HUGEPAGE, PAGESIZE
+from typing import Any
+
+import numpy as np
+
+from sparknet.serialization.layout import ALIGNMENT
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def aligned(size: int) -> Bytes:
+    """Return memory at a multiple of 64 bytes, as the payloads of a message in it then are.
+
+    Large arrays of numpy begin 16 bytes into a page. Zen 3 processors copy from the start of a page (of a file's cache,
+    say) to there at a tenth of their speed: reading a file of 244 MB takes 135 ms so, and 46 ms into memory that is aligned.
+    """
+    room = np.empty(size + ALIGNMENT, np.uint8)
+    begin = -room.__array_interface__["data"][0] % ALIGNMENT
+    return room[begin : begin + size]
+
+
+def writable_bytes(size: int) -> tuple[bytes, Bytes]:
+    """Return a new ``bytes`` and an array over its memory, to be filled before anybody else sees it.
+
+    It is made as C extensions make theirs, so that huge pages can be asked for before it is touched: filling 244 MB
+    takes 30-37 ms, and ``b"".join`` 160-280 ms.
+    """
+    new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_char_p, ctypes.c_ssize_t)(
+        ("PyBytes_FromStringAndSize", ctypes.pythonapi)
+    )
+    data = new(None, size)
+    address = id(data) + bytes.__basicsize__ - 1  # a bytes object ends with its contents and a zero
+    page = -(-address // PAGESIZE) * PAGESIZE
+    if page < address + size:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(page), ctypes.c_size_t(address + size - page), MADV_HUGEPAGE)
+    memory: Any = (ctypes.c_char * size).from_address(address)
+    memory.owner = data  # the array keeps it alive
+    return data, np.frombuffer(memory, np.uint8)

@@ -1,0 +1,124 @@
+"""Opening a message: its structure is checked against the canonical one, none of its elements is read.
+
+Nothing of the size of the message is allocated before its structure is known to be right, and every
+byte outside the payloads is compared with the one that the writer writes there.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sparknet.errors import FormatError
+from sparknet.serialization.files import read_up_to
+from sparknet.serialization.header import Header
+from sparknet.serialization.layout import START, check_count, check_header, header_size, truncated
+from sparknet.serialization.memory import Bytes
+from sparknet.serialization.plans import Plan, plan_to_read
+
+
+class Found(NamedTuple):
+    """A message that was opened: its bytes, its plan, and its checksums, 4 bytes each."""
+
+    data: memoryview
+    plan: Plan
+    sums: bytes
+
+    @property
+    def checksums(self) -> list[int]:
+        """The checksum of each tensor, or none at all."""
+        return np.frombuffer(self.sums, "<u4").tolist()  # type: ignore[no-any-return]
+
+    def header(self) -> Header:
+        """Return the header with the checksums of this message."""
+        header = self.plan.header
+        sums = self.checksums if self.plan.summed else None
+        return replace(
+            header, checksums=sums, metadata=deepcopy(header.metadata)
+        )  # plans are kept, metadata handed out
+
+    def payload(self, tensor: int) -> memoryview:
+        """Return the bytes of a tensor that is not split; they share memory with the message."""
+        layout = self.plan.layout
+        first = layout.first[tensor]
+        return self.data[layout.starts[first] : layout.starts[first] + layout.lengths[first]]
+
+    def payloads(self, tensor: int) -> list[Bytes]:
+        """Return the bytes of a tensor's payloads; they share memory with the message."""
+        starts, lengths = self.plan.layout.starts, self.plan.layout.lengths
+        return [np.frombuffer(self.data, np.uint8, lengths[n], starts[n]) for n in self.plan.payloads(tensor)]
+
+
+def as_memory(buffer: Any, what: str) -> memoryview:
+    """Return a bytes-like object as a flat memoryview of bytes; shares memory."""
+    try:
+        return memoryview(buffer).cast("B")
+    except TypeError as error:
+        msg = f"{what}: got {type(buffer).__name__} ({error}); expected a contiguous bytes-like object"
+        raise TypeError(msg) from error
+
+
+def read_head(data: memoryview) -> tuple[Plan, bytes]:
+    """Return the plan of the message that begins with ``data``, and the bytes of its checksums."""
+    size = header_size(bytes(data[:START]))
+    raw, after = bytes(data[START : START + size]), bytes(data[START + size : START + size + 10])
+    check_header(raw, after[:5])
+    plan, sums = plan_to_read(raw)
+    check_count(size, after[5:], len(plan.layout.lengths))
+    return plan, sums
+
+
+def head_of_stream(stream: Any) -> bytes:
+    """Read a message up to its first gap, and not a byte more; nothing at the end of the stream."""
+    begin = read_up_to(stream, START).tobytes()
+    if not begin:
+        return b""
+    return begin + read_up_to(stream, header_size(begin) + 10).tobytes()
+
+
+def rest_of_stream(stream: Any, head: bytes) -> memoryview:
+    """Read on to the end of the message that begins with ``head``; memory grows with what has come."""
+    plan, _ = read_head(memoryview(head))
+    total = plan.layout.total
+    buffer = read_up_to(stream, total, head)
+    if len(buffer) < total:
+        raise truncated(len(buffer), f"its {total} bytes")
+    return buffer.data
+
+
+def open_message(data: memoryview) -> Found:
+    """Return the message that is exactly ``data``; the gaps between payloads are not looked at yet."""
+    plan, sums = read_head(data)
+    total = plan.layout.total
+    if len(data) < total:
+        raise truncated(len(data), f"its {total} bytes")
+    if len(data) > total:
+        msg = f"the message ends at byte {total}, {len(data) - total} more bytes follow"
+        raise FormatError(msg, tensor=None, offset=total)
+    return Found(data, plan, sums)
+
+
+def check_gaps(found: Found, tensors: Sequence[int] | None = None) -> None:
+    """Compare the pad and prefix before every payload, or those of these tensors, with the canonical bytes."""
+    plan = found.plan
+    places, expected = plan.gaps
+    if tensors is not None:
+        payloads = [payload for tensor in tensors for payload in plan.payloads(tensor)]
+        places, expected = [places[n] for n in payloads], b"".join([plan.layout.gaps[n] for n in payloads])
+    if b"".join(map(found.data.__getitem__, places)) != expected:
+        for tensor in range(len(plan.header.codes)) if tensors is None else tensors:
+            for payload in plan.payloads(tensor):
+                check_gap(plan, tensor, payload, bytes(found.data[plan.gaps[0][payload]]))
+
+
+def check_gap(plan: Plan, tensor: int, payload: int, got: bytes) -> None:
+    """Compare what lies before one payload with the canonical bytes."""
+    gap = plan.layout.gaps[payload]
+    if got == gap:
+        return
+    name, offset = plan.header.tensor_names()[tensor], plan.layout.starts[payload] - len(gap)
+    at = next(i for i, (a, b) in enumerate(zip(got, gap, strict=True)) if a != b)
+    msg = f"byte {offset + at}, before tensor {name!r}: got 0x{got[at]:02x}, expected 0x{gap[at]:02x} (pad and prefix of the payload)"
+    raise FormatError(msg, tensor=name, offset=offset + at)

@@ -1,0 +1,122 @@
+"""Plans: all that is the same for every message of one schema, so that rounds of a training plan once.
+
+A plan is found again by comparison, by the writer with names, dtypes and shapes, by the reader with the header's
+bytes. Of 2,000 small tensors that saves half the time of writing, and two thirds of that of reading.
+"""
+
+from collections import deque
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from sparknet.serialization.dtypes import dtype_of
+from sparknet.serialization.header import Header, decode_header, encode_header
+from sparknet.serialization.layout import ALIGNMENT, HEAD, Layout, head
+from sparknet.serialization.layout import plan as make_layout
+from sparknet.serialization.stored import Form
+
+JOIN = 1 << 18  # bytes of small tensors that are written or read at a time
+_KEPT = 1 << 12  # tensors; plans of more are not kept, for the memory they take: about 500 bytes for each
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The header and the layout of messages that differ in their elements and checksums alone."""
+
+    prefix: bytes  # the header's bytes before the checksums, which come last
+    header: Header  # its checksums are None or empty: each message has its own
+    layout: Layout
+
+    @property
+    def summed(self) -> bool:
+        """Whether the messages carry checksums."""
+        return self.header.checksums is not None
+
+    @cached_property
+    def dtypes(self) -> list[np.dtype[Any]]:
+        """Dtype of each tensor."""
+        return list(map(dtype_of, self.header.codes))
+
+    @cached_property
+    def forms(self) -> list[Form]:
+        """How the elements of each tensor lie in its payload."""
+        return self.header.forms()
+
+    @cached_property
+    def gaps(self) -> tuple[list[slice], bytes]:
+        """Where the gaps lie, and what is in all of them."""
+        pairs = zip(self.layout.starts, self.layout.gaps, strict=True)
+        return [slice(start - len(gap), start) for start, gap in pairs], b"".join(self.layout.gaps)
+
+    @cached_property
+    def runs(self) -> list[range]:
+        """Runs of tensors: neighbours that take ``JOIN`` bytes or less and are not split, or one alone."""
+        runs, start, total = [], 0, 0
+        for tensor, size in enumerate(self.header.payload_sizes):
+            total += size + ALIGNMENT
+            if tensor > start and (total > JOIN or self.is_split(tensor) or self.is_split(start)):
+                runs.append(range(start, tensor))
+                start, total = tensor, size + ALIGNMENT
+        return [*runs, range(start, len(self.header.codes))] if self.header.codes else []
+
+    def is_split(self, tensor: int) -> bool:
+        """Say whether a tensor lies in more than one payload."""
+        return self.layout.first[tensor + 1] - self.layout.first[tensor] > 1
+
+    def is_small(self, run: range) -> bool:
+        """Say whether a run is written and read as one block."""
+        return self.header.payload_sizes[run.start] <= JOIN and not self.is_split(run.start)
+
+    def is_raw(self, tensor: int) -> bool:
+        """Say whether a tensor's payload is its elements."""
+        return self.header.is_raw or not (self.forms[tensor].encoding or self.header.compression_of(tensor))
+
+    def payloads(self, tensor: int) -> range:
+        """Return the indices of a tensor's payloads."""
+        return range(self.layout.first[tensor], self.layout.first[tensor + 1])
+
+    def head(self, sums: list[int]) -> bytes:
+        """Return the bytes of a message before its first gap; without checksums ``sums`` do not count."""
+        column = np.array(sums, "<u4").tobytes() if self.summed else b""
+        return head(self.prefix + column, len(self.layout.lengths))
+
+
+_written: deque[Plan] = deque(maxlen=8)
+_read: deque[Plan] = deque(maxlen=8)
+
+
+def plan_to_write(header: Header) -> Plan:
+    """Return the plan of messages with this header, whose checksums are None or empty."""
+    is_kept = not header.metadata and not header.compression and len(header.codes) <= _KEPT
+    if is_kept:  # in metadata 1 and True are equal, but not written alike; compressed sizes are never the same again
+        for known in tuple(_written):
+            if known.header == header:
+                return known
+    sums = 0 if header.checksums is None else len(header.codes)
+    raw = encode_header(replace(header, checksums=[0] * sums) if sums else header)
+    plan = Plan(raw[: len(raw) - 4 * sums], header, make_layout(len(raw), header.payload_sizes))
+    if is_kept:
+        _written.appendleft(plan)
+    return plan
+
+
+def plan_to_read(raw: bytes) -> tuple[Plan, bytes]:
+    """Return the plan of messages with this header but for its checksums, and the bytes of these.
+
+    Raises
+    ------
+    FormatError
+        It is not a header that this version reads.
+    """
+    for known in tuple(_read):
+        if raw.startswith(known.prefix) and len(raw) + HEAD == known.layout.head:
+            return known, raw[len(known.prefix) :]
+    header = decode_header(raw)
+    sums = np.array(header.checksums or [], "<u4").tobytes()
+    bare = header if header.checksums is None else replace(header, checksums=[])
+    plan = Plan(raw[: len(raw) - len(sums)], bare, make_layout(len(raw), header.payload_sizes))
+    if header.sums_last and not header.compression and len(header.codes) <= _KEPT:
+        _read.appendleft(plan)
+    return plan, sums

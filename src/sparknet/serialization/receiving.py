@@ -1,0 +1,176 @@
+"""Messages straight into live arrays: no memory of the size of the message, and no copy that can be left out."""
+
+from typing import Any
+
+import numpy as np
+
+from sparknet.ndarray import NDArray
+from sparknet.serialization.checksum import NEAR, Checksum, checksum, transfer
+from sparknet.serialization.collect import Array, as_bytes, is_ready
+from sparknet.serialization.decode import check_tensors, has_checksums, refuse_bools, views, wrong
+from sparknet.serialization.dtypes import BOOL
+from sparknet.serialization.encode import describe
+from sparknet.serialization.files import read_into
+from sparknet.serialization.fitting import check_fits
+from sparknet.serialization.header import Header
+from sparknet.serialization.layout import truncated
+from sparknet.serialization.memory import Bytes
+from sparknet.serialization.opening import (
+    Found,
+    as_memory,
+    check_gap,
+    check_gaps,
+    head_of_stream,
+    open_message,
+    read_head,
+    rest_of_stream,
+)
+from sparknet.serialization.plans import Plan
+
+__all__ = ["load_into"]
+
+
+def load_into(weights: Any, source: Any, *, verify: bool | None = None) -> None:
+    """Receive one message into arrays that are there already.
+
+    Parameters
+    ----------
+    weights
+        A WeightCollection, a mapping name -> array, or one array: NDArrays on any device, writable numpy arrays. Kind,
+        names, order, shapes and dtypes must be those of the message.
+    source
+        A bytes-like object that is one message, or a stream: a socket, or a file object with ``readinto`` or
+        ``read``. Of a stream nothing behind the message is read.
+    verify
+        None compares tensors with their checksums where there are any, True refuses a message without, False
+        leaves it out. Bools that are neither 0 nor 1 are refused in any case.
+
+    Raises
+    ------
+    SchemaError
+        The message does not fit. Nothing was written.
+    FormatError
+        It is no message, damaged, or ends early. Nothing was written if ``source`` is bytes-like. From a stream,
+        tensors before the damage have arrived and later ones are as before; the one it is in may be half written.
+    ValueError
+        An array is read-only. Nothing was read.
+
+    Examples
+    --------
+    >>> from sparknet.serialization import dumps
+    >>> live = {"a": np.zeros(3), "b": np.zeros(2, "int8")}
+    >>> load_into(live, dumps({"a": np.ones(3), "b": np.int8([5, 6])}))
+    >>> live["b"]
+    array([5, 6], dtype=int8)
+    """
+    header, arrays = describe(weights, checksum=True)
+    receive(header, arrays, source, verify, "load_into()")
+
+
+def receive(header: Header, arrays: list[Any], source: Any, verify: bool | None, who: str) -> None:
+    """Receive one message into arrays that have this header."""
+    for name, array in zip(header.tensor_names(), arrays, strict=True):
+        if type(array) is np.ndarray and not array.flags.writeable:
+            msg = f"{who}: the array {name!r} is read-only, as a view of a message is; make a copy first"
+            raise ValueError(msg)
+    try:
+        memoryview(source)
+    except TypeError:
+        _from_stream(header, arrays, source, verify, who)
+    else:
+        _from_memory(header, arrays, open_message(as_memory(source, who).toreadonly()), verify, who)
+
+
+def _from_memory(header: Header, arrays: list[Any], found: Found, verify: bool | None, who: str) -> None:
+    check_fits(found.plan.header, header, who)
+    check_gaps(found)
+    tensors = range(len(arrays))
+    if verify is False:
+        refuse_bools(found, tensors)
+    else:
+        check_tensors(found, tensors, required=bool(verify))
+    pairs = list(zip(views(found, tensors), arrays, strict=True))
+    large = [(value, array) for value, array in pairs if value.nbytes > NEAR and is_ready(array)]
+    transfer([value for value, _ in large], [array for _, array in large], sums=False)
+    for value, array in pairs:
+        if value.nbytes <= NEAR or not is_ready(array):
+            _assign(array, value)
+
+
+def _from_stream(header: Header, arrays: list[Any], stream: Any, verify: bool | None, who: str) -> None:
+    head = head_of_stream(stream)
+    found = Found(memoryview(head), *read_head(memoryview(head)))
+    check_fits(found.plan.header, header, who)
+    if not found.plan.header.is_raw:
+        _from_memory(header, arrays, open_message(rest_of_stream(stream, head)), verify, who)
+        return
+    summed = has_checksums(found, required=bool(verify)) and verify is not False
+    incoming = _Incoming(stream, found.plan, found.checksums if summed else None)
+    for run in found.plan.runs:
+        if found.plan.is_small(run):
+            incoming.receive_run(run, arrays)
+        else:
+            incoming.receive_large(run.start, arrays[run.start])
+
+
+class _Incoming:
+    """A message that is read from a stream, its head already is; ``sums``: what to compare tensors with, or None."""
+
+    def __init__(self, stream: Any, plan: Plan, sums: list[int] | None) -> None:
+        self._stream, self._plan, self._sums = stream, plan, sums
+        self._position = plan.layout.head
+
+    def receive_run(self, run: range, arrays: list[Any]) -> None:
+        """Receive small tensors by one reading, and copy them."""
+        layout, header, base = self._plan.layout, self._plan.header, self._position
+        end = layout.starts[layout.first[run.stop] - 1] + header.sizes[run.stop - 1]
+        block = np.empty(end - base, np.uint8)
+        self._read(block, run.start)
+        for tensor in run:
+            start = layout.starts[layout.first[tensor]] - base
+            gap = block[start - len(layout.gaps[layout.first[tensor]]) : start].tobytes()
+            check_gap(self._plan, tensor, layout.first[tensor], gap)
+            value: Array = np.ndarray(header.shapes[tensor], self._plan.dtypes[tensor], block, start)
+            self._check(tensor, value, checksum(value) if self._sums is not None else 0)
+            _assign(arrays[tensor], value)
+
+    def receive_large(self, tensor: int, array: Any) -> None:
+        """Receive a tensor where it belongs, if its memory is laid out as in the message."""
+        layout, header = self._plan.layout, self._plan.header
+        direct = is_ready(array) and header.codes[tensor] != BOOL
+        value: Array = array if direct else np.empty(header.shapes[tensor], self._plan.dtypes[tensor])
+        flat, state = as_bytes(value), Checksum()
+        for payload in self._plan.payloads(tensor):
+            gap = np.empty(len(layout.gaps[payload]), np.uint8)
+            self._read(gap, tensor)
+            check_gap(self._plan, tensor, payload, gap.tobytes())
+            for begin in range(0, layout.lengths[payload], NEAR):
+                block = flat[begin : min(begin + NEAR, layout.lengths[payload])]
+                self._read(block, tensor)
+                if self._sums is not None:  # while it is in the cache
+                    state.update(block)
+            flat = flat[layout.lengths[payload] :]
+        self._check(tensor, value, state.value())
+        if not direct:
+            _assign(array, value)
+
+    def _read(self, target: Bytes, tensor: int) -> None:
+        view = target.data
+        while len(view):
+            count = read_into(self._stream, view)
+            if not count:
+                name = self._plan.header.tensor_names()[tensor]
+                raise truncated(self._position, f"its {self._plan.layout.total} bytes", name)
+            view = view[count:]
+            self._position += count
+
+    def _check(self, tensor: int, value: Array, found: int) -> None:
+        if self._sums is not None and found != self._sums[tensor]:
+            raise wrong(self._plan, tensor, "is damaged: its checksum does not match")
+        if self._plan.header.codes[tensor] == BOOL and value.size and value.view(np.uint8).max() > 1:
+            raise wrong(self._plan, tensor, "holds a bool that is neither 0 nor 1")
+
+
+def _assign(array: Any, value: Array) -> None:
+    """Copy the elements to an array of any memory order, byte order and device."""
+    array[...] = NDArray(value, device=array.device) if type(array) is NDArray else value

@@ -1,0 +1,214 @@
+"""How the elements of a tensor lie in its payload: as they are, encoded, compressed, or both.
+
+Both ends work on chunks of 131,072 elements. Bytes come from anywhere, in pieces of any size: blocks of an array that is not
+contiguous, or the payloads of a split tensor.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sparknet.errors import FormatError
+from sparknet.serialization.chunks import CHUNK, lengths, recut
+from sparknet.serialization.compression import Method, compress_chunk, inflate_chunk, method_of
+from sparknet.serialization.dtypes import BOOL, FLOATS, dtype_of, itemsize
+from sparknet.serialization.encodings import INT8, NAMES, RAW, decode_into, encode_into, encoded_size, scratch
+from sparknet.serialization.memory import Bytes
+
+Array = np.ndarray[Any, Any]
+_LENGTH = 4  # bytes of an entry in the table of a compressed payload
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What fixes the bytes of a tensor's payload, but for the length of a compressed one."""
+
+    name: str  # of the tensor, for errors
+    code: int  # of the element type
+    shape: tuple[int, ...]
+    encoding: int = RAW
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def size(self, count: int) -> int:
+        """Return the bytes of ``count`` elements that are not compressed."""
+        return count * itemsize(self.code) if self.encoding == RAW else encoded_size(self.encoding, count)
+
+    @property
+    def width(self) -> int:
+        """Bytes that are put side by side before compression: those of an encoded element."""
+        return 1 if self.encoding == INT8 else self.size(1)
+
+
+class Encoded(NamedTuple):
+    """A tensor that is encoded when its bytes are asked for; ``array`` is on any device and in any memory order."""
+
+    form: Form
+    array: Any
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the encoded elements in bytes."""
+        return self.form.size(self.form.count)
+
+
+def choose(encoding: str, codes: bytes, shapes: Iterable[tuple[int, ...]]) -> bytes:
+    """Return the header's column of encodings: the wanted one for floats that take fewer bytes so; empty if all are raw.
+
+    Raises
+    ------
+    ValueError
+        There is no such encoding.
+    """
+    wanted = next((code for code, name in NAMES.items() if name == encoding), None)
+    if wanted is None:
+        msg = f"encoding {encoding!r} is not known; expected one of {', '.join(map(repr, NAMES.values()))}"
+        raise ValueError(msg)
+    if wanted == RAW:
+        return b""
+    forms = (Form("", code, shape) for code, shape in zip(codes, shapes, strict=True))
+    encodings = bytes(
+        wanted if form.code in FLOATS and encoded_size(wanted, form.count) < form.size(form.count) else RAW
+        for form in forms
+    )
+    return encodings if any(encodings) else b""
+
+
+def store_chunks(form: Form, pieces: Iterable[Bytes]) -> Iterator[Bytes]:
+    """Yield the payload of a tensor chunk by chunk; each is there until the next is asked for.
+
+    Parameters
+    ----------
+    pieces
+        The elements' bytes, little-endian and in C order, cut anywhere.
+
+    Raises
+    ------
+    ValueError
+        The encoding cannot hold an element.
+    """
+    width, count = itemsize(form.code), form.count
+    chunks = recut(pieces, (length * width for length in lengths(count)))
+    if form.encoding == RAW:
+        yield from chunks
+        return
+    room, stored = scratch(count), np.empty(form.size(min(count, CHUNK)), np.uint8)
+    for index, chunk in enumerate(chunks):
+        values = chunk.view(dtype_of(form.code))
+        here = stored[: form.size(len(values))]
+        bad = encode_into(form.encoding, values, here, room)
+        if bad >= 0:
+            raise _not_encodable(form, index * CHUNK + bad, values[bad])
+        yield here
+
+
+def compress(form: Form, pieces: Iterable[Bytes], compression: str) -> list[Bytes]:
+    """Return the compressed payload of a tensor in parts, or nothing if it would not be smaller.
+
+    Parameters
+    ----------
+    pieces
+        As for :func:`store_chunks`.
+    compression
+        ``"zstd"`` or ``"lz4"``.
+    """
+    method, room = method_of(compression), np.empty(form.size(min(form.count, CHUNK)), np.uint8)
+    chunks = [compress_chunk(method, chunk, form.width, room) for chunk in store_chunks(form, pieces)]
+    table = np.array([len(chunk) for chunk in chunks], f"<u{_LENGTH}")
+    if table.nbytes + int(table.sum()) >= form.size(form.count):
+        return []
+    return [table.view(np.uint8), *(np.frombuffer(chunk, np.uint8) for chunk in chunks)]
+
+
+def restore(form: Form, parts: list[Bytes], compression: str | None, elements: Array | None, offset: int) -> None:
+    """Decode a payload; without ``elements`` only check that it can be.
+
+    Parameters
+    ----------
+    parts
+        The tensor's payloads, of the length that its form and the header's column of lengths make them.
+    compression
+        How they are compressed; None: not at all.
+    elements
+        What to write to, C-contiguous and little-endian, of the form's dtype and shape.
+    offset
+        Of the first payload in bytes from the start of the message, for errors.
+
+    Raises
+    ------
+    FormatError
+        The bytes were not written by this format.
+    MissingDependency
+        The library of the compression is not installed.
+    """
+    count, width = form.count, itemsize(form.code)
+    flat = np.empty(min(count, CHUNK) * width, np.uint8) if elements is None else elements.reshape(-1).view(np.uint8)
+    room, start = scratch(count), 0
+    for stored, length in zip(_opened(form, parts, compression, offset), lengths(count), strict=True):
+        target = flat[start : start + length * width]
+        problem = _decode_chunk(form, stored, target, room)
+        if problem:
+            raise _damaged(form, problem, offset)
+        start += 0 if elements is None else length * width
+
+
+def _decode_chunk(form: Form, stored: Bytes, target: Bytes, room: Array) -> str:
+    """Write the elements of a chunk; say what is wrong with it, or nothing."""
+    if form.encoding != RAW:
+        return decode_into(form.encoding, stored, target.view(dtype_of(form.code)), room)
+    np.copyto(target, stored)
+    return "a bool is neither 0 nor 1" if form.code == BOOL and target.max() > 1 else ""
+
+
+def _opened(form: Form, parts: list[Bytes], compression: str | None, offset: int) -> Iterator[Bytes]:
+    """Yield the chunks of a payload, inflated."""
+    sizes = (form.size(length) for length in lengths(form.count))
+    if compression is None:
+        yield from recut(parts, sizes)
+        return
+    table = _table(form, parts, offset)
+    method, room = method_of(compression), np.empty(form.size(min(form.count, CHUNK)), np.uint8)
+    stored = recut(parts, chain([table.nbytes], map(int, table)))
+    next(stored)
+    for chunk, size in zip(stored, sizes, strict=True):
+        yield chunk if len(chunk) == size else _inflated(form, method, chunk, room[:size], offset)
+
+
+def _table(form: Form, parts: list[Bytes], offset: int) -> Array:
+    """Return how many bytes each compressed chunk takes, from the start of the payload; costs no more memory than that."""
+    total, chunks = sum(map(len, parts)), -(-form.count // CHUNK)
+    if total > _LENGTH * chunks:
+        table = next(recut(parts, [_LENGTH * chunks])).view(f"<u{_LENGTH}")
+        most = np.full(chunks, form.size(CHUNK))
+        most[-1] = form.size(form.count - CHUNK * (chunks - 1))
+        if table.sum(dtype=np.uint64) == total - table.nbytes and ((table > 0) & (table <= most)).all():
+            return table
+    raise _damaged(form, "the lengths of its compressed chunks do not fit", offset)
+
+
+def _inflated(form: Form, method: Method, stored: Bytes, chunk: Bytes, offset: int) -> Bytes:
+    problem = inflate_chunk(method, stored, form.width, chunk)
+    if problem:
+        raise _damaged(form, problem, offset)
+    return chunk
+
+
+def _not_encodable(form: Form, index: int, value: Any) -> ValueError:
+    where = tuple(map(int, np.unravel_index(index, form.shape)))
+    name = f"tensor {form.name!r}" if form.name else "the array"
+    msg = (
+        f"{name} holds {value} at {where}, which the encoding {NAMES[form.encoding]!r} has no place for: "
+        "use 'bfloat16', which has the range of float32, or 'raw'"
+    )
+    return ValueError(msg)
+
+
+def _damaged(form: Form, problem: str, offset: int) -> FormatError:
+    return FormatError(f"tensor {form.name!r} (from byte {offset}): {problem}", tensor=form.name, offset=offset)

@@ -1,0 +1,356 @@
+"""What a file or a view is worth when processes are killed, disks are full, and others read and write meanwhile."""
+
+import errno
+import gc
+import mmap
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from sparknet import FormatError, dump, dumps, load, loads, save
+from sparknet.serialization import inspect, verify
+
+
+def weights(version, size=1000):
+    """Arrays that say throughout which version they are."""
+    return {"small": np.full(3, version, "int32"), "large": np.full(size, version, "int32")}
+
+
+def version_of(path):
+    """The version in a file that is whole."""
+    found = load(path, mmap=False, verify=True)
+    values = {int(value) for array in found.values() for value in np.unique(array.to_host())}
+    assert len(values) == 1
+    return values.pop()
+
+
+def run(script, *arguments):
+    return subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+# ---- killed while it saves
+
+KILLED_AT_EVERY_LINE = """
+import os, signal, sys
+import numpy as np
+from sparknet import load, save
+from sparknet.serialization import files, writing
+
+path = sys.argv[1]
+watched = {files.__file__, writing.__file__}
+old, new = np.zeros(3), np.ones(300_000)
+save(path, old)
+
+def save_and_die(at):
+    lines = 0
+    def trace(frame, event, argument):
+        nonlocal lines
+        if frame.f_code.co_filename not in watched:
+            return None
+        lines += event == "line"
+        if lines == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+    sys.settrace(trace)
+    save(path, new)
+    os._exit(0)
+
+at, found = 0, []
+while True:
+    at += 1
+    child = os.fork()
+    if not child:
+        save_and_die(at)
+    status = os.waitpid(child, 0)[1]
+    back = load(path, mmap=False, verify=True).to_host()
+    assert np.array_equal(back, old) or np.array_equal(back, new), at
+    found.append(len(back) == len(new))
+    if os.WIFEXITED(status):
+        break
+    save(path, old)
+print(at, sum(found))
+"""
+
+
+def test_a_writer_killed_at_any_line_leaves_the_old_file_or_the_new_one_whole(tmp_path):
+    done = run(KILLED_AT_EVERY_LINE, tmp_path / "w.msg")
+    assert done.returncode == 0, done.stderr
+    lines, new = map(int, done.stdout.split())
+    assert lines > 30
+    assert 2 <= new < lines - 10  # old before it took its name, new after
+
+
+SAVES_FOR_EVER = """
+import itertools, sys
+import numpy as np
+from sparknet import save
+for version in itertools.count(int(sys.argv[2])):
+    save(sys.argv[1], {"small": np.full(3, version, "int32"), "large": np.full(2_000_000, version, "int32")})
+    print(version, flush=True)
+"""
+
+
+def test_a_writer_killed_at_any_time_leaves_the_old_file_or_the_new_one_whole(tmp_path):
+    path, chance = tmp_path / "w.msg", random.Random(3)
+    saved = 0
+    for _ in range(6):
+        with subprocess.Popen(
+            [sys.executable, "-c", SAVES_FOR_EVER, path, str(saved + 1)], stdout=subprocess.PIPE, text=True
+        ) as writer:
+            writer.stdout.readline()
+            time.sleep(chance.uniform(0, 0.1))
+            writer.send_signal(signal.SIGKILL)
+            printed = writer.stdout.read().split()
+        last = int(printed[-1]) if printed else saved + 1
+        assert version_of(path) in (last, last + 1)
+        saved = version_of(path)
+
+
+# ---- disks and directories that refuse
+
+FULL = """
+import os, resource, sys
+import numpy as np
+from sparknet import save
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    save(sys.argv[1], np.ones(100_000))
+except OSError as error:
+    print(error.errno)
+"""
+
+
+def test_a_full_disk_is_an_error_and_leaves_the_old_file_alone(tmp_path):
+    save(tmp_path / "w.msg", weights(1))
+    done = run(FULL, tmp_path / "w.msg")
+    assert int(done.stdout) == errno.EFBIG, done.stderr
+    assert version_of(tmp_path / "w.msg") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["w.msg"]
+
+
+def test_a_device_without_space_is_an_error_of_a_stream():
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OSError, match="No space left") as caught:  # noqa: PTH123
+        dump(weights(1), full)
+    assert caught.value.errno == errno.ENOSPC
+
+
+READ_ONLY = """
+import os, sys
+import numpy as np
+from sparknet import save
+os.chdir(sys.argv[1])
+if os.geteuid() == 0:
+    os.seteuid(65534)  # permissions are nothing to root
+try:
+    save("w.msg", np.ones(3))
+except PermissionError as error:
+    print("refused", error.filename)
+"""
+
+
+def test_a_directory_that_is_read_only_is_an_error_and_leaves_the_old_file_alone(tmp_path):
+    save(tmp_path / "w.msg", weights(1))
+    tmp_path.chmod(0o555)
+    try:
+        done = run(READ_ONLY, tmp_path)
+    finally:
+        tmp_path.chmod(0o755)
+    assert done.stdout.startswith("refused .sparknet-"), done.stderr
+    assert version_of(tmp_path / "w.msg") == 1
+
+
+# ---- readers and writers at once
+
+
+def test_readers_see_the_old_file_or_the_new_one_while_it_is_replaced(tmp_path):
+    path, ended = tmp_path / "w.msg", threading.Event()
+    save(path, weights(0, 300_000))
+
+    def read(_):
+        seen = []
+        while not ended.is_set():
+            mapped = load(path, verify=True)
+            seen.append(int(mapped["small"][0]))
+            assert {int(mapped["large"].to_host().min()), int(mapped["large"].to_host().max())} == {seen[-1]}
+        return seen
+
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read, i) for i in range(3)]
+        try:
+            for version in range(1, 25):
+                save(path, weights(version, 300_000))
+        finally:
+            ended.set()
+        for reader in readers:
+            seen = reader.result()
+            assert seen == sorted(seen)
+            assert seen
+
+
+def test_many_threads_read_one_mapped_message(tmp_path):
+    save(tmp_path / "w.msg", weights(7, 500_000))
+    mapped = load(tmp_path / "w.msg")
+    with ThreadPoolExecutor(4) as pool:
+        sums = pool.map(lambda _: int(mapped["large"].to_host().sum()), range(20))
+    assert set(sums) == {3_500_000}
+
+
+def test_many_threads_write_and_read_at_once():
+    def roundtrip(version):
+        obj = weights(version, 400_000)
+        back = loads(dumps(obj), copy=True)
+        return all(np.array_equal(back[name].to_host(), array) for name, array in obj.items())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(roundtrip, range(24)))
+
+
+FORKS = """
+import os, sys
+import numpy as np
+from sparknet import dumps, loads
+large = np.arange(6_000_000.0)  # copied by several threads
+message = dumps(large)
+child = os.fork()
+same = np.array_equal(loads(message, copy=True).to_host(), large) and dumps(large) == message
+if not child:
+    os._exit(0 if same else 1)
+print(same, os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_process_may_be_forked_between_large_messages():
+    done = run(FORKS)
+    assert done.stdout.split() == ["True", "0"], done.stderr
+
+
+AT_EXIT = """
+import atexit, sys
+import numpy as np
+from sparknet import save
+atexit.register(save, sys.argv[1], np.ones(6_000_000))
+"""
+
+
+def test_a_program_may_save_as_it_ends(tmp_path):
+    done = run(AT_EXIT, tmp_path / "w.msg")
+    assert done.returncode == 0, done.stderr
+    assert load(tmp_path / "w.msg", verify=True).shape == (6_000_000,)
+
+
+# ---- views and what they look at
+
+
+def test_arrays_outlive_a_file_that_is_replaced_and_deleted(tmp_path):
+    path = tmp_path / "w.msg"
+    save(path, weights(1, 300_000))
+    mapped = load(path)
+    save(path, weights(2, 300_000))
+    path.unlink()
+    gc.collect()
+    assert int(mapped["large"].to_host().sum()) == 300_000
+
+
+def buffers(message):
+    """The same message in every kind of buffer."""
+    mapped = mmap.mmap(-1, len(message))
+    mapped[:] = message
+    yield from (bytearray(message), mapped, np.frombuffer(message, np.uint8).copy(), memoryview(bytearray(message)))
+
+
+def test_views_keep_their_buffer_alive_and_in_place():
+    message = dumps(weights(5, 100_000))
+    for buffer in buffers(message):
+        large = loads(buffer)["large"]
+        if isinstance(buffer, bytearray):
+            with pytest.raises(BufferError):
+                buffer.clear()
+        if isinstance(buffer, mmap.mmap):
+            with pytest.raises(BufferError):
+                buffer.close()
+        del buffer
+        gc.collect()
+        rubbish = [bytearray(len(message)) for _ in range(4)]
+        assert int(large.to_host().sum()) == 500_000
+        del rubbish
+
+
+def test_one_view_keeps_the_message_and_no_view_lets_it_go():
+    class Watched(bytearray):
+        """A buffer that tells when it is gone."""
+
+        def __del__(self):
+            gone.append(True)
+
+    gone = []
+    found = loads(Watched(dumps(weights(1))))
+    small = found["small"]
+    del found
+    gc.collect()
+    assert not gone
+    assert int(small[0]) == 1
+    del small
+    gc.collect()
+    assert gone == [True]
+
+
+# ---- damage
+
+
+def test_every_change_of_one_byte_of_a_message_of_a_block_is_detected():
+    # from a size on (4,096 bytes) blocks are summed before the CRC
+    message = bytearray(dumps({"a": np.arange(1100, dtype="uint32"), "b": np.arange(3)}))
+    for position in range(len(message)):
+        message[position] ^= 0x55
+        with pytest.raises(FormatError):
+            loads(message)
+        message[position] ^= 0x55
+
+
+@pytest.mark.parametrize("change", [0x01, 0x80, 0xFF])
+def test_a_changed_byte_anywhere_in_a_large_file_is_detected(tmp_path, change):
+    rng = np.random.default_rng(change)
+    save(tmp_path / "w.msg", {"a": rng.standard_normal(1_500_000, dtype="float32"), "b": rng.standard_normal(50)})
+    size = inspect(tmp_path / "w.msg").nbytes
+    with (tmp_path / "w.msg").open("r+b") as file:
+        for position in [0, 12, size - 1, *map(int, rng.integers(0, size, 30))]:
+            file.seek(position)
+            before = file.read(1)[0]
+            for byte in before ^ change, before:
+                file.seek(position)
+                file.write(bytes([byte]))
+                file.flush()
+                if byte == before:
+                    continue
+                for read in (
+                    verify,
+                    lambda path: load(path, mmap=False),
+                    lambda path: load(path, verify=True),
+                    lambda path: loads(path.read_bytes(), copy=True),
+                ):
+                    with pytest.raises(FormatError):
+                        read(tmp_path / "w.msg")
+    verify(tmp_path / "w.msg")
+
+
+def test_a_file_that_gets_shorter_while_it_is_read_is_truncated(tmp_path, monkeypatch):
+    save(tmp_path / "w.msg", weights(1))
+    read = os.preadv
+
+    def shorter(descriptor, targets, offset):
+        os.truncate(tmp_path / "w.msg", 500)
+        return read(descriptor, targets, offset)
+
+    monkeypatch.setattr(os, "preadv", shorter)
+    with pytest.raises(FormatError, match="truncated message: it ends at byte 500"):
+        load(tmp_path / "w.msg", mmap=False)

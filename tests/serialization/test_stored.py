@@ -1,0 +1,252 @@
+"""How tensors lie in payloads: every dtype, encoding and compression, cut anywhere; bad bytes raise FormatErrors."""
+
+import tracemalloc
+from contextlib import suppress
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparknet import FormatError
+from sparknet.serialization.chunks import CHUNK, lengths, recut
+from sparknet.serialization.dtypes import BOOL, NAMES, dtype_of
+from sparknet.serialization.encodings import BFLOAT16, FLOAT16, INT8, RAW
+from sparknet.serialization.stored import Form, choose, compress, restore, store_chunks
+
+FLOAT32, FLOAT64, INT16 = 0x42, 0x43, 0x21
+METHODS = ["zstd", "lz4"]
+SHAPES = [(), (0, 4), (1,), (3, 100), (2, CHUNK), (CHUNK + 1,), (5, 60_001)]
+
+
+def elements_of(code, shape, seed=0):
+    """Numbers of that type that compress, but not to nothing."""
+    numbers = np.random.default_rng(seed).integers(0, 2 if code == BOOL else 50, shape)
+    return np.array(numbers).astype(dtype_of(code))
+
+
+def as_bytes(elements):
+    return elements.reshape(-1).view(np.uint8)
+
+
+def cut(data, *places):
+    """The bytes in pieces, empty ones among them."""
+    places = sorted(place % (len(data) + 1) for place in places)
+    return [data[start:end] for start, end in pairwise([0, *places, *places[-1:], len(data)])]
+
+
+def payload_of(form, elements, method=None, places=()):
+    pieces = cut(as_bytes(elements), *places)
+    if method is None:
+        return np.concatenate([np.empty(0, np.uint8), *(chunk.copy() for chunk in store_chunks(form, pieces))])
+    return np.concatenate([np.empty(0, np.uint8), *compress(form, pieces, method)])
+
+
+def restored(form, parts, method=None):
+    elements = np.ones(form.shape, dtype_of(form.code))
+    restore(form, parts, method, elements, 128)
+    restore(form, parts, method, None, 128)
+    return elements
+
+
+def refused(form, payload, method, text):
+    for elements in np.empty(form.shape, dtype_of(form.code)), None:
+        with pytest.raises(FormatError, match=text) as caught:
+            restore(form, [payload], method, elements, 128)
+        assert (caught.value.tensor, caught.value.offset) == (form.name, 128)
+        assert str(caught.value).startswith(f"tensor {form.name!r} (from byte 128): ")
+
+
+@pytest.mark.parametrize("code", NAMES, ids=NAMES.values())
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_elements_of_every_type_come_back_from_compression(code, method, shape):
+    form, elements = Form("a", code, shape), elements_of(code, shape)
+    payload = payload_of(form, elements, method)
+    assert len(payload) < elements.nbytes or (len(payload) == 0 and elements.size <= 1)
+    if len(payload):
+        assert (as_bytes(restored(form, [payload], method)) == as_bytes(elements)).all()
+
+
+PLACES = st.lists(st.integers(0, 2**22), max_size=5)
+
+
+@pytest.mark.parametrize("encoding", [FLOAT16, BFLOAT16, INT8])
+@pytest.mark.parametrize("method", [None, *METHODS])
+@settings(max_examples=20)
+@given(code=st.sampled_from([FLOAT32, FLOAT64]), places=PLACES, other=PLACES)
+def test_where_bytes_are_cut_changes_nothing(code, encoding, method, places, other):
+    shape = (CHUNK + 1000,)
+    form, elements = Form("a", code, shape, encoding), elements_of(code, shape)
+    payload = payload_of(form, elements)
+    stored = payload_of(form, elements, method, places)
+    assert method is not None or (stored == payload).all()
+    back = restored(form, cut(stored, *other), method)
+    assert (back == restored(form, [payload])).all()
+    assert np.abs(back - elements).max() <= (0 if encoding != INT8 else 49 / 127 / 2 * (1 + 2**-13))  # 0 to 49
+
+
+def test_raw_chunks_are_views():
+    elements = elements_of(INT16, (CHUNK + 5,))
+    chunks = list(store_chunks(Form("a", INT16, elements.shape), [as_bytes(elements)]))
+    assert [len(chunk) for chunk in chunks] == [2 * CHUNK, 10]
+    assert all(np.shares_memory(chunk, elements) for chunk in chunks)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_tensor_that_does_not_shrink_is_not_compressed(method):
+    noise = np.frombuffer(np.random.default_rng(3).bytes(1 << 18), "<i2")
+    assert compress(Form("a", INT16, noise.shape), [as_bytes(noise)], method) == []
+    assert compress(Form("a", INT16, (0,)), [], method) == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_chunk_that_does_not_shrink_is_kept_beside_those_that_do(method):
+    noise = np.frombuffer(np.random.default_rng(3).bytes(CHUNK), np.uint8)
+    elements = np.concatenate([noise, np.zeros(CHUNK, np.uint8), noise[:99]])
+    form = Form("a", 0x30, elements.shape)
+    payload = payload_of(form, elements, method)
+    assert payload[:12].view("<u4").tolist() == [CHUNK, len(payload) - 12 - CHUNK - 99, 99]
+    assert (payload[12 : 12 + CHUNK] == noise).all()
+    assert (restored(form, [payload], method) == elements).all()
+
+
+def test_encodings_are_chosen_for_floats_that_get_smaller():
+    codes = bytes([FLOAT32, FLOAT64, INT16, 0x41, 0x51, 0x83, BOOL, FLOAT32, FLOAT32])
+    shapes = [(2,)] * 7 + [(), (0,)]
+    assert choose("raw", codes, shapes) == b""
+    assert choose("int8", codes[2:7], shapes[2:7]) == b""
+    assert choose("int8", codes, shapes) == bytes([INT8, INT8, 0, 0, 0, 0, 0, RAW, RAW])  # one float32: 5 bytes
+    assert choose("bfloat16", codes, shapes) == bytes([BFLOAT16, BFLOAT16, 0, 0, 0, 0, 0, BFLOAT16, RAW])
+    with pytest.raises(
+        ValueError, match="encoding 'int4' is not known; expected one of 'raw', 'float16', 'bfloat16', 'int8'"
+    ):
+        choose("int4", codes, shapes)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "value", "text"),
+    [
+        (
+            FLOAT16,
+            1e5,
+            r"tensor 'conv1\[0\]' holds 100000.0 at \(1, 70000\), which the encoding 'float16' has no place for",
+        ),
+        (INT8, np.nan, r"tensor 'conv1\[0\]' holds nan at \(1, 70000\).*use 'bfloat16'"),
+    ],
+)
+def test_what_cannot_be_encoded_is_named_with_its_place(encoding, value, text):
+    elements = np.ones((2, 80_000), np.float32)
+    elements[1, 70_000] = value
+    form = Form("conv1[0]", FLOAT32, elements.shape, encoding)
+    with pytest.raises(ValueError, match=text):
+        payload_of(form, elements)
+    with pytest.raises(ValueError, match=text):
+        compress(form, [as_bytes(elements)], "lz4")
+    with pytest.raises(ValueError, match=r"^the array holds .* at \(\)"):
+        payload_of(Form("", FLOAT32, (), encoding), np.array(value, np.float32))
+
+
+# ------------------------------------------------------------------------------------- hostile bytes
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("change", [[1, -1, 0], [-1, 1, 0], [0, 0, 200], [0, 0, -1], [2**31, -(2**31), 0]], ids=str)
+def test_lengths_of_chunks_that_do_not_fit_are_refused(method, change):
+    form, payload = three_chunks(method)
+    payload[:12].view("<u4")[:] += np.array(change, "<i8").astype("<u4")
+    refused(form, payload, method, "lengths of its compressed chunks do not fit|cannot be inflated")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_chunk_of_no_bytes_is_refused(method):
+    form, payload = three_chunks(method)
+    table = payload[:12].view("<u4")
+    table[:] = 0, table[0] + table[1], table[2]
+    refused(form, payload, method, "lengths of its compressed chunks do not fit")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_compressed_chunk_that_is_larger_than_the_chunk_is_refused(method):
+    form, payload = three_chunks(method)
+    table = payload[:12].view("<u4")
+    payload = np.append(payload[: len(payload) - table[2]], np.zeros(201, np.uint8))
+    payload[8:12] = 201, 0, 0, 0
+    refused(form, payload, method, "lengths of its compressed chunks do not fit")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("size", [0, 3, 11, 12, 13, -1])
+def test_a_payload_that_ends_early_is_refused(method, size):
+    form, payload = three_chunks(method)
+    refused(form, payload[:size], method, "lengths of its compressed chunks do not fit")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bytes_after_the_last_chunk_are_refused(method):
+    form, payload = three_chunks(method)
+    refused(form, np.append(payload, np.uint8(0)), method, "lengths of its compressed chunks do not fit")
+
+
+def three_chunks(method):
+    form = Form("a", INT16, (2 * CHUNK + 100,))
+    return form, payload_of(form, elements_of(INT16, form.shape), method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_payload_without_room_for_its_chunks_costs_no_memory(method):
+    form = Form("a", FLOAT64, (2**20, 2**20))
+    tracemalloc.start()
+    with pytest.raises(FormatError, match="lengths of its compressed chunks"):
+        restore(form, [np.zeros(1000, np.uint8)], method, None, 128)
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20  # the scratch memory of a chunk
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(data=st.data())
+def test_changed_payloads_are_refused_or_restored(method, data):
+    shape = data.draw(st.sampled_from([(40, 30), (CHUNK + 9,)]))
+    encoding = data.draw(st.sampled_from([RAW, FLOAT16, INT8]))
+    form = Form("a", FLOAT32, shape, encoding)
+    payload = payload_of(form, elements_of(FLOAT32, shape), method)
+    for _ in range(data.draw(st.integers(1, 3))):
+        payload[data.draw(st.integers(0, len(payload) - 1))] ^= data.draw(st.integers(1, 255))
+    with suppress(FormatError):
+        restored(form, [payload], method)
+
+
+@pytest.mark.parametrize("method", [None, *METHODS])
+def test_a_bool_that_is_neither_0_nor_1_is_refused(method):
+    elements = np.ones(5000, np.uint8)
+    elements[-1] = 2
+    payload = payload_of(Form("a", 0x30, (5000,)), elements, method)
+    refused(Form("a", BOOL, (5000,)), payload, method, "a bool is neither 0 nor 1")
+
+
+def test_bad_scales_are_refused():
+    elements = elements_of(FLOAT32, (CHUNK + 5,))
+    form = Form("a", FLOAT32, elements.shape, INT8)
+    payload = payload_of(form, elements)
+    payload[-9:-5] = 0xFF  # the scale of the last chunk, before its 5 codes
+    refused(form, payload, None, "a scale is nan")
+
+
+@given(st.lists(st.integers(0, 9), max_size=8), st.lists(st.integers(1, 9), max_size=8))
+def test_recut_bytes_are_the_same_bytes(have, want):
+    total = min(sum(have), sum(want))
+    data = np.arange(sum(have), dtype=np.uint8)
+    pieces = np.split(data, np.cumsum(have)[:-1]) if have else []
+    sizes = [size for size, end in zip(want, np.cumsum(want), strict=True) if end <= total]
+    runs = list(recut(pieces, sizes))
+    assert [len(run) for run in runs] == sizes
+    assert b"".join(run.tobytes() for run in runs) == data.tobytes()[: sum(sizes)]
+
+
+@pytest.mark.parametrize("count", [0, 1, CHUNK, CHUNK + 1, 3 * CHUNK])
+def test_chunks_are_full_but_for_the_last(count):
+    found = list(lengths(count))
+    assert sum(found) == count
+    assert all(length == CHUNK for length in found[:-1])
+    assert all(0 < length <= CHUNK for length in found)
