@@ -21,13 +21,12 @@ from sparknet.ndarray import NDArray, wrap
 
 __all__ = ["close", "mean", "same_bits", "square_sum"]
 
+_LARGE = 1 << 20  # elements of an array for which more memory, and threads, are worth their while
 _CHUNK = 1 << 15  # elements at a time where memory is kept: 256 KiB of float64
-_SHARED_CHUNK = 1 << 17  # the same for threads, which hand over the interpreter's lock at every step
+_LARGE_CHUNK = 1 << 17  # the same for large arrays: fewer calls, and fewer hand-overs of the interpreter's lock
 _SMALL_CHUNK = 1 << 13  # where memory is not kept: malloc hands out 64 KiB again without new pages
 _DEVICE_CHUNK = 1 << 24  # a GPU has no such cache, and each operation on it costs microseconds to start
-
 _MOST_THREADS = 4  # few cores read memory as fast as it can be read
-_PER_THREAD = 1 << 20  # elements; with fewer, a thread costs more to start than it saves
 
 Index = tuple[Any, ...]
 
@@ -56,8 +55,10 @@ def chunks(shape: tuple[int, ...], limit: int) -> Iterator[Index]:
     yield from ((slice(start, start + step), ...) for start in range(0, shape[0], step))
 
 
-def _limit(array: NDArray, on_host: int) -> int:
-    """Return how many elements of ``array`` are a chunk."""
+def _limit(array: NDArray, on_host: int | None = None) -> int:
+    """Return how many elements of ``array`` are a chunk; by default one whose memory is kept."""
+    if on_host is None:
+        on_host = _LARGE_CHUNK if array.size >= _LARGE else _CHUNK
     return max(1, min(array.size, on_host if array._backend.host else _DEVICE_CHUNK))
 
 
@@ -109,16 +110,16 @@ def mean(arrays: Sequence[NDArray], weights: Sequence[float]) -> NDArray:
     NDArray([1.5, 2. ], shape=(2,), dtype=float64, device='cpu')
     """
     first, backend = arrays[0], arrays[0]._backend
-    threads = _threads(first)
     if first.dtype.kind in "iu":
         limit, means = _limit(first, _SMALL_CHUNK), _integer_means
     else:
-        limit = _limit(first, _CHUNK if threads == 1 else _SHARED_CHUNK)
+        limit = _limit(first)
         means = partial(_float_means, size=limit)
     out = wrap(backend.namespace.empty(first.shape, dtype=first.dtype, device=backend.device), backend)
     spans = iter(list(chunks(first.shape, limit)))
     work = partial(_run, backend, means)
     args = [array.unwrap() for array in arrays], weights, out, spans
+    threads = _threads(first)
     if threads == 1:
         work(*args)
         return out
@@ -134,7 +135,7 @@ def _threads(array: NDArray) -> int:
     """Return how many threads are worth their while; other libraries have their own, integers are rare."""
     if array.backend != "numpy" or array.dtype.kind != "f":
         return 1
-    return max(1, min(array.size // _PER_THREAD, _MOST_THREADS, _cpus()))
+    return max(1, min(array.size // _LARGE, _MOST_THREADS, _cpus()))
 
 
 def _cpus() -> int:
@@ -223,7 +224,7 @@ def square_sum(array: NDArray) -> float:
 
 def _square_sum(array: NDArray) -> float:
     backend, own, total = array._backend, array.unwrap(), 0.0
-    xp, limit = backend.namespace, _limit(array, _CHUNK)
+    xp, limit = backend.namespace, _limit(array)
     room = _room(backend, limit)
     for span in chunks(array.shape, limit):
         part = xp.abs(xp.astype(own[span], nd.complex128)) if array.dtype.kind == "c" else own[span]
