@@ -13,7 +13,7 @@ transparent huge pages is printed.
 What not to conclude: anything about a network or a disk (files are in the page cache), or about a machine with other caches.
 Large tensors are copied on up to four cores; where all are busy the figures for 244 MB grow by half.
 
-    python bench/bench_serialization.py [--sizes lenet,alexnet,many] [--rounds 9] [--json FILE] [--plot FILE]
+    python bench/bench_serialization.py [--sizes lenet,alexnet,many] [--rounds 9] [--alone] [--json FILE] [--plot FILE]
 """
 
 import argparse
@@ -192,13 +192,14 @@ def peak(call, nbytes):
     return most / nbytes
 
 
-def run(size, rounds, directory):
+def run(size, rounds, directory, *, with_peers):
     """Return what the methods take for one size."""
     tensors = tensors_of(SIZES[size])
     nbytes = sum(array.nbytes for array in tensors.values())
     own = ours(tensors, directory)
     repetitions = rounds if nbytes > 1 << 26 else 10 * rounds
-    seconds = measure(baselines(nbytes, directory) | own | of_peers(tensors), repetitions)
+    others = of_peers(tensors) if with_peers else {}
+    seconds = measure(baselines(nbytes, directory) | own | others, repetitions)
     message = sparknet.dumps(tensors)
     calls = {"dump_parts": own["dump_parts"], "loads": lambda: sparknet.loads(message)}
     return {
@@ -337,6 +338,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default=",".join(SIZES), help="comma-separated, of: " + ", ".join(SIZES))
     parser.add_argument("--rounds", type=int, default=9, help="10 times as many for small sizes")
+    parser.add_argument("--alone", action="store_true", help="leave the peers out")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--plot", type=Path, help="draw them to this file (SVG); needs matplotlib")
     options = parser.parse_args()
@@ -345,7 +347,7 @@ def main():
     results = {}
     with tempfile.TemporaryDirectory() as directory:
         for size in options.sizes.split(","):
-            results[size] = run(size, options.rounds, directory)
+            results[size] = run(size, options.rounds, directory, with_peers=not options.alone)
             show(results[size])
     rows = list(targets(results))
     show_targets(rows)
