@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import os
 import re
+import shutil
 
 import hypothesis
 import pytest
@@ -19,13 +20,15 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 # Optional as an extra is, and in no session of its own: without torch its backend cannot be imported.
 collect_ignore = [] if importlib.util.find_spec("torch") else ["src/sparknet/backends/torch.py"]
 
-# Marker -> the package it stands for, and the command that brings it.
+# Marker -> the package or program it stands for, and the command that brings it.
 NEEDS = {
     "spark": ("pyspark", "nox -s spark"),
     "caffe": ("caffe", "nox -s caffe"),
     "gpu": ("cupy", "nox -s tests_gpu"),
     "torch": ("torch", "nox -s torch"),
+    "node": ("npm", "nox -s javascript"),
 }
+PROGRAMS = {"npm"}
 # Modules and packages whose doctests run in the session of a marker only.
 ROOMS = {
     "src/sparknet/spark": "spark",
@@ -87,5 +90,7 @@ def pytest_runtest_setup(item):
 
 @functools.cache
 def _is_installed(package):
+    if package in PROGRAMS:
+        return shutil.which(package) is not None
     spec = importlib.util.find_spec(package)
     return spec is not None and spec.origin is not None  # a mere folder of that name has no origin

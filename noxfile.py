@@ -16,7 +16,7 @@ import nox
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["lint", "tests", "pycaffe", "caffe", "spark", "docs", "package"]
+nox.options.sessions = ["lint", "tests", "pycaffe", "caffe", "spark", "javascript", "docs", "package"]
 
 ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
@@ -146,7 +146,7 @@ def pycaffe(session: nox.Session) -> None:
 @nox.session
 def caffe(session: nox.Session) -> None:
     """Run the tests that step a real Caffe net; a missing Caffe is a failure."""
-    environment = work(session, "test")
+    environment = work(session, "test", "ecosystem")
     environment.install(wheel(environment))
     debian(session, "dataset-fashion-mnist", optional="the tests do without")
     environment.run("pytest", "-m", "caffe and not spark", *session.posargs)
@@ -156,10 +156,18 @@ def caffe(session: nox.Session) -> None:
 def spark(session: nox.Session) -> None:
     """Run the tests that start Spark, those that train Caffe nets on it included."""
     java(session)
-    environment = work(session, "test", "spark")
+    environment = work(session, "test", "ecosystem", "spark")
     environment.install(wheel(environment))
     debian(session, "dataset-fashion-mnist", optional="the tests do without")
     environment.run("pytest", "-m", "spark", *session.posargs)
+
+
+@nox.session
+def javascript(session: nox.Session) -> None:
+    """Run the tests in which Node.js reads messages; a missing Node.js is a failure."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        debian(session, "nodejs", "npm")
+    work(session, "test", "ecosystem").run("pytest", "-m", "node", "tests/serialization", *session.posargs)
 
 
 @nox.session

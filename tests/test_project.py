@@ -42,7 +42,7 @@ OPTIONAL = ("backports", "caffe", "cupy", "google", "lz4", "matplotlib", "pyspar
 INTERNAL = {
     "sparknet.errors": {"explain"},
     "sparknet.nd": {"checked_version"},
-    "sparknet.ndarray": {"wrap"},
+    "sparknet.ndarray": {"wrap", "wrap_all"},
     "sparknet.weights": {"check_same_schema"},
     "sparknet.worker": {"Shard"},
 }

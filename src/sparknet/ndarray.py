@@ -8,7 +8,7 @@ and wrapped again: two slots, no ``isinstance`` chain on the way. How its operat
 import builtins
 import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 from sparknet import operators
@@ -32,6 +32,17 @@ def wrap(array: Any, backend: Backend) -> "NDArray":
     out._array = array
     out._backend = backend
     return out
+
+
+def wrap_all(arrays: Iterable[Any], backend: Backend) -> "list[NDArray]":
+    """Return an NDArray over each of the own arrays of ``backend``, none a scalar; shares memory."""
+    wrapped = []
+    for array in arrays:
+        out = _new(NDArray)
+        out._array = array
+        out._backend = backend
+        wrapped.append(out)
+    return wrapped
 
 
 @final

@@ -13,7 +13,7 @@ from sparknet import FormatError
 from sparknet.serialization.chunks import CHUNK, lengths, recut
 from sparknet.serialization.dtypes import BOOL, NAMES, dtype_of
 from sparknet.serialization.encodings import BFLOAT16, FLOAT16, INT8, RAW
-from sparknet.serialization.stored import Form, choose, compress, restore, store_chunks
+from sparknet.serialization.stored import Form, choose, compress, restore, store, store_chunks
 
 FLOAT32, FLOAT64, INT16 = 0x42, 0x43, 0x21
 METHODS = ["zstd", "lz4"]
@@ -85,6 +85,25 @@ def test_where_bytes_are_cut_changes_nothing(code, encoding, method, places, oth
     back = restored(form, cut(stored, *other), method)
     assert (back == restored(form, [payload])).all()
     assert np.abs(back - elements).max() <= (0 if encoding != INT8 else 49 / 127 / 2 * (1 + 2**-13))  # 0 to 49
+
+
+@pytest.mark.parametrize("encoding", [FLOAT16, BFLOAT16, INT8])
+@pytest.mark.parametrize("code", [FLOAT32, FLOAT64])
+@pytest.mark.parametrize("count", [1, CHUNK, 17 * CHUNK + 300])
+def test_several_cores_store_what_one_does(encoding, code, count):
+    form, elements = Form("a", code, (count,), encoding), elements_of(code, (count,))
+    stored = np.empty(form.size(count), np.uint8)
+    store(form, as_bytes(elements), stored)
+    assert (stored == payload_of(form, elements)).all()
+
+
+@pytest.mark.parametrize("bad", [[0], [9 * CHUNK + 7], [CHUNK, 10 * CHUNK]])
+def test_the_first_element_that_cannot_be_stored_is_named_whoever_finds_one_first(bad):
+    elements = np.zeros(17 * CHUNK, np.float32)
+    elements[bad] = np.nan
+    form = Form("a", FLOAT32, elements.shape, INT8)
+    with pytest.raises(ValueError, match=rf"holds nan at \({bad[0]},\)"):
+        store(form, as_bytes(elements), np.empty(form.size(elements.size), np.uint8))
 
 
 def test_raw_chunks_are_views():

@@ -7,6 +7,7 @@ A chunk is inflated into memory of the size that the header of the message makes
 declare, and the sum over all tensors is compared with the caller's limit before the first is inflated (:func:`check_limit`).
 """
 
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
@@ -118,10 +119,8 @@ def check_limit(inflated: int, message: int, max_bytes: int | None) -> None:
 
 
 def _zstd() -> Method:
-    try:
-        zstd: Any = import_module("compression.zstd")  # of Python 3.14
-    except ImportError:
-        zstd = _import("backports.zstd", "backports.zstd")
+    # by version: a module that is not there is looked for anew at each import, which takes longer than to inflate a chunk
+    zstd: Any = _import("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd", "backports.zstd")
     compressor = zstd.ZstdCompressor(_LEVEL)
     options = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from sparknet.backends import get_backend
 from sparknet.errors import FormatError
-from sparknet.ndarray import NDArray, wrap
+from sparknet.ndarray import NDArray, wrap_all
 from sparknet.serialization.checksum import NEAR, Checksum, checksum, transfer
 from sparknet.serialization.collect import Array, as_bytes
 from sparknet.serialization.compression import check_limit
@@ -62,8 +62,7 @@ def decode(found: Found, wishes: Wishes) -> Any:
         hosts = _copies(found, tensors, hosts, due=due, required=bool(wishes.verify))
     elif wishes.copy:
         hosts = [_writable(view) for view in hosts]
-    numpy = get_backend("numpy")
-    arrays = [wrap(array, numpy) for array in hosts]
+    arrays = wrap_all(hosts, get_backend("numpy"))
     if wishes.moves:
         arrays = [array.to_device(str(wishes.device)) for array in arrays]
     return _assemble(header, arrays, wishes.keys)

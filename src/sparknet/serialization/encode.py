@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparknet.serialization.checksum import NEAR, Checksum, checksum, transfer
-from sparknet.serialization.collect import all_ready, as_bytes, blocks, collect, is_ready
+from sparknet.serialization.collect import are_ready, as_bytes, blocks, collect, encoded, is_ready, ready
 from sparknet.serialization.compression import method_of
 from sparknet.serialization.dtypes import code_of
-from sparknet.serialization.header import MAX_NDIM, Header
+from sparknet.serialization.header import Header
 from sparknet.serialization.memory import Bytes, writable_bytes
 from sparknet.serialization.plans import Plan, plan_to_write
 from sparknet.serialization.stored import Encoded, choose, compress
@@ -53,11 +53,10 @@ def describe(
 ) -> tuple[Header, list[Any]]:
     """Return the header of an object, without the values of checksums, and its arrays, to be encoded if they are to."""
     kind, names, counts, arrays = collect(obj)
-    codes = bytes(map(code_of, [array.dtype for array in arrays]))
+    dtypes = [array.dtype for array in arrays]
+    code = {dtype: code_of(dtype) for dtype in set(dtypes)}  # few, of many arrays
+    codes = bytes(map(code.__getitem__, dtypes))
     shapes = [array.shape for array in arrays]
-    if max(map(len, shapes), default=0) > MAX_NDIM:
-        msg = f"an array has {max(map(len, shapes))} axes, the limit is {MAX_NDIM}; reshape it"
-        raise ValueError(msg)
     encodings = choose(encoding, codes, shapes)
     header = Header(kind, names, counts, codes, shapes, [] if checksum else None, metadata or {}, encodings=encodings)
     if encodings:
@@ -81,7 +80,9 @@ def _compressed(header: Header, arrays: list[Any], compression: str) -> tuple[He
 
 def buffers(message: Message) -> list[Any]:
     """Return the message as buffers in order; contiguous little-endian host arrays are not copied."""
-    plan, arrays = message.plan, all_ready(message.arrays)
+    plan, arrays = message.plan, message.arrays
+    if not are_ready(arrays):
+        arrays = list(map(ready, arrays))
     head = plan.head(transfer(arrays) if plan.summed else [])
     payloads: list[Any] = arrays
     if len(plan.layout.lengths) > len(arrays):
@@ -133,11 +134,13 @@ def _fill(message: Message, out: Bytes) -> None:
     """Write the message to memory of its size: large tensors on several cores, then the rest."""
     plan, arrays = message.plan, message.arrays
     large = [run.start for run in plan.runs if not plan.is_small(run) and not plan.is_split(run.start)]
-    large = [tensor for tensor in large if is_ready(arrays[tensor])]
-    starts = [plan.layout.starts[plan.layout.first[tensor]] for tensor in large]
-    targets = [out[start : start + arrays[tensor].nbytes] for tensor, start in zip(large, starts, strict=True)]
-    sums = transfer([arrays[tensor] for tensor in large], targets, sums=plan.summed)
-    for offset, block in pieces(message, dict(zip(large, sums, strict=True))):
+    starts = (plan.layout.starts[plan.layout.first[tensor]] for tensor in large)
+    targets = {tensor: out[start : start + arrays[tensor].nbytes] for tensor, start in zip(large, starts, strict=True)}
+    copied = [tensor for tensor in large if is_ready(arrays[tensor])]
+    coded = [tensor for tensor in large if type(arrays[tensor]) is Encoded]
+    sums = transfer([arrays[tensor] for tensor in copied], [targets[tensor] for tensor in copied], sums=plan.summed)
+    sums += transfer([encoded(arrays[tensor], targets[tensor]) for tensor in coded], sums=plan.summed)
+    for offset, block in pieces(message, dict(zip(copied + coded, sums, strict=True))):
         out[offset : offset + len(block)] = np.frombuffer(block, np.uint8)
 
 
@@ -147,9 +150,11 @@ def pieces(message: Message, written: Mapping[int, int] | None = None) -> Iterat
     ``written`` are the tensors whose elements need not come, and their checksums.
     """
     plan, sums = message.plan, dict(written or {})
+    is_plain = are_ready(message.arrays)
     for run in plan.runs:
         if plan.is_small(run):
-            yield _joined(message, run, sums)
+            arrays = message.arrays[run.start : run.stop]
+            yield _joined(plan, run, arrays if is_plain else list(map(ready, arrays)), sums)
             continue
         for payload in plan.payloads(run.start):
             gap = plan.layout.gaps[payload]
@@ -159,9 +164,8 @@ def pieces(message: Message, written: Mapping[int, int] | None = None) -> Iterat
     yield 0, plan.head([sums[tensor] for tensor in range(len(message.arrays))] if plan.summed else [])
 
 
-def _joined(message: Message, run: range, sums: dict[int, int]) -> tuple[int, bytes]:
+def _joined(plan: Plan, run: range, arrays: list[Any], sums: dict[int, int]) -> tuple[int, bytes]:
     """Return the offset and the bytes of a run, gaps included: one copy of many small tensors."""
-    plan, arrays = message.plan, all_ready(message.arrays[run.start : run.stop])
     if plan.summed:
         sums.update(zip(run, map(checksum, arrays), strict=True))
     starts, _, gaps, first, *_ = plan.layout

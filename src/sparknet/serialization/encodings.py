@@ -98,7 +98,8 @@ def decode_into(encoding: int, stored: Bytes, values: Array, room: Array) -> str
         if problem:
             return problem
         if near is not target:
-            np.copyto(target, near)
+            with np.errstate(invalid="ignore"):  # signalling NaN, which a damaged message may hold
+                np.copyto(target, near)
     return ""
 
 

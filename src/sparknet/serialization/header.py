@@ -98,6 +98,10 @@ def encode_header(header: Header) -> bytes:
     TypeError
         The metadata holds something else than plain values.
     """
+    most = max(map(len, header.shapes), default=0)
+    if most > MAX_NDIM:
+        msg = f"an array has {most} axes, the limit is {MAX_NDIM}; reshape it"
+        raise ValueError(msg)
     columns: dict[str, Any] = {"kind": header.kind}
     if header.kind != "array":
         columns["names"] = _join(header.names)
@@ -244,6 +248,8 @@ def _shapes(columns: dict[str, Any], tensors: int) -> list[tuple[int, ...]]:
     if sum(ndims) != len(dims) or max(ndims, default=0) > MAX_NDIM:
         _refuse(f"'ndims' asks for {sum(ndims)} dims, at most {MAX_NDIM} each; there are {len(dims)}")
     remaining = iter(dims)
+    if len(set(ndims)) == 1 and ndims[0]:  # the one case of many tensors; a sixth of the time
+        return list(zip(*[remaining] * ndims[0], strict=True))
     return [tuple(islice(remaining, ndim)) for ndim in ndims]
 
 

@@ -7,6 +7,7 @@ bytes. Of 2,000 small tensors that saves half the time of writing, and two third
 from collections import deque
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,8 @@ class Plan:
     @cached_property
     def gaps(self) -> tuple[list[slice], bytes]:
         """Where the gaps lie, and what is in all of them."""
-        pairs = zip(self.layout.starts, self.layout.gaps, strict=True)
-        return [slice(start - len(gap), start) for start, gap in pairs], b"".join(self.layout.gaps)
+        starts, lengths, gaps, _, head, _ = self.layout
+        return list(map(slice, [head, *map(add, starts, lengths)], starts)), b"".join(gaps)
 
     @cached_property
     def runs(self) -> list[range]:
@@ -117,6 +118,6 @@ def plan_to_read(raw: bytes) -> tuple[Plan, bytes]:
     sums = np.array(header.checksums or [], "<u4").tobytes()
     bare = header if header.checksums is None else replace(header, checksums=[])
     plan = Plan(raw[: len(raw) - len(sums)], bare, make_layout(len(raw), header.payload_sizes))
-    if header.sums_last and not header.compression and len(header.codes) <= _KEPT:
+    if (header.checksums is None or header.sums_last) and not header.compression and len(header.codes) <= _KEPT:
         _read.appendleft(plan)
     return plan, sums

@@ -1,7 +1,7 @@
 """How the elements of a tensor lie in its payload: as they are, encoded, compressed, or both.
 
-Both ends work on chunks of 131,072 elements. Bytes come from anywhere, in pieces of any size: blocks of an array that is not
-contiguous, or the payloads of a split tensor.
+Both ends work on chunks of 131,072 elements, on several cores where the elements lie in one piece of memory. Bytes come from
+anywhere, in pieces of any size: blocks of an array that is not contiguous, or the payloads of a split tensor.
 """
 
 import math
@@ -15,12 +15,14 @@ import numpy as np
 from sparknet.errors import FormatError
 from sparknet.serialization.chunks import CHUNK, lengths, recut
 from sparknet.serialization.compression import Method, compress_chunk, inflate_chunk, method_of
+from sparknet.serialization.cores import each
 from sparknet.serialization.dtypes import BOOL, FLOATS, dtype_of, itemsize
 from sparknet.serialization.encodings import INT8, NAMES, RAW, decode_into, encode_into, encoded_size, scratch
 from sparknet.serialization.memory import Bytes
 
 Array = np.ndarray[Any, Any]
 _LENGTH = 4  # bytes of an entry in the table of a compressed payload
+_RUN = 8  # chunks that one core takes at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,34 @@ def store_chunks(form: Form, pieces: Iterable[Bytes]) -> Iterator[Bytes]:
         yield here
 
 
+def store(form: Form, elements: Bytes, stored: Bytes) -> None:
+    """Encode a tensor on several cores.
+
+    Parameters
+    ----------
+    elements
+        Their bytes, little-endian and in C order.
+    stored
+        What to write to, as many bytes as ``Encoded.nbytes``.
+
+    Raises
+    ------
+    ValueError
+        The encoding cannot hold an element.
+    """
+    values = elements.view(dtype_of(form.code))
+
+    def work(start: int) -> int:
+        stop = min(start + _RUN * CHUNK, len(values))
+        here = stored[form.size(start) : form.size(stop)]
+        return encode_into(form.encoding, values[start:stop], here, scratch(stop - start))
+
+    starts = range(0, len(values), _RUN * CHUNK)
+    for start, bad in zip(starts, each(work, starts), strict=True):
+        if bad >= 0:
+            raise _not_encodable(form, start + bad, values[start + bad])
+
+
 def compress(form: Form, pieces: Iterable[Bytes], compression: str) -> list[Bytes]:
     """Return the compressed payload of a tensor in parts, or nothing if it would not be smaller.
 
@@ -148,15 +178,26 @@ def restore(form: Form, parts: list[Bytes], compression: str | None, elements: A
     MissingDependency
         The library of the compression is not installed.
     """
-    count, width = form.count, itemsize(form.code)
-    flat = np.empty(min(count, CHUNK) * width, np.uint8) if elements is None else elements.reshape(-1).view(np.uint8)
-    room, start = scratch(count), 0
-    for stored, length in zip(_opened(form, parts, compression, offset), lengths(count), strict=True):
-        target = flat[start : start + length * width]
-        problem = _decode_chunk(form, stored, target, room)
-        if problem:
-            raise _damaged(form, problem, offset)
-        start += 0 if elements is None else length * width
+    chunks = list(_stored_chunks(form, parts, compression, offset))
+    flat = None if elements is None else elements.reshape(-1).view(np.uint8)
+
+    def work(run: range) -> None:
+        inflated = _opened(form, chunks[run.start : run.stop], run.start, compression, offset)
+        room, spare = scratch(form.count), np.empty(0 if flat is not None else _plain(form, 0).stop, np.uint8)
+        for index, stored in zip(run, inflated, strict=True):
+            here = _plain(form, index)
+            target = spare[: here.stop - here.start] if flat is None else flat[here]
+            problem = _decode_chunk(form, stored, target, room)
+            if problem:
+                raise _damaged(form, problem, offset)
+
+    each(work, (range(start, min(start + _RUN, len(chunks))) for start in range(0, len(chunks), _RUN)))
+
+
+def _plain(form: Form, index: int) -> slice:
+    """Return where the elements of a chunk lie, in bytes."""
+    width = itemsize(form.code)
+    return slice(index * CHUNK * width, min((index + 1) * CHUNK, form.count) * width)
 
 
 def _decode_chunk(form: Form, stored: Bytes, target: Bytes, room: Array) -> str:
@@ -167,17 +208,25 @@ def _decode_chunk(form: Form, stored: Bytes, target: Bytes, room: Array) -> str:
     return "a bool is neither 0 nor 1" if form.code == BOOL and target.max() > 1 else ""
 
 
-def _opened(form: Form, parts: list[Bytes], compression: str | None, offset: int) -> Iterator[Bytes]:
-    """Yield the chunks of a payload, inflated."""
-    sizes = (form.size(length) for length in lengths(form.count))
+def _stored_chunks(form: Form, parts: list[Bytes], compression: str | None, offset: int) -> Iterator[Bytes]:
+    """Yield the chunks of a payload as they are stored."""
     if compression is None:
-        yield from recut(parts, sizes)
+        yield from recut(parts, (form.size(length) for length in lengths(form.count)))
         return
     table = _table(form, parts, offset)
-    method, room = method_of(compression), np.empty(form.size(min(form.count, CHUNK)), np.uint8)
     stored = recut(parts, chain([table.nbytes], map(int, table)))
     next(stored)
-    for chunk, size in zip(stored, sizes, strict=True):
+    yield from stored
+
+
+def _opened(form: Form, chunks: list[Bytes], first: int, compression: str | None, offset: int) -> Iterator[Bytes]:
+    """Yield chunks inflated, each until the next is asked for."""
+    if compression is None:
+        yield from chunks
+        return
+    method, room = method_of(compression), np.empty(form.size(min(form.count, CHUNK)), np.uint8)
+    for index, chunk in enumerate(chunks, first):
+        size = form.size(min(CHUNK, form.count - index * CHUNK))
         yield chunk if len(chunk) == size else _inflated(form, method, chunk, room[:size], offset)
 
 

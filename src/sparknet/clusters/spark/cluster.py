@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import ClusterError, DataError, SparknetError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, NetFactory, SolverState
-from sparknet.serialization import dumps, loads
+from sparknet.serialization import Codec, dumps, loads
 from sparknet.training import Collected, Session
 from sparknet.weights import WeightCollection
 from sparknet.worker import Outcome, Task, evaluate_shard, train_round
@@ -74,13 +74,24 @@ class _SparkSession:
     factory: NetFactory
     data: PackedDataset
     run: str
+    codecs: dict[str, Codec] = field(default_factory=dict)  # made in the first round, used in every other
+
+    def _codec(self, role: str, example: WeightCollection | SolverState) -> Codec:
+        """Return the codec of the weights, or of the solver states."""
+        if role not in self.codecs:
+            self.codecs[role] = Codec(example)
+        return self.codecs[role]
 
     def train(
         self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState | None]
     ) -> Collected:
         """Run one round as one job."""
         start = time.perf_counter()
-        payload = [dumps(weights), *(None if state is None else dumps(state) for state in states)]
+        codec = self._codec("weights", weights)
+        payload = [
+            codec.dumps(weights),
+            *(None if state is None else self._codec("state", state).dumps(state) for state in states),
+        ]
         with self._broadcast(payload) as sent:
             prepared = time.perf_counter() - start
             work = partial(
@@ -93,7 +104,10 @@ class _SparkSession:
             )
             replies = collected(self.data.rdd.mapPartitionsWithIndex(work))
         elapsed = time.perf_counter() - start - prepared
-        outcomes = [Outcome(weights=loads(w), state=loads(s), **facts) for w, s, facts, _ in replies]
+        outcomes = [
+            Outcome(weights=codec.loads(w, verify=True), state=loads(s, verify=True), **facts)
+            for w, s, facts, _ in replies
+        ]
         fetched = max(seconds for *_, seconds in replies)
         slowest = max(o.seconds for o in outcomes)
         return Collected(
@@ -107,7 +121,7 @@ class _SparkSession:
     def evaluate(self, weights: WeightCollection, data: PackedDataset) -> dict[str, float]:
         """Return the means over ``data``, computed where its minibatches are."""
         _check(data)
-        with self._broadcast([dumps(weights)]) as sent:
+        with self._broadcast([self._codec("weights", weights).dumps(weights)]) as sent:
             work = partial(
                 _evaluate_partition,
                 run=self.run,
