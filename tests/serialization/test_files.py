@@ -2,12 +2,14 @@
 
 import io
 import os
+import re
 import resource
 import socket
 import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +67,29 @@ def test_keys_choose_names_in_the_order_of_the_file(tmp_path, mmap):
         load(tmp_path / "m.msg", keys=["b", "c"])
     with pytest.raises(TypeError, match=r"write keys=\['b'\]"):
         load(tmp_path / "m.msg", keys="b")
+
+
+def _resident(path):
+    """Bytes of a mapped file that this process has touched."""
+    inside, total = False, 0
+    for line in Path("/proc/self/smaps").read_text(encoding="ascii").splitlines():
+        if re.match("[0-9a-f]+-[0-9a-f]+ ", line):
+            inside = line.endswith(str(path))
+        elif inside and line.startswith("Rss:"):
+            total += int(line.split()[1]) << 10
+    return total
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_keys_touch_the_pages_of_what_they_choose_alone(tmp_path):
+    path, large = tmp_path / "w.msg", np.ones(1 << 22)
+    save(path, {"before": large, "wanted": np.arange(1 << 17, dtype="f4"), "after": large})
+    chosen = load(path, keys=["wanted"], verify=True)
+    assert float(chosen["wanted"][-1]) == (1 << 17) - 1
+    assert (1 << 19) <= _resident(path) < 2 << 20  # half a MiB wanted; the kernel maps neighbours that it has at hand
+    whole = load(path, verify=True)
+    assert _resident(path) > 64 << 20
+    del chosen, whole
 
 
 def test_keys_check_nothing_else(tmp_path):
