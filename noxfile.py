@@ -223,3 +223,19 @@ def tests_gpu(session: nox.Session) -> None:
     environment = Environment(session, "tests_gpu")
     environment.install("-e", ".[test,cuda12]")
     environment.run("pytest", "-m", "gpu", *session.posargs)
+
+
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Read a million damaged messages by every entry point: `-- --messages N --seed S --processes P`."""
+    work(session, "test").run("python", "-m", "fuzz", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Run a script of bench/ beside the libraries it compares with: `-- bench_serialization.py --rounds 5`."""
+    scripts = sorted(path.name for path in (ROOT / "bench").glob("bench_*.py"))
+    name, *options = session.posargs or [""]
+    if name not in scripts:
+        session.error(f"bench: got {name!r}, expected one of: {', '.join(scripts)}")
+    work(session, "test", "bench").run("python", f"bench/{name}", *options)

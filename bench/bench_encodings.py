@@ -27,7 +27,8 @@ import numpy as np
 
 from sparknet.serialization import quantization
 from sparknet.serialization.encodings import NAMES, RAW, decode_into, encode_into, encoded_size, scratch
-from sparknet.serialization.stored import Form, compress, restore, store
+from sparknet.serialization.form import Form
+from sparknet.serialization.stored import compress, restore, store
 
 SEED = 7
 FLOAT32 = 0x42

@@ -166,18 +166,29 @@ def test_inspect_prints_json_that_any_program_reads(capsys, tmp_path):
 
 def test_convert_says_what_it_did_and_what_it_left_out(capsys, tmp_path):
     source, target = tmp_path / "w.sparknet", tmp_path / "w.npz"
-    sparknet.save(source, sparknet.WeightCollection({"ip": [np.ones((400, 3), "float32")]}), metadata={"round": 3})
+    weights = sparknet.WeightCollection({"ip": [np.ones((400, 3), "float32")], "relu": []})
+    sparknet.save(source, weights, metadata={"round": 3})
     assert main(["convert", str(source), str(target)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(
         rf"{re.escape(str(target))}: weights, 1 tensors, 1,200 parameters, 4,800 bytes, from sparknet to npz in \d+\.\d\d s",
         lines[0],
     )
-    assert lines[1:] == ["  left out, for want of a place: the metadata round"]
+    assert lines[1:] == ["  left out, for want of a place (metadata, layers without arrays): round, relu"]
     assert np.load(target).files == ["ip/0"]
     assert main(["convert", "--from", "npz", "--to", "sparknet", str(target), str(tmp_path / "back.bin")]) == 0
     assert capsys.readouterr().out.count("\n") == 1
-    assert sparknet.load(tmp_path / "back.bin") == sparknet.load(source)
+    assert sparknet.load(tmp_path / "back.bin") == sparknet.WeightCollection({"ip": weights["ip"]})
+
+
+def test_convert_inflates_as_much_as_it_is_told_to(capsys, tmp_path):
+    source, target = tmp_path / "w.sparknet", tmp_path / "w.npz"
+    sparknet.save(source, {"a": np.zeros(1000)}, compression="zstd")
+    assert main(["convert", "--max-bytes", "7999", str(source), str(target)]) == 2
+    assert "the limit is 7999. Pass max_bytes=8000 if you trust where it comes from" in capsys.readouterr().err
+    assert not target.exists()
+    assert main(["convert", "--max-bytes", "8000", str(source), str(target)]) == 0
+    assert np.array_equal(np.load(target)["a"], np.zeros(1000))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +197,10 @@ def test_convert_says_what_it_did_and_what_it_left_out(capsys, tmp_path):
         (["w.sparknet", "w.bin"], "got the suffix '.bin', expected one of .sparknet, .msg, "),
         (["w.sparknet", "w.npz", "--to", "h5"], "got the format 'h5', expected one of sparknet, npy, npz, "),
         (["w.sparknet", "w.sparknet"], "'w.sparknet' is the source itself; write to another file"),
-        (["w.sparknet", "no/w.npz"], "No such file or directory: 'no/"),
+        (
+            ["w.sparknet", "no/w.npz"],
+            "No such file or directory; its directory has to be there, and to be readable and writable: 'no/w.npz'",
+        ),
         (["none.npz", "w.sparknet"], "No such file or directory: 'none.npz'"),
         (["w.sparknet", "w.caffemodel"], "tensor 'ip/0' is int64; a .caffemodel file holds float32, float64"),
         (["w.sparknet", "w.npz", "--from", "npz"], "'w.sparknet': damaged, or no .npz file: BadZipFile"),

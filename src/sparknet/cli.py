@@ -128,6 +128,12 @@ def _add_convert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     names = "sparknet, npy, npz, safetensors, caffemodel or binaryproto (default: what the suffix says)"
     convert.add_argument("--from", dest="source_format", metavar="FORMAT", help=f"format of SRC: {names}")
     convert.add_argument("--to", dest="target_format", metavar="FORMAT", help="format of DST, one of the same")
+    convert.add_argument(
+        "--max-bytes",
+        type=_at_least(0),
+        metavar="N",
+        help="bytes that a compressed SRC may become (default: 1 GiB, or 16 times its size if that is more)",
+    )
     convert.set_defaults(run=_convert)
 
 
@@ -154,13 +160,19 @@ def _json(info: "MessageInfo") -> str:
 def _convert(args: argparse.Namespace) -> None:
     from sparknet import formats
 
-    done = formats.convert(args.source, args.target, source_format=args.source_format, target_format=args.target_format)
+    done = formats.convert(
+        args.source,
+        args.target,
+        source_format=args.source_format,
+        target_format=args.target_format,
+        max_bytes=args.max_bytes,
+    )
     print(
         f"{args.target}: {done.kind}, {done.tensors:,} tensors, {done.parameters:,} parameters, {done.nbytes:,} bytes, "
         f"from {done.source_format} to {done.target_format} in {done.seconds:.2f} s"
     )
     if done.lost:
-        print(f"  left out, for want of a place: the metadata {', '.join(done.lost)}")
+        print(f"  left out, for want of a place (metadata, layers without arrays): {', '.join(done.lost)}")
 
 
 def _at_least(least: int) -> "type[int]":

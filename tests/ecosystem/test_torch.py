@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from sparknet import NDArray, nd
+from sparknet import NDArray, dumps, iter_load, load, loads, nd, save
 from sparknet.errors import DeviceError
+from sparknet.serialization import Codec, load_into
 
 pytestmark = pytest.mark.torch
 
@@ -80,6 +81,28 @@ def test_a_tensor_that_requires_a_gradient_says_to_detach_it():
 def test_bfloat16_that_numpy_does_not_have_is_an_error_that_says_so():
     with pytest.raises((BufferError, TypeError, ValueError), match="dtype"):
         nd.from_dlpack(torch.ones(2, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "float8_e5m2"])
+def test_types_that_torch_and_numpy_do_not_share_travel_as_their_bits(dtype):
+    own = getattr(torch, dtype)
+    tensor = torch.arange(6.0).reshape(2, 3).to(own).T
+    message = dumps({"w": tensor, "scalar": tensor[2, 1]})
+    back = loads(message, device="torch:cpu")
+    assert back["w"].unwrap().dtype == own
+    assert torch.equal(back["w"].unwrap().view(torch.uint8), tensor.contiguous().view(torch.uint8))
+    live = {"w": torch.zeros(3, 2, dtype=own), "scalar": torch.zeros((), dtype=own)}
+    load_into(live, message)
+    assert live["w"].tolist() == tensor.tolist() == NDArray(tensor).to_host().tolist()
+    assert live["scalar"].item() == 5
+
+
+def test_messages_land_on_the_device_that_is_asked_for(tmp_path):
+    save(tmp_path / "w.msg", {"w": np.ones(3)})
+    with (tmp_path / "w.msg").open("rb") as stream:
+        found = [load(tmp_path / "w.msg", device="torch:cpu"), *iter_load(stream, device="torch:cpu")]
+    found.append(Codec({"w": np.ones(3)}).loads((tmp_path / "w.msg").read_bytes(), device="torch:cpu"))
+    assert [weights["w"].device for weights in found] == ["torch:cpu"] * 3
 
 
 def test_operators_between_the_two_say_how_to_bring_them_together():

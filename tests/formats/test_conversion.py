@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 
 import sparknet
 from sparknet import FormatError, SchemaError, WeightCollection
-from sparknet.formats import Conversion, convert, read, write
+from sparknet.formats import Conversion, convert, message, read, write
 
 WEIGHTS = WeightCollection({"conv1": [np.ones((2, 1, 3, 3), "f4"), np.zeros(2, "f4")], "ip": [np.ones((3, 4), "f4")]})
 
@@ -26,6 +27,7 @@ def test_what_was_converted_is_returned(source, tmp_path):
     assert done.seconds > 0
     assert done == Conversion("sparknet", "npz", "weights", 3, 32, 128, ("name", "round"), done.seconds)
     assert convert(source, tmp_path / "w.caffemodel").lost == ("round",)
+    assert convert(source, tmp_path / "w.sparknet").lost == ()
     assert convert(tmp_path / "w.caffemodel", tmp_path / "name.msg").lost == ()
     assert read(tmp_path / "name.msg").metadata == {"name": "net"}
 
@@ -69,7 +71,58 @@ def test_metadata_without_a_place_is_refused_where_it_was_asked_for(tmp_path):
         write(tmp_path / "w.safetensors", WEIGHTS, metadata={"a": (1,)})
 
 
+def test_layers_without_arrays_are_named_where_they_are_lost(tmp_path):
+    weights = WeightCollection({"data": [], "ip": [np.ones((3, 4), "f4")], "relu": []})
+    sparknet.save(tmp_path / "w.msg", weights, metadata={"round": 3})
+    for suffix, lost in {".npz": ("round", "data", "relu"), ".safetensors": ("data", "relu"), ".sparknet": ()}.items():
+        assert convert(tmp_path / "w.msg", tmp_path / f"w{suffix}").lost == lost
+    assert read(tmp_path / "w.sparknet").obj == weights
+
+
+@pytest.mark.parametrize("metadata", [[("name", "net")], [], "", 0])
+def test_metadata_is_a_dict(tmp_path, metadata):
+    for suffix in ".msg", ".npz", ".caffemodel":
+        with pytest.raises(TypeError, match=f"metadata: got {type(metadata).__name__}, expected a dict with str keys"):
+            write(tmp_path / f"w{suffix}", WEIGHTS, metadata=metadata)
+    assert list(tmp_path.iterdir()) == []
+
+
 # ---- files
+@pytest.mark.parametrize("suffix", [".msg", ".npz", ".safetensors", ".caffemodel"])
+def test_a_new_file_has_the_permissions_of_the_system_and_another_those_of_the_old_one(tmp_path, suffix):
+    path = tmp_path / f"w{suffix}"
+    usual = os.umask(0o027)
+    try:
+        write(path, WEIGHTS)
+    finally:
+        os.umask(usual)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    path.chmod(0o604)
+    write(path, WEIGHTS)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o604
+
+
+def test_the_object_and_the_metadata_are_of_one_file_while_it_is_replaced(tmp_path, monkeypatch):
+    path = tmp_path / "w.msg"
+
+    def replaced(data):
+        info = sparknet.inspect(data)
+        sparknet.save(path, {"version": np.array(2)}, metadata={"version": 2})
+        return info
+
+    sparknet.save(path, {"version": np.array(1)}, metadata={"version": 1})
+    monkeypatch.setattr(message, "inspect", replaced)
+    obj, metadata = read(path)
+    assert (int(obj["version"]), metadata["version"]) == (1, 1)
+    assert int(sparknet.load(path)["version"]) == 2
+
+
+def test_an_empty_message_is_truncated(tmp_path):
+    (tmp_path / "w.msg").touch()
+    with pytest.raises(FormatError, match=r"w\.msg': truncated message"):
+        read(tmp_path / "w.msg")
+
+
 @pytest.mark.parametrize("suffix", [".msg", ".npz", ".safetensors", ".caffemodel"])
 def test_a_target_is_replaced_as_a_whole_or_left_as_it_was(source, tmp_path, suffix, monkeypatch):
     target = tmp_path / f"target{suffix}"
@@ -109,6 +162,18 @@ def test_a_damaged_source_is_noticed_and_nothing_is_written(tmp_path):
         convert(path, tmp_path / "w.npz")
     assert caught.value.tensor == "a"
     assert [p.name for p in tmp_path.iterdir()] == ["w.msg"]
+
+
+def test_a_compressed_source_is_converted_within_max_bytes(tmp_path):
+    source, zeros = tmp_path / "w.msg", WeightCollection({"ip": [np.zeros((64, 1024), "f4")]})
+    sparknet.save(source, zeros, compression="zstd")
+    for call in (lambda **limit: convert(source, tmp_path / "w.npz", **limit), lambda **limit: read(source, **limit)):
+        with pytest.raises(
+            FormatError, match=rf"w\.msg': .* the limit is {zeros.nbytes - 1}\. Pass max_bytes={zeros.nbytes} "
+        ):
+            call(max_bytes=zeros.nbytes - 1)
+        call(max_bytes=zeros.nbytes)
+    assert read(tmp_path / "w.npz").obj == zeros
 
 
 def test_a_source_without_checksums_is_converted(tmp_path):

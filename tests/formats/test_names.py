@@ -22,7 +22,7 @@ ONE = np.ones(1, "float32")
     ],
 )
 def test_names_that_follow_the_rule_become_layers_split_at_the_last_slash(names, layers):
-    obj = contents.collect({name: np.full(1, i, "f4") for i, name in enumerate(names)})
+    obj = contents.assemble({name: np.full(1, i, "f4") for i, name in enumerate(names)})
     assert isinstance(obj, WeightCollection)
     assert {name: len(arrays) for name, arrays in obj.items()} == layers
     assert list(obj) == list(layers)
@@ -48,14 +48,14 @@ def test_names_that_follow_the_rule_become_layers_split_at_the_last_slash(names,
     ],
 )
 def test_names_that_do_not_follow_it_stay_names(names):
-    obj = contents.collect(dict.fromkeys(names, ONE))
+    obj = contents.assemble(dict.fromkeys(names, ONE))
     assert type(obj) is dict
     assert list(obj) == names
 
 
 def test_a_huge_index_costs_nothing():
-    assert type(contents.collect({"a/9" + "9" * 5000: ONE})) is dict
-    assert type(contents.collect({"a/999999": ONE})) is dict
+    assert type(contents.assemble({"a/9" + "9" * 5000: ONE})) is dict
+    assert type(contents.assemble({"a/999999": ONE})) is dict
 
 
 def test_an_array_without_a_name_is_called_as_numpy_calls_it(tmp_path):
@@ -63,6 +63,21 @@ def test_an_array_without_a_name_is_called_as_numpy_calls_it(tmp_path):
     assert isinstance(read(tmp_path / "a.npz").obj, NDArray)
     write(tmp_path / "b.npz", NDArray(ONE))
     assert np.load(tmp_path / "b.npz").files == ["arr_0"]
+
+
+@pytest.mark.parametrize("suffix", [".msg", ".npy", ".npz", ".safetensors", ".caffemodel", ".binaryproto"])
+@pytest.mark.parametrize(
+    ("obj", "text"),
+    [
+        (np.ma.array([1, 2], mask=[0, 1]), "got a MaskedArray; expected an NDArray, a numpy array"),
+        ({"a": np.ma.array([1, 2], mask=[0, 1])}, "'a' is a MaskedArray; expected an NDArray, a numpy array"),
+        ([1, 2, 3], "got a list; expected an NDArray, a numpy array, a mapping of these or a WeightCollection"),
+    ],
+)
+def test_every_format_takes_the_same_objects(tmp_path, suffix, obj, text):
+    with pytest.raises(TypeError, match=text):
+        write(tmp_path / f"w{suffix}", obj)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_names_are_str(tmp_path):

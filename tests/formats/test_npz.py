@@ -175,11 +175,16 @@ def test_a_changed_payload_is_noticed(tmp_path):
     refused(path, data, "tensor 'a': damaged.*Bad CRC-32")
 
 
-def test_a_bomb_is_refused_before_it_is_inflated(tmp_path, monkeypatch):
+def test_a_bomb_is_refused_before_it_is_inflated_and_read_if_it_is_trusted(tmp_path, monkeypatch):
     monkeypatch.setattr(npz, "_INFLATED", 1 << 20)
-    bomb = zipped({"a.npy": npy(described("|u1", (32 << 20,)), bytes(32 << 20))}, zipfile.ZIP_DEFLATED)
+    data = npy(described("|u1", (32 << 20,)), bytes(32 << 20))
+    bomb = zipped({"a.npy": data}, zipfile.ZIP_DEFLATED)
     assert len(bomb) < 40_000
-    refused(tmp_path / "w.npz", bomb, r"bytes that become 335545\d\d; the limit is 1048576. If you trust the file")
+    text = f"bytes that become {len(data)}; the limit is 1048576. Pass max_bytes={len(data)} if you trust"
+    refused(tmp_path / "w.npz", bomb, text)
+    assert read(tmp_path / "w.npz", max_bytes=len(data)).obj["a"].shape == (32 << 20,)
+    with pytest.raises(FormatError, match=f"the limit is {len(data) - 1}"):
+        read(tmp_path / "w.npz", max_bytes=len(data) - 1)
 
 
 def test_an_entry_gives_no_more_than_the_archive_says(tmp_path):

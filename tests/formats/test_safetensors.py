@@ -82,6 +82,12 @@ def test_an_order_that_is_not_of_all_tensors_comes_before_the_rest(tmp_path):
     assert list(read(tmp_path / "w.safetensors").obj) == ["c", "b", "a"]
 
 
+def test_the_key_of_the_order_is_refused_in_metadata(tmp_path):
+    with pytest.raises(SchemaError, match=r"w\.safetensors': the metadata has the key 'sparknet\.names'.*; rename it"):
+        write(tmp_path / "w.safetensors", WEIGHTS, metadata={"sparknet.names": "mine"})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_metadata_is_kept_as_text(tmp_path):
     said = {"note": "é", "round": 3, "loss": 0.5, "ok": True, "none": None, "raw": b"\0\xff", "list": [1, {"a": "b"}]}
     save(tmp_path / "w.msg", WEIGHTS, metadata=said)

@@ -18,7 +18,7 @@ def forge():
     def make(sizes=(8,), raw=None, count=None, first=None, **columns):
         header = {key: value for key, value in ((first or {}) | HONEST | columns).items() if value is not None}
         header = msgpack.packb(header) if raw is None else raw
-        plan = layout.plan(len(header), list(sizes))
+        plan = layout.lay_out(len(header), list(sizes))
         body = b"".join(gap + bytes(size) for gap, size in zip(plan.gaps, plan.lengths, strict=True))
         return layout.head(header, len(plan.lengths) if count is None else count) + body
 

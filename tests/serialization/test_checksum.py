@@ -1,5 +1,6 @@
 """The checksum: CRC-32 of the sums of full blocks' words, then of the tail."""
 
+import threading
 import zlib
 
 import numpy as np
@@ -39,6 +40,24 @@ def test_the_size_of_the_pieces_does_not_matter(cuts, seed):
     for start, size in zip(np.cumsum([0, *cuts]), cuts, strict=False):
         state.update(data[start : start + size])
     assert state.value() == checksum(data)
+
+
+def test_what_is_summed_is_what_was_copied_even_if_the_source_changes_meanwhile():
+    source, target = np.zeros(4 << 20, np.uint8), np.empty(4 << 20, np.uint8)
+    done = threading.Event()
+
+    def change():
+        while not done.is_set():
+            source[:] += 1
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        for _ in range(50):
+            assert transfer([source], [target]) == [checksum(target)]
+    finally:
+        done.set()
+        changing.join()
 
 
 @given(st.integers(0, 2 * BLOCK + 9), st.integers(1, 255))

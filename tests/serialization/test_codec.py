@@ -8,7 +8,7 @@ from hypothesis import given
 from strategies import messages_of
 
 from sparknet import FormatError, NDArray, SchemaError, WeightCollection, dump_parts, dumps, iter_load, loads
-from sparknet.serialization import Codec, inspect, plans
+from sparknet.serialization import Codec, compression, inspect, plans
 
 WEIGHTS = WeightCollection(
     {"conv": [np.arange(6, dtype="float32").reshape(2, 3), np.ones(2)], "relu": [], "ip": [np.eye(3)]}
@@ -64,10 +64,10 @@ def test_it_keeps_no_array_of_its_example():
 
 
 OTHERS = [
-    ({"a": np.zeros(3)}, "kind 'mapping', expected a message of kind 'weights'"),
+    ({"a": np.zeros(3)}, "kind 'mapping', expected one of kind 'weights'"),
     (WEIGHTS.astype("float64"), "'conv.0.' is float64 of shape .2, 3., expected float32"),
     (WeightCollection({**WEIGHTS, "ip": [np.eye(4)]}), "'ip.0.' is float64 of shape .4, 4., expected .* .3, 3."),
-    (WeightCollection({"conv": WEIGHTS["conv"]}), r"got the names \['conv'\], expected"),
+    (WeightCollection({"conv": WEIGHTS["conv"]}), r"got 1 names, expected \d+; number 2 is missing, expected '\w+'"),
 ]
 
 
@@ -158,6 +158,40 @@ def test_a_header_whose_checksums_are_not_last_is_read_with_those_it_has(forge):
     for message, value in zip(messages * 2, (1, 2, 1, 2), strict=True):
         assert loads(message, verify=True)["a"].to_host().tolist() == [value, value]
         assert inspect(message, verify=True).tensors[0].checksum == sums[value]
+
+
+@pytest.mark.parametrize("options", [{"metadata": {"x": b"1"}}, {"compression": "lz4"}])
+def test_plans_of_messages_that_are_never_the_same_again_are_not_kept(options):
+    plans._read.clear()
+    plans._written.clear()
+    loads(dumps({"a": np.zeros(99)}, **options))
+    assert len(plans._read) == len(plans._written) == 0
+
+
+def test_a_plan_that_takes_much_memory_is_not_kept(forge):
+    plans._read.clear()
+    promise = forge(sizes=(), dims=np.array([2**46], "<u8").tobytes(), dim_width=8)  # float32: 65,537 payloads
+    with pytest.raises(FormatError, match="an array 32 of 131074 pads"):
+        loads(promise)
+    loads(dumps({str(n): np.zeros(0) for n in range(plans._KEPT + 1)}))
+    loads(dumps({"a" * plans._KEPT_HEADER: np.zeros(1)}))
+    assert len(plans._read) == 0
+
+
+def test_it_reads_what_inflates_to_what_its_schema_says_without_a_limit(monkeypatch):
+    monkeypatch.setattr(compression, "_FREE", 1000)
+    monkeypatch.setattr(compression, "_FACTOR", 1)
+    array = np.zeros(10**5)
+    message = dumps(array, compression="lz4")
+    with pytest.raises(FormatError, match="Pass max_bytes=800000"):
+        loads(message)
+    assert Codec(array).loads(message, copy=True, device="cpu").shape == (10**5,)
+
+
+@pytest.mark.parametrize("tensor", [((3,), 5), ("float32", (3,)), ((-1,), "float32"), ((2.0,), "float32"), (3,), "ab"])
+def test_a_schema_that_describes_no_tensor_is_refused(tensor):
+    with pytest.raises(ValueError, match=r"Codec\(\): got .* in layer 'a', expected a pair of a tuple of lengths and"):
+        Codec({"a": (tensor,)})
 
 
 @pytest.mark.parametrize("checksum", [True, False])

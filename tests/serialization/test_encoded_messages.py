@@ -32,7 +32,8 @@ from sparknet.serialization import (
 )
 from sparknet.serialization.chunks import CHUNK
 from sparknet.serialization.decode import check_stored
-from sparknet.serialization.opening import as_memory, open_message
+from sparknet.serialization.memory import as_memory
+from sparknet.serialization.opening import open_message
 
 ENCODINGS = ["raw", "float16", "bfloat16", "int8"]
 COMPRESSIONS = [None, "zstd", "lz4"]
@@ -351,7 +352,7 @@ def test_mutated_payloads_and_columns_raise_a_format_error_without_their_checksu
     for payload in payloads:
         if payload and data.draw(st.booleans()):
             payload[data.draw(st.integers(0, len(payload) - 1))] ^= data.draw(st.integers(1, 255))
-    plan = layout.plan(len(header), [len(payload) for payload in payloads])
+    plan = layout.lay_out(len(header), [len(payload) for payload in payloads])
     forged = layout.head(header, len(payloads)) + b"".join(
         gap + bytes(payload) for gap, payload in zip(plan.gaps, payloads, strict=True)
     )

@@ -1,5 +1,6 @@
 """Files: saved whole or not at all, opened without reading. Streams: one message after another."""
 
+import errno
 import io
 import os
 import re
@@ -63,10 +64,17 @@ def test_keys_choose_names_in_the_order_of_the_file(tmp_path, mmap):
     assert chosen == WeightCollection({"relu": [], "ip": [np.eye(3)]})
     save(tmp_path / "m.msg", {"a": np.zeros(1), "b": np.ones(1)})
     assert list(load(tmp_path / "m.msg", keys={"b"})) == ["b"]
-    with pytest.raises(KeyError, match=r"no \['c'\] in the message; it holds a, b"):
+    with pytest.raises(KeyError, match="no 'c' in the message; it holds 2 names: a, b"):
         load(tmp_path / "m.msg", keys=["b", "c"])
     with pytest.raises(TypeError, match=r"write keys=\['b'\]"):
         load(tmp_path / "m.msg", keys="b")
+    assert list(load(tmp_path / "m.msg", keys=(name for name in ["b"]), mmap=mmap)) == ["b"]
+    assert load(tmp_path / "m.msg", keys=[], mmap=mmap) == {}
+    with pytest.raises(KeyError, match="no 'z', 1 in the message"):
+        load(tmp_path / "m.msg", keys=[1, "z"])
+    save(tmp_path / "a.msg", np.zeros(1))
+    with pytest.raises(KeyError, match="one array, which has no name; leave keys out"):
+        load(tmp_path / "a.msg", keys=["a"])
 
 
 def _resident(path):
@@ -155,9 +163,89 @@ def test_the_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     assert calls == [stat.S_IFREG, "replace", stat.S_IFDIR]
 
 
-def test_a_missing_directory_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        save(tmp_path / "nowhere" / "w.msg", WEIGHTS)
+def test_where_the_directory_cannot_be_synced_the_new_file_stands(tmp_path, monkeypatch):
+    path = tmp_path / "w.msg"
+    save(path, np.zeros(10))
+    fsync = os.fsync
+
+    def fail(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(22, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(OSError, match="Invalid argument"):
+        save(path, WEIGHTS)
+    monkeypatch.undo()
+    assert load(path) == WEIGHTS
+    assert [p.name for p in tmp_path.iterdir()] == ["w.msg"]
+
+
+def test_a_missing_directory_is_an_error_that_names_the_path_and_the_fix(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "No such file or directory; its directory has to be there, and to be readable and writable: 'no/w.msg'"
+    with pytest.raises(FileNotFoundError, match=text) as caught:
+        save("no/w.msg", WEIGHTS)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, "no/w.msg")
+
+
+# ---- what is there already
+
+
+def test_permissions_of_a_file_that_is_replaced_are_kept_from_the_first_byte_on(tmp_path, monkeypatch):
+    from sparknet.serialization import writing
+
+    path, seen = tmp_path / "w.msg", []
+
+    def watched(message):
+        (temporary,) = tmp_path.glob(".sparknet-*")
+        seen.append(stat.S_IMODE(temporary.stat().st_mode))
+        return pieces(message)
+
+    pieces = writing.pieces
+    monkeypatch.setattr(writing, "pieces", watched)
+    for mode in 0o600, 0o664, 0o440:
+        path.touch()
+        path.chmod(mode)
+        save(path, WEIGHTS)
+        assert (seen.pop(), stat.S_IMODE(path.stat().st_mode)) == (mode, mode)
+
+
+def test_a_link_stays_one_and_the_file_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "there").mkdir()
+    link, target = tmp_path / "w.msg", tmp_path / "there" / "target.msg"
+    link.symlink_to("there/target.msg")
+    for obj in WEIGHTS, WEIGHTS + 1.0:  # the first makes the target, the second replaces it
+        save(link, obj)
+        assert link.is_symlink()
+        assert load(target) == obj
+    assert [p.name for p in target.parent.iterdir()] == ["target.msg"]
+
+
+def test_links_that_lead_round_in_a_circle_are_an_error(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        save(tmp_path / "a", WEIGHTS)
+
+
+def test_what_is_no_regular_file_is_refused_and_left_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("fifo")
+    Path("link").symlink_to("fifo")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+
+    def found():
+        return {path.name: (path.lstat().st_mode, path.lstat().st_mtime_ns) for path in [tmp_path, *tmp_path.iterdir()]}
+
+    before = found()
+    for path in "fifo", "link", "socket":
+        with pytest.raises(OSError, match=rf"Not a regular file.* dump\(obj, open\(path, 'wb'\)\): '{path}'"):
+            save(path, WEIGHTS)
+    with pytest.raises(IsADirectoryError, match="Is a directory; name a file in it"):
+        save(tmp_path, WEIGHTS)
+    assert found() == before
 
 
 def test_saving_takes_no_memory_of_the_size_of_the_message(tmp_path):
@@ -321,6 +409,15 @@ def test_a_stream_that_does_not_block_is_refused():
             next(iter_load(receiving))
         with pytest.raises(BlockingIOError, match=r"dump\(\) needs one that blocks"):
             dump(LARGE, sending)
+
+
+def test_a_stream_that_takes_nothing_is_an_error():
+    class Full(io.RawIOBase):
+        def write(self, _):
+            return 0
+
+    with pytest.raises(OSError, match=r"Full\.write\(\) took 0 of \d+ bytes; dump\(\) needs one that takes some"):
+        dump(WEIGHTS, Full())
 
 
 def test_what_is_no_stream_is_refused():

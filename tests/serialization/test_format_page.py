@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from sparknet.serialization import dtypes, encodings, header, layout
+from sparknet.serialization import dtypes, encodings, header, header_reading, layout
 
 HERE = Path(__file__).parent
 PAGE = (HERE.parents[1] / "docs" / "reference" / "format_v1.md").read_text(encoding="utf-8")
@@ -41,8 +41,8 @@ def test_the_page_has_all_keys_of_the_header_in_their_order():
     whole = header.Header(
         *("weights", ["a"], [1], b"\x42", [(3,)], [0], {"epoch": 3}), encodings=b"\1", compression="zstd", stored=[1]
     )
-    assert keys == list(header._unpack(header.encode_header(whole)))
-    assert set(keys) == header._KEYS
+    assert keys == list(header_reading._unpack(header.encode_header(whole)))
+    assert set(keys) == header_reading._KEYS
 
 
 def test_the_page_has_the_limits():

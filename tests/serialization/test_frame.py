@@ -169,7 +169,7 @@ def test_every_truncation_and_change_of_a_split_message_is_detected():
 def test_the_limit_of_a_payload_keeps_what_follows_aligned_and_fits_a_bin_32():
     assert layout.MAX_BIN % 64 == 0
     assert layout.MAX_BIN < 2**32
-    plan = layout.plan(100, [2**33 + 5])
+    plan = layout.lay_out(100, [2**33 + 5])
     assert plan.lengths == [2**32 - 64, 2**32 - 64, 133]
     assert all(start % 64 == 0 for start in plan.starts)
 

@@ -115,8 +115,8 @@ def test_arrays_of_numpy_are_written_where_they_are(source):
     [
         ({"a": np.zeros(3)}, "'a' is float64 of shape .3,., expected float32 of shape .3,."),
         ({"a": np.zeros(4, "float32")}, "'a' is float32 of shape .4,., expected float32 of shape .3,."),
-        ({"b": np.zeros(3, "float32")}, r"got the names \['b'\], expected the names \['a'\]"),
-        (WeightCollection({"a": [np.zeros(3, "float32")]}), "kind 'weights', expected a message of kind 'mapping'"),
+        ({"b": np.zeros(3, "float32")}, "got 1 names, expected 1; number 1 is 'b', expected 'a'"),
+        (WeightCollection({"a": [np.zeros(3, "float32")]}), "kind 'weights', expected one of kind 'mapping'"),
         (np.zeros(3, "float32"), "kind 'array'"),
     ],
 )
@@ -129,7 +129,7 @@ def test_a_message_that_does_not_fit_writes_nothing(source, other, text):
 
 def test_layers_of_another_number_of_arrays_do_not_fit():
     live = WeightCollection({"a": [np.ones(2), np.ones(2)], "b": []})
-    with pytest.raises(SchemaError, match=r"got \[1, 1\] arrays in the layers, expected \[2, 0\]"):
+    with pytest.raises(SchemaError, match="layer 'a' has 1 arrays, expected 2"):
         load_into(live, dumps(WeightCollection({"a": [np.ones(2)], "b": [np.ones(2)]})))
 
 

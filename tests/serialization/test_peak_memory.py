@@ -101,6 +101,16 @@ def test_a_stream_takes_less_than_twice_its_message(path):
     assert peak(read) < 1.5 * NBYTES
 
 
+def test_a_stream_of_messages_takes_no_more_than_one(path):
+    stream = io.BytesIO(3 * path.read_bytes())
+
+    def read():
+        for tensors in iter_load(stream):
+            del tensors
+
+    assert peak(read) < 1.5 * NBYTES
+
+
 def test_many_small_tensors_take_a_block_at_a_time():
     size = sum(array.nbytes for array in SMALL.values())
     assert size < NBYTES

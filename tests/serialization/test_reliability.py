@@ -158,15 +158,41 @@ except PermissionError as error:
 """
 
 
-def test_a_directory_that_is_read_only_is_an_error_and_leaves_the_old_file_alone(tmp_path):
+@pytest.mark.parametrize("mode", [0o555, 0o333])
+def test_a_directory_that_cannot_be_read_and_written_is_an_error_and_leaves_the_old_file_alone(tmp_path, mode):
     save(tmp_path / "w.msg", weights(1))
-    tmp_path.chmod(0o555)
+    tmp_path.chmod(mode)
     try:
         done = run(READ_ONLY, tmp_path)
     finally:
         tmp_path.chmod(0o755)
-    assert done.stdout.startswith("refused .sparknet-"), done.stderr
+    assert done.stdout.startswith("refused w.msg"), done.stderr
     assert version_of(tmp_path / "w.msg") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["w.msg"]
+
+
+CLOSED_ABOVE = """
+import os, sys
+import numpy as np
+from sparknet import save
+os.chdir(sys.argv[1])
+os.chmod("..", 0)
+if os.geteuid() == 0:
+    os.seteuid(65534)
+save("w.msg", np.ones(3))
+"""
+
+
+def test_a_relative_path_needs_nothing_of_the_directories_above(tmp_path):
+    here = tmp_path / "closed" / "here"
+    here.mkdir(parents=True)
+    here.chmod(0o777)
+    try:
+        done = run(CLOSED_ABOVE, here)
+    finally:
+        (tmp_path / "closed").chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    assert load(here / "w.msg").shape == (3,)
 
 
 # ---- readers and writers at once

@@ -132,6 +132,7 @@ def test_metadata_that_could_not_be_read_back_is_refused(values, text):
         ({"a": [1, 2]}, TypeError, "'a' is a list"),
         ([1, 2], TypeError, "got a list"),
         (np.array([object()]), TypeError, "dtype object cannot be serialized"),
+        ({"a": np.ones(1), "b": np.array(["x"])}, TypeError, "tensor 'b': dtype <U1 cannot be serialized"),
         (np.zeros(2, "i4,f4"), TypeError, "cannot be serialized"),
         (np.zeros(2, "datetime64[s]"), TypeError, "cannot be serialized"),
         (np.zeros(2, "U3"), TypeError, "cannot be serialized"),

@@ -13,7 +13,8 @@ from sparknet import FormatError
 from sparknet.serialization.chunks import CHUNK, lengths, recut
 from sparknet.serialization.dtypes import BOOL, NAMES, dtype_of
 from sparknet.serialization.encodings import BFLOAT16, FLOAT16, INT8, RAW
-from sparknet.serialization.stored import Form, choose, compress, restore, store, store_chunks
+from sparknet.serialization.form import Form, choose
+from sparknet.serialization.stored import compress, restore, store, store_chunks
 
 FLOAT32, FLOAT64, INT16 = 0x42, 0x43, 0x21
 METHODS = ["zstd", "lz4"]
@@ -104,6 +105,21 @@ def test_the_first_element_that_cannot_be_stored_is_named_whoever_finds_one_firs
     form = Form("a", FLOAT32, elements.shape, INT8)
     with pytest.raises(ValueError, match=rf"holds nan at \({bad[0]},\)"):
         store(form, as_bytes(elements), np.empty(form.size(elements.size), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "value", "fix"),
+    [
+        (INT8, 1e300, "use 'raw'$"),
+        (INT8, np.inf, "use 'bfloat16', .*, or 'raw'$"),
+        (FLOAT16, -3.4e38, "use 'raw'$"),
+        (FLOAT16, 1e5, "use 'bfloat16', .*, or 'raw'$"),
+    ],
+)
+def test_what_cannot_be_stored_gets_advice_that_can_be_followed(encoding, value, fix):
+    form = Form("a", FLOAT64, (1,), encoding)
+    with pytest.raises(ValueError, match=fix):
+        store(form, as_bytes(np.array([value])), np.empty(form.size(1), np.uint8))
 
 
 def test_raw_chunks_are_views():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 _DTYPES = """
     bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128
 """.split()
+_ML_DTYPES = ["bfloat16", "float8_e4m3fn", "float8_e5m2"]
 
 
 class Dtypes:
@@ -21,7 +23,7 @@ class Dtypes:
         try:
             np.dtype(namespace.float32)
         except TypeError:
-            found = {np.dtype(dtype): getattr(namespace, dtype, None) for dtype in _DTYPES}
+            found = {dtype: getattr(namespace, dtype.name, None) for dtype in _numpy_dtypes()}
             self.from_numpy = {dtype: own for dtype, own in found.items() if own is not None}
         self.to_numpy = {own: dtype for dtype, own in self.from_numpy.items()}
         self.types = tuple({type(own) for own in self.to_numpy})
@@ -37,6 +39,16 @@ class Dtypes:
             )
             raise TypeError(msg)
         return found
+
+
+def _numpy_dtypes() -> list[np.dtype[Any]]:
+    """Return numpy's dtypes, and those that the package ml_dtypes adds to them where it is installed."""
+    dtypes = [np.dtype(name) for name in _DTYPES]
+    try:
+        ml_dtypes = import_module("ml_dtypes")
+    except ImportError:
+        return dtypes
+    return dtypes + [np.dtype(getattr(ml_dtypes, name)) for name in _ML_DTYPES]
 
 
 class Namespace:

@@ -3,13 +3,13 @@
 Tensors are wrapped as they are; an NDArray records nothing for autograd that torch itself would not.
 """
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import Any
+
+import numpy as np
 
 from sparknet.backends.adapt import adapt
 from sparknet.errors import MissingDependency
-
-if TYPE_CHECKING:
-    import numpy as np
 
 try:
     import array_api_compat.torch as namespace
@@ -27,12 +27,25 @@ def _device(name: str) -> Any:
     return found
 
 
-def _from_host(array: "np.ndarray[Any, Any]", device: Any) -> Any:
-    return torch.asarray(array, copy=True).to(device)
+# Types that torch does not exchange with numpy -> their bits, which it does; in numpy they are those of ml_dtypes.
+_BITS = {torch.bfloat16: torch.int16, torch.float8_e4m3fn: torch.uint8, torch.float8_e5m2: torch.uint8}
 
 
-def _to_host(tensor: Any) -> "np.ndarray[Any, Any]":
-    host: np.ndarray[Any, Any] = tensor.detach().cpu().resolve_conj().resolve_neg().numpy()
+def _from_host(array: np.ndarray[Any, Any], device: Any) -> Any:
+    own = getattr(torch, array.dtype.name, None)
+    if own not in _BITS:
+        return torch.asarray(array, copy=True).to(device)
+    return torch.from_numpy(array.view(f"u{array.itemsize}").copy()).view(own).to(device)
+
+
+def _to_host(tensor: Any) -> np.ndarray[Any, Any]:
+    here = tensor.detach().cpu()
+    host: np.ndarray[Any, Any]
+    if here.dtype in _BITS:
+        dtype = getattr(import_module("ml_dtypes"), str(here.dtype).partition(".")[2])
+        host = here.view(_BITS[here.dtype]).numpy().view(dtype)
+    else:
+        host = here.resolve_conj().resolve_neg().numpy()
     return host
 
 

@@ -14,7 +14,7 @@ __all__ = ["read", "write"]
 _SUFFIX = ".binaryproto"
 
 
-def read(path: Path) -> Contents:
+def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothing in it is compressed
     """Return the array, read-only, of the shape that ``caffe.io.blobproto_to_array`` gives it: (1, c, h, w)."""
     return Contents(NDArray(array_of(parse("BlobProto", path), "")), {})
 

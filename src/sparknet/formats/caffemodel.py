@@ -10,7 +10,7 @@ from typing import Any
 
 from sparknet.errors import FormatError, SchemaError
 from sparknet.formats.blobs import LIMIT, array_of, fill, parse, schema
-from sparknet.formats.contents import Array, Contents, check_dtypes, collect, flatten
+from sparknet.formats.contents import Array, Contents, assemble, check_dtypes, flatten
 from sparknet.serialization.files import replacing
 from sparknet.weights import WeightCollection
 
@@ -20,7 +20,7 @@ _SUFFIX = ".caffemodel"
 _AROUND_ARRAY = 512  # bytes at most, around the elements: tags, lengths, and 32 axes of 10 bytes
 
 
-def read(path: Path) -> Contents:
+def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothing in it is compressed
     """Return the weights of all layers that have any, read-only, and the net's name as metadata.
 
     Layers of all three generations are read: ``layer``, ``layers`` of 2014, and those of 2013 within them.
@@ -46,7 +46,7 @@ def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
     """
     arrays = flatten(obj)
     check_dtypes(arrays, ("float32", "float64"), _SUFFIX)
-    weights = collect(arrays)
+    weights = assemble(arrays)
     if not isinstance(weights, WeightCollection):
         msg = f"a {_SUFFIX} file holds layers of arrays; got {', '.join(arrays)[:200] or 'nothing'}, expected names such as 'conv1/0', 'conv1/1'"
         raise SchemaError(msg, got=list(arrays))

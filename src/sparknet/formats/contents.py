@@ -13,6 +13,7 @@ import numpy as np
 
 from sparknet.errors import FormatError, SchemaError, SparknetError
 from sparknet.ndarray import NDArray
+from sparknet.serialization.collect import collect, ready
 from sparknet.serialization.dtypes import code_of
 from sparknet.weights import WeightCollection
 
@@ -45,21 +46,17 @@ def flatten(obj: Any) -> dict[str, Array]:
     Raises
     ------
     TypeError
-        A name in a mapping is not a str.
+        ``obj`` is of another type than :func:`sparknet.dumps` takes, or a name in a mapping is not a str.
     """
-    if isinstance(obj, WeightCollection):
-        named = {f"{layer}/{i}": array for layer, arrays in obj.items() for i, array in enumerate(arrays)}
-    else:
-        named = dict(obj) if isinstance(obj, Mapping) else {ALONE: obj}
-    for name in named:
-        if type(name) is not str:
-            msg = f"the names in a mapping are str; got {name!r}"
-            raise TypeError(msg)
-    hosts = {name: NDArray(array).to_host() for name, array in named.items()}
-    return {name: np.asarray(host, host.dtype.newbyteorder("<"), order="C") for name, host in hosts.items()}
+    kind, names, counts, arrays = collect(obj)
+    if kind == "weights":
+        names = [f"{layer}/{i}" for layer, count in zip(names, counts, strict=True) for i in range(count)]
+    elif kind == "array":
+        names = [ALONE]
+    return dict(zip(names, map(ready, arrays), strict=True))
 
 
-def collect(arrays: Mapping[str, Array]) -> Any:
+def assemble(arrays: Mapping[str, Array]) -> Any:
     """Return what ``flatten`` made these names of: weights or an array where all follow its rule, else a mapping."""
     if list(arrays) == [ALONE]:
         return NDArray(arrays[ALONE])

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 from sparknet.errors import FormatError, SchemaError, SparknetError
 from sparknet.formats import binaryproto, caffemodel, message, npy, npz, safetensors
 from sparknet.formats.contents import Contents
-from sparknet.ndarray import NDArray
+from sparknet.serialization.collect import collect
 from sparknet.serialization.metadata import check_metadata
-from sparknet.weights import WeightCollection
 
 __all__ = ["Conversion", "convert", "read", "write"]
 
@@ -25,7 +24,7 @@ class _Format(NamedTuple):
 
     suffixes: tuple[str, ...]
     keeps: tuple[str, ...] | None
-    read: Callable[[Path], Contents]
+    read: Callable[[Path, int | None], Contents]
     write: Callable[[Path, Any, dict[str, Any]], None]
 
     def kept(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +56,7 @@ class Conversion:
     tensors, parameters, nbytes
         Number of arrays, of their elements, and their size in bytes.
     lost
-        Entries of the metadata that the target has no place for.
+        What the target has no place for: entries of the metadata, then layers without arrays.
     seconds
         What it took, reading and writing.
     """
@@ -72,7 +71,7 @@ class Conversion:
     seconds: float
 
 
-def read(path: AnyPath, *, file_format: str | None = None) -> Contents:
+def read(path: AnyPath, *, file_format: str | None = None, max_bytes: int | None = None) -> Contents:
     """Return what a weight file holds.
 
     Parameters
@@ -82,6 +81,10 @@ def read(path: AnyPath, *, file_format: str | None = None) -> Contents:
     file_format
         ``"sparknet"``, ``"npy"``, ``"npz"``, ``"safetensors"``, ``"caffemodel"`` or ``"binaryproto"``; by default what
         the suffix says.
+    max_bytes
+        Size in bytes that what is compressed in the file may have when it is inflated, compared before anything is: the
+        tensors of a message as for :func:`sparknet.load`, all of an ``.npz`` archive. None: 1 GiB, or 16 times the file
+        if that is more. The other formats compress nothing.
 
     Returns
     -------
@@ -92,7 +95,8 @@ def read(path: AnyPath, *, file_format: str | None = None) -> Contents:
     Raises
     ------
     FormatError
-        The file is damaged, of another format, or its suffix is unknown. ``tensor`` says where, if known.
+        The file is damaged, of another format, over ``max_bytes``, or its suffix is unknown. ``tensor`` says where, if
+        known.
     MissingDependency
         The package that the format needs is not installed.
     OSError
@@ -109,15 +113,13 @@ def read(path: AnyPath, *, file_format: str | None = None) -> Contents:
     """
     name = _named(path, file_format)
     try:
-        return _FORMATS[name].read(Path(path))
+        return _FORMATS[name].read(Path(path), max_bytes)
     except FormatError as error:
         msg = f"{os.fspath(path)!r}: {error}"
         raise FormatError(msg, **vars(error)) from error
 
 
-def write(
-    path: AnyPath, obj: Any, *, file_format: str | None = None, metadata: Mapping[str, Any] | None = None
-) -> None:
+def write(path: AnyPath, obj: Any, *, file_format: str | None = None, metadata: dict[str, Any] | None = None) -> None:
     """Write a weight file, atomically: at every moment there is the old file or the new one, whole.
 
     Parameters
@@ -132,6 +134,8 @@ def write(
 
     Raises
     ------
+    TypeError
+        ``obj`` or ``metadata`` is of another type, a masked array or a list for example. Nothing is written.
     SchemaError
         The format cannot hold the object: a dtype, a name, more than one array, over 2 GiB, metadata. Nothing is written.
     MissingDependency, OSError
@@ -147,13 +151,10 @@ def write(
     {'scale': NDArray([1., 1.], shape=(2,), dtype=float32, device='cpu')}
     """
     name = _named(path, file_format)
-    metadata = dict(metadata or {})
-    lost = metadata.keys() - _FORMATS[name].kept(metadata).keys()
-    if lost:
-        msg = f"{os.fspath(path)!r}: a file of format {name} has no place for the metadata {', '.join(sorted(lost))}"
-        raise SchemaError(msg, got=sorted(lost))
+    metadata = {} if metadata is None else metadata
     try:
         check_metadata(metadata)
+        _check_kept(name, metadata)
         _FORMATS[name].write(Path(path), obj, metadata)
     except ValueError as error:  # a limit of the format, or a name that is no Unicode
         kind = type(error) if isinstance(error, SparknetError) else SchemaError
@@ -162,7 +163,12 @@ def write(
 
 
 def convert(
-    source: AnyPath, target: AnyPath, *, source_format: str | None = None, target_format: str | None = None
+    source: AnyPath,
+    target: AnyPath,
+    *,
+    source_format: str | None = None,
+    target_format: str | None = None,
+    max_bytes: int | None = None,
 ) -> Conversion:
     """Read one weight file and write its contents to another, atomically.
 
@@ -172,16 +178,18 @@ def convert(
         The files; a target that exists is replaced.
     source_format, target_format
         As for :func:`read`.
+    max_bytes
+        Of the source, as for :func:`read`.
 
     Returns
     -------
     Conversion
-        What was converted; ``lost`` names the metadata that the target has no place for.
+        What was converted; ``lost`` names the metadata and the layers without arrays that the target has no place for.
 
     Raises
     ------
     FormatError
-        The source is damaged, or of another format.
+        The source is damaged, of another format, or over ``max_bytes``.
     SchemaError
         The target's format cannot hold what is in the source. Nothing is written.
     OSError
@@ -202,17 +210,20 @@ def convert(
     if Path(target).exists() and Path(source).samefile(target):
         msg = f"{os.fspath(target)!r} is the source itself; write to another file"
         raise shutil.SameFileError(msg)
-    obj, metadata = read(source, file_format=names[0])
+    obj, metadata = read(source, file_format=names[0], max_bytes=max_bytes)
     kept = _FORMATS[names[1]].kept(metadata)
     write(target, obj, file_format=names[1], metadata=kept)
-    kind, arrays = _kind_and_arrays(obj)
+    kind, layers, counts, arrays = collect(obj)
+    lost = [key for key in metadata if key not in kept]
+    if names[1] != "sparknet":
+        lost += [layer for layer, count in zip(layers, counts, strict=False) if not count]  # counts: of weights only
     return Conversion(
         *names,
         kind,
         len(arrays),
         sum(array.size for array in arrays),
         sum(array.nbytes for array in arrays),
-        tuple(key for key in metadata if key not in kept),
+        tuple(lost),
         time.perf_counter() - begin,
     )
 
@@ -231,7 +242,9 @@ def _named(path: AnyPath, file_format: str | None) -> str:
     raise FormatError(msg, tensor=None, offset=None)
 
 
-def _kind_and_arrays(obj: Any) -> tuple[str, list[NDArray]]:
-    if isinstance(obj, WeightCollection):
-        return "weights", obj.arrays()
-    return ("array", [obj]) if isinstance(obj, NDArray) else ("mapping", list(obj.values()))
+def _check_kept(name: str, metadata: Mapping[str, Any]) -> None:
+    """Raise a SchemaError if a format has no place for some of the metadata."""
+    lost = sorted(metadata.keys() - _FORMATS[name].kept(metadata).keys())
+    if lost:
+        msg = f"a file of format {name} has no place for the metadata {', '.join(lost)}"
+        raise SchemaError(msg, got=lost)

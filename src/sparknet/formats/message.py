@@ -1,19 +1,27 @@
 """Sparknet's own format, as one among the others."""
 
+import mmap
+import os
 from pathlib import Path
 from typing import Any
 
 from sparknet.formats.contents import Contents
-from sparknet.serialization import inspect, load, save
+from sparknet.serialization import inspect, loads, save
 
 __all__ = ["read", "write"]
 
 
-def read(path: Path) -> Contents:
-    """Return the object and the metadata of a message; its checksums, if it has any, are compared."""
-    info = inspect(path)
+def read(path: Path, max_bytes: int | None) -> Contents:
+    """Return the object and the metadata of a message; its checksums, if it has any, are compared.
+
+    The file is opened once, because another may be saved in its place at any time.
+    """
+    with path.open("rb") as file:
+        is_empty = not os.fstat(file.fileno()).st_size  # and so cannot be mapped
+        data = b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    info = inspect(data)
     has_checksums = any(tensor.checksum is not None for tensor in info.tensors)
-    return Contents(load(path, verify=has_checksums or None), info.metadata)
+    return Contents(loads(data, verify=has_checksums or None, max_bytes=max_bytes), info.metadata)
 
 
 def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:

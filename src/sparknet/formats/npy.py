@@ -21,7 +21,7 @@ DTYPES = tuple(name for name in NAMES.values() if not name.startswith(("bfloat",
 _HEADERS = {(1, 0): numpy_format.read_array_header_1_0, (2, 0): numpy_format.read_array_header_2_0}
 
 
-def read(path: Path) -> Contents:
+def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothing in it is compressed
     """Return the array of a file, writable and independent of the file."""
     with path.open("rb") as file, refused(".npy"):
         return Contents(NDArray(read_array(file, os.fstat(file.fileno()).st_size, "")), {})

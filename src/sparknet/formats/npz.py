@@ -12,7 +12,7 @@ from typing import Any
 from numpy.lib import format as numpy_format
 
 from sparknet.errors import FormatError, SchemaError
-from sparknet.formats.contents import Array, Contents, check_dtypes, collect, flatten, refused
+from sparknet.formats.contents import Array, Contents, assemble, check_dtypes, flatten, refused
 from sparknet.formats.npy import DTYPES, read_array
 from sparknet.serialization.files import replacing
 
@@ -23,15 +23,18 @@ _RATIO = 16  # and this many times its size if that is more
 _SUFFIX = ".npy"
 
 
-def read(path: Path) -> Contents:
-    """Return the arrays of a file, writable and independent of the file; the CRC of each is compared."""
+def read(path: Path, max_bytes: int | None) -> Contents:
+    """Return the arrays of a file, writable and independent of the file; the CRC of each is compared.
+
+    ``max_bytes`` is what the archive may become; None: 1 GiB, or 16 times its size if that is more.
+    """
     with path.open("rb") as file, refused(".npz"):
         size = os.fstat(file.fileno()).st_size
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
             _check_names(entries)
-            _check_inflated(sum(entry.file_size for entry in entries), size)
-            return Contents(collect({_name(entry): _array(archive, entry) for entry in entries}), {})
+            _check_inflated(sum(entry.file_size for entry in entries), size, max_bytes)
+            return Contents(assemble({_name(entry): _array(archive, entry) for entry in entries}), {})
 
 
 def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:  # noqa: ARG001 - there is none in the format
@@ -69,12 +72,12 @@ def _check_names(entries: list[zipfile.ZipInfo]) -> None:
         raise FormatError(msg, tensor=None, offset=None)
 
 
-def _check_inflated(declared: int, size: int) -> None:
+def _check_inflated(declared: int, size: int, max_bytes: int | None) -> None:
     """Refuse an archive that says it becomes far larger; zipfile gives no more than it says."""
-    limit = max(_INFLATED, _RATIO * size)
+    limit = max(_INFLATED, _RATIO * size) if max_bytes is None else max_bytes
     if declared > limit:
         msg = (
-            f"{size} bytes that become {declared}; the limit is {limit}. If you trust the file, load it with numpy and "
-            "save it with numpy.savez, uncompressed"
+            f"{size} bytes that become {declared}; the limit is {limit}. "
+            f"Pass max_bytes={declared} if you trust where it comes from"
         )
         raise FormatError(msg, tensor=None, offset=None)

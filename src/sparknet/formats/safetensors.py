@@ -6,13 +6,14 @@ the file's metadata, under one key that other programs pass over.
 
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sparknet.errors import FormatError, MissingDependency
-from sparknet.formats.contents import Array, Contents, admitted, check_dtypes, collect, flatten, refused
+from sparknet.errors import FormatError, MissingDependency, SchemaError
+from sparknet.formats.contents import Array, Contents, admitted, assemble, check_dtypes, flatten, refused
 from sparknet.serialization.dtypes import NAMES, dtype_of
 from sparknet.serialization.files import replacing
 
@@ -33,7 +34,7 @@ _CODES = {_DTYPES[name]: code for code, name in NAMES.items() if name in _DTYPES
 _ORDER = "sparknet.names"
 
 
-def read(path: Path) -> Contents:
+def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothing in it is compressed
     """Return the tensors of a file, writable and independent of the file, and its metadata (str to str).
 
     ``safe_open`` has the metadata and no float8; ``deserialize`` has every dtype and no metadata.
@@ -44,7 +45,7 @@ def read(path: Path) -> Contents:
             metadata = dict(opened.metadata() or {})
         tensors = dict(package.deserialize(file.read()))
         arrays = {name: _array(name, tensors[name]) for name in _in_order(tensors, metadata)}
-    return Contents(collect(arrays), metadata)
+    return Contents(assemble(arrays), metadata)
 
 
 def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
@@ -52,12 +53,16 @@ def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
     from_numpy = _package().numpy
     arrays = flatten(obj)
     check_dtypes(arrays, _DTYPES, ".safetensors")
+    if _ORDER in metadata:
+        msg = f"the metadata has the key {_ORDER!r}, under which a .safetensors file holds the order of the names; rename it"
+        raise SchemaError(msg, got=_ORDER)
     texts = {key: value if type(value) is str else _json(value) for key, value in metadata.items()}
     texts[_ORDER] = _json(list(arrays))
     with replacing(path) as file:
         from_numpy.save_file(arrays, file.name, texts)
-        # save_file puts another file in the place of ours
+        # save_file puts another file in the place of ours, which only its owner may read
         with Path(file.name).open("rb") as written:
+            os.fchmod(written.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode))
             os.fsync(written.fileno())
 
 

@@ -55,7 +55,9 @@ def transfer(sources: Sequence[Any], targets: Sequence[Any] | None = None, *, su
         for begin in range(start, min(start + PIECE, len(flat[index])), NEAR):
             block = flat[index][begin : begin + NEAR]
             if into:
-                into[index][begin : begin + NEAR] = block
+                copied = into[index][begin : begin + NEAR]
+                copied[:] = block
+                block = copied  # what is summed is what was written, even if somebody changes the source meanwhile
             if sums:
                 digests.append(_digest(block))
         return b"".join(digests)

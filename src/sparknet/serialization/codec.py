@@ -9,11 +9,12 @@ from sparknet.serialization.dtypes import NAMES
 from sparknet.serialization.encode import Message, describe, to_buffer, to_bytes, to_parts
 from sparknet.serialization.files import write_all
 from sparknet.serialization.fitting import check_fits
+from sparknet.serialization.form import choose
 from sparknet.serialization.header import Header
-from sparknet.serialization.opening import as_memory, open_message
+from sparknet.serialization.memory import as_memory
+from sparknet.serialization.opening import open_message
 from sparknet.serialization.plans import plan_to_write
 from sparknet.serialization.receiving import receive
-from sparknet.serialization.stored import choose
 from sparknet.weights import WeightCollection
 
 __all__ = ["Codec"]
@@ -84,10 +85,10 @@ class Codec:
         return self.nbytes
 
     def loads(self, buffer: Any, *, copy: bool = False, device: str | None = None, verify: bool | None = None) -> Any:
-        """Return the object in a message, as :func:`loads` does."""
+        """Return the object in a message, as :func:`loads` does; what it may inflate to is what the schema says."""
         found = open_message(as_memory(buffer, "Codec.loads()").toreadonly())
         check_fits(found.plan.header, self._plan.header, "Codec.loads()")
-        return decode(found, Wishes(copy=copy, device=device, verify=verify))
+        return decode(found, Wishes(copy=copy, device=device, verify=verify, max_bytes=sum(self._plan.header.sizes)))
 
     def load_into(self, weights: Any, source: Any, *, verify: bool | None = None) -> None:
         """Receive one message into arrays that are there already, as :func:`load_into` does."""
@@ -112,12 +113,22 @@ def _is_schema(example: Any) -> bool:
     return any(type(layer) is tuple for layer in example.values())
 
 
+def _is_described(tensor: Any) -> bool:
+    """Say whether this is a pair of a shape and a str."""
+    if type(tensor) is not tuple or len(tensor) != 2 or type(tensor[1]) is not str:
+        return False
+    return isinstance(tensor[0], tuple | list) and all(type(length) is int and length >= 0 for length in tensor[0])
+
+
 def _header_of_schema(schema: Any, checksum: bool, metadata: dict[str, Any] | None) -> Header:
     codes = {name: code for code, name in NAMES.items()}
     for name, layer in schema.items():
-        for _, dtype in layer:
-            if dtype not in codes:
-                msg = f"Codec(): got dtype {dtype!r} of layer {name!r}, expected one of: {', '.join(codes)}"
+        for tensor in layer:
+            if not _is_described(tensor):
+                msg = f"Codec(): got {tensor!r} in layer {name!r}, expected a pair of a tuple of lengths and the name of a dtype"
+                raise ValueError(msg)
+            if tensor[1] not in codes:
+                msg = f"Codec(): got dtype {tensor[1]!r} of layer {name!r}, expected one of: {', '.join(codes)}"
                 raise ValueError(msg)
     tensors = [tensor for layer in schema.values() for tensor in layer]
     counts = [len(layer) for layer in schema.values()]
@@ -128,5 +139,5 @@ def _header_of_schema(schema: Any, checksum: bool, metadata: dict[str, Any] | No
         bytes(codes[dtype] for _, dtype in tensors),
         [tuple(shape) for shape, _ in tensors],
         [] if checksum else None,
-        metadata or {},
+        {} if metadata is None else metadata,
     )

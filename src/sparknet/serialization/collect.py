@@ -8,12 +8,12 @@ import numpy as np
 
 from sparknet.backends import backend_of
 from sparknet.ndarray import NDArray
-from sparknet.serialization.memory import Bytes
-from sparknet.serialization.stored import Encoded, store, store_chunks
+from sparknet.serialization.checksum import NEAR
+from sparknet.serialization.form import Encoded
+from sparknet.serialization.memory import Array, Bytes
+from sparknet.serialization.stored import store, store_chunks
 from sparknet.weights import WeightCollection
 
-Array = np.ndarray[Any, Any]
-_STEP = 1 << 20  # bytes of an array that are converted at a time
 _LITTLE = "<|=" if sys.byteorder == "little" else "<|"
 
 
@@ -29,19 +29,19 @@ class Collected(NamedTuple):
 def collect(obj: Any) -> Collected:
     """Return the parts of an NDArray, a numpy array, a mapping of them or a WeightCollection; shares memory."""
     if isinstance(obj, WeightCollection):
-        arrays = [_own(array, "") for array in obj.arrays()]
+        arrays = [_unwrapped(array, "") for array in obj.arrays()]
         return Collected("weights", list(obj), [len(layer) for layer in obj.values()], arrays)
     if not isinstance(obj, Mapping):
-        return Collected("array", [], [], [_own(obj, "")])
+        return Collected("array", [], [], [_unwrapped(obj, "")])
     names = list(obj)
     if not set(map(type, names)) <= {str}:
         msg = f"the names in a mapping are str; got {next(name for name in names if type(name) is not str)!r}"
         raise TypeError(msg)
-    arrays = [array if type(array) is np.ndarray else _own(array, name) for name, array in obj.items()]
+    arrays = [array if type(array) is np.ndarray else _unwrapped(array, name) for name, array in obj.items()]
     return Collected("mapping", names, [], arrays)
 
 
-def _own(array: Any, name: str) -> Any:
+def _unwrapped(array: Any, name: str) -> Any:
     """Return numpy arrays as they are, also out of an NDArray; what is on other backends as an NDArray."""
     if type(array) is NDArray:
         return array.unwrap() if array.backend == "numpy" else array
@@ -51,7 +51,7 @@ def _own(array: Any, name: str) -> Any:
         what = f"{name!r} is a" if name else "got a"
         msg = f"{what} {type(array).__name__}; expected an NDArray, a numpy array, a mapping of these or a WeightCollection"
         raise TypeError(msg)
-    return _own(NDArray(array), name)
+    return _unwrapped(NDArray(array), name)
 
 
 def is_ready(array: Any) -> bool:
@@ -75,7 +75,7 @@ def encoded(array: Encoded, stored: Bytes) -> Bytes:
         store(array.form, as_bytes(array.array), stored)
         return stored
     end = 0
-    for part in blocks(array, _STEP):
+    for part in blocks(array, NEAR):
         stored[end : end + len(part)] = part
         end += len(part)
     return stored

@@ -20,6 +20,8 @@ def each(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     After the first error no further item is begun, and it is raised when those that were begun have ended.
     """
     items = list(items)
+    if len(items) <= 1:
+        return list(map(work, items))
     results: list[Any] = [None] * len(items)
     errors: list[BaseException] = []
     queue = iter(enumerate(items))  # taking the next entry is one step of the interpreter: no two threads get the same

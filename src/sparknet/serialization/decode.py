@@ -1,6 +1,6 @@
 """Messages to objects: views of the message or copies of it, after the checks of the elements that are due."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -10,16 +10,20 @@ from sparknet.backends import get_backend
 from sparknet.errors import FormatError
 from sparknet.ndarray import NDArray, wrap_all
 from sparknet.serialization.checksum import NEAR, Checksum, checksum, transfer
-from sparknet.serialization.collect import Array, as_bytes
+from sparknet.serialization.collect import as_bytes
 from sparknet.serialization.compression import check_limit
 from sparknet.serialization.dtypes import BOOL
 from sparknet.serialization.header import Header
 from sparknet.serialization.layout import START
+from sparknet.serialization.memory import Array
 from sparknet.serialization.opening import Found, check_gaps
 from sparknet.serialization.plans import Plan
 from sparknet.serialization.stored import restore
 from sparknet.weights import WeightCollection
 
+DAMAGED = "is damaged: its checksum does not match"
+NO_BOOL = "holds a bool that is neither 0 nor 1"
+_SHOWN = 8  # names in an error
 SMALL = 1 << 20  # bytes; verifying so much takes a tenth of a millisecond, so it is always done
 
 
@@ -30,7 +34,7 @@ class Wishes(NamedTuple):
     owned: bool = False
     device: str | None = None
     verify: bool | None = None
-    keys: Collection[str] | None = None
+    keys: Iterable[str] | None = None
     max_bytes: int | None = None  # that compressed tensors may inflate to
 
     @property
@@ -47,25 +51,24 @@ class Wishes(NamedTuple):
 def decode(found: Found, wishes: Wishes) -> Any:
     """Return the object in a message, after the checks that are due."""
     header = found.plan.header
-    chosen = None if wishes.keys is None else _choose(header, wishes.keys)
+    names = None if wishes.keys is None else _wanted(header, wishes.keys)
+    chosen = None if names is None else _choose(header, names)
     check_gaps(found, chosen)
     tensors = range(len(header.codes)) if chosen is None else chosen
-    due = wishes.is_due(len(found.data))
+    due, required = wishes.is_due(len(found.data)), bool(wishes.verify)
     if header.compression:
         inflated = sum(header.sizes[tensor] for tensor in tensors if header.compression_of(tensor))
         check_limit(inflated, len(found.data), wishes.max_bytes)
     sums_copies = wishes.copy and header.is_raw
     if due and not sums_copies:
-        check_tensors(found, tensors, required=bool(wishes.verify))
+        check_tensors(found, tensors, required=required)
     hosts = views(found, tensors)
-    if sums_copies:
-        hosts = _copies(found, tensors, hosts, due=due, required=bool(wishes.verify))
-    elif wishes.copy:
-        hosts = [_writable(view) for view in hosts]
+    if wishes.copy:
+        hosts = _copies(found, tensors, hosts, due=due and sums_copies, required=required and sums_copies)
     arrays = wrap_all(hosts, get_backend("numpy"))
     if wishes.moves:
         arrays = [array.to_device(str(wishes.device)) for array in arrays]
-    return _assemble(header, arrays, wishes.keys)
+    return _assemble(header, arrays, names)
 
 
 def check_tensors(found: Found, tensors: Sequence[int], *, required: bool) -> None:
@@ -97,7 +100,7 @@ def _refuse_damaged(found: Found, sums: Iterable[tuple[int, int]]) -> None:
     expected = found.checksums
     for tensor, value in sums:
         if expected[tensor] != value:
-            raise wrong(found.plan, tensor, "is damaged: its checksum does not match")
+            raise wrong(found.plan, tensor, DAMAGED)
 
 
 def refuse_bools(found: Found, tensors: Sequence[int]) -> None:
@@ -107,7 +110,7 @@ def refuse_bools(found: Found, tensors: Sequence[int]) -> None:
         for tensor in tensors:
             is_plain = codes[tensor] == BOOL and found.plan.is_raw(tensor)
             if is_plain and any(part.size and part.max() > 1 for part in found.payloads(tensor)):
-                raise wrong(found.plan, tensor, "holds a bool that is neither 0 nor 1")
+                raise wrong(found.plan, tensor, NO_BOOL)
 
 
 def wrong(plan: Plan, tensor: int, what: str) -> FormatError:
@@ -161,17 +164,9 @@ def _restore(found: Found, tensor: int, whole: Array | None) -> None:
     restore(plan.forms[tensor], found.payloads(tensor), plan.header.compression_of(tensor), whole, start)
 
 
-def _writable(view: Array) -> Array:
-    """Return the copy of a view, or what is one already."""
-    if not view.flags.owndata:
-        return view.copy()
-    view.flags.writeable = True
-    return view
-
-
 def _copies(found: Found, tensors: Sequence[int], views: list[Array], *, due: bool, required: bool) -> list[Array]:
-    """Return arrays that own their memory; what is verified is summed while it is copied."""
-    summed = has_checksums(found, required=required) and due
+    """Return arrays that own their memory; what is ``due`` is summed while it is copied."""
+    summed = due and has_checksums(found, required=required)
     copies = [_owned(view) for view in views]
     large = [n for n, view in enumerate(views) if view.nbytes > NEAR and copies[n] is not view]
     sums = dict(zip(large, transfer([views[n] for n in large], [copies[n] for n in large], sums=summed), strict=True))
@@ -191,26 +186,35 @@ def _owned(view: Array) -> Array:
     return view
 
 
-def _choose(header: Header, keys: Collection[str]) -> list[int]:
-    """Return the indices of the tensors under these names, in the order of the message."""
+def _wanted(header: Header, keys: Iterable[str]) -> set[str]:
+    """Return the names that were asked for, all of them in the message."""
     if isinstance(keys, str):
         msg = f"keys: got the str {keys!r}, expected a collection of names; write keys=[{keys!r}]"
         raise TypeError(msg)
-    unknown = set(keys) - set(header.names)
-    if unknown or header.kind == "array":
-        msg = f"no {sorted(unknown)} in the message; it holds {', '.join(header.names) or 'one array without a name'}"
+    if header.kind == "array":
+        msg = "keys: the message is one array, which has no name; leave keys out"
         raise KeyError(msg)
-    wanted = set(keys)
+    names = set(keys)
+    unknown = sorted(map(repr, names - set(header.names)))
+    if unknown:
+        there = ", ".join(header.names[:_SHOWN]) + (", ..." if len(header.names) > _SHOWN else "")
+        msg = f"no {', '.join(unknown[:_SHOWN])} in the message; it holds {len(header.names)} names: {there}"
+        raise KeyError(msg)
+    return names
+
+
+def _choose(header: Header, names: set[str]) -> list[int]:
+    """Return the indices of the tensors under these names, in the order of the message."""
     counts = header.counts if header.kind == "weights" else [1] * len(header.names)
     owners = [name for name, count in zip(header.names, counts, strict=True) for _ in range(count)]
-    return [tensor for tensor, name in enumerate(owners) if name in wanted]
+    return [tensor for tensor, name in enumerate(owners) if name in names]
 
 
-def _assemble(header: Header, arrays: list[NDArray], keys: Collection[str] | None) -> Any:
+def _assemble(header: Header, arrays: list[NDArray], wanted: set[str] | None) -> Any:
     """Return the object of the header's kind."""
     if header.kind == "array":
         return arrays[0]
-    names = header.names if keys is None else [name for name in header.names if name in set(keys)]
+    names = header.names if wanted is None else [name for name in header.names if name in wanted]
     if header.kind == "mapping":
         return dict(zip(names, arrays, strict=True))
     remaining = iter(arrays)

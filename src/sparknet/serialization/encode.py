@@ -17,10 +17,11 @@ from sparknet.serialization.checksum import NEAR, Checksum, checksum, transfer
 from sparknet.serialization.collect import are_ready, as_bytes, blocks, collect, encoded, is_ready, ready
 from sparknet.serialization.compression import method_of
 from sparknet.serialization.dtypes import code_of
+from sparknet.serialization.form import Encoded, choose
 from sparknet.serialization.header import Header
-from sparknet.serialization.memory import Bytes, writable_bytes
+from sparknet.serialization.memory import Bytes, as_memory, writable_bytes
 from sparknet.serialization.plans import Plan, plan_to_write
-from sparknet.serialization.stored import Encoded, choose, compress
+from sparknet.serialization.stored import compress
 
 # bytes: malloc takes fresh memory from the system for each such block, and keeps smaller ones for later
 _FRESH = 1 << 25
@@ -53,16 +54,36 @@ def describe(
 ) -> tuple[Header, list[Any]]:
     """Return the header of an object, without the values of checksums, and its arrays, to be encoded if they are to."""
     kind, names, counts, arrays = collect(obj)
-    dtypes = [array.dtype for array in arrays]
-    code = {dtype: code_of(dtype) for dtype in set(dtypes)}  # few, of many arrays
-    codes = bytes(map(code.__getitem__, dtypes))
+    codes = _codes(kind, names, counts, arrays)
     shapes = [array.shape for array in arrays]
     encodings = choose(encoding, codes, shapes)
-    header = Header(kind, names, counts, codes, shapes, [] if checksum else None, metadata or {}, encodings=encodings)
+    header = Header(
+        kind,
+        names,
+        counts,
+        codes,
+        shapes,
+        [] if checksum else None,
+        {} if metadata is None else metadata,
+        encodings=encodings,
+    )
     if encodings:
         pairs = zip(header.forms(), arrays, strict=True)
         arrays = [Encoded(form, array) if form.encoding else array for form, array in pairs]
     return header, arrays
+
+
+def _codes(kind: str, names: list[str], counts: list[int], arrays: list[Any]) -> bytes:
+    """Return the code of each array's dtype; of many arrays there are few."""
+    dtypes, known = [array.dtype for array in arrays], {}
+    for dtype in set(dtypes):
+        try:
+            known[dtype] = code_of(dtype)
+        except TypeError as error:
+            name = Header(kind, names, counts, b"", [], None).tensor_names()[dtypes.index(dtype)]
+            msg = f"tensor {name!r}: {error}" if name else str(error)
+            raise TypeError(msg) from None
+    return bytes(map(known.__getitem__, dtypes))
 
 
 def _compressed(header: Header, arrays: list[Any], compression: str) -> tuple[Header, list[Any]]:
@@ -114,7 +135,7 @@ def to_parts(message: Message) -> list[memoryview]:
 
 def to_buffer(message: Message, buffer: Any, who: str) -> int:
     """Write the message to the start of a writable buffer that is large enough; return its size in bytes."""
-    view, size = memoryview(buffer).cast("B"), message.size
+    view, size = as_memory(buffer, who), message.size
     if len(view) < size or view.readonly:
         got = "a read-only buffer" if view.readonly else f"a buffer of {len(view)} bytes"
         msg = f"{who}: got {got}; the message needs {size} writable bytes"

@@ -10,19 +10,18 @@ ones only if the original does, and else on the same side, if they have two bits
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sparknet.serialization.chunks import CHUNK, lengths
-from sparknet.serialization.memory import Bytes
+from sparknet.serialization.memory import Array, Bytes
 from sparknet.serialization.narrowing import decode_bfloat16, decode_float16, encode_bfloat16, encode_float16
 from sparknet.serialization.quantization import decode_int8, encode_int8, size_int8
 
 RAW, FLOAT16, BFLOAT16, INT8 = range(4)  # codes of the header's column ``encodings``
 NAMES = {RAW: "raw", FLOAT16: "float16", BFLOAT16: "bfloat16", INT8: "int8"}
 
-Array = np.ndarray[Any, Any]
 _U4, _I4, _F4 = (np.dtype(name) for name in ("<u4", "<i4", "<f4"))
 
 

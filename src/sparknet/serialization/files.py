@@ -1,8 +1,10 @@
 """Messages in files and streams. It owns opening, writing and closing; it knows nothing of the format."""
 
+import errno
 import io
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -21,31 +23,71 @@ _BUFFER = 1 << 20
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside ``path`` that takes its place when the block ends without an error.
+    """Open a temporary file that takes the place of ``path`` when the block ends without an error.
 
-    The contents are on the disk (fsync) before the file gets its name, and the name is on the disk
-    (fsync of the directory) when this returns. After an error nothing is left behind.
+    It lies beside the file that ``path`` leads to, through symbolic links, and has that file's permissions. The contents
+    are on the disk (fsync) before the file gets its name, and the name is on the disk (fsync of the directory) when this
+    returns. After an error nothing is left behind; where only the last fsync fails, the new file stands.
+
+    Raises
+    ------
+    OSError
+        ``path`` is no regular file, its directory is missing or cannot be read and written, or the disk fails.
     """
-    temporary = path.with_name(f".sparknet-{secrets.token_hex(8)}.tmp")
+    mode = _permissions(path)
+    target = path.resolve() if path.is_symlink() else path  # absolute paths may lead through closed directories
+    with _naming(path):
+        directory = os.open(target.parent, os.O_RDONLY)  # what cannot be synced later is refused now
     try:
-        with temporary.open("xb", buffering=_BUFFER) as file:
+        with _temporary(path, target, mode) as file:
+            yield file
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@contextmanager
+def _temporary(path: Path, target: Path, mode: int | None) -> Iterator[BinaryIO]:
+    """Open a new file, which is called ``target`` in the end; ``path`` is what the caller calls it."""
+    temporary = target.with_name(f".sparknet-{secrets.token_hex(8)}.tmp")
+    try:
+        with _naming(path):
+            opened = temporary.open("xb", buffering=_BUFFER)
+        with opened as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.replace(target)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
-    _sync_directory(path.parent)
 
 
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _permissions(path: Path) -> int | None:
+    """Return those of the file at ``path``, None where there is none; refuse what a file must not take the place of."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "Is a directory; name a file in it", str(path))
+    if not stat.S_ISREG(mode):
+        what = "Not a regular file, and one would take its place; use dump(obj, open(path, 'wb'))"
+        raise OSError(errno.EINVAL, what, str(path))
+    return stat.S_IMODE(mode)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the path that the caller knows, where its directory or the temporary file cannot be opened."""
+    try:
+        yield
+    except (FileNotFoundError, PermissionError) as error:
+        what = f"{error.strerror}; its directory has to be there, and to be readable and writable"
+        raise type(error)(error.errno, what, str(path)) from error
 
 
 def write_at(file: BinaryIO, pieces: Iterable[tuple[int, Any]]) -> None:
@@ -88,6 +130,9 @@ def _write(file: Any, data: memoryview) -> None:
             if isinstance(file, io.RawIOBase):
                 raise _not_blocking("takes", "dump()")
             return  # file-like objects that return nothing have taken all
+        if not written:
+            msg = f"{type(file).__name__}.write() took 0 of {len(data)} bytes; dump() needs one that takes some"
+            raise OSError(msg)
         data = data[written:]
 
 

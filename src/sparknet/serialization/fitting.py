@@ -1,5 +1,6 @@
 """Whether a message fits the arrays that are to receive it, or the schema that a codec was made for."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sparknet.errors import SchemaError
@@ -17,11 +18,16 @@ def check_fits(got: Header, expected: Header, who: str) -> None:
     who
         The function that was called, for the error.
     """
-    for what in "kind", "names", "counts":
-        have, want = getattr(got, what), getattr(expected, what)
-        if have != want:
-            msg = f"{who}: got {_described(what, have)}, expected {_described(what, want)}"
-            raise SchemaError(msg, got=have, expected=want)
+    if got.kind != expected.kind:
+        msg = f"{who}: got a message of kind {got.kind!r}, expected one of kind {expected.kind!r}"
+        raise SchemaError(msg, got=got.kind, expected=expected.kind)
+    if got.names != expected.names:
+        msg = f"{who}: {_difference_of_names(got.names, expected.names)}"
+        raise SchemaError(msg, got=got.names, expected=expected.names)
+    if got.counts != expected.counts:
+        at = _first_difference(got.counts, expected.counts)
+        msg = f"{who}: layer {expected.names[at]!r} has {got.counts[at]} arrays, expected {expected.counts[at]}"
+        raise SchemaError(msg, got=got.counts, expected=expected.counts)
     if got.codes == expected.codes and got.shapes == expected.shapes:
         return
     for name, have, want in zip(expected.tensor_names(), _tensors(got), _tensors(expected), strict=True):
@@ -31,12 +37,16 @@ def check_fits(got: Header, expected: Header, who: str) -> None:
             raise SchemaError(msg, tensor=name, got=have, expected=want)
 
 
-def _described(what: str, value: Any) -> str:
-    return {
-        "kind": f"a message of kind {value!r}",
-        "names": f"the names {value}",
-        "counts": f"{value} arrays in the layers",
-    }[what]
+def _difference_of_names(got: list[str], expected: list[str]) -> str:
+    at = _first_difference(got, expected)
+    have, want = (repr(names[at]) if at < len(names) else "missing" for names in (got, expected))
+    return f"got {len(got)} names, expected {len(expected)}; number {at + 1} is {have}, expected {want}"
+
+
+def _first_difference(got: Sequence[Any], expected: Sequence[Any]) -> int:
+    """Return the index of the first entries that differ, or of the first that one of them lacks."""
+    pairs = enumerate(zip(got, expected, strict=False))
+    return next((n for n, (have, want) in pairs if have != want), min(len(got), len(expected)))
 
 
 def _tensors(header: Header) -> list[tuple[tuple[int, ...], str]]:

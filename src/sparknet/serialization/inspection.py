@@ -87,7 +87,7 @@ class MessageInfo:
             header.payload_sizes,
             strict=True,
         )
-        header_nbytes = layout.head - HEAD
+        header_nbytes = layout.head_size - HEAD
         return cls(
             header.kind,
             VERSION,

@@ -39,11 +39,11 @@ class Layout(NamedTuple):
     lengths: list[int]
     gaps: list[bytes]
     first: list[int]  # tensor -> index of its first payload; one entry more than tensors
-    head: int  # bytes before the first gap
+    head_size: int  # bytes before the first gap
     total: int  # bytes of the whole message
 
 
-def plan(header_size: int, sizes: list[int]) -> Layout:
+def lay_out(header_size: int, sizes: list[int]) -> Layout:
     """Return the layout of a message with a header of that size and tensors of these ``sizes`` in bytes."""
     lengths, first = _split(sizes)
     end = HEAD + header_size
@@ -119,7 +119,7 @@ def check_count(header_size: int, after: bytes, payloads: int) -> None:
     if len(after) < _UINT32:
         raise truncated(at + len(after), "the number of payloads")
     if after != _count(payloads):
-        msg = f"byte {at}: got {after.hex(' ')}, expected {_count(payloads).hex(' ')}: an array 32 of {payloads} pads and payloads"
+        msg = f"byte {at}: got {after.hex(' ')}, expected {_count(payloads).hex(' ')}: an array 32 of {2 * payloads} pads and payloads"
         raise FormatError(msg, tensor=None, offset=at)
 
 

@@ -1,10 +1,11 @@
-"""Fresh memory for messages: at an address that is fast to copy to, and in huge pages where the system allows it.
+"""Memory of callers, and fresh memory for messages: at an address that is fast to copy to, and in huge pages where the system allows it.
 
 Fresh memory is dear, because the kernel clears it page by page when it is first touched. numpy asks for huge pages for
 large arrays, which makes it four times as cheap; Python's ``bytes`` does not.
 """
 
 import ctypes
+import os
 from mmap import MADV_HUGEPAGE, PAGESIZE
 from typing import Any
 
@@ -12,7 +13,18 @@ import numpy as np
 
 from sparknet.serialization.layout import ALIGNMENT
 
+Array = np.ndarray[Any, Any]
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def as_memory(buffer: Any, who: str) -> memoryview:
+    """Return a bytes-like object as a flat memoryview of bytes; shares memory."""
+    try:
+        return memoryview(buffer).cast("B")
+    except TypeError as error:
+        fix = "; of a file, use load() or open it" if isinstance(buffer, str | os.PathLike) else ""
+        msg = f"{who}: got {type(buffer).__name__} ({error}); expected a contiguous bytes-like object{fix}"
+        raise TypeError(msg) from error
 
 
 def aligned(size: int) -> Bytes:

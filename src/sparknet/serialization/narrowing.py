@@ -4,13 +4,10 @@ numpy's own conversion to float16 goes value by value, at half the speed. Roundi
 values stay infinite. NaN stays NaN: quiet, with its sign and the first bits of its payload.
 """
 
-from typing import Any
-
 import numpy as np
 
-from sparknet.serialization.memory import Bytes
+from sparknet.serialization.memory import Array, Bytes
 
-Array = np.ndarray[Any, Any]
 _U2, _U4, _I4, _F4 = (np.dtype(name) for name in ("<u2", "<u4", "<i4", "<f4"))
 _HALF_OVERFLOW = 65520  # the smallest value that rounds to an infinite float16
 

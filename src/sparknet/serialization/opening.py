@@ -5,7 +5,6 @@ byte outside the payloads is compared with the one that the writer writes there.
 """
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -33,11 +32,8 @@ class Found(NamedTuple):
 
     def header(self) -> Header:
         """Return the header with the checksums of this message."""
-        header = self.plan.header
         sums = self.checksums if self.plan.summed else None
-        return replace(
-            header, checksums=sums, metadata=deepcopy(header.metadata)
-        )  # plans are kept, metadata handed out
+        return replace(self.plan.header, checksums=sums)
 
     def payload(self, tensor: int) -> memoryview:
         """Return the bytes of a tensor that is not split; they share memory with the message."""
@@ -51,15 +47,6 @@ class Found(NamedTuple):
         return [np.frombuffer(self.data, np.uint8, lengths[n], starts[n]) for n in self.plan.payloads(tensor)]
 
 
-def as_memory(buffer: Any, what: str) -> memoryview:
-    """Return a bytes-like object as a flat memoryview of bytes; shares memory."""
-    try:
-        return memoryview(buffer).cast("B")
-    except TypeError as error:
-        msg = f"{what}: got {type(buffer).__name__} ({error}); expected a contiguous bytes-like object"
-        raise TypeError(msg) from error
-
-
 def read_head(data: memoryview) -> tuple[Plan, bytes]:
     """Return the plan of the message that begins with ``data``, and the bytes of its checksums."""
     size = header_size(bytes(data[:START]))
@@ -70,22 +57,22 @@ def read_head(data: memoryview) -> tuple[Plan, bytes]:
     return plan, sums
 
 
-def head_of_stream(stream: Any) -> bytes:
-    """Read a message up to its first gap, and not a byte more; nothing at the end of the stream."""
+def head_of_stream(stream: Any) -> Found | None:
+    """Read a message up to its first gap, and not a byte more; None at the end of the stream."""
     begin = read_up_to(stream, START).tobytes()
     if not begin:
-        return b""
-    return begin + read_up_to(stream, header_size(begin) + 10).tobytes()
+        return None
+    head = memoryview(begin + read_up_to(stream, header_size(begin) + 10).tobytes())
+    return Found(head, *read_head(head))
 
 
-def rest_of_stream(stream: Any, head: bytes) -> memoryview:
-    """Read on to the end of the message that begins with ``head``; memory grows with what has come."""
-    plan, _ = read_head(memoryview(head))
-    total = plan.layout.total
-    buffer = read_up_to(stream, total, head)
+def rest_of_stream(stream: Any, head: Found) -> Found:
+    """Read on to the end of the message that begins so; memory grows with what has come."""
+    total = head.plan.layout.total
+    buffer = read_up_to(stream, total, bytes(head.data))
     if len(buffer) < total:
         raise truncated(len(buffer), f"its {total} bytes")
-    return buffer.data
+    return head._replace(data=buffer.data)
 
 
 def open_message(data: memoryview) -> Found:

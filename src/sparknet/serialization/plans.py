@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from sparknet.serialization.dtypes import dtype_of
-from sparknet.serialization.header import Header, decode_header, encode_header
-from sparknet.serialization.layout import ALIGNMENT, HEAD, Layout, head
-from sparknet.serialization.layout import plan as make_layout
-from sparknet.serialization.stored import Form
+from sparknet.serialization.form import Form
+from sparknet.serialization.header import Header, encode_header
+from sparknet.serialization.header_reading import decode_header
+from sparknet.serialization.layout import ALIGNMENT, HEAD, Layout, head, lay_out
 
 JOIN = 1 << 18  # bytes of small tensors that are written or read at a time
-_KEPT = 1 << 12  # tensors; plans of more are not kept, for the memory they take: about 500 bytes for each
+_KEPT = 1 << 12  # payloads; plans of more are not kept, for the memory they take: about 500 bytes for each
+_KEPT_HEADER = 1 << 20  # bytes of a header whose plan is kept
 
 
 @dataclass(frozen=True)
@@ -90,16 +91,14 @@ _read: deque[Plan] = deque(maxlen=8)
 
 def plan_to_write(header: Header) -> Plan:
     """Return the plan of messages with this header, whose checksums are None or empty."""
-    is_kept = not header.metadata and not header.compression and len(header.codes) <= _KEPT
-    if is_kept:  # in metadata 1 and True are equal, but not written alike; compressed sizes are never the same again
+    if _recurs(header):
         for known in tuple(_written):
             if known.header == header:
                 return known
     sums = 0 if header.checksums is None else len(header.codes)
     raw = encode_header(replace(header, checksums=[0] * sums) if sums else header)
-    plan = Plan(raw[: len(raw) - 4 * sums], header, make_layout(len(raw), header.payload_sizes))
-    if is_kept:
-        _written.appendleft(plan)
+    plan = Plan(raw[: len(raw) - 4 * sums], header, lay_out(len(raw), header.payload_sizes))
+    _keep(plan, _written)
     return plan
 
 
@@ -112,12 +111,26 @@ def plan_to_read(raw: bytes) -> tuple[Plan, bytes]:
         It is not a header that this version reads.
     """
     for known in tuple(_read):
-        if raw.startswith(known.prefix) and len(raw) + HEAD == known.layout.head:
+        if raw.startswith(known.prefix) and len(raw) + HEAD == known.layout.head_size:
             return known, raw[len(known.prefix) :]
     header = decode_header(raw)
     sums = np.array(header.checksums or [], "<u4").tobytes()
     bare = header if header.checksums is None else replace(header, checksums=[])
-    plan = Plan(raw[: len(raw) - len(sums)], bare, make_layout(len(raw), header.payload_sizes))
-    if (header.checksums is None or header.sums_last) and not header.compression and len(header.codes) <= _KEPT:
-        _read.appendleft(plan)
+    plan = Plan(raw[: len(raw) - len(sums)], bare, lay_out(len(raw), header.payload_sizes))
+    if header.sums_last:
+        _keep(plan, _read)
     return plan, sums
+
+
+def _recurs(header: Header) -> bool:
+    """Say whether messages with this header are to be expected again; compressed sizes and metadata are seldom the same.
+
+    In metadata 1 and True are equal, too, but not written alike.
+    """
+    return not header.metadata and not header.compression
+
+
+def _keep(plan: Plan, plans: deque[Plan]) -> None:
+    """Keep a plan that is small and will be used again; payloads are counted, for a message may promise many in few bytes."""
+    if _recurs(plan.header) and len(plan.layout.lengths) <= _KEPT and len(plan.prefix) <= _KEPT_HEADER:
+        plans.appendleft(plan)

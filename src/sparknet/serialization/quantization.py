@@ -15,17 +15,15 @@ heavy tails (Student's t with 3 degrees of freedom); 1.2 % more bytes are writte
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from sparknet.serialization.memory import Bytes
+from sparknet.serialization.memory import Array, Bytes
 
 BLOCK = 256  # values; divides a chunk
 SMALLEST = np.float32(2**-126)  # of the scales that are not 0
 LARGEST = np.float32(float.fromhex("0x1.020406p+121"))
 
-Array = np.ndarray[Any, Any]
 _U4, _I4, _F4 = np.dtype("<u4"), np.dtype("<i4"), np.dtype("<f4")
 _ROUND = 1.5 * 2**23  # a float32 of this size has no fraction, and the last byte of this one is 0
 

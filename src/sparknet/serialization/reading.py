@@ -10,8 +10,8 @@ from sparknet.serialization.decode import Wishes, check_stored, check_tensors, d
 from sparknet.serialization.files import read_at
 from sparknet.serialization.inspection import MessageInfo
 from sparknet.serialization.layout import truncated
-from sparknet.serialization.memory import aligned
-from sparknet.serialization.opening import Found, as_memory, check_gaps, head_of_stream, open_message, rest_of_stream
+from sparknet.serialization.memory import aligned, as_memory
+from sparknet.serialization.opening import check_gaps, head_of_stream, open_message, rest_of_stream
 
 __all__ = ["inspect", "iter_load", "load", "loads", "verify"]
 
@@ -135,7 +135,7 @@ def iter_load(
     Parameters
     ----------
     fileobj
-        Has ``readinto`` or ``read``: a binary file, a pipe, ``socket.makefile("rb")``. Nothing behind a message
+        A socket, or a file object with ``readinto`` or ``read``: a binary file, a pipe. Nothing behind a message
         is read before the next object is asked for.
     device, verify, max_bytes
         As for :func:`loads`; None verifies.
@@ -160,11 +160,9 @@ def iter_load(
     >>> [int(array[0]) for array in iter_load(stream)]
     [1, 2]
     """
-    while True:
-        found = _next_message(fileobj)
-        if found is None:
-            return
-        yield decode(found, Wishes(owned=True, device=device, verify=verify, max_bytes=max_bytes))
+    wishes = Wishes(owned=True, device=device, verify=verify, max_bytes=max_bytes)
+    while head := head_of_stream(fileobj):
+        yield decode(rest_of_stream(fileobj, head), wishes)  # no name for it: it is the caller's to let go
 
 
 def inspect(source: Any, *, verify: bool = False) -> MessageInfo:
@@ -231,9 +229,3 @@ def _map(file: BinaryIO) -> memoryview:
         return memoryview(memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_READ))
     except ValueError:  # an empty file cannot be mapped
         raise truncated(0, "the version") from None
-
-
-def _next_message(file: Any) -> Found | None:
-    """Read one message and not a byte more; None at the end of the stream."""
-    head = head_of_stream(file)
-    return open_message(rest_of_stream(file, head)) if head else None

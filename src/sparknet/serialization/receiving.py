@@ -1,4 +1,4 @@
-"""Messages straight into live arrays: no memory of the size of the message, and no copy that can be left out."""
+"""Messages straight into live arrays: no copy that can be left out, and no memory of the size of a message that is stored raw."""
 
 from typing import Any
 
@@ -6,23 +6,21 @@ import numpy as np
 
 from sparknet.ndarray import NDArray
 from sparknet.serialization.checksum import NEAR, Checksum, checksum, transfer
-from sparknet.serialization.collect import Array, as_bytes, is_ready
-from sparknet.serialization.decode import check_tensors, has_checksums, refuse_bools, views, wrong
+from sparknet.serialization.collect import as_bytes, is_ready
+from sparknet.serialization.decode import DAMAGED, NO_BOOL, check_tensors, has_checksums, refuse_bools, views, wrong
 from sparknet.serialization.dtypes import BOOL
 from sparknet.serialization.encode import describe
 from sparknet.serialization.files import read_into
 from sparknet.serialization.fitting import check_fits
 from sparknet.serialization.header import Header
 from sparknet.serialization.layout import truncated
-from sparknet.serialization.memory import Bytes
+from sparknet.serialization.memory import Array, Bytes, as_memory
 from sparknet.serialization.opening import (
     Found,
-    as_memory,
     check_gap,
     check_gaps,
     head_of_stream,
     open_message,
-    read_head,
     rest_of_stream,
 )
 from sparknet.serialization.plans import Plan
@@ -48,12 +46,19 @@ def load_into(weights: Any, source: Any, *, verify: bool | None = None) -> None:
     Raises
     ------
     SchemaError
-        The message does not fit. Nothing was written.
+        The message does not fit. Nothing was written; of a stream the rest of the message is not read, so it is of no more use.
     FormatError
         It is no message, damaged, or ends early. Nothing was written if ``source`` is bytes-like. From a stream,
         tensors before the damage have arrived and later ones are as before; the one it is in may be half written.
+    OSError
+        The stream fails, by a timeout say: as after a FormatError from a stream.
     ValueError
-        An array is read-only. Nothing was read.
+        An array is read-only: nothing was read. Or its library refuses to write to it, as torch does to a parameter (pass
+        its ``.detach()``): arrays before it are new.
+
+    Notes
+    -----
+    What is encoded or compressed is decoded in memory of its own first: of a stream, the whole message and its arrays.
 
     Examples
     --------
@@ -71,7 +76,8 @@ def receive(header: Header, arrays: list[Any], source: Any, verify: bool | None,
     """Receive one message into arrays that have this header."""
     for name, array in zip(header.tensor_names(), arrays, strict=True):
         if type(array) is np.ndarray and not array.flags.writeable:
-            msg = f"{who}: the array {name!r} is read-only, as a view of a message is; make a copy first"
+            where = f"the array {name!r}" if name else "the array"
+            msg = f"{who}: {where} is read-only, as a view of a message is; make a copy first"
             raise ValueError(msg)
     try:
         memoryview(source)
@@ -98,11 +104,12 @@ def _from_memory(header: Header, arrays: list[Any], found: Found, verify: bool |
 
 
 def _from_stream(header: Header, arrays: list[Any], stream: Any, verify: bool | None, who: str) -> None:
-    head = head_of_stream(stream)
-    found = Found(memoryview(head), *read_head(memoryview(head)))
+    found = head_of_stream(stream)
+    if found is None:
+        raise truncated(0, "the version")
     check_fits(found.plan.header, header, who)
     if not found.plan.header.is_raw:
-        _from_memory(header, arrays, open_message(rest_of_stream(stream, head)), verify, who)
+        _from_memory(header, arrays, rest_of_stream(stream, found), verify, who)
         return
     summed = has_checksums(found, required=bool(verify)) and verify is not False
     incoming = _Incoming(stream, found.plan, found.checksums if summed else None)
@@ -118,7 +125,7 @@ class _Incoming:
 
     def __init__(self, stream: Any, plan: Plan, sums: list[int] | None) -> None:
         self._stream, self._plan, self._sums = stream, plan, sums
-        self._position = plan.layout.head
+        self._position = plan.layout.head_size
 
     def receive_run(self, run: range, arrays: list[Any]) -> None:
         """Receive small tensors by one reading, and copy them."""
@@ -166,9 +173,9 @@ class _Incoming:
 
     def _check(self, tensor: int, value: Array, found: int) -> None:
         if self._sums is not None and found != self._sums[tensor]:
-            raise wrong(self._plan, tensor, "is damaged: its checksum does not match")
+            raise wrong(self._plan, tensor, DAMAGED)
         if self._plan.header.codes[tensor] == BOOL and value.size and value.view(np.uint8).max() > 1:
-            raise wrong(self._plan, tensor, "holds a bool that is neither 0 nor 1")
+            raise wrong(self._plan, tensor, NO_BOOL)
 
 
 def _assign(array: Any, value: Array) -> None:

@@ -6,9 +6,8 @@ anywhere, in pieces of any size: blocks of an array that is not contiguous, or t
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,71 +15,14 @@ from sparknet.errors import FormatError
 from sparknet.serialization.chunks import CHUNK, lengths, recut
 from sparknet.serialization.compression import Method, compress_chunk, inflate_chunk, method_of
 from sparknet.serialization.cores import each
-from sparknet.serialization.dtypes import BOOL, FLOATS, dtype_of, itemsize
-from sparknet.serialization.encodings import INT8, NAMES, RAW, decode_into, encode_into, encoded_size, scratch
-from sparknet.serialization.memory import Bytes
+from sparknet.serialization.dtypes import BOOL, dtype_of, itemsize
+from sparknet.serialization.encodings import NAMES, RAW, decode_into, encode_into, scratch
+from sparknet.serialization.form import Form
+from sparknet.serialization.memory import Array, Bytes
 
-Array = np.ndarray[Any, Any]
 _LENGTH = 4  # bytes of an entry in the table of a compressed payload
+_BFLOAT16_MAX = float.fromhex("0x1.fep127")
 _RUN = 8  # chunks that one core takes at a time
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """What fixes the bytes of a tensor's payload, but for the length of a compressed one."""
-
-    name: str  # of the tensor, for errors
-    code: int  # of the element type
-    shape: tuple[int, ...]
-    encoding: int = RAW
-
-    @property
-    def count(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-    def size(self, count: int) -> int:
-        """Return the bytes of ``count`` elements that are not compressed."""
-        return count * itemsize(self.code) if self.encoding == RAW else encoded_size(self.encoding, count)
-
-    @property
-    def width(self) -> int:
-        """Bytes that are put side by side before compression: those of an encoded element."""
-        return 1 if self.encoding == INT8 else self.size(1)
-
-
-class Encoded(NamedTuple):
-    """A tensor that is encoded when its bytes are asked for; ``array`` is on any device and in any memory order."""
-
-    form: Form
-    array: Any
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the encoded elements in bytes."""
-        return self.form.size(self.form.count)
-
-
-def choose(encoding: str, codes: bytes, shapes: Iterable[tuple[int, ...]]) -> bytes:
-    """Return the header's column of encodings: the wanted one for floats that take fewer bytes so; empty if all are raw.
-
-    Raises
-    ------
-    ValueError
-        There is no such encoding.
-    """
-    wanted = next((code for code, name in NAMES.items() if name == encoding), None)
-    if wanted is None:
-        msg = f"encoding {encoding!r} is not known; expected one of {', '.join(map(repr, NAMES.values()))}"
-        raise ValueError(msg)
-    if wanted == RAW:
-        return b""
-    forms = (Form("", code, shape) for code, shape in zip(codes, shapes, strict=True))
-    encodings = bytes(
-        wanted if form.code in FLOATS and encoded_size(wanted, form.count) < form.size(form.count) else RAW
-        for form in forms
-    )
-    return encodings if any(encodings) else b""
 
 
 def store_chunks(form: Form, pieces: Iterable[Bytes]) -> Iterator[Bytes]:
@@ -252,11 +194,14 @@ def _inflated(form: Form, method: Method, stored: Bytes, chunk: Bytes, offset: i
 def _not_encodable(form: Form, index: int, value: Any) -> ValueError:
     where = tuple(map(int, np.unravel_index(index, form.shape)))
     name = f"tensor {form.name!r}" if form.name else "the array"
-    msg = (
-        f"{name} holds {value} at {where}, which the encoding {NAMES[form.encoding]!r} has no place for: "
-        "use 'bfloat16', which has the range of float32, or 'raw'"
+    fix = (
+        "'raw'"
+        if math.isfinite(value) and abs(value) > _BFLOAT16_MAX
+        else "'bfloat16', which has the range of float32, or 'raw'"
     )
-    return ValueError(msg)
+    return ValueError(
+        f"{name} holds {value} at {where}, which the encoding {NAMES[form.encoding]!r} has no place for: use {fix}"
+    )
 
 
 def _damaged(form: Form, problem: str, offset: int) -> FormatError:

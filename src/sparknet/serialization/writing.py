@@ -25,11 +25,13 @@ def dumps(
     obj
         An NDArray, a WeightCollection or a mapping ``str -> NDArray``; numpy arrays are taken in the place of
         NDArrays. Any memory order, byte order and device: the bytes depend on names, order, shapes,
-        dtypes and values alone.
+        dtypes and values alone. Arrays must not be changed meanwhile, by another thread say: the message might then be
+        refused as damaged.
     encoding
         How float32 and float64 are written, all else is ``"raw"``: ``"raw"``, or with less precision ``"bfloat16"`` (range
-        of float32, 8 bits of precision), ``"float16"`` (up to 65,504, 11 bits), ``"int8"`` (off by less than 0.4 % of the largest
-        of each 256 neighbours). They are read as what they were, float32 or float64.
+        of float32, 8 bits of precision; a float64 beyond it becomes infinite), ``"float16"`` (up to 65,504, 11 bits), ``"int8"`` (off
+        by less than 0.4 % of the largest of each 256 neighbours, or by 6e-39 if that is more). They are read as what they were,
+        float32 or float64.
     compression
         ``"zstd"`` or ``"lz4"``: lossless, and slow; random-looking weights shrink by a tenth or two. Needs
         ``sparknet[compression]``. What does not shrink is written as without.
@@ -48,10 +50,11 @@ def dumps(
     Raises
     ------
     TypeError
-        ``obj`` or a value of the metadata is of another type, or an array has a dtype outside the list.
+        ``obj`` or the metadata is of another type, or an array has a dtype outside the list.
     ValueError
-        A name holds a NUL character, a limit of the format is exceeded, the encoding or compression is unknown, or the
-        encoding has no place for an element: a finite one that float16 would make infinite, one that is not finite in int8.
+        A name holds a NUL character, a value of the metadata is not plain, a limit of the format is exceeded, the encoding or
+        compression is unknown, or the encoding has no place for an element: a finite one that float16 would make infinite, one
+        that is not finite as a float32 in int8.
     MissingDependency
         The library of the compression is not installed.
 
@@ -153,14 +156,17 @@ def save(
     Parameters
     ----------
     path
-        The file; one that exists is replaced (a reader that has it mapped keeps the old one).
+        The file; one that exists is replaced (a reader that has it mapped keeps the old one), and its permissions are
+        kept. Of a symbolic link it is the file that the link leads to.
     obj, encoding, compression, checksum, metadata
         As for :func:`dumps`.
 
     Raises
     ------
     OSError
-        It cannot be written: no such directory, no permission, disk full. The old file is as it was.
+        It cannot be written: no such directory, no permission, disk full, or what is there is no regular file (for a
+        device or FIFO see :func:`dump`). The old file is as it was; only where the last step fails, to sync the
+        directory, the new one is there, and a power failure may still undo that.
 
     Examples
     --------

@@ -1,0 +1,67 @@
+"""What fixes the bytes of a tensor's payload: its element type, its shape and how it is encoded."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sparknet.serialization.dtypes import FLOATS, itemsize
+from sparknet.serialization.encodings import INT8, NAMES, RAW, encoded_size
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What fixes the bytes of a tensor's payload, but for the length of a compressed one."""
+
+    name: str  # of the tensor, for errors
+    code: int  # of the element type
+    shape: tuple[int, ...]
+    encoding: int = RAW
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def size(self, count: int) -> int:
+        """Return the bytes of ``count`` elements that are not compressed."""
+        return count * itemsize(self.code) if self.encoding == RAW else encoded_size(self.encoding, count)
+
+    @property
+    def width(self) -> int:
+        """Bytes that are put side by side before compression: those of an encoded element."""
+        return 1 if self.encoding == INT8 else self.size(1)
+
+
+class Encoded(NamedTuple):
+    """A tensor that is encoded when its bytes are asked for; ``array`` is on any device and in any memory order."""
+
+    form: Form
+    array: Any
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the encoded elements in bytes."""
+        return self.form.size(self.form.count)
+
+
+def choose(encoding: str, codes: bytes, shapes: Iterable[tuple[int, ...]]) -> bytes:
+    """Return the header's column of encodings: the wanted one for floats that take fewer bytes so; empty if all are raw.
+
+    Raises
+    ------
+    ValueError
+        There is no such encoding.
+    """
+    wanted = next((code for code, name in NAMES.items() if name == encoding), None)
+    if wanted is None:
+        msg = f"encoding {encoding!r} is not known; expected one of {', '.join(map(repr, NAMES.values()))}"
+        raise ValueError(msg)
+    if wanted == RAW:
+        return b""
+    forms = (Form("", code, shape) for code, shape in zip(codes, shapes, strict=True))
+    encodings = bytes(
+        wanted if form.code in FLOATS and encoded_size(wanted, form.count) < form.size(form.count) else RAW
+        for form in forms
+    )
+    return encodings if any(encodings) else b""
