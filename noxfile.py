@@ -156,7 +156,7 @@ def caffe(session: nox.Session) -> None:
 def spark(session: nox.Session) -> None:
     """Run the tests that start Spark, those that train Caffe nets on it included."""
     java(session)
-    environment = work(session, "test", "ecosystem", "spark")
+    environment = work(session, "test", "ecosystem", "spark", "arrow")
     environment.install(wheel(environment))
     debian(session, "dataset-fashion-mnist", optional="the tests do without")
     environment.run("pytest", "-m", "spark", *session.posargs)

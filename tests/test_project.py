@@ -40,10 +40,9 @@ OPTIONAL = ("backports", "caffe", "cupy", "google", "lz4", "matplotlib", "pyspar
 
 # Rooms share these; they are no promise to users.
 INTERNAL = {
-    "sparknet.errors": {"explain"},
+    "sparknet.errors": {"explain", "located"},
     "sparknet.nd": {"checked_version"},
     "sparknet.ndarray": {"wrap", "wrap_all"},
-    "sparknet.weights": {"check_same_schema"},
     "sparknet.worker": {"Shard"},
 }
 
@@ -128,6 +127,14 @@ def test_exception_survives_pickling_with_its_fields(kind):
     assert type(error) is kind
     assert str(error) == "what, expected, fix"
     assert error.layer == "conv1"
+
+
+@pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)
+def test_exception_keeps_type_and_fields_where_its_place_is_added(kind):
+    error = kind("what, expected, fix", name="conv1", row=2).placed("minibatch 4", batch=4)
+    assert type(error) is kind
+    assert str(error) == "minibatch 4: what, expected, fix"
+    assert (error.name, error.row, error.batch) == ("conv1", 2, 4)
 
 
 @pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)

@@ -16,7 +16,9 @@ The message says what was got, what was expected and the fix; what a program may
 also there as fields. All of them survive pickling, because Spark hides those that do not.
 """
 
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, Self
 
 __all__ = [
     "BrokenOff",
@@ -54,6 +56,11 @@ class SparknetError(Exception):
         for name, value in fields.items():
             setattr(self, name, value)  # some (ImportError's name) are slots; both kinds are pickled
 
+    def placed(self, where: str, **fields: Any) -> Self:
+        """Return an error of the same type with ``where`` in front of the message, this one's fields, and more."""
+        _, _, *state = tuple[Any, ...](self.__reduce__())  # what is pickled: fields that are slots too
+        return type(self)(f"{where}: {self}", **{**dict(*state), **fields})
+
 
 class FormatError(SparknetError, ValueError):
     """Bytes that are not a valid message; ``tensor`` and ``offset`` (bytes) say where, if known."""
@@ -85,6 +92,30 @@ class ClusterError(SparknetError, RuntimeError):
 
 class BrokenOff(SparknetError, RuntimeError):  # noqa: N818 - reads as what it is
     """A training ended early, after it had begun; ``traceback`` is that of the failed worker, or empty."""
+
+
+@contextmanager
+def located(where: str, **fields: Any) -> Iterator[None]:
+    """Put ``where`` in front of the message of a SparknetError that is raised in the block; its type stays.
+
+    Parameters
+    ----------
+    where
+        What the block was working on.
+    **fields
+        Facts to add to the exception's own.
+
+    Examples
+    --------
+    >>> with located("row 3", row=3):
+    ...     raise DataError("no label")
+    Traceback (most recent call last):
+    sparknet.errors.DataError: row 3: no label
+    """
+    try:
+        yield
+    except SparknetError as error:
+        raise error.placed(where, **fields) from error
 
 
 _SHOWN = 60  # characters of an argument in a message

@@ -10,15 +10,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
 from sparknet.averaging import Mean, Rule
 from sparknet.data.dataset import check_shards, is_whole, shard_length
 from sparknet.data.preprocess import Preprocessor
-from sparknet.data.sampling import step_rng
-from sparknet.errors import DataError
+from sparknet.data.preprocess.base import preprocessed
+from sparknet.data.sampling import SAMPLERS, Sampling, step_rng
+from sparknet.errors import DataError, located
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, NetFactory, SolverState
 from sparknet.weights import WeightCollection
@@ -151,6 +152,7 @@ def averaged_sgd(
     max_seconds: float | None = None,
     evaluate: tuple[PackedData, int] | None = None,
     solver_state: StatePolicy = "average",
+    sampling: Sampling = "epoch",
     weights: WeightCollection | None = None,
 ) -> Iterator[Round]:
     """Train by averaging: send the weights, each worker takes ``tau`` steps on its shard, average, repeat.
@@ -183,6 +185,11 @@ def averaged_sgd(
         What happens to momentum and the like: ``"average"`` it as the weights are, keep it
         ``"local"`` to each worker, or ``"reset"`` it each round. The iteration count, and with it
         the learning-rate schedule, always continues.
+    sampling
+        Which minibatches a worker takes: ``"epoch"``, each of its shard once in an epoch, in an order
+        that is new in each epoch and goes on across rounds; or ``"window"``, as SparkNet did, in each
+        round a contiguous run of ``tau`` minibatches from a random place. Both depend on ``seed``
+        alone and wrap around where ``tau`` is more than the shard has.
     weights
         Start from these instead of the factory's.
 
@@ -221,15 +228,30 @@ def averaged_sgd(
     (4, 20, True)
     """
     _check_kinds(cluster, data, rule, evaluate)
-    _check_numbers(tau, rounds, workers, seed, max_seconds, solver_state)
+    _check_numbers(tau, rounds, workers, seed, max_seconds)
+    _check_choice("solver_state", solver_state, get_args(StatePolicy))
+    _check_choice("sampling", sampling, tuple(SAMPLERS))
     workers = cluster.default_workers(data) if workers is None else workers
     check_shards(data.num_batches, workers, data.batch_size)
     net = check_fit(factory, data, seed)
     if evaluate is not None:
-        check_fit(factory, evaluate[0], seed)
+        check_fit(factory, evaluate[0], seed, "evaluation: the first minibatch")
     if weights is not None:
         net.set_weights(weights)
-    run = _Run(cluster, factory, data, workers, tau, rounds, rule or Mean(), seed, max_seconds, evaluate, solver_state)
+    run = _Run(
+        cluster=cluster,
+        factory=factory,
+        data=data,
+        workers=workers,
+        tau=tau,
+        rounds=rounds,
+        rule=rule or Mean(),
+        seed=seed,
+        max_seconds=max_seconds,
+        evaluate=evaluate,
+        solver_state=solver_state,
+        sampling=sampling,
+    )
     return run.rounds_from(net.get_weights(), net.get_state())
 
 
@@ -248,6 +270,7 @@ class _Run:
     max_seconds: float | None
     evaluate: tuple[PackedData, int] | None
     solver_state: StatePolicy
+    sampling: Sampling
 
     def rounds_from(self, weights: WeightCollection, new_state: SolverState) -> Iterator[Round]:
         """Yield the rounds, starting with ``weights`` and a new solver."""
@@ -287,7 +310,15 @@ class _Run:
 
     def _tasks(self, first_steps: Sequence[int]) -> list[Task]:
         return [
-            Task(k, shard_length(self.data.num_batches, k, self.workers), first, self.tau, self.seed, self.max_seconds)
+            Task(
+                worker=k,
+                num_batches=shard_length(self.data.num_batches, k, self.workers),
+                first_step=first,
+                tau=self.tau,
+                seed=self.seed,
+                max_seconds=self.max_seconds,
+                sampling=self.sampling,
+            )
             for k, first in enumerate(first_steps)
         ]
 
@@ -309,16 +340,15 @@ class _Run:
         return session.evaluate(weights, data) if due else {}
 
 
-def check_fit(factory: NetFactory, data: PackedData, seed: int) -> Net:
+def check_fit(factory: NetFactory, data: PackedData, seed: int, what: str = "the first minibatch") -> Net:
     """Return the factory's net after running it forward on the first minibatch, here on the driver.
 
-    Whatever does not fit (names, shapes, labels) shows before any job, as the net's own exception.
+    Whatever does not fit (names, shapes, labels) shows before any job, as the exception of the preprocessor or net that
+    finds it; the message begins with ``what`` it was found in.
     """
     net = factory(seed=seed)
-    batch = dict(data.first_batch())
-    if data.preprocessor is not None:
-        batch = data.preprocessor(batch, step_rng(seed, 0, 0), train=True)
-    net.forward(batch)
+    with located(what):
+        net.forward(preprocessed(data.first_batch(), data.preprocessor, step_rng(seed, 0, 0), train=True))
     return net
 
 
@@ -354,7 +384,7 @@ def _check_kinds(cluster: Any, data: Any, rule: Any, evaluate: Any) -> None:
             raise DataError(msg)
 
 
-def _check_numbers(tau: Any, rounds: Any, workers: Any, seed: Any, max_seconds: Any, solver_state: Any) -> None:
+def _check_numbers(tau: Any, rounds: Any, workers: Any, seed: Any, max_seconds: Any) -> None:
     for name, value, least in (("tau", tau, 0), ("rounds", rounds, 0), ("workers", workers, 1), ("seed", seed, 0)):
         if not (value is None and name == "workers") and not is_whole(value, least):
             msg = f"averaged_sgd(): {name}={value!r}; expected a whole number of at least {least}"
@@ -362,6 +392,10 @@ def _check_numbers(tau: Any, rounds: Any, workers: Any, seed: Any, max_seconds: 
     if max_seconds is not None and not max_seconds > 0:
         msg = f"averaged_sgd(): max_seconds={max_seconds!r}; expected a positive number of seconds"
         raise ValueError(msg)
-    if solver_state not in ("average", "local", "reset"):
-        msg = f"averaged_sgd(): solver_state={solver_state!r}; expected 'average', 'local' or 'reset'"
+
+
+def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    if value not in choices:
+        *most, last = map(repr, choices)
+        msg = f"averaged_sgd(): {name}={value!r}; expected {', '.join(most)} or {last}"
         raise ValueError(msg)

@@ -15,8 +15,7 @@ import numpy as np
 from sparknet import chunked, nd
 from sparknet.errors import SchemaError
 from sparknet.ndarray import NDArray
-from sparknet.schema import check_averageable, check_same_devices, check_update, checked_weights
-from sparknet.schema import check_same_schema as check_same_schema  # noqa: PLC0414 - the nets take it from here
+from sparknet.schema import check_averageable, check_same_devices, check_same_schema, check_update, checked_weights
 
 __all__ = ["WeightCollection"]
 

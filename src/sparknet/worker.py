@@ -9,18 +9,22 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from sparknet.data.fields import rows_of_batch
+from sparknet.data.prefetch import prefetch
 from sparknet.data.preprocess import Preprocessor
-from sparknet.data.sampling import EpochSampler, step_rng
+from sparknet.data.preprocess.base import preprocessed
+from sparknet.data.sampling import SAMPLERS, Sampling, step_rng
+from sparknet.errors import located
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, SolverState
 from sparknet.weights import WeightCollection
 
-__all__ = ["Outcome", "Task", "evaluate_shard", "single_threaded_blas", "train_round"]
+__all__ = ["Outcome", "Task", "evaluate_batch", "evaluate_shard", "single_threaded_blas", "train_round"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Task:
         Seed of the whole run.
     max_seconds
         Stop before ``tau`` steps once this many seconds have passed; None: never.
+    sampling
+        In which order the minibatches are visited, as ``sparknet.data.sampling`` has them.
     """
 
     worker: int
@@ -49,14 +55,11 @@ class Task:
     tau: int
     seed: int
     max_seconds: float | None = None
+    sampling: Sampling = "epoch"
 
     def indices(self) -> Iterator[int]:
         """Iterate over the shard-local index of the minibatch of every step."""
-        return EpochSampler(self.num_batches, self.seed, self.worker).steps(self.first_step, self.tau)
-
-    def needed(self) -> set[int]:
-        """Return the shard-local indices of all minibatches that the round may use."""
-        return set(range(self.num_batches)) if self.tau >= self.num_batches else set(self.indices())
+        return SAMPLERS[self.sampling](self.num_batches, self.seed, self.worker).steps(self.first_step, self.tau)
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,18 @@ def train_round(
         Where to start; a state of None means a new solver's.
     preprocessor
         Applied to each minibatch, in its training behaviour.
+
+    Raises
+    ------
+    SparknetError
+        A minibatch cannot be read, prepared or stepped on; the message begins with the shard and the minibatch's index in
+        it. What a preprocessor raises is a DataError that names the row, where one row is at fault.
+
+    Notes
+    -----
+    The next minibatches are read, preprocessed and, by a net that has a ``prepare``, made ready in a thread while the net
+    steps. At most two are ready beside the one in use, and random choices depend on the step alone: the bits are those
+    of a plain loop.
     """
     net.set_weights(weights)
     if state is not None:
@@ -112,21 +127,34 @@ def train_round(
     reseed = getattr(net, "reseed", None)  # for frameworks with a generator of their own (dropout)
     if reseed is not None:
         reseed(int(step_rng(task.seed, task.worker, task.first_step).integers(2**31)))
-    losses, examples, steps = [], 0, 0
-    with single_threaded_blas():
+    losses, examples = [], 0
+    prepare = partial(_prepared, shard, task, preprocessor, getattr(net, "prepare", None))
+    with single_threaded_blas(), prefetch(enumerate(task.indices()), prepare) as batches:
         start = time.perf_counter()
-        for index in task.indices():
+        for index, batch in batches:
             if task.max_seconds is not None and time.perf_counter() - start >= task.max_seconds:
                 break
-            batch = dict(shard[index])
-            if preprocessor is not None:
-                batch = preprocessor(batch, step_rng(task.seed, task.worker, task.first_step + steps), train=True)
-            losses.append(net.step(batch))
+            with located(_place(task, index)):
+                losses.append(net.step(batch))
             examples += rows_of_batch(batch)
-            steps += 1
         seconds = time.perf_counter() - start
     loss = float(np.mean(losses)) if losses else float("nan")
-    return Outcome(task.worker, net.get_weights(), net.get_state(), loss, steps, examples, seconds)
+    return Outcome(task.worker, net.get_weights(), net.get_state(), loss, len(losses), examples, seconds)
+
+
+def _prepared(
+    shard: Shard, task: Task, preprocessor: Preprocessor | None, prepare: Any, step: tuple[int, int]
+) -> tuple[int, Mapping[str, NDArray]]:
+    """Return the minibatch of a step, given as (its number in the round, shard-local index), as the net takes it."""
+    number, index = step
+    rng = step_rng(task.seed, task.worker, task.first_step + number)
+    with located(_place(task, index), batch=index):
+        batch = preprocessed(shard[index], preprocessor, rng, train=True)
+        return index, batch if prepare is None else prepare(batch, rng, train=True)
+
+
+def _place(task: Task, index: int) -> str:
+    return f"shard {task.worker}: minibatch {index}"
 
 
 def evaluate_shard(
@@ -135,22 +163,25 @@ def evaluate_shard(
     weights: WeightCollection,
     preprocessor: Preprocessor | None = None,
 ) -> list[tuple[dict[str, float], int]]:
-    """Return for each minibatch the net's scalar (0-d) test outputs, times its examples, and their number.
+    """Return :func:`evaluate_batch` for each minibatch, after the preprocessor's test behaviour.
 
     One entry a minibatch and not one a shard, so that the sum can be rounded once, whatever the sharding.
     """
     net.set_weights(weights)
     parts = []
     with single_threaded_blas():
-        for stored in batches:
-            batch = dict(stored)
-            if preprocessor is not None:
-                batch = preprocessor(batch, step_rng(0, 0, 0), train=False)
-            n = rows_of_batch(batch)
-            outputs = net.forward(batch).items()
-            # a scalar is a mean over the batch, such as loss and accuracy
-            parts.append(({name: float(v.to_host()) * n for name, v in outputs if v.ndim == 0}, n))
+        for index, stored in enumerate(batches):
+            with located(f"evaluation: minibatch {index}"):
+                parts.append(evaluate_batch(net, preprocessed(stored, preprocessor, step_rng(0, 0, 0), train=False)))
     return parts
+
+
+def evaluate_batch(net: Net, batch: Mapping[str, NDArray]) -> tuple[dict[str, float], int]:
+    """Return the net's scalar (0-d) test outputs, times the examples of the minibatch, and their number."""
+    n = rows_of_batch(batch)
+    outputs = net.forward(batch).items()
+    # a scalar is a mean over the batch, such as loss and accuracy
+    return {name: float(v.to_host()) * n for name, v in outputs if v.ndim == 0}, n
 
 
 @contextmanager

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sparknet import DataError, Field
-from sparknet.data import EpochSampler, pack
+from sparknet.data import pack
 from sparknet.data.dataset import check_shards, shard_length
-from sparknet.data.sampling import step_rng
 
 FIELDS = [Field("image", (2,), "int64"), Field("label", (), "int64")]
 
@@ -56,7 +55,7 @@ def test_mistakes_in_packing_are_named():
         packed(3, 0)
     with pytest.raises(DataError, match="no rows"):
         pack([], FIELDS, 2)
-    with pytest.raises(DataError, match="no column 'label'; there are 'image'"):
+    with pytest.raises(DataError, match="no column 'label'; it has 'image'"):
         pack({"image": [[1, 2]]}, FIELDS, 2)
     with pytest.raises(DataError, match="shuffle: got -1, expected a whole number of at least 0"):
         packed(3, 2, -1)
@@ -71,32 +70,56 @@ def test_mistakes_in_packing_are_named():
         check_shards(3, 9, 2)
 
 
-# ---- the order in which a worker visits its minibatches
-@given(st.integers(1, 30), st.integers(0, 9), st.integers(0, 9), st.integers(0, 5))
-def test_an_epoch_visits_every_minibatch_once_whatever_the_lengths_of_the_rounds(n, seed, worker, epoch):
-    sampler = EpochSampler(n, seed, worker)
-    assert sorted(sampler.indices(epoch * n, n)) == list(range(n))
-    cut = n // 3
-    rounds = sampler.indices(0, cut) + sampler.indices(cut, 2 * n - cut)
-    assert rounds == sampler.indices(0, 2 * n)
+# ---- columns by other names
+def test_columns_of_other_names_are_mapped_to_the_fields():
+    images, labels = [[1, 2], [3, 4]], [5, 6]
+    mapping = {"image": "pixels", "label": "y"}
+    by_column = pack({"pixels": images, "y": labels, "image": "of no use"}, FIELDS, 2, columns=mapping)
+    by_row = pack([{"pixels": i, "y": y} for i, y in zip(images, labels, strict=True)], FIELDS, 2, columns=mapping)
+    for data in (by_column, by_row):
+        assert {name: a.to_host().tolist() for name, a in data.batches[0].items()} == {"image": images, "label": labels}
 
 
-def test_epochs_workers_and_seeds_have_orders_of_their_own():
-    orders = {
-        tuple(EpochSampler(20, seed, worker).indices(epoch * 20, 20))
-        for seed in (0, 1)
-        for worker in (0, 1)
-        for epoch in (0, 1)
-    }
-    assert len(orders) == 8
+def test_one_column_may_feed_two_fields():
+    fields = [Field("data", (2,)), Field("target", (2,))]
+    (batch,) = pack({"x": [[1, 2]]}, fields, 1, columns={"data": "x", "target": "x"}).batches
+    assert batch["data"].to_host().tolist() == batch["target"].to_host().tolist() == [[1, 2]]
 
 
-def test_a_worker_without_minibatches_is_refused():
-    with pytest.raises(DataError, match="worker 3 has no minibatch"):
-        EpochSampler(0, 0, 3)
+def test_fields_that_contradict_each_other_or_their_columns_are_refused():
+    with pytest.raises(DataError, match="got the field 'label' twice; expected one Field for each input"):
+        pack([], [*FIELDS, FIELDS[1]], 2)
+    with pytest.raises(DataError, match="got no field"):
+        pack([], [], 2)
+    with pytest.raises(DataError, match="columns: got 'lable'; expected names of fields: 'image', 'label'"):
+        pack([], FIELDS, 2, columns={"lable": "y"})
 
 
-def test_the_generator_of_a_step_depends_on_seed_worker_and_step():
-    draws = {step_rng(*key).integers(2**60) for key in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]}
-    assert len(draws) == 4
-    assert step_rng(1, 2, 3).integers(2**60) == step_rng(1, 2, 3).integers(2**60)
+# ---- parting a set in two
+@given(n=st.integers(2, 60), batch_size=st.integers(1, 20), fraction=st.floats(0.05, 0.95), seed=st.integers(0, 2**40))
+def test_a_split_is_exact_disjoint_and_whole_and_keeps_the_order(n, batch_size, fraction, seed):
+    assume(0 < round(n * fraction) < n)
+    parts = packed(n, batch_size).train_test_split(fraction, seed)
+    labels = [np.concatenate([b["label"].to_host() for b in part.batches]).tolist() for part in parts]
+    assert len(labels[1]) == round(n * fraction)
+    assert sorted(labels[0] + labels[1]) == list(range(n))
+    assert [sorted(part) for part in labels] == labels
+    for part in parts:
+        assert [len(b["label"]) for b in part.batches[:-1]] == [batch_size] * (part.num_batches - 1)
+        assert all(b["image"].to_host()[:, 0].tolist() == b["label"].to_host().tolist() for b in part.batches)
+
+
+def test_a_split_depends_on_its_seed():
+    tests = [packed(40, 40).train_test_split(0.5, seed)[1].batches[0]["label"].to_host().tolist() for seed in (1, 1, 2)]
+    assert tests[0] == tests[1] != tests[2]
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, 0.001, 0.999])
+def test_a_split_that_leaves_a_set_empty_is_refused(fraction):
+    with pytest.raises(DataError, match="of 10 examples leaves a set empty; expected a share between 0 and 1"):
+        packed(10, 2).train_test_split(fraction)
+
+
+def test_a_split_needs_a_seed_that_is_one():
+    with pytest.raises(DataError, match="seed: got -1, expected a whole number"):
+        packed(10, 2).train_test_split(0.5, -1)

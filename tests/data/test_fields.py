@@ -1,6 +1,4 @@
-"""Field and rows: what a value becomes, and what is refused."""
-
-from typing import NamedTuple
+"""Field: what a value becomes, and what is refused."""
 
 import numpy as np
 import pytest
@@ -8,22 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparknet import DataError, Field, NDArray
-from sparknet.data.fields import batch_of_rows, rows_of_batch, values_of_row
-
-
-class Point(NamedTuple):
-    y: int
-    x: int
-
-
-class FakeRow(tuple):
-    """As pyspark.sql.Row: a tuple whose column names are in __fields__, and [] takes a name."""
-
-    __slots__ = ()
-    __fields__ = ("b", "a")
-
-    def __getitem__(self, name):
-        return tuple.__getitem__(self, self.__fields__.index(name))
+from sparknet.data.fields import rows_of_batch
 
 
 @given(st.binary(min_size=6, max_size=6))
@@ -67,20 +50,6 @@ def test_integers_are_never_wrapped_or_cut():
         Field("x", (), "int64").convert(1.5)
 
 
-def test_rows_are_tuples_in_order_mappings_or_spark_rows():
-    fields = [Field("a", (), "int64"), Field("b", (), "int64")]
-    for r in ((1, 2), [1, 2], {"b": 2, "a": 1, "c": 3}, FakeRow((2, 1))):
-        assert values_of_row(r, fields) == [1, 2]
-    with pytest.raises(DataError, match="no column 'b'; its columns are 'a', 'c'"):
-        values_of_row({"a": 1, "c": 2}, fields)
-    with pytest.raises(DataError, match="a row has 3 values, expected 2: 'a' int64"):
-        values_of_row((1, 2, 3), fields)
-
-
-def test_namedtuples_are_matched_by_name():
-    assert values_of_row(Point(1, 2), [Field("x"), Field("y")]) == [2, 1]
-
-
 @pytest.mark.parametrize(
     ("dtype", "value"),
     [
@@ -94,15 +63,6 @@ def test_namedtuples_are_matched_by_name():
 def test_a_value_is_never_changed_but_by_rounding(dtype, value):
     with pytest.raises(DataError, match="does not fit"):
         Field("x", (), dtype).convert(value)
-
-
-def test_a_batch_has_one_array_a_field_and_mixed_values_are_converted_one_by_one():
-    fields = [Field("x", (2,), "float32"), Field("y", (), "int64")]
-    batch = batch_of_rows([(b"\x01\xff", 1), ([3, 4], 2.0), (np.array([5, 6]), np.int8(3))], fields)
-    assert batch["x"].to_host().tolist() == [[1, 255], [3, 4], [5, 6]]
-    assert batch["y"].to_host().tolist() == [1, 2, 3]
-    assert rows_of_batch(batch) == 3
-    assert rows_of_batch(batch_of_rows([], fields)) == 0
 
 
 def test_arrays_of_a_batch_must_agree_in_length():

@@ -6,9 +6,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from sparknet import DataError, Field, NDArray
-from sparknet.data.preprocess import Compose, Crop, Mirror, Scale, SubtractMean
+from sparknet.data.preprocess import (
+    Compose,
+    Crop,
+    Grayscale,
+    LabelMap,
+    Mirror,
+    Resize,
+    Scale,
+    SubtractMean,
+    ToBGR,
+    ToCHW,
+)
+from sparknet.data.preprocess.base import preprocessed
+from sparknet.errors import MissingDependency
 
 
 def rng(seed=0):
@@ -43,7 +57,8 @@ def test_the_test_crop_is_the_centre():
 def test_mean_subtraction_is_exact():
     x = np.arange(24, dtype=np.uint8).reshape(2, 3, 2, 2)
     image = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
-    for mean, full in ((7, 7), ([1, 2, 3], np.array([1, 2, 3]).reshape(3, 1, 1)), (image, image)):
+    of_channels = np.array([1, 2, 3]).reshape(3, 1, 1)
+    for mean, full in ((7, 7), ([1, 2, 3], of_channels), (image, image), (image[None], image), (NDArray(image), image)):
         out = apply(SubtractMean("data", mean), x)
         assert out.dtype == np.float32
         assert np.array_equal(out, x.astype(np.float32) - full)
@@ -61,6 +76,62 @@ def test_mirror_flips_some_images_in_training_and_none_in_test():
     assert np.array_equal(apply(Mirror("data"), x, train=False), x)
 
 
+def test_bytes_over_127_are_unsigned_in_every_step():
+    ramp = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+    values = np.arange(256, dtype=np.float32)
+    for step, expected in ((Scale("data", 2), 2 * values), (SubtractMean("data", 200), values - 200)):
+        assert np.array_equal(apply(step, ramp).ravel(), expected)
+    for step in (Crop("data", 16, 16), Resize("data", 16, 16), Mirror("data")):
+        assert np.array_equal(apply(step, ramp, train=False), ramp)
+    gray = apply(Grayscale("data"), np.repeat(ramp, 3, axis=1))
+    assert (gray.dtype, gray.tolist()) == (np.uint8, ramp.tolist())
+
+
+@given(
+    st.permutations(["crop", "mirror", "mean", "scale"]).filter(
+        lambda order: order.index("mean") < order.index("scale")
+    )
+)
+def test_moving_pixels_before_or_after_computing_with_them_gives_the_same_bits(order):
+    # One mean a channel; the crop draws before the mirror, in whichever place they stand.
+    moves = [step for step in order if step in ("crop", "mirror")]
+    steps = {"mean": SubtractMean("data", [1.5, 2.25, 3]), "scale": Scale("data", 0.017)}
+    steps |= {"crop": Crop("data", 3, 4), "mirror": Mirror("data")}
+    x = rng(5).integers(0, 256, (6, 3, 5, 7)).astype(np.uint8)
+    first = [*moves, "mean", "scale"]
+    out, expected = (apply(Compose(*map(steps.get, names)), x, seed=3) for names in (order, first))
+    assert out.tobytes() == expected.tobytes()
+
+
+def test_images_of_numpy_become_those_of_nets_and_channels_are_reversed():
+    ramp = np.arange(24, dtype=np.uint8).reshape(1, 2, 4, 3)
+    chw = apply(ToCHW("data"), ramp)
+    assert (chw.shape, chw[0, :, 0, 0].tolist(), chw.flags.c_contiguous) == ((1, 3, 2, 4), [0, 1, 2], True)
+    bgr = apply(ToBGR("data"), chw)
+    assert bgr[0, :, 1, 3].tolist() == [23, 22, 21]
+    assert np.array_equal(apply(ToBGR("data"), bgr), chw)
+
+
+def test_gray_is_luma_rounded_as_pillow_does():
+    x = rng(2).integers(0, 256, (4, 3, 5, 6)).astype(np.uint8)
+    expected = [np.asarray(Image.fromarray(np.moveaxis(image, 0, -1)).convert("L")) for image in x]
+    assert np.array_equal(apply(Grayscale("data"), x)[:, 0], expected)
+
+
+def test_labels_are_mapped_and_an_unknown_one_is_named_with_its_place():
+    step = pickle.loads(pickle.dumps(LabelMap("data", {12: 1, -3: 0, 7: 7})))
+    out = apply(step, np.array([7, 12, -3, 12], np.int32))
+    assert (out.dtype, out.tolist()) == (np.int64, [7, 1, 0, 1])
+    assert apply(step, np.zeros(0, np.int64)).tolist() == []
+    for label in (8, 13, -4):
+        with pytest.raises(
+            DataError, match=f"example 1 of the batch has the data {label}; expected one of the 3 labels -3"
+        ):
+            apply(step, np.array([7, label]))
+    with pytest.raises(DataError, match="got no labels for 'y', expected at least one"):
+        LabelMap("y", {})
+
+
 def test_the_same_generator_gives_the_same_batch_and_inputs_are_not_written_to():
     steps = Compose(Scale("data", 0.5), Crop("data", 3, 3), Mirror("data"), SubtractMean("data", 1.0))
     x = rng(3).integers(0, 255, (8, 3, 5, 5)).astype(np.uint8)
@@ -72,14 +143,71 @@ def test_the_same_generator_gives_the_same_batch_and_inputs_are_not_written_to()
 
 def test_fields_say_what_comes_out_and_misfits_are_named():
     image = Field("data", (1, 4, 5), "uint8")
+    color, label = Field("data", (3, 4, 5), "uint8"), Field("y", (), "int32")
     assert Crop("data", 2, 3).fields([image]) == [Field("data", (1, 2, 3), "uint8")]
+    assert ToCHW("data").fields([Field("data", (4, 5, 3), "uint8"), label]) == [color, label]
+    assert Grayscale("data").fields(ToBGR("data").fields([color])) == [image]
+    assert Resize("data", 9, 8).fields([color]) == [Field("data", (3, 9, 8), "uint8")]
+    assert LabelMap("y", {1: 0}).fields([color, label]) == [color, Field("y", (), "int64")]
     with pytest.raises(DataError, match="Crop: 6x6 does not fit into 'data'"):
         Crop("data", 6, 6).fields([image])
     with pytest.raises(DataError, match="Scale: no field 'pixels'; there are 'data'"):
         Compose(Scale("pixels", 2)).fields([image])
     with pytest.raises(DataError, match="Mirror: 'y' has examples of shape"):
         Mirror("y").fields([Field("y")])
+    with pytest.raises(
+        DataError, match=r"ToBGR: 'data' has examples of shape \(1, 4, 5\), uint8; expected .* \(3, h, w\)"
+    ):
+        ToBGR("data").fields([image])
+    with pytest.raises(DataError, match=r"ToCHW: 'y' .* expected images \(h, w, c\)"):
+        ToCHW("y").fields([label])
+    with pytest.raises(DataError, match=r"Resize: 'data' .* float64; expected images \(c, h, w\), uint8 or float32"):
+        Resize("data", 2, 2).fields([Field("data", (1, 4, 5), "float64")])
+    with pytest.raises(DataError, match="put Grayscale before ToBGR, the mean and the scale"):
+        Compose(Scale("data", 2), Grayscale("data")).fields([color])
+    with pytest.raises(DataError, match=r"LabelMap: 'y' has examples of shape \(\), float32; expected whole numbers"):
+        LabelMap("y", {1: 0}).fields([Field("y")])
     with pytest.raises(DataError, match=r"a mean of shape \(3,\) does not fit 'data' of shape \(1, 4, 5\)"):
         SubtractMean("data", [1, 2, 3]).fields([image])
     with pytest.raises(DataError, match=r"a mean of shape \(3,\) does not fit 'data' of shape \(2, 4, 5\)"):
         apply(SubtractMean("data", [1, 2, 3]), np.zeros((1, 2, 4, 5), np.float32))
+
+
+# ---- what a preprocessor fails of
+class Refuses:
+    """Refuses batches in which ``is_bad`` is true of a value of x, with an error."""
+
+    def __init__(self, is_bad, error):
+        self.is_bad, self.error = is_bad, error
+
+    def __call__(self, batch, rng, *, train):
+        del rng, train
+        if any(map(self.is_bad, batch["x"].to_host().tolist())):
+            raise self.error
+        return batch
+
+
+@given(
+    values=st.lists(st.integers(0, 3), min_size=1, max_size=8),
+    error=st.sampled_from([ValueError("no"), DataError("no", field="x"), MissingDependency("no", name="PIL")]),
+)
+def test_the_first_row_that_is_refused_alone_is_named_unless_all_are(values, error):
+    batch, bad = {"x": NDArray(values)}, [value == 0 for value in values]
+    refuses = Refuses(lambda value: value == 0, error)
+    if not any(bad):
+        assert preprocessed(batch, refuses, rng(), train=True) == batch
+        return
+    ours, reason = (DataError, "ValueError: no") if type(error) is ValueError else (type(error), "no")
+    with pytest.raises(ours) as caught:
+        preprocessed(batch, refuses, rng(), train=True)
+    of_a_row = not all(bad)
+    assert str(caught.value) == (f"row {bad.index(True)}: {reason}" if of_a_row else reason)
+    assert getattr(caught.value, "row", None) == (bad.index(True) if of_a_row else None)
+    assert [getattr(caught.value, name, None) for name in ("field", "name")] == [
+        getattr(error, name, None) for name in ("field", "name")
+    ]
+
+
+def test_without_a_preprocessor_a_batch_is_as_it_was():
+    batch = {"x": NDArray([1, 2])}
+    assert preprocessed(batch, None, rng(), train=True) == batch

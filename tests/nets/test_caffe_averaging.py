@@ -65,3 +65,22 @@ def test_it_learns(write, tiny):
     rounds = list(averaged_sgd(make, DATA, **options))
     assert rounds[-1].metrics["accuracy"] > 0.9
     assert rounds[-1].loss < rounds[0].loss / 2
+
+
+def test_images_are_changed_as_the_prototxt_says_wherever_the_net_is_fed(write, tiny):
+    images = RNG.integers(0, 256, (64, 1, 8, 8), np.uint8)
+    fields = [Field("data", (1, 8, 8), "uint8"), Field("label", (), "int64")]
+    data = pack({"data": images, "label": LABELS[:64]}, fields, 8)
+    body = tiny.net_text[tiny.net_text.index('layer {\n  name: "conv1"') :]
+    transform = "transform_param { crop_size: 6 mirror: true mean_value: 128 scale: 0.0078125 }"
+    layer = f'layer {{ name: "in" type: "Data" top: "data" top: "label" data_param {{ batch_size: 8 }} {transform} }}\n'
+    factory = CaffeNet.factory(write(SOLVER, layer + body), fields=fields)
+    options = {"cluster": LocalCluster(), "workers": 2, "tau": 5, "rounds": 3, "seed": 7, "evaluate": (data, 3)}
+    first, again = (list(averaged_sgd(factory, data, **options)) for _ in range(2))
+    assert first[-1].weights == again[-1].weights
+    assert first[-1].loss == again[-1].loss
+    done = {"data": (images[..., 1:7, 1:7] - np.float32(128)) * np.float32(0.0078125), "label": LABELS[:64]}
+    net = CaffeNet(write(SOLVER, tiny.net_text), seed=0)
+    net.set_weights(first[-1].weights)
+    losses = [float(net.forward({name: a[i : i + 8] for name, a in done.items()})["loss"]) for i in range(0, 64, 8)]
+    assert first[-1].metrics["loss"] == pytest.approx(np.mean(losses), rel=1e-12)

@@ -133,44 +133,6 @@ def test_stages_levels_and_excludes_choose_layers(write, tiny):
     assert CaffeNet(path).blob_names[-3:] == ["a", "b", "c"]
 
 
-# ---- changes of the images
-@pytest.mark.parametrize(
-    ("change", "match"),
-    [
-        ("transform_param { scale: 0.00390625 }", r"scale 0.00390625 \(Scale\)"),
-        ("transform_param { mean_value: 104 mean_value: 117 }", r"mean_value \[104.0, 117.0\] \(SubtractMean\)"),
-        ('transform_param { mean_file: "mean.binaryproto" }', r"mean_file mean.binaryproto \(SubtractMean\)"),
-        ("transform_param { crop_size: 6 mirror: true }", r"mirror True \(Mirror\), crop_size 6 \(Crop\)"),
-        ("transform_param { noise_param { } }", r"noise_param \(sparknet has no such step\)"),
-    ],
-)
-def test_changes_of_images_are_not_dropped_silently(write, body, change, match):
-    path = write(SOLVER, data_layer("Data", change) + body)
-    with pytest.raises(
-        NetError, match=rf"TRAIN phase: layer 'input' \(Data\) changes its images.*{match}.*ignore_transform"
-    ):
-        CaffeNet(path, fields=FIELDS)
-    assert CaffeNet(path, fields=FIELDS, ignore_transform=True).input_shapes["data"] == (8, 1, 6, 6)
-
-
-def test_changes_written_in_the_old_way_are_not_dropped_either(write, body):
-    path = write(SOLVER, data_layer("Data").replace("backend", "scale: 0.5 mirror: true backend") + body)
-    with pytest.raises(NetError, match=r"scale 0.5 \(Scale\), mirror True \(Mirror\)"):
-        CaffeNet(path, fields=FIELDS)
-
-
-def test_the_steps_named_are_there():
-    from sparknet.data import preprocess
-    from sparknet.nets.caffe.inputs import STEPS
-
-    assert all(hasattr(preprocess, step) for step in STEPS.values())
-
-
-def test_a_transformation_that_does_nothing_passes(write, body):
-    nothing = "transform_param { scale: 1 mirror: false crop_size: 0 force_color: true }"
-    CaffeNet(write(SOLVER, data_layer("Data", nothing) + body), fields=FIELDS)
-
-
 # ---- solvers
 def test_the_net_is_found_beside_the_solver_then_in_the_working_folder(tiny, write, tmp_path, monkeypatch):
     path = write(SOLVER, tiny.net_text)

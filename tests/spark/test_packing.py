@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sparknet import DataError, Field
 from sparknet import data as local
-from sparknet.clusters.spark import packing
+from sparknet.clusters.spark import chunks
 from sparknet.data.preprocess import Scale
 from sparknet.spark import pack
 
@@ -46,7 +46,7 @@ def test_unequal_and_empty_partitions_pack_as_one_list_does(spark, sizes, batch_
 
 def test_chunks_smaller_than_a_partition_change_nothing(context, monkeypatch):
     expected = local.pack(rows(30), FIELDS, 4, shuffle=1)
-    monkeypatch.setattr(packing, "_CHUNK_BYTES", 1)
+    monkeypatch.setattr(chunks, "_BYTES", 1)
     packed = pack(context.parallelize(rows(30), 2), FIELDS, 4, shuffle=1)
     assert contents(packed.to_local()) == contents(expected)
 
@@ -102,7 +102,7 @@ def test_mistakes_are_named_before_or_instead_of_a_java_stack_trace(spark, conte
     frame = spark.createDataFrame([(1, 2)], ["label", "pixels"])
     with pytest.raises(DataError, match="the DataFrame has no column 'image'; it has 'label', 'pixels'"):
         pack(frame, FIELDS, 2)
-    with pytest.raises(DataError, match=r"partition 1, rows 0 to 1: field 'image' .* got a value of shape \(3,\)"):
+    with pytest.raises(DataError, match=r"partition 1, row 0: field 'image' .* got a value of shape \(3,\)"):
         pack(context.parallelize([*rows(2), ([1, 2, 3], 0), ([1, 2, 3], 0)], 2), FIELDS, 2)
     with pytest.raises(DataError, match="no rows"):
         pack(context.parallelize([], 2), FIELDS, 2)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from sparknet import ClusterError, DataError, Field, LocalCluster, NetError, SparkCluster, averaged_sgd
 from sparknet import data as local
-from sparknet.data.preprocess import Compose, Mirror, Scale
+from sparknet.data.preprocess import Compose, LabelMap, Mirror, Scale
 from sparknet.nets import MLP
 from sparknet.spark import pack
 
@@ -82,12 +83,16 @@ def test_everything_broadcast_and_resharded_is_released(spark, context, packed):
 
 def test_a_mistake_in_the_data_arrives_as_itself_and_the_cluster_lives(spark, context):
     labels = LABELS.copy()
-    labels[100] = 3  # in a later minibatch than the one checked on the driver
+    labels[103] = 3  # in the minibatch 10: number 5 of shard 0, and a later one than that checked on the driver
     data = pack(context.parallelize(list(zip(IMAGES, labels.tolist(), strict=True)), 2), FIELDS, 10)
-    with pytest.raises(NetError, match=r"whole numbers in \[0, 3\)"):
+    with pytest.raises(NetError, match=r"^shard 0: minibatch 5: .* whole numbers in \[0, 3\)"):
         last(averaged_sgd(FACTORY, data, cluster=SparkCluster(spark), tau=10, rounds=1))
-    with pytest.raises(NetError, match=r"whole numbers in \[0, 3\)"):
+    with pytest.raises(NetError, match=r"^shard 0: evaluation: minibatch 5: .* whole numbers in \[0, 3\)"):
         next(averaged_sgd(FACTORY, data, cluster=SparkCluster(spark), tau=0, rounds=1, evaluate=(data, 1)))
+    mapped = replace(data, preprocessor=Compose(STEPS, LabelMap("label", {0: 0, 1: 1, 2: 2})))
+    with pytest.raises(DataError, match=r"^shard 0: minibatch 5: row 3: LabelMap: .* the label 3"):
+        last(averaged_sgd(FACTORY, mapped, cluster=SparkCluster(spark), tau=10, rounds=1))
+    mapped.unpersist()
     assert context.parallelize([1, 2]).sum() == 3
 
 

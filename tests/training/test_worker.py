@@ -1,5 +1,6 @@
 """A worker's part of a round as a pure function."""
 
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from sparknet import Field, nd
 from sparknet.data import pack
 from sparknet.data.preprocess import Mirror, Scale
+from sparknet.errors import DataError, FormatError, NetError
 from sparknet.nets import MLP
 from sparknet.worker import Task, evaluate_shard, train_round
 
@@ -141,3 +143,117 @@ def test_the_generator_of_a_framework_is_seeded_for_the_round():
         run(Reseeded((1, 2, 2), 3, (4,)), tau=0, worker=key[0], first_step=key[1])
     assert seen[0] == seen[1]
     assert len(set(seen)) == 3
+
+
+# ---- the minibatches ahead
+class Watched(Scale):
+    """A preprocessor that says how often it was called, and in which threads."""
+
+    def __call__(self, batch, rng, *, train):
+        self.__dict__.setdefault("calls", []).append(threading.current_thread().name)
+        self.__dict__.setdefault("second", threading.Event())
+        if len(self.calls) == 2:
+            self.second.set()
+        return super().__call__(batch, rng, train=train)
+
+
+def test_the_next_minibatch_is_made_while_the_net_steps():
+    steps = Watched("data", 1.0)
+
+    class Waiting(MLP):
+        def step(self, batch):
+            assert steps.second.wait(60), "the second minibatch was not made during the first step"
+            return super().step(batch)
+
+    assert run(Waiting((1, 2, 2), 3, (4,), learning_rate=0.1), steps).weights == run().weights
+    assert threading.main_thread().name not in steps.calls
+
+
+def test_no_more_than_two_minibatches_are_ahead_of_the_net():
+    steps, ahead = Watched("data", 1.0), []
+
+    class Counting(MLP):
+        def step(self, batch):
+            ahead.append(len(steps.calls) - len(ahead) - 1)
+            return super().step(batch)
+
+    run(Counting((1, 2, 2), 3, (4,)), steps, tau=20)
+    assert len(ahead) == 20
+    assert max(ahead) <= 2
+
+
+def test_a_net_that_prepares_its_minibatches_does_so_ahead_and_steps_on_what_it_made():
+    threads = set()
+
+    class Preparing(MLP):
+        def prepare(self, batch, rng, *, train):
+            assert train
+            threads.add(threading.current_thread().name)
+            return Scale("data", 0.5)(batch, rng, train=train)
+
+    net = Preparing((1, 2, 2), 3, (4,), learning_rate=0.1)
+    assert run(net).weights == run(preprocessor=Scale("data", 0.5)).weights
+    assert threads
+    assert threading.main_thread().name not in threads
+
+
+class Refusing(Scale):
+    """A preprocessor that cannot take images whose first pixel has one value."""
+
+    def __call__(self, batch, rng, *, train):
+        del rng, train
+        if (batch["data"].to_host()[:, 0, 0, 0] == self.factor).any():
+            raise KeyError("the pixel is not in the table")
+        return dict(batch)
+
+
+@pytest.fixture
+def no_thread_is_left():
+    before = threading.enumerate()
+    yield
+    assert threading.enumerate() == before
+
+
+@pytest.mark.usefixtures("no_thread_is_left")
+@pytest.mark.parametrize("example", [0, 13, 34])
+def test_a_row_that_the_preprocessor_refuses_is_named_by_shard_minibatch_and_row(example):
+    refusing = Refusing("data", DATA.batches[example // 4]["data"].to_host()[example % 4, 0, 0, 0])
+    place = f"^shard 0: minibatch {example // 4}: row {example % 4}: KeyError: 'the pixel is not in the table'$"
+    with pytest.raises(DataError, match=place) as caught:
+        run(preprocessor=refusing, tau=DATA.num_batches)
+    assert (caught.value.batch, caught.value.row) == (example // 4, example % 4)
+    with pytest.raises(DataError, match=place.replace("shard 0", "evaluation")):
+        evaluate_shard(FACTORY(seed=0), DATA.batches, FACTORY(seed=0).get_weights(), refusing)
+
+
+@pytest.mark.usefixtures("no_thread_is_left")
+def test_a_label_outside_of_the_classes_is_named_by_its_minibatch():
+    batches = [dict(batch) for batch in DATA.batches]
+    batches[5]["label"] = nd.asarray([0, 1, 3, 0])
+    start = FACTORY(seed=0)
+    with pytest.raises(NetError, match=r"^shard 2: minibatch 5: input 'label': .* in \[0, 3\)"):
+        train_round(start, batches, task(worker=2, tau=DATA.num_batches), start.get_weights(), None)
+
+
+@pytest.mark.usefixtures("no_thread_is_left")
+def test_a_damaged_minibatch_is_named_and_stays_a_format_error():
+    class Damaged:
+        def __getitem__(self, index):
+            if index == 3:
+                raise FormatError("checksum of 'data' differs", tensor="data")
+            return DATA.batches[index]
+
+    start = FACTORY(seed=0)
+    with pytest.raises(FormatError, match=r"^shard 0: minibatch 3: checksum of 'data' differs$") as caught:
+        train_round(start, Damaged(), task(tau=DATA.num_batches), start.get_weights(), None)
+    assert caught.value.tensor == "data"
+
+
+@pytest.mark.usefixtures("no_thread_is_left")
+def test_a_fault_of_the_net_ends_the_round_as_itself():
+    class Broken(MLP):
+        def step(self, _batch):
+            raise ZeroDivisionError("a fault in the net")
+
+    with pytest.raises(ZeroDivisionError, match="a fault in the net"):
+        run(Broken((1, 2, 2), 3, (4,)))

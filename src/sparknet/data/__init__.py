@@ -4,6 +4,8 @@ from sparknet.data import preprocess
 from sparknet.data.dataset import Dataset, pack
 from sparknet.data.fields import Field
 from sparknet.data.image_sets import ImageSet, load_image_set
+from sparknet.data.images import ImageDecoder
+from sparknet.data.mean import channel_means, mean_image
 from sparknet.data.readers import read_cifar10, read_idx
 from sparknet.data.sampling import EpochSampler
 
@@ -11,8 +13,11 @@ __all__ = [
     "Dataset",
     "EpochSampler",
     "Field",
+    "ImageDecoder",
     "ImageSet",
+    "channel_means",
     "load_image_set",
+    "mean_image",
     "pack",
     "preprocess",
     "read_cifar10",

@@ -7,20 +7,20 @@ unequal the partitions were that the examples came in.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from sparknet.data.fields import Field, batch_of_rows, rows_of_batch
+from sparknet.data.fields import Field, check_fields, rows_of_batch
 from sparknet.data.preprocess import Preprocessor
+from sparknet.data.rows import array_of_values, batch_of_rows, check_columns
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 
-_SHUFFLE = 3  # first in the seed, apart from the purposes in sampling.py
+_SHUFFLE, _SPLIT = 3, 5  # first in the seed, apart from the purposes in sampling.py
 
-__all__ = ["Dataset", "check_shards", "pack", "packed_positions", "shard_length"]
+__all__ = ["Dataset", "check_shards", "pack", "packed_positions", "shard_length", "split_positions"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,39 @@ class Dataset:
         """Return the first minibatch, as stored."""
         return self.batches[0]
 
+    def train_test_split(self, fraction: float, seed: int = 0) -> "tuple[Dataset, Dataset]":
+        """Part the examples in two sets: the training set, and the test set with ``fraction`` of them.
+
+        Parameters
+        ----------
+        fraction
+            Share of the examples that the test set gets, rounded to a whole number of them.
+        seed
+            Which examples; within each set they keep their order.
+
+        Returns
+        -------
+        Dataset, Dataset
+            Packed anew, in new memory: only the last minibatch of each may be short.
+
+        Raises
+        ------
+        DataError
+            One of the sets would be empty.
+
+        Examples
+        --------
+        >>> data = pack({"x": range(10)}, [Field("x", (), "int64")], batch_size=4)
+        >>> [part.count() for part in data.train_test_split(0.3, seed=7)]
+        [7, 3]
+        """
+        whole = {f.name: np.concatenate([batch[f.name].to_host() for batch in self.batches]) for f in self.fields}
+        train, test = (
+            replace(self, batches=_cut({name: a[where >= 0] for name, a in whole.items()}, self.batch_size))
+            for where in split_positions(self.count(), fraction, seed)
+        )
+        return train, test
+
 
 def pack(
     rows: Iterable[Any] | Mapping[str, Any],
@@ -68,6 +101,7 @@ def pack(
     batch_size: int,
     preprocessor: Preprocessor | None = None,
     *,
+    columns: Mapping[str, str] | None = None,
     shuffle: int | None = None,
 ) -> Dataset:
     """Pack examples into minibatches in this process's memory.
@@ -75,21 +109,23 @@ def pack(
     Parameters
     ----------
     rows
-        Rows (mappings by field name, or tuples in the order of ``fields``), or one mapping field
-        name -> array of all examples.
+        Rows (mappings by name, tuples in the order of ``fields``, records of a structured array), or one
+        mapping name -> array of all examples.
     fields
         Name, shape and dtype of each input, as it is to be stored.
     batch_size
         Examples in a minibatch; the last one of the set may be short, none is dropped.
     preprocessor
         Applied each time a minibatch is used.
+    columns
+        Field name -> name in ``rows``, where they differ: ``{"data": "pixels"}``.
     shuffle
         Seed of a permutation of all examples; None keeps their order.
 
     Raises
     ------
     DataError
-        A value does not fit its field, there is no example, or ``batch_size`` is not positive.
+        A value does not fit its field (``row`` says which), there is no example, or ``batch_size`` is not positive.
 
     Examples
     --------
@@ -98,39 +134,43 @@ def pack(
     (3, [2, 1])
     """
     check_packing(batch_size, shuffle)
-    whole = _columns(rows, fields) if isinstance(rows, Mapping) else batch_of_rows(list(rows), fields)
+    fields = check_fields(fields, columns)
+    if preprocessor is not None:
+        preprocessor.fields(fields)
+    named = isinstance(rows, Mapping)
+    whole = _columns(rows, fields, columns or {}) if named else batch_of_rows(list(rows), fields, columns)
     n = rows_of_batch(whole)
     if n == 0:
         msg = "pack(): got no rows, expected at least one"
         raise DataError(msg)
+    arrays = {name: array.to_host() for name, array in whole.items()}
     if shuffle is not None:
         order = np.argsort(packed_positions(n, shuffle))
-        whole = {name: NDArray(array.to_host()[order]) for name, array in whole.items()}
-    batches = [{name: a[i : i + batch_size] for name, a in whole.items()} for i in range(0, n, batch_size)]
-    if preprocessor is not None:
-        preprocessor.fields(fields)
-    return Dataset(batches, tuple(fields), batch_size, preprocessor)
+        arrays = {name: array[order] for name, array in arrays.items()}
+    return Dataset(_cut(arrays, batch_size), fields, batch_size, preprocessor)
 
 
-def _columns(columns: Mapping[str, Any], fields: Sequence[Field]) -> dict[str, NDArray]:
-    missing = [f.name for f in fields if f.name not in columns]
-    if missing:
-        msg = f"pack(): no column {', '.join(map(repr, missing))}; there are {', '.join(map(repr, columns))}"
-        raise DataError(msg)
-    return {f.name: NDArray(_whole_column(columns[f.name], f)) for f in fields}
+def _cut(arrays: Mapping[str, "np.ndarray[Any, Any]"], batch_size: int) -> list[dict[str, NDArray]]:
+    """Return the minibatches of all examples; views."""
+    n = len(next(iter(arrays.values())))
+    return [{name: NDArray(a[i : i + batch_size]) for name, a in arrays.items()} for i in range(0, n, batch_size)]
+
+
+def _columns(values: Any, fields: Sequence[Field], columns: Mapping[str, str]) -> dict[str, NDArray]:
+    names = {f: columns.get(f.name, f.name) for f in fields}
+    check_columns(list(names.values()), list(values), "pack(): the mapping")
+    return {f.name: NDArray(_whole_column(values[name], f)) for f, name in names.items()}
 
 
 def _whole_column(values: Any, field: Field) -> "np.ndarray[Any, Any]":
     """Return a column as one array, converted as its rows would be."""
     array = values.to_host() if isinstance(values, NDArray) else values
-    if isinstance(array, np.ndarray) and array.ndim and array.shape[1:] in (field.shape, (prod(field.shape),)):
-        return Field(field.name, (len(array), *field.shape), field.dtype).convert(array.reshape(-1, *field.shape))
     try:
-        rows = list(array)
+        each = array if isinstance(array, np.ndarray) and array.ndim else list(array)
     except TypeError as error:
         msg = f"pack(): column {field.name!r} is a {type(values).__name__}, expected one value for each example"
         raise DataError(msg) from error
-    return batch_of_rows([(row,) for row in rows], [field])[field.name].to_host()
+    return array_of_values(each, field)
 
 
 def check_packing(batch_size: Any, shuffle: Any = None, shards: Any = None) -> None:
@@ -155,6 +195,30 @@ def packed_positions(count: int, shuffle: int | None) -> "np.ndarray[Any, Any]":
     if shuffle is None:
         return np.arange(count)
     return np.random.default_rng([_SHUFFLE, shuffle]).permutation(count)
+
+
+def split_positions(count: int, fraction: float, seed: int) -> tuple["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"]:
+    """Return each example's position in the training set and in the test set; -1 in the one it is not in; int64.
+
+    Examples
+    --------
+    >>> train, test = split_positions(5, 0.4, seed=0)
+    >>> sorted(train.tolist()), sorted(test.tolist())
+    ([-1, -1, 0, 1, 2], [-1, -1, -1, 0, 1])
+    """
+    if not is_whole(seed, 0):
+        msg = f"seed: got {seed!r}, expected a whole number of at least 0"
+        raise DataError(msg)
+    tests = round(count * fraction)
+    if not 0 < tests < count:
+        msg = (
+            f"train_test_split(): {fraction!r} of {count} examples leaves a set empty; expected a share between 0 and 1"
+        )
+        raise DataError(msg)
+    chosen = np.zeros(count, bool)
+    chosen[np.random.default_rng([_SPLIT, seed]).permutation(count)[:tests]] = True
+    train, test = (np.where(mask, np.cumsum(mask) - 1, -1) for mask in (~chosen, chosen))
+    return train, test
 
 
 def shard_length(num_batches: int, worker: int, workers: int) -> int:

@@ -1,4 +1,4 @@
-"""Field: name, shape and dtype of one input of a net; and batches made of rows by it.
+"""Field: name, shape and dtype of one input of a net, and what a value becomes that is stored in it.
 
 A batch is an ordered mapping field name -> NDArray of shape ``(n, *field.shape)``. Values are
 converted here and nowhere else; bytes are unsigned, as image formats mean them.
@@ -14,7 +14,9 @@ import numpy as np
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 
-__all__ = ["Field", "batch_of_rows", "rows_of_batch", "values_of_row"]
+__all__ = ["Field", "check_fields", "rows_of_batch"]
+
+BYTES = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class Field:
     def convert(self, value: Any) -> "np.ndarray[Any, Any]":
         r"""Return one example's value as an array of this field's shape and dtype.
 
-        Numbers, (nested) sequences, numpy arrays and NDArrays keep their values; ``bytes`` are
-        unsigned bytes in row-major order. A value that does not fit the dtype is refused.
+        Numbers, (nested) sequences, numpy arrays, NDArrays and Spark's vectors, dense or sparse, keep
+        their values; ``bytes`` are unsigned bytes in row-major order. A value that does not fit the dtype is refused.
 
         Raises
         ------
@@ -69,11 +71,12 @@ class Field:
         >>> Field("x", (3,), "float32").convert(b"\x00\x01\xff")
         array([  0.,   1., 255.], dtype=float32)
         """
-        is_bytes = isinstance(value, bytes | bytearray | memoryview)
         try:
-            array = np.frombuffer(value, np.uint8) if is_bytes else np.asarray(value)
-            if array.dtype.kind in "US" or (array.dtype == object and None in array.ravel().tolist()):
-                raise DataError(self._unknown(value))  # numpy would parse strings and call None NaN
+            array = _as_array(value)
+            if array.dtype == object and None in array.ravel().tolist():  # numpy would call it NaN
+                raise DataError(f"{self._unknown(value)}: it is null or has one; drop such rows or fill them")
+            if array.dtype.kind in "US":
+                raise DataError(self._unknown(value))  # numpy would parse strings
             if array.dtype == object:
                 array = array.astype(np.float64)
             # A flat value is given this field's shape; one with another shape is not guessed at.
@@ -105,6 +108,12 @@ class Field:
         )
 
 
+def _as_array(value: Any) -> "np.ndarray[Any, Any]":
+    if isinstance(value, BYTES):
+        return np.frombuffer(value, np.uint8)
+    return np.asarray(value.toArray() if hasattr(value, "toArray") else value)
+
+
 def _loses(array: "np.ndarray[Any, Any]", out: "np.ndarray[Any, Any]") -> bool:
     """Say whether a conversion changed values other than by rounding to a float of fewer digits."""
     if out.dtype.kind in "iub":
@@ -112,59 +121,19 @@ def _loses(array: "np.ndarray[Any, Any]", out: "np.ndarray[Any, Any]") -> bool:
     return bool(np.any(np.isinf(out) & np.isfinite(array)))
 
 
-def values_of_row(row: Any, fields: Sequence[Field]) -> list[Any]:
-    """Return the row's value for each field: by name from a mapping or a Spark Row, else by position."""
-    if isinstance(row, Mapping):
-        missing = [f.name for f in fields if f.name not in row]
-        if missing:
-            raise DataError(_missing(missing, list(row)))
-        return [row[f.name] for f in fields]
-    names = getattr(row, "__fields__", None) or getattr(row, "_fields", None)  # pyspark.sql.Row, namedtuple
-    if names:
-        missing = [f.name for f in fields if f.name not in names]
-        if missing:
-            raise DataError(_missing(missing, list(names)))
-        return [tuple.__getitem__(row, list(names).index(f.name)) for f in fields]
-    if isinstance(row, tuple | list) and len(row) == len(fields):
-        return list(row)
-    if len(fields) == 1:
-        return [row]
-    size = f"{len(row)} values" if isinstance(row, tuple | list) else f"a {type(row).__name__}"
-    msg = f"a row has {size}, expected {len(fields)}: {', '.join(map(str, fields))}"
-    raise DataError(msg)
-
-
-def _missing(missing: list[str], names: list[str]) -> str:
-    return f"a row has no column {', '.join(map(repr, missing))}; its columns are {', '.join(map(repr, names))}"
-
-
-def batch_of_rows(rows: Sequence[Any], fields: Sequence[Field]) -> dict[str, NDArray]:
-    """Return one batch of all ``rows``; new memory.
-
-    Examples
-    --------
-    >>> batch = batch_of_rows([(b"ab", 1), (b"cd", 0)], [Field("x", (2,), "uint8"), Field("y", (), "int64")])
-    >>> batch["x"].shape, batch["y"].to_host().tolist()
-    ((2, 2), [1, 0])
-    """
-    columns = zip(*(values_of_row(row, fields) for row in rows), strict=True) if rows else [()] * len(fields)
-    return {f.name: NDArray(_column(values, f)) for f, values in zip(fields, columns, strict=True)}
-
-
-def _column(values: Sequence[Any], field: Field) -> "np.ndarray[Any, Any]":
-    """Return all values of a field as one array; at once where they are alike, else one by one."""
-    shape = (len(values), *field.shape)
-    alike = (
-        bool(values)
-        and all(type(v) is type(values[0]) for v in values)
-        and not isinstance(values[0], bytes | bytearray | memoryview)
-    )
-    if alike and all(np.shape(v) == field.shape for v in values):
-        return Field(field.name, shape, field.dtype).convert(np.asarray(values))
-    out = np.empty(shape, field.dtype)
-    for i, value in enumerate(values):
-        out[i] = field.convert(value)
-    return out
+def check_fields(fields: Sequence[Field], columns: Mapping[str, str] | None = None) -> tuple[Field, ...]:
+    """Return the fields as a tuple; a DataError if two share a name, or ``columns`` names one that is not there."""
+    names = [f.name for f in fields]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or not names:
+        got = f"the field {twice[0]!r} twice" if twice else "no field"
+        msg = f"fields: got {got}; expected one Field for each input of the net"
+        raise DataError(msg)
+    unknown = [name for name in columns or () if name not in names]
+    if unknown:
+        msg = f"columns: got {', '.join(map(repr, unknown))}; expected names of fields: {', '.join(map(repr, names))}"
+        raise DataError(msg)
+    return tuple(fields)
 
 
 def rows_of_batch(batch: Mapping[str, NDArray]) -> int:

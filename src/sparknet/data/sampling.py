@@ -1,36 +1,31 @@
 """Which minibatch a worker takes at each step: a pure function of (seed, worker, step).
 
-An epoch visits every minibatch of the shard once, in an order that is new in each epoch. The step
-counter runs on across rounds, so a round of any length continues where the last one ended, and a
-round longer than the shard wraps around into the next epoch.
+``"epoch"`` visits every minibatch of the shard once in an epoch, in an order that is new in each. The
+step counter runs on across rounds, so a round of any length continues where the last one ended, and
+a round longer than the shard wraps around into the next epoch. ``"window"`` is what SparkNet did: in
+each round a contiguous run of minibatches from a random place.
 """
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from sparknet.errors import DataError
 
 # What a generator is for comes first in its seed: [7, 0] and 7 are one stream to numpy.
-_ORDER, _STEP = 1, 2
+_ORDER, _STEP, _WINDOW = 1, 2, 4
 
-__all__ = ["EpochSampler", "step_rng"]
+__all__ = ["SAMPLERS", "EpochSampler", "Sampling", "WindowSampler", "step_rng"]
+
+Sampling = Literal["epoch", "window"]
 
 
 @dataclass(frozen=True)
-class EpochSampler:
-    """The order in which ``worker`` visits the ``num_batches`` minibatches of its shard.
-
-    Examples
-    --------
-    >>> sampler = EpochSampler(num_batches=3, seed=7, worker=0)
-    >>> sorted(sampler.indices(0, 3)), sampler.indices(1, 4) == sampler.indices(0, 5)[1:]
-    ([0, 1, 2], True)
-    """
-
+class _Sampler(ABC):
     num_batches: int
     seed: int
     worker: int
@@ -45,11 +40,53 @@ class EpochSampler:
         """Return the shard-local minibatch index for each of ``steps`` steps from ``first_step`` on."""
         return list(self.steps(first_step, steps))
 
+    @abstractmethod
     def steps(self, first_step: int, steps: int) -> Iterator[int]:
         """Iterate over what :meth:`indices` lists."""
+
+
+class EpochSampler(_Sampler):
+    """The order in which ``worker`` visits the ``num_batches`` minibatches of its shard, epoch by epoch.
+
+    Examples
+    --------
+    >>> sampler = EpochSampler(num_batches=3, seed=7, worker=0)
+    >>> sorted(sampler.indices(0, 3)), sampler.indices(1, 4) == sampler.indices(0, 5)[1:]
+    ([0, 1, 2], True)
+    """
+
+    def steps(self, first_step: int, steps: int) -> Iterator[int]:
+        """Iterate over what :meth:`indices` lists; where a round begins makes no difference."""
         for step in range(first_step, first_step + steps):
             epoch, place = divmod(step, self.num_batches)
             yield int(_order(self.seed, self.worker, epoch, self.num_batches)[place])
+
+
+class WindowSampler(_Sampler):
+    """A run of neighbouring minibatches from a random place, a new place for each round of ``worker``.
+
+    The shard is a ring: a run that reaches its end goes on at its beginning, so every minibatch is
+    equally likely in every round, and a round may be longer than the shard. Over many rounds the
+    visits even out only on average: for equal visits take :class:`EpochSampler`.
+
+    Notes
+    -----
+    SparkNet's ``MinibatchSampler``, whose run did not wrap around. Reading neighbours is what it was for.
+
+    Examples
+    --------
+    >>> first, *rest = WindowSampler(num_batches=5, seed=7, worker=0).indices(0, 4)
+    >>> rest == [(first + step) % 5 for step in (1, 2, 3)]
+    True
+    """
+
+    def steps(self, first_step: int, steps: int) -> Iterator[int]:
+        """Iterate over what :meth:`indices` lists; ``first_step`` is what tells one round from another."""
+        start = int(np.random.default_rng([_WINDOW, self.seed, self.worker, first_step]).integers(self.num_batches))
+        return ((start + step) % self.num_batches for step in range(steps))
+
+
+SAMPLERS: Mapping[Sampling, type[_Sampler]] = {"epoch": EpochSampler, "window": WindowSampler}
 
 
 @lru_cache(maxsize=8)

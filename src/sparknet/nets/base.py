@@ -21,7 +21,12 @@ SolverState = Mapping[str, NDArray]
 
 @runtime_checkable
 class Net(Protocol):
-    """A net with its solver."""
+    """A net with its solver.
+
+    A worker also calls two methods of nets that have them. ``reseed(seed)`` comes before the steps of a round, for a
+    framework with a generator of its own. ``prepare(batch, rng, train=True)`` comes before each step, in another thread
+    and while the step before is taken; what it returns is what ``step`` gets.
+    """
 
     @property
     def iteration(self) -> int:

@@ -17,7 +17,8 @@ from sparknet.data.fields import rows_of_batch
 from sparknet.errors import NetError, SchemaError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch, SolverState
-from sparknet.weights import WeightCollection, check_same_schema
+from sparknet.schema import check_same_schema
+from sparknet.weights import WeightCollection
 
 __all__ = ["MLP"]
 

@@ -2,27 +2,27 @@
 
 A round is one job over the packed data: the weights go out as a broadcast, the results come back as
 messages. Everything that matters travels in the task, so Spark may run it anywhere, and again.
+What the tasks do is in :mod:`sparknet.clusters.spark.tasks`.
 """
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from sparknet.clusters.spark.jobs import collected
-from sparknet.clusters.spark.packing import PackedDataset
+from sparknet.clusters.spark.packed import PackedDataset
+from sparknet.clusters.spark.tasks import Away, evaluate_partition, train_partition
 from sparknet.clusters.totals import mean_metrics
-from sparknet.data.preprocess import Preprocessor
-from sparknet.errors import ClusterError, DataError, SparknetError
-from sparknet.ndarray import NDArray
-from sparknet.nets.base import Net, NetFactory, SolverState
-from sparknet.serialization import Codec, dumps, loads
+from sparknet.errors import ClusterError, DataError
+from sparknet.nets.base import NetFactory, SolverState
+from sparknet.serialization import Codec, loads
 from sparknet.training import Collected, Session
 from sparknet.weights import WeightCollection
-from sparknet.worker import Outcome, Task, evaluate_shard, train_round
+from sparknet.worker import Outcome, Task
 
 __all__ = ["SparkCluster"]
 
@@ -47,14 +47,15 @@ class SparkCluster:
 
     @contextmanager
     def session(self, factory: NetFactory, data: PackedDataset, workers: int) -> Iterator[Session]:
-        """Open a session on ``data``, resharded first if it has not ``workers`` shards."""
+        """Open a session on ``data``, dealt out anew if it has not ``workers`` shards."""
         _check(data)
-        resharded = data if data.shards == workers else data.reshard(workers)
+        # Not persisted: its shards go from the shuffle straight into the files that workers read.
+        dealt = data if data.shards == workers else data._dealt(workers)
         try:
-            yield _SparkSession(self._context, factory, resharded, uuid.uuid4().hex)
+            yield _SparkSession(self._context, factory, dealt, uuid.uuid4().hex)
         finally:
-            if resharded is not data:
-                resharded.unpersist()
+            if dealt is not data:
+                dealt.unpersist()
 
     def default_workers(self, data: PackedDataset) -> int:
         """Return the number of shards."""
@@ -95,14 +96,14 @@ class _SparkSession:
         with self._broadcast(payload) as sent:
             prepared = time.perf_counter() - start
             work = partial(
-                _train_partition,
+                train_partition,
                 run=self.run,
                 factory=self.factory,
                 sent=sent,
                 tasks=tasks,
                 preprocessor=self.data.preprocessor,
             )
-            replies = collected(self.data.rdd.mapPartitionsWithIndex(work))
+            replies = self._replies(work)
         elapsed = time.perf_counter() - start - prepared
         outcomes = [
             Outcome(weights=codec.loads(w, verify=True), state=loads(s, verify=True), **facts)
@@ -118,18 +119,29 @@ class _SparkSession:
             bytes_up=sum(len(w) + len(s) for w, s, *_ in replies),
         )
 
+    def _replies(self, work: Any) -> list[Any]:
+        """Return what the tasks bring back; those that were away from their shard's file are run on its minibatches."""
+        replies = collected(self.data._kept.mapPartitionsWithIndex(work))
+        away = [shard for shard, reply in enumerate(replies) if isinstance(reply, Away)]
+        if away:
+            for shard, reply in zip(
+                away, collected(self.data._keeping().mapPartitionsWithIndex(work), away), strict=True
+            ):
+                replies[shard] = reply
+        return replies
+
     def evaluate(self, weights: WeightCollection, data: PackedDataset) -> dict[str, float]:
         """Return the means over ``data``, computed where its minibatches are."""
         _check(data)
         with self._broadcast([self._codec("weights", weights).dumps(weights)]) as sent:
             work = partial(
-                _evaluate_partition,
+                evaluate_partition,
                 run=self.run,
                 factory=self.factory,
                 sent=sent,
                 preprocessor=data.preprocessor,
             )
-            return mean_metrics(collected(data.rdd.mapPartitions(work)))
+            return mean_metrics(collected(data.rdd.mapPartitionsWithIndex(work)))
 
     @contextmanager
     def _broadcast(self, value: Any) -> Iterator[Any]:
@@ -142,66 +154,3 @@ class _SparkSession:
                 sent.destroy()
             raise
         sent.destroy()
-
-
-# ---- in the Python workers
-_NETS: dict[str, Net] = {}  # run -> net; a cache, never the truth: idle workers die and tasks move
-
-
-def _net_of(run: str, factory: NetFactory) -> Net:
-    if run not in _NETS:
-        _NETS.clear()  # one run at a time: an earlier run's net is only memory
-        _NETS[run] = factory(seed=0)
-    return _NETS[run]
-
-
-class _Messages:
-    """The minibatches that a task needs, decoded when they are used."""
-
-    def __init__(self, partition: Iterable[tuple[int, bytes]], needed: set[int]) -> None:
-        # To the end, even if all is found: Spark kills a Python worker that leaves its input unread.
-        self._messages = {i: message for i, (_, message) in enumerate(partition) if i in needed}
-
-    def __getitem__(self, index: int) -> Mapping[str, NDArray]:
-        """Return the minibatch; its arrays are read-only views of the message."""
-        return loads(self._messages[index])  # type: ignore[no-any-return]
-
-
-def _train_partition(
-    index: int,
-    partition: Iterable[tuple[int, bytes]],
-    *,
-    run: str,
-    factory: NetFactory,
-    sent: Any,
-    tasks: Sequence[Task],
-    preprocessor: Preprocessor | None,
-) -> Iterator[Any]:
-    task = tasks[index]
-    shard = _Messages(partition, task.needed())
-    start = time.perf_counter()
-    weights, *states = (part and loads(part, verify=True) for part in sent.value)
-    fetched = time.perf_counter() - start
-    try:
-        net = _net_of(run, factory)
-        outcome = train_round(net, shard, task, weights, states[index % len(states)], preprocessor)
-    except SparknetError as error:  # as a value: an exception would be tried again, in vain
-        yield error
-        return
-    facts = {name: getattr(outcome, name) for name in ("worker", "loss", "steps", "examples", "seconds")}
-    yield dumps(outcome.weights), dumps(outcome.state), facts, fetched
-
-
-def _evaluate_partition(
-    partition: Iterable[tuple[int, bytes]],
-    *,
-    run: str,
-    factory: NetFactory,
-    sent: Any,
-    preprocessor: Preprocessor | None,
-) -> Iterator[Any]:
-    batches = (loads(message) for _, message in partition)
-    try:
-        yield from evaluate_shard(_net_of(run, factory), batches, loads(sent.value[0], verify=True), preprocessor)
-    except SparknetError as error:
-        yield error

@@ -4,16 +4,16 @@ The exceptions of py4j and pyspark are pages of Java with, somewhere inside, wha
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sparknet.errors import ClusterError, SparknetError
 
-__all__ = ["collected", "run_job", "telling_line"]
+__all__ = ["PerPartition", "collected", "run_job", "telling_line"]
 
 # A Python traceback inside a Java one: indented lines, ended by the exception itself.
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)")
-_LONGEST = 300
+_LONGEST = 600  # characters of a line that is shown
 
 
 def run_job(action: Callable[[], Any]) -> Any:
@@ -24,7 +24,7 @@ def run_job(action: Callable[[], Any]) -> Any:
     try:
         return action()
     except Exception as error:
-        found = _TRACEBACK.search(str(error))
+        *_, found = [None, *_TRACEBACK.finditer(str(error))]  # the last: those before it are its causes
         line = found[1][:_LONGEST] if found else telling_line(error)
         if "ModuleNotFoundError" in line:
             line += (
@@ -35,13 +35,29 @@ def run_job(action: Callable[[], Any]) -> Any:
         raise ClusterError(msg, traceback=found[0] if found else "") from error
 
 
-def collected(rdd: Any) -> list[Any]:
-    """Return all elements; an error that a task reports as a value is raised here as what it was."""
-    replies: list[Any] = run_job(rdd.collect)
+def collected(rdd: Any, partitions: Sequence[int] | None = None) -> list[Any]:
+    """Return all elements (of these partitions); an error that a task reports as a value is raised as what it was."""
+    replies: list[Any] = run_job(
+        rdd.collect if partitions is None else lambda: rdd.context.runJob(rdd, list, partitions)
+    )
     for reply in replies:
         if isinstance(reply, SparknetError):
             raise reply
     return replies
+
+
+class PerPartition:
+    """Spark's AccumulatorParam for partition -> a fact about it; one that is computed twice counts once."""
+
+    def zero(self, value: dict[int, Any]) -> dict[int, Any]:
+        """Return the start of an accumulator."""
+        del value
+        return {}
+
+    def addInPlace(self, ours: dict[int, Any], theirs: dict[int, Any]) -> dict[int, Any]:  # noqa: N802 - Spark's name
+        """Return what both know."""
+        ours.update(theirs)
+        return ours
 
 
 def telling_line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ Values go straight into the blob, cast to float32 on the way, with no array in b
 are made before Caffe computes anything, so a refused batch leaves weights and history alone.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from sparknet.errors import DataError, NetError
 from sparknet.ndarray import NDArray
 from sparknet.nets.caffe.inputs import bare, inputs_of
 
-__all__ = ["Feeder", "Labels", "labels_of"]
+__all__ = ["Feeder", "Labels", "as_array", "columns_of", "fill", "labels_of"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Labels:
     layer: str
     input: str
     classes: int
-    ignore: int | None
+    ignore: float | None
 
     def check(self, values: Any) -> None:
         """Raise a DataError at the first label that the layer cannot take."""
@@ -37,7 +37,7 @@ class Labels:
             msg = (
                 f"input {self.input!r}, example {row}: got the label {values[bad][0]:g}; layer {self.layer!r} has "
                 f"{self.classes} classes and takes whole numbers from 0 to {self.classes - 1}"
-                + (f" or {self.ignore}" if self.ignore is not None else "")
+                + (f" or {self.ignore:g}" if self.ignore is not None else "")
             )
             raise DataError(msg, input=self.input, row=row, classes=self.classes)
 
@@ -97,18 +97,10 @@ class Feeder:
         NetError
             A value is not finite in float32, or Caffe refuses the shapes.
         """
-        columns = {name: _array(batch[name]) for name in self.shapes if name in batch}
-        missing = [name for name in self.shapes if name not in columns and name not in optional]
-        misfits = [name for name, column in columns.items() if bare(column.shape[1:]) != bare(self.shapes[name][1:])]
-        if missing or misfits:
-            raise DataError(self._misfit(batch, missing, misfits), missing=missing, misfits=misfits)
-        rows = rows_of_batch(columns) if columns else 0
-        if columns and not rows:
-            msg = "the batch has no rows"
-            raise DataError(msg)
+        columns, rows = columns_of(batch, self.shapes, optional)
         self._reshape(rows)
         for name, column in columns.items():
-            _fill(name, self._blobs[name].data, column)
+            fill(name, self._blobs[name].data, column)
         for name in self.shapes.keys() - columns.keys():
             self._blobs[name].data[...] = 0
         for labels in self._labels:
@@ -125,20 +117,54 @@ class Feeder:
         if changed:
             self._net.reshape()
 
-    def _misfit(self, batch: Mapping[str, NDArray], missing: list[str], misfits: list[str]) -> str:
-        needs = ", ".join(f"{name} {shape}" for name, shape in self.shapes.items())
-        has = ", ".join(f"{name} {_array(column).shape}" for name, column in batch.items()) or "no columns"
-        faults = [f"no column {name!r}" for name in missing]
-        faults += [f"column {name!r} needs (rows, *{self.shapes[name][1:]})" for name in misfits]
-        return f"the net has inputs {needs}; the batch has {has}: {'; '.join(faults)}"
+
+def columns_of(
+    batch: Mapping[str, NDArray], shapes: Mapping[str, Sequence[int]], optional: Collection[str] = ()
+) -> tuple[dict[str, NDArray], int]:
+    """Return the columns of ``batch`` for inputs of these ``shapes`` (the batch first), and their number of rows.
+
+    Raises
+    ------
+    DataError
+        A column that is not ``optional`` is missing, or one has examples of another shape, or there are no rows.
+    """
+    columns = {name: as_array(batch[name]) for name in shapes if name in batch}
+    missing = [name for name in shapes if name not in columns and name not in optional]
+    misfits = [name for name, column in columns.items() if bare(column.shape[1:]) != bare(shapes[name][1:])]
+    if missing or misfits:
+        raise DataError(_misfit(batch, shapes, missing, misfits), missing=missing, misfits=misfits)
+    rows = rows_of_batch(columns) if columns else 0
+    if columns and not rows:
+        msg = "the batch has no rows"
+        raise DataError(msg)
+    return columns, rows
 
 
-def _array(column: Any) -> NDArray:
+def _misfit(
+    batch: Mapping[str, NDArray], shapes: Mapping[str, Sequence[int]], missing: list[str], misfits: list[str]
+) -> str:
+    needs = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+    has = ", ".join(f"{name} {as_array(column).shape}" for name, column in batch.items()) or "no columns"
+    faults = [f"no column {name!r}" for name in missing]
+    faults += [f"column {name!r} needs (rows, *{tuple(shapes[name][1:])})" for name in misfits]
+    return f"the net has inputs {needs}; the batch has {has}: {'; '.join(faults)}"
+
+
+def as_array(column: Any) -> NDArray:
+    """Return the column as an NDArray, sharing its memory."""
     return column if isinstance(column, NDArray) else NDArray(column)
 
 
-def _fill(name: str, blob: Any, column: NDArray) -> None:
-    """Cast ``column`` into ``blob``, and check what has arrived there."""
+def fill(name: str, blob: Any, column: NDArray) -> None:
+    """Cast ``column`` into the memory of a ``blob``, and check what has arrived there.
+
+    Raises
+    ------
+    DataError
+        The column is not of real numbers.
+    NetError
+        A value is not finite in float32.
+    """
     values = column.to_host()
     if values.dtype.kind not in "buif":
         msg = f"input {name!r}: got {values.dtype}, expected real numbers"

@@ -1,7 +1,7 @@
 """What a batch feeds: ``Input`` layers, in the shapes that the prototxt or the fields say.
 
-Data layers and the old ``input:`` of a net become ``Input`` layers here. A data layer also changes
-its images; dropping that without a word would train another net, so it is refused.
+Data layers, RDDDataLayers and the old ``input:`` of a net become ``Input`` layers here. What a data layer does to its
+images is in :mod:`.transform`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,6 +9,7 @@ from typing import Any
 
 from sparknet.data.fields import Field
 from sparknet.errors import NetError
+from sparknet.nets.caffe.layer_param import LayerParam, is_rdd_layer
 from sparknet.nets.caffe.runtime import messages
 
 __all__ = ["Shapes", "as_fed", "bare", "inputs_of", "old_inputs"]
@@ -21,17 +22,6 @@ DATA_LAYERS = {
     "MemoryData": "memory_data_param",
     "WindowData": "window_data_param",
 }
-# What data layers do to their images -> the step of sparknet.data.preprocess that does it.
-STEPS = {
-    "scale": "Scale",
-    "mean_value": "SubtractMean",
-    "mean_file": "SubtractMean",
-    "crop_size": "Crop",
-    "crop_h": "Crop",
-    "crop_w": "Crop",
-    "mirror": "Mirror",
-}
-_OF_FILES = {"force_color", "force_gray"}  # how a file is decoded; a batch is decoded already
 _OLD_AXES = 4  # input_dim: number, channels, height, width
 
 
@@ -106,20 +96,15 @@ def old_inputs(net: Any) -> list[Any]:
     return [_input_layer(names[0], names, shapes)] if names else []
 
 
-def as_fed(layer: Any, shapes: Shapes, *, ignore_transform: bool) -> Any:
+def as_fed(layer: Any, shapes: Shapes) -> Any:
     """Return the layer itself, or the ``Input`` layer that takes its place."""
     if layer.type == "Input":
         return _input_layer(layer.name, layer.top, _input_shapes(layer, shapes))
-    if layer.type not in DATA_LAYERS:
-        return layer
-    changes = [] if ignore_transform else _changes(layer)
-    if changes:
-        msg = (
-            f"layer {layer.name!r} ({layer.type}) changes its images, which an input does not: {', '.join(changes)}. Put "
-            "the step named into the preprocessor (sparknet.data.preprocess), and pass ignore_transform=True"
-        )
-        raise NetError(msg)
-    return _input_layer(layer.name, layer.top, _data_shapes(layer, shapes))
+    if layer.type in DATA_LAYERS:
+        return _input_layer(layer.name, layer.top, _data_shapes(layer, shapes))
+    if is_rdd_layer(layer):
+        return _input_layer(layer.name, layer.top, _rdd_shapes(layer, shapes))
+    return layer
 
 
 def _input_layer(name: str, tops: Sequence[str], shapes: Iterable[Sequence[int]]) -> Any:
@@ -148,27 +133,12 @@ def _data_shapes(layer: Any, shapes: Shapes) -> list[tuple[int, ...]]:
     return [shapes.of_field(top, layer, param.batch_size) for top in layer.top]
 
 
-def _changes(layer: Any) -> list[str]:
-    """Return what the layer does to its images, each with the step that does it: ``"scale 0.5 (Scale)"``."""
-    of_layer = getattr(layer, DATA_LAYERS[layer.type])  # where old prototxts have it
-    found = {f.name: value for f, value in of_layer.ListFields() if f.name in STEPS and value != f.default_value}
-    for field, value in layer.transform_param.ListFields():
-        if field.name not in _OF_FILES and (field.message_type or _many(value) or value != field.default_value):
-            found[field.name] = value
-    return [f"{name}{_shown(value)} ({STEPS.get(name, 'sparknet has no such step')})" for name, value in found.items()]
-
-
-def _many(value: Any) -> bool:
-    return not isinstance(value, str | bool | int | float)
-
-
-def _shown(value: Any) -> str:
-    if hasattr(value, "DESCRIPTOR"):
-        return ""
-    return (
-        f" {[float(f'{v:g}') for v in value]}"
-        if _many(value)
-        else f" {value:g}"
-        if isinstance(value, float)
-        else f" {value}"
-    )
+def _rdd_shapes(layer: Any, shapes: Shapes) -> list[tuple[int, ...]]:
+    param = LayerParam.from_json(layer.python_param.param_str)
+    if list(layer.top) != list(param.tops):
+        msg = (
+            f"layer {layer.name!r} has the tops {', '.join(layer.top)}, its param_str the columns {', '.join(param.tops)}; "
+            "a CaffeNet takes columns by the names of its inputs, so both must be the same"
+        )
+        raise NetError(msg)
+    return [shapes.declared(top, shape) for top, shape in param.shapes.items()]

@@ -9,29 +9,39 @@ from sparknet.nets.caffe.inputs import Shapes, as_fed, old_inputs
 from sparknet.nets.caffe.old_format import upgraded
 from sparknet.nets.caffe.runtime import load, messages
 
-__all__ = ["phase_net", "sources_of"]
+__all__ = ["fed_net", "layers_of", "sources_of"]
 
 
-def phase_net(net: Any, state: Any, shapes: Shapes, *, ignore_transform: bool) -> Any:
-    """Return a NetParameter with the layers of the NetState ``state`` alone, each input an ``Input`` layer.
+def layers_of(net: Any, state: Any) -> list[Any]:
+    """Return the layers that ``net`` has in the NetState ``state``, in today's format; its old inputs left out.
 
     Raises
     ------
     NetError
-        The net cannot be used.
+        There are none, or they are in two formats.
     """
     if bool(net.layer) == bool(net.layers):
         msg = (
             "the net mixes layer { } and layers { }, which is their old name" if net.layer else "the net has no layers"
         )
         raise NetError(msg)
+    every = net.layer or map(upgraded, net.layers)
+    return [layer for layer in every if _included(layer, state)]
+
+
+def fed_net(net: Any, layers: Sequence[Any], shapes: Shapes) -> Any:
+    """Return a NetParameter with the ``layers`` of one phase of ``net``, each input an ``Input`` layer.
+
+    Raises
+    ------
+    NetError
+        The net cannot be used.
+    """
     out = messages().NetParameter()
     out.CopyFrom(net)
     for field in ("layer", "layers", "state"):
         out.ClearField(field)
-    every = net.layer or map(upgraded, net.layers)
-    layers = [*old_inputs(out), *(layer for layer in every if _included(layer, state))]
-    out.layer.extend(as_fed(layer, shapes, ignore_transform=ignore_transform) for layer in layers)
+    out.layer.extend(as_fed(layer, shapes) for layer in [*old_inputs(out), *layers])
     for layer in out.layer:
         layer.ClearField("include")
         layer.ClearField("exclude")

@@ -1,12 +1,11 @@
 """CaffeNet: a net and its solver in Caffe, behind the Net protocol.
 
 It owns the Caffe objects and nothing else: prototxt work is in :mod:`.prototxt` and :mod:`.layers`,
-filling inputs in :mod:`.feed`, the solver's state in :mod:`.state`. Arrays of Caffe are never kept,
-because a blob's memory moves when it grows or is shared; nets are, because Caffe hands out a new
-wrapper at each access.
+making nets in :mod:`.making`, filling inputs in :mod:`.feed`, the solver's state in :mod:`.state`.
+Arrays of Caffe are never kept, because a blob's memory moves when it grows or is shared; nets are,
+because Caffe hands out a new wrapper at each access.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +14,27 @@ from typing import Any, NoReturn
 import numpy as np
 
 from sparknet.data.fields import Field
+from sparknet.data.sampling import step_rng
 from sparknet.errors import NetError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch, SolverState
 from sparknet.nets.caffe import model_file
 from sparknet.nets.caffe import state as solver_state
-from sparknet.nets.caffe.feed import Feeder
+from sparknet.nets.caffe.feed import Feeder, as_array
 from sparknet.nets.caffe.inputs import inputs_of
 from sparknet.nets.caffe.layers import sources_of
+from sparknet.nets.caffe.making import new_solver, new_test_net
+from sparknet.nets.caffe.padding import padding_of
 from sparknet.nets.caffe.prototxt import Definition, define, parse
-from sparknet.nets.caffe.runtime import load, messages, translated
-from sparknet.weights import WeightCollection, check_same_schema
+from sparknet.nets.caffe.runtime import load, translated
+from sparknet.schema import check_same_schema
+from sparknet.weights import WeightCollection
 
-__all__ = ["CaffeFactory", "CaffeNet"]
+__all__ = ["CaffeFactory", "CaffeNet", "Prepared"]
 
-_SEEDS = 1 << 32  # Caffe's generator takes a seed of 32 bits
+
+class Prepared(dict[str, NDArray]):
+    """A batch as :meth:`CaffeNet.prepare` returns it: images changed as the prototxt says, once and no more."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,11 @@ class CaffeNet:
     ----------
     solver
         Path of a solver prototxt, its text, or a checked Definition (then only ``seed`` counts). Its net is looked for beside the solver file, then in the working folder.
-        ``Data``, ``ImageData``, ``HDF5Data``, ``MemoryData`` and ``WindowData`` layers become inputs. What the solver
-        says of testing, snapshots, display, ``random_seed`` and ``solver_mode`` is left out.
+        ``Data``, ``ImageData``, ``HDF5Data``, ``MemoryData`` and ``WindowData`` layers become inputs, and so does an
+        RDDDataLayer. What the solver says of testing, snapshots, display, ``random_seed`` and ``solver_mode`` is left out.
     fields
-        Shapes of the inputs that the prototxt does not give: a Field for each top of a data layer.
+        Shapes of the inputs that the prototxt does not give: a Field for each top of a data layer, with the shape that
+        its examples have in a batch, so before a ``transform_param`` crops them.
     batch_size
         Number of examples in the declared shape of all inputs; by default what the prototxt says. A batch may have
         any number.
@@ -62,7 +68,8 @@ class CaffeNet:
     solver_overrides
         Fields of the solver with other values, as in ``{"base_lr": 0.001, "max_iter": 500}``.
     ignore_transform
-        Accept data layers that scale, crop, mirror or subtract a mean, because the batches come with that done.
+        Leave out what data layers do to their images (``transform_param``: mean, scale, crop, mirror), because the
+        batches come with that done. By default the net does it, see :meth:`prepare`.
 
     Raises
     ------
@@ -112,7 +119,7 @@ class CaffeNet:
         self._test_param = parse(solver.test, "NetParameter", "test net")
         self._sources = sources_of(self._test_param)
         self.reseed(seed)
-        self._solver = _new_solver(solver, self._seed)
+        self._solver = new_solver(solver, self._seed)
         self._net = self._solver.net  # kept: each access makes another wrapper
         self._feeder = Feeder(self._train_param, self._net)
         self._losses = [
@@ -157,7 +164,7 @@ class CaffeNet:
 
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Inputs of the training net, name -> declared shape with the batch first."""
+        """Inputs of the training net, name -> declared shape with the batch first, as the layers get them."""
         return inputs_of(self._train_param)
 
     @property
@@ -217,7 +224,8 @@ class CaffeNet:
         ----------
         batch
             Input name -> array of any real dtype, with the input's shape but for the number of rows; a label input of shape
-            (n, 1, 1, 1) takes (n,) too. Columns that the net has no input for are left alone.
+            (n, 1, 1, 1) takes (n,) too. Columns that the net has no input for are left alone. Images of a data layer are
+            changed as it says, unless the batch is Prepared.
 
         Returns
         -------
@@ -232,8 +240,9 @@ class CaffeNet:
             A value is not finite, or Caffe refuses the step.
         """
         self._check_schedule()
+        prepared = self._prepared(batch, train=True)
         with translated("step()"):
-            self._feeder.feed(batch)
+            self._feeder.feed(prepared)
             self._set_generator()
             self._solver.step(1)
         return float(sum(weight * self._net.blobs[name].data.sum(dtype=np.float64) for name, weight in self._losses))
@@ -267,21 +276,66 @@ class CaffeNet:
             msg = f"forward(): no blob {', '.join(map(repr, unknown))}; the net has {', '.join(self._sources)}"
             raise NetError(msg, unknown=unknown)
         needed = frozenset[str]().union(*(self._sources[name] for name in names))
+        prepared = self._prepared(batch, train=False)
         with translated("forward()"):
-            feeder.feed(batch, optional=feeder.shapes.keys() - needed)
+            feeder.feed(prepared, optional=feeder.shapes.keys() - needed)
             self._set_generator()
             net.forward()
         return {name: NDArray(net.blobs[name].data.copy()) for name in names}
 
+    def prepare(self, batch: Batch, rng: np.random.Generator, *, train: bool) -> Prepared:
+        """Return the batch changed as the prototxt's data layers say: ready for ``step`` or ``forward``.
+
+        They do it themselves to a batch that comes as it is. Doing it before, in the thread of a
+        :func:`~sparknet.data.prefetch.prefetch`, leaves them nothing but Caffe's own work; any thread may.
+
+        Parameters
+        ----------
+        batch
+            As for ``step``; not written to.
+        rng
+            Of the places of crops and mirrors.
+        train
+            The training phase's data layers, crops at random; else the test phase's, with centre crops.
+
+        Raises
+        ------
+        DataError
+            The images do not fit.
+        """
+        transform = self._definition.train_transform if train else self._definition.test_transform
+        columns = {name: as_array(column) for name, column in batch.items()}
+        return Prepared(columns if transform is None else transform(columns, rng, train=train))
+
+    def _prepared(self, batch: Batch, *, train: bool) -> Prepared:
+        if isinstance(batch, Prepared):
+            return batch
+        return self.prepare(batch, step_rng(self._seed, 0, self.iteration), train=train)
+
+    def padding(self, weight: str | None = None) -> dict[str, float]:
+        """Return what to pad a short batch with, input -> value, so that its own rows alone are learned from.
+
+        It is the ``padding`` of :func:`~sparknet.data.ragged.even_batches`. A batch is padded for nets that cannot take any
+        number of rows; others had better take it as it is.
+
+        Parameters
+        ----------
+        weight
+            The input that the net multiplies each example's loss by, if it has one: padded with 0. The batches must
+            have the column.
+
+        Raises
+        ------
+        NetError
+            A loss counts every row (it ignores no label, and does not depend on ``weight``), or a layer mixes rows.
+        """
+        return padding_of(self._train_param, weight)
+
     def _test_net(self) -> tuple[Any, Feeder]:
         """Return the test-phase net, made at the first use; its weights are the training net's own memory."""
         if self._test is None:
-            with tempfile.TemporaryDirectory(prefix="sparknet-") as folder, translated("the net of the TEST phase"):
-                path = Path(folder) / "test.prototxt"
-                path.write_text(self._definition.test, encoding="utf-8")
-                self._set_generator()
-                net = load().Net(str(path), messages().TEST)
-                net.share_with(self._net)
+            self._set_generator()
+            net = new_test_net(self._definition, self._net)
             self._test = net, Feeder(self._test_param, net)
         return self._test
 
@@ -317,18 +371,3 @@ class CaffeNet:
             The state belongs to another net or another type of solver; nothing is changed.
         """
         solver_state.set_state(self._solver, self._param, state)
-
-
-def _new_solver(definition: Definition, seed: int) -> Any:
-    """Return a ``caffe.Solver``; Caffe reads it from files, which are gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="sparknet-") as folder, translated("the net of the TRAIN phase"):
-        net, solver = Path(folder) / "train.prototxt", Path(folder) / "solver.prototxt"
-        net.write_text(definition.train, encoding="utf-8")
-        extra = f'net: "{net}"\nrandom_seed: {_seed_of_weights(seed)}\n'
-        solver.write_text(definition.solver + extra, encoding="utf-8")
-        return load().get_solver(str(solver))
-
-
-def _seed_of_weights(seed: int) -> int:
-    """Return ``seed`` itself where Caffe can take it, so that ``random_seed: 7`` and seed 7 agree."""
-    return seed if seed < _SEEDS else int(np.random.SeedSequence(seed).generate_state(1)[0])

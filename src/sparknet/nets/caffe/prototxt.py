@@ -8,15 +8,18 @@ of the driver's files. Every check that Caffe would answer by ending the process
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sparknet.data.fields import Field
+from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import NetError
 from sparknet.nets.caffe.inputs import Shapes
-from sparknet.nets.caffe.layers import phase_net
+from sparknet.nets.caffe.layers import fed_net, layers_of
 from sparknet.nets.caffe.runtime import MissingFileError, messages, text_format
 from sparknet.nets.caffe.schedule import SOLVERS, check_solver
+from sparknet.nets.caffe.transform import changed_fields, transform_of
 
 __all__ = ["Definition", "define", "parse"]
 
@@ -39,11 +42,15 @@ class Definition:
         A SolverParameter that names no net.
     train, test
         The NetParameter of each phase: only that phase's layers, every input an ``Input`` layer.
+    train_transform, test_transform
+        What the data layers of each phase do to their images.
     """
 
     solver: str
     train: str
     test: str
+    train_transform: Preprocessor | None = None
+    test_transform: Preprocessor | None = None
 
 
 def define(
@@ -68,13 +75,23 @@ def define(
     states = [_state(0, nets[0][0].state, param.train_state), _state(1, nets[1][0].state, *param.test_state[:1])]
     _clean(param)
     check_solver(param, where)
-    phases = []
-    for (net, name), state in zip(nets, states, strict=True):
-        try:
-            phases.append(phase_net(net, state, Shapes(fields or (), batch_size), ignore_transform=ignore_transform))
-        except NetError as error:
-            raise NetError(f"{name}, {_PHASES[state.phase]} phase: {error}", **vars(error)) from None
-    return Definition(*map(text_format().MessageToString, (param, *phases)))
+    nets_and_states = zip(nets, states, strict=True)
+    phases = [_phase(*net, state, fields or (), batch_size, not ignore_transform) for net, state in nets_and_states]
+    texts = map(text_format().MessageToString, (param, *(net for net, _ in phases)))
+    return Definition(*texts, *(transform for _, transform in phases))
+
+
+def _phase(
+    net: Any, name: str, folder: Path, state: Any, fields: Sequence[Field], batch_size: int | None, transformed: bool
+) -> tuple[Any, Preprocessor | None]:
+    """Return the NetParameter of one phase, and what its data layers do to their images if that is wanted."""
+    try:
+        layers = layers_of(net, state)
+        transform = transform_of(layers, partial(_beside, folder)) if transformed else None
+        reaching = changed_fields(fields, layers, transform)
+        return fed_net(net, layers, Shapes(reaching, batch_size)), transform
+    except NetError as error:
+        raise NetError(f"{name}, {_PHASES[state.phase]} phase: {error}", **vars(error)) from None
 
 
 def parse(text: str, kind: str, where: str) -> Any:
@@ -108,29 +125,36 @@ def _read(path: Path, what: str) -> str:
         raise NetError(msg, path=str(path)) from error
 
 
-def _nets_of(param: Any, folder: Path) -> tuple[tuple[Any, str], tuple[Any, str]]:
-    """Return the train and the test net with their names, as they are written."""
+def _nets_of(param: Any, folder: Path) -> tuple[tuple[Any, str, Path], tuple[Any, str, Path]]:
+    """Return the train and the test net as they are written, with their names and folders."""
     train = list(_named(param, folder, "net", "train_net"))
     if len(train) != 1:
-        got = ", ".join(name for _, name in train) or "none"
+        got = ", ".join(name for _, name, _ in train) or "none"
         msg = f"a solver names its net once, by one of net, net_param, train_net, train_net_param; got {got}"
         raise NetError(msg)
     test = next(_named(param, folder, "test_net"), train[0])  # Caffe's own order: test nets first
     return train[0], test
 
 
-def _named(param: Any, folder: Path, *fields: str) -> Iterator[tuple[Any, str]]:
+def _named(param: Any, folder: Path, *fields: str) -> Iterator[tuple[Any, str, Path]]:
     """Yield the nets under ``fields``: inline, or in a file beside the solver or in the working folder."""
     for field in fields:
         repeated = field == "test_net"
         inline = getattr(param, f"{field}_param")
         yield from (
-            (net, f"{field}_param") for net in (inline if repeated else [inline] * param.HasField(f"{field}_param"))
+            (net, f"{field}_param", folder)
+            for net in (inline if repeated else [inline] * param.HasField(f"{field}_param"))
         )
         for name in getattr(param, field) if repeated else [getattr(param, field)] * param.HasField(field):
-            path = folder / name
-            path = path if path.exists() or not Path(name).exists() else Path(name)
-            yield parse(_read(path, f"net prototxt ({field}: {name!r})"), "NetParameter", str(path)), str(path)
+            path = _beside(folder, name)
+            text = _read(path, f"net prototxt ({field}: {name!r})")
+            yield parse(text, "NetParameter", str(path)), str(path), path.parent
+
+
+def _beside(folder: Path, name: str) -> Path:
+    """Return the path of a file that a prototxt in ``folder`` names: beside it, else in the working folder."""
+    path = folder / name
+    return path if path.exists() or not Path(name).exists() else Path(name)
 
 
 def _state(phase: int, *states: Any) -> Any:

@@ -1,0 +1,163 @@
+"""Chunks: rows of any kind into records, a few at a time, where the rows are.
+
+As Python objects values take many times the memory of their bytes, so few rows are ever held as
+such. A bad row ends the chunks of its partition with an error that says where the row is.
+"""
+
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from sparknet.clusters.spark.arrow import arrow_schema, batch_of_arrow, batches_of_messages
+from sparknet.clusters.spark.jobs import run_job
+from sparknet.clusters.spark.records import Records
+from sparknet.data.fields import Field
+from sparknet.data.rows import batch_of_rows, values_of_row
+from sparknet.errors import DataError, SparknetError
+from sparknet.ndarray import NDArray
+
+if TYPE_CHECKING:
+    from pyspark import RDD
+
+__all__ = ["Chunk", "Source", "error_of"]
+
+Chunk = tuple[int, bytes]
+"""Number of rows, and their records one after the other; or 0, and an error, pickled."""
+
+_BYTES = 4 << 20  # of records in a chunk
+_MOST_ROWS = 10_000
+_ARROW_ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is made of rows: records of these fields.
+
+    Parameters
+    ----------
+    records
+        The records.
+    columns
+        Field name -> name in the rows, where they differ.
+    id_column
+        The column that tells one row from another, for messages about them.
+    """
+
+    records: Records
+    columns: Mapping[str, str]
+    id_column: str | None
+
+    @property
+    def rows_of_chunk(self) -> int:
+        """Rows of a chunk, at most."""
+        return max(1, min(_MOST_ROWS, _BYTES // self.records.size))
+
+    def of_rdd(self, rows: "RDD[Any]") -> "RDD[Chunk]":
+        """Return the chunks of an RDD of mappings, Rows, records, tuples in the order of the fields, or values."""
+        return rows.mapPartitionsWithIndex(partial(_chunks_of_rows, self, _NAMED))
+
+    def of_frame(self, frame: Any) -> "RDD[Chunk]":
+        """Return the chunks of what ``frames.selected`` returned, from its rows."""
+        return frame.rdd.mapPartitionsWithIndex(partial(_chunks_of_rows, self, _PLAIN))
+
+    def of_arrow(self, frame: Any) -> "RDD[Chunk]":
+        """Return the chunks of what ``frames.selected`` returned, from Arrow batches.
+
+        They are those of Spark's own ``toPandas``, as bytes. The public ``mapInArrow`` gives a DataFrame, from which the
+        chunks would come as pickled rows, through the pipe twice more.
+        """
+        from pyspark import RDD
+        from pyspark.serializers import NoOpSerializer
+
+        conf = frame.sparkSession.conf
+        before = conf.get(_ARROW_ROWS)
+        conf.set(_ARROW_ROWS, str(self.rows_of_chunk))
+        try:
+            messages = run_job(frame._jdf.toArrowBatchRdd).toJavaRDD()  # takes the setting along
+        finally:
+            conf.set(_ARROW_ROWS, before)
+        work = partial(_chunks_of_arrow, self, arrow_schema(frame))
+        return RDD(messages, frame.sparkSession.sparkContext, NoOpSerializer()).mapPartitionsWithIndex(work)
+
+
+def error_of(chunk: Chunk) -> SparknetError | None:
+    """Return the error that a chunk stands for, if it does."""
+    return None if chunk[0] else pickle.loads(chunk[1])  # noqa: S301 - pickled below, in a task of this job
+
+
+# ---- in the Python workers
+@dataclass(frozen=True)
+class _Kind:
+    """A way that rows come: how some of them become a batch, and which id one of them has."""
+
+    batch: Callable[[Source, Any], Mapping[str, NDArray]]
+    name: Callable[[Source, Any, int], Any]
+
+
+def _batch_of_named(source: Source, rows: Any) -> Mapping[str, NDArray]:
+    return batch_of_rows(rows, source.records.fields, source.columns)
+
+
+def _id_of_named(source: Source, rows: Any, index: int) -> Any:
+    assert source.id_column is not None
+    return values_of_row(rows[index], [Field(source.id_column)])[0]
+
+
+def _batch_of_plain(source: Source, rows: Any) -> Mapping[str, NDArray]:
+    fields = source.records.fields
+    return batch_of_rows([row[: len(fields)] for row in rows], fields)
+
+
+def _id_of_plain(_source: Source, rows: Any, index: int) -> Any:
+    return rows[index][-1]
+
+
+def _batch_of_arrow(source: Source, batch: Any) -> Mapping[str, NDArray]:
+    return batch_of_arrow(batch, source.records.fields)
+
+
+def _id_of_arrow(_source: Source, batch: Any, index: int) -> Any:
+    return batch.columns[-1][index].as_py()
+
+
+_NAMED = _Kind(_batch_of_named, _id_of_named)
+# As `frames.selected` orders the columns: the fields, then the id.
+_PLAIN = _Kind(_batch_of_plain, _id_of_plain)
+_ARROW = _Kind(_batch_of_arrow, _id_of_arrow)
+
+
+def _chunks_of_rows(source: Source, kind: _Kind, partition: int, rows: Iterable[Any]) -> Iterator[Chunk]:
+    rows = iter(rows)
+    return _chunks(source, kind, partition, iter(lambda: list(islice(rows, source.rows_of_chunk)), []))
+
+
+def _chunks_of_arrow(source: Source, schema: Any, partition: int, messages: Iterable[bytes]) -> Iterator[Chunk]:
+    return _chunks(source, _ARROW, partition, filter(len, batches_of_messages(messages, schema)))
+
+
+def _chunks(source: Source, kind: _Kind, partition: int, parts: Iterable[Any]) -> Iterator[Chunk]:
+    done = 0
+    try:
+        for part in parts:
+            try:
+                batch = kind.batch(source, part)
+            except DataError as error:
+                raise _placed(error, partition, done, partial(kind.name, source, part), source.id_column) from error
+            yield len(part), source.records.join(batch).tobytes()
+            done += len(part)
+    except SparknetError as error:  # as a value: an exception would be tried four times, in vain
+        yield 0, pickle.dumps(error)
+
+
+def _placed(error: Any, partition: int, done: int, name: Callable[[int], Any], id_column: str | None) -> DataError:
+    """Return the error of a row of a chunk with the row's place in the whole."""
+    row = done + error.row
+    where = f"partition {partition}, row {row}"
+    if id_column:
+        with suppress(DataError):  # rows without such a column: the place must do
+            where += f" ({id_column} {name(error.row)!r})"
+    return DataError(f"{where}: {error.reason}", partition=partition, row=row)

@@ -1,0 +1,117 @@
+"""The exchange: records from wherever they are into the minibatches of shards, one shuffle of Spark.
+
+Every record's place is known before it travels, so a shard writes what comes, in any order, to its
+place in a scratch file, and reads minibatches from that: nothing is sorted, and a Python worker holds
+one piece or one minibatch, whatever the size of the shard.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparknet.clusters.spark.local_files import local_directories
+from sparknet.clusters.spark.records import Layout, Records
+from sparknet.errors import ClusterError, FormatError
+from sparknet.serialization import dumps, loads
+
+if TYPE_CHECKING:
+    from pyspark import RDD
+
+__all__ = ["as_records", "exchanged"]
+
+Array = np.ndarray[Any, Any]
+
+
+def exchanged(
+    rows: "RDD[tuple[int, bytes]]", moved: Callable[[], Array], records: Records, layout: Layout
+) -> "RDD[tuple[int, bytes]]":
+    """Return (minibatch number, message), shard ``k`` in partition ``k`` in the order of the numbers.
+
+    Parameters
+    ----------
+    rows
+        (position of the first, records one after the other).
+    moved
+        Returns the new position of each old one, -1 for an example to leave out; called in the tasks.
+    records, layout
+        What the records are, and how they are to lie.
+    """
+    pieces = rows.mapPartitions(partial(_pieces, moved=moved, records=records, layout=layout))
+    shards = pieces.partitionBy(layout.shards, _same)
+    return shards.mapPartitionsWithIndex(partial(_assembled, records=records, layout=layout))
+
+
+def as_records(batches: "RDD[tuple[int, bytes]]", records: Records, batch_size: int) -> "RDD[tuple[int, bytes]]":
+    """Return the rows of (minibatch number, message), for :func:`exchanged`; every message is verified."""
+    return batches.map(partial(_as_records, records=records, batch_size=batch_size))
+
+
+def _as_records(item: tuple[int, bytes], *, records: Records, batch_size: int) -> tuple[int, bytes]:
+    number, message = item
+    try:
+        batch = loads(message, verify=True)
+    except FormatError as error:
+        msg = f"minibatch {number}: {error}"
+        raise FormatError(msg) from error
+    return number * batch_size, records.join(batch).tobytes()
+
+
+def _same(key: int) -> int:
+    return key  # Spark takes it modulo the number of partitions
+
+
+# ---- before the shuffle: rows -> (shard, (places in it, records))
+def _pieces(
+    rows: Iterable[tuple[int, bytes]], *, moved: Callable[[], Array], records: Records, layout: Layout
+) -> Iterator[tuple[int, tuple[bytes, bytes]]]:
+    positions = moved()
+    for start, data in rows:
+        found = np.frombuffer(data, np.uint8).reshape(-1, records.size)
+        where = positions[start : start + len(found)]
+        kept = np.flatnonzero(where >= 0)
+        shard, place = layout.locate(where[kept])
+        order = np.lexsort((place, shard))  # neighbours are written at once
+        cuts = np.flatnonzero(np.diff(shard[order])) + 1
+        for some in np.split(order, cuts) if len(order) else ():
+            yield int(shard[some[0]]), (place[some].astype(np.int64).tobytes(), found[kept[some]].tobytes())
+
+
+# ---- after it: the pieces of a shard, in any order -> (minibatch number, message)
+def _assembled(
+    shard: int, pieces: Iterable[tuple[int, tuple[bytes, bytes]]], *, records: Records, layout: Layout
+) -> Iterator[tuple[int, bytes]]:
+    directories = local_directories()
+    # Without a name from the start, so that nothing is left of it, however the worker ends.
+    with tempfile.TemporaryFile(dir=directories[shard % len(directories)]) as file:
+        received = sum(_scatter(file.fileno(), *piece, records.size) for _, piece in pieces)
+        expected = layout.examples(shard)
+        if received != expected:
+            msg = (
+                f"shard {shard} got {received} of its {expected} examples: some rows were lost (a file removed?), or "
+                "their partition was computed twice and differed; pack from a source that gives the same rows each time"
+            )
+            raise ClusterError(msg)
+        file.seek(0)
+        for number in layout.batches(shard):
+            found = np.frombuffer(file.read(layout.batch_size * records.size), np.uint8).reshape(-1, records.size)
+            yield number, dumps(records.split(found))
+
+
+def _scatter(file: int, places: bytes, data: bytes, size: int) -> int:
+    """Write records to their places, runs of neighbours at once; return how many they are."""
+    place, view = np.frombuffer(places, np.int64), memoryview(data)
+    cuts = [0, *(np.flatnonzero(np.diff(place) != 1) + 1).tolist(), len(place)]
+    for begin, end in pairwise(cuts):
+        _write_at(file, view[begin * size : end * size], int(place[begin]) * size)
+    return len(place)
+
+
+def _write_at(file: int, data: memoryview, offset: int) -> None:
+    while len(data):  # the system may take less than it is given
+        written = os.pwrite(file, data, offset)
+        data, offset = data[written:], offset + written

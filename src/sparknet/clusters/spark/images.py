@@ -1,0 +1,172 @@
+"""Image files on Spark, as rows: from folders and tar files, with their labels.
+
+Files are found and read by Spark's ``binaryFile`` source, so every file system that Spark knows will
+do. Only tar files on a file system of the machine are opened by the executors themselves: they are
+read image by image, whatever their size.
+"""
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sparknet.clusters.spark.jobs import run_job, telling_line
+from sparknet.data.image_files import images_of_tar, label_of, parse_labels
+from sparknet.data.images import SUFFIXES
+from sparknet.errors import DataError
+
+if TYPE_CHECKING:
+    from pyspark import RDD
+
+__all__ = ["image_classes", "read_image_tars", "read_images"]
+
+AnyPath = str | os.PathLike[str]
+Labels = Mapping[str, int] | AnyPath | None
+_LOCAL = "file:"
+_IMAGES = rf"(?i)({'|'.join(SUFFIXES).replace('.', '[.]')})$"
+
+
+def read_images(spark: Any, path: AnyPath, labels: Labels = None) -> "RDD[Any]":
+    """Read image files, in folders of any depth, as Rows ``(id, image, label)``.
+
+    Parameters
+    ----------
+    spark
+        A SparkSession.
+    path
+        A folder, a file or a pattern, on any file system that Spark knows. Files whose names do not end
+        like those of images (.jpg, .jpeg, .png, .bmp, .gif, .ppm, .pgm, .webp) are left out.
+    labels
+        What the images are: a mapping name -> label, or the path of a label file, with ``name label`` on each
+        line. A name is the image's path or any end of it, or its folder; so :func:`image_classes`
+        labels by folders. None: rows have no label.
+
+    Returns
+    -------
+    RDD of Row
+        ``id`` is the path (str), ``image`` the contents (bytes), ``label`` an int. Nothing is read yet. The
+        order is Spark's, which depends on the cluster; ``rows.sortBy(lambda row: row.id)`` has one order everywhere.
+
+    Raises
+    ------
+    DataError
+        The path does not exist, there is no image under it, or the label file is malformed. An image
+        without a label is one when the rows are used.
+    """
+    files = _image_files(spark, path)
+    return _labelled(spark, files.select("path", "content").rdd.map(tuple), labels)
+
+
+def read_image_tars(spark: Any, path: AnyPath, labels: Labels = None) -> "RDD[Any]":
+    """Read the images in tar files as Rows ``(id, image, label)``: what ImageNet comes as.
+
+    Parameters
+    ----------
+    spark
+        A SparkSession.
+    path
+        A folder with files ``*.tar`` at any depth, one such file or a pattern; not compressed.
+    labels
+        As for :func:`read_images`; a tar file counts as a folder of its name without ``.tar``.
+
+    Returns
+    -------
+    RDD of Row
+        As from :func:`read_images`; ``id`` is the tar file's path and the image's in it. On a file
+        system of the machine (``file:``, which all machines must share then) every tar file is a
+        task that has one image in memory at a time, in the order of the paths; on another one Spark reads whole
+        tar files, of at most 2 GiB.
+
+    Raises
+    ------
+    DataError
+        As :func:`read_images`; a damaged or truncated tar file is one when the rows are used.
+    """
+    tars = _files(spark, path, "*.tar")
+    paths = sorted(row.path for row in run_job(tars.select("path").collect))
+    if not paths:
+        msg = f"{path}: there is no file *.tar"
+        raise DataError(msg)
+    if all(tar.startswith(_LOCAL) for tar in paths):
+        images = spark.sparkContext.parallelize(paths, len(paths)).flatMap(_images_of_local_tar)
+    else:
+        images = tars.select("path", "content").rdd.flatMap(_images_of_tar_row)
+    return _labelled(spark, images, labels)
+
+
+def image_classes(spark: Any, path: AnyPath) -> dict[str, int]:
+    """Return folder -> label for images that lie in a folder for each class: 0, 1, ... in the order of the names.
+
+    Those of the training images label the test images too: ``read_images(spark, "test", classes)``.
+    """
+    paths = _image_files(spark, path).select("path").rdd
+    folders = run_job(paths.map(_folder).distinct().collect)
+    return {name: label for label, name in enumerate(sorted(folders))}
+
+
+def _image_files(spark: Any, path: AnyPath) -> Any:
+    files = _files(spark, path)
+    images = files.filter(files.path.rlike(_IMAGES))
+    if not run_job(lambda: images.select("path").head(1)):
+        msg = f"{path}: there is no image file ({', '.join(SUFFIXES)})"
+        raise DataError(msg)
+    return images
+
+
+def _files(spark: Any, path: AnyPath, pattern: str = "*") -> Any:
+    """Return a DataFrame of the files under ``path``; their contents are read only where they are selected."""
+    if not hasattr(spark, "read"):
+        msg = f"got {type(spark).__name__}, expected a SparkSession"
+        raise DataError(msg)
+    reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true").option("pathGlobFilter", pattern)
+    try:
+        return reader.load(os.fspath(path))
+    except Exception as error:
+        msg = f"{path}: {telling_line(error)}"
+        raise DataError(msg) from error
+
+
+def _labelled(spark: Any, images: "RDD[Any]", labels: Labels) -> "RDD[Any]":
+    """Return rows of (path, contents); with their labels, if there are any."""
+    if labels is None:
+        return images.map(partial(_row, labels=None))
+    table = dict(labels) if isinstance(labels, Mapping) else _read_labels(spark, os.fspath(labels))
+    return images.map(partial(_row, labels=spark.sparkContext.broadcast(table)))
+
+
+def _read_labels(spark: Any, path: str) -> dict[str, int]:
+    try:
+        lines = spark.sparkContext.textFile(path).collect()
+    except Exception as error:
+        msg = f"label file {path}: {telling_line(error)}"
+        raise DataError(msg) from error
+    return parse_labels(lines, path)
+
+
+# ---- in the Python workers
+def _row(image: tuple[str, bytes], *, labels: Any) -> Any:
+    from pyspark.sql import Row
+
+    path, data = image
+    if labels is None:
+        return Row(id=path, image=data)
+    return Row(id=path, image=data, label=label_of(path, labels.value))
+
+
+def _folder(row: Any) -> str:
+    return str(row.path).rpartition("/")[0].rpartition("/")[2]
+
+
+def _images_of_local_tar(path: str) -> Iterator[tuple[str, bytes]]:
+    try:
+        file = open(path.removeprefix(_LOCAL), "rb")  # noqa: PTH123, SIM115 - closed below
+    except OSError as error:
+        msg = f"{path}: {error.strerror}, on this machine; a tar file must be where every machine can read it"
+        raise DataError(msg) from error
+    with file:
+        yield from images_of_tar(file, path)
+
+
+def _images_of_tar_row(row: Any) -> Iterator[tuple[str, bytes]]:
+    return images_of_tar(io.BytesIO(row.content), row.path)

@@ -1,0 +1,206 @@
+"""featurize, predict, evaluate: a trained net over the rows of an RDD or DataFrame, where the rows are.
+
+Rows keep their order, partitions and columns. A DataFrame goes by way of its RDD of rows and comes back with a schema
+of its own: ``mapInPandas`` and ``mapInArrow`` would ask for pandas and pyarrow on every executor, and a JVM row for
+each image is what the DataFrame holds anyway. Factory and weights are broadcast once; each Python worker makes one net
+of them and keeps it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from sparknet.clusters.spark.frames import is_frame
+from sparknet.clusters.spark.inference_tasks import Plan, computed, evaluated, with_columns, with_values
+from sparknet.clusters.spark.jobs import collected
+from sparknet.clusters.totals import mean_metrics
+from sparknet.data.fields import Field
+from sparknet.data.preprocess import Preprocessor
+from sparknet.data.rows import check_columns
+from sparknet.errors import DataError
+from sparknet.nets.base import NetFactory
+from sparknet.weights import WeightCollection
+
+__all__ = ["evaluate", "featurize", "predict"]
+
+Array = np.ndarray[Any, Any]
+
+
+def featurize(
+    rows: Any,
+    factory: NetFactory,
+    weights: WeightCollection,
+    outputs: Sequence[str] | Mapping[str, str],
+    *,
+    fields: Sequence[Field],
+    columns: Mapping[str, str] | None = None,
+    batch_size: int = 100,
+    preprocessor: Preprocessor | None = None,
+) -> Any:
+    """Add what the net computes for each row: any of its blobs, as columns.
+
+    Parameters
+    ----------
+    rows
+        DataFrame, or RDD of Rows, mappings, or tuples in the order of ``fields``.
+    factory, weights
+        The net, and the weights it is given.
+    outputs
+        Blobs of the net's test phase, each with a row for each example: names, or blob -> name of the new column.
+    fields
+        The net's inputs among the columns, those that the outputs depend on.
+    columns
+        Field name -> column, where they differ.
+    batch_size
+        Rows that the net computes at once; the last minibatch of a partition may have fewer.
+    preprocessor
+        Applied to each minibatch in its test behaviour; it must keep all rows.
+
+    Returns
+    -------
+    DataFrame or RDD
+        Lazy, as ``rows`` is, and of its kind. Added to a DataFrame: a float, or an array of floats in row-major order.
+        Added to Rows and mappings of an RDD under their names, to tuples at their end: a float, or a numpy array.
+
+    Raises
+    ------
+    DataError, NetError, SchemaError
+        Columns, fields, outputs or weights do not fit; found before any job, with a net made on the driver. A row that
+        does not fit fails the job that computes it, and is named by its place.
+
+    Notes
+    -----
+    The same rows in the same minibatches give the bits of ``net.forward`` in one process. The broadcast lives as long as
+    the Spark session does, because what is returned may be computed again at any time.
+
+    Examples
+    --------
+    ::
+
+        features = featurize(
+            images,
+            CaffeNet.factory("solver.prototxt"),
+            weights,
+            {"fc7": "features"},
+            fields=[Field("data", (3, 227, 227), "uint8")],
+            columns={"data": "pixels"},
+        )
+    """
+    named = dict(outputs) if isinstance(outputs, Mapping) else {name: name for name in outputs}
+    plan = Plan.of("featurize()", factory, weights, fields, columns, batch_size, preprocessor)
+    return _extended(rows, plan, named, _as_they_are)
+
+
+def predict(
+    rows: Any,
+    factory: NetFactory,
+    weights: WeightCollection,
+    output: str = "prob",
+    *,
+    fields: Sequence[Field],
+    column: str = "prediction",
+    columns: Mapping[str, str] | None = None,
+    batch_size: int = 100,
+    preprocessor: Preprocessor | None = None,
+) -> Any:
+    """Add the class of each row: the place of the largest value of the blob ``output``; the first of equal ones.
+
+    Parameters
+    ----------
+    rows, factory, weights, fields, columns, batch_size, preprocessor
+        As for :func:`featurize`.
+    output
+        Blob with the scores or probabilities of the classes, ``(rows, classes)``.
+    column
+        Name of the new column, of whole numbers.
+    """
+    plan = Plan.of("predict()", factory, weights, fields, columns, batch_size, preprocessor)
+    return _extended(rows, plan, {output: column}, _largest)
+
+
+def evaluate(
+    rows: Any,
+    factory: NetFactory,
+    weights: WeightCollection,
+    *,
+    fields: Sequence[Field],
+    columns: Mapping[str, str] | None = None,
+    batch_size: int = 100,
+    preprocessor: Preprocessor | None = None,
+) -> dict[str, float]:
+    """Return the mean over all rows of each number that the net's test phase reports: loss, accuracy, ...
+
+    Parameters are those of :func:`featurize`; ``fields`` must have the labels. It runs one job.
+
+    Raises
+    ------
+    DataError
+        There are no rows, or one does not fit; ``NetError`` and ``SchemaError`` as for :func:`featurize`.
+    """
+    plan = Plan.of("evaluate()", factory, weights, fields, columns, batch_size, preprocessor)
+    if not any(values.ndim == 0 for values in plan.trial(None, 2)[0].values()):
+        msg = "evaluate(): the net's test phase reports no number, such as a loss or an accuracy; use featurize()"
+        raise DataError(msg)
+    rdd = _rdd_of(rows, plan, ())
+    sent = rdd.context.broadcast(plan.load)
+    try:
+        parts = collected(rdd.mapPartitionsWithIndex(partial(evaluated, plan=plan.light, sent=sent)))
+    finally:
+        with suppress(Exception):  # if Spark is gone, what it died of is what matters
+            sent.destroy()
+    if not parts:
+        msg = "evaluate(): got no rows, expected at least one"
+        raise DataError(msg)
+    return mean_metrics(parts)
+
+
+def _extended(rows: Any, plan: Plan, outputs: Mapping[str, str], finish: Callable[[Array], Array]) -> Any:
+    """Return ``rows`` with ``finish(blob)`` of each blob in ``outputs`` as a column."""
+    found = {name: finish(values) for name, values in plan.trial_by_row(list(outputs)).items()}
+    rdd = _rdd_of(rows, plan, list(outputs.values()))
+    work = partial(
+        computed, plan=plan.light, sent=rdd.context.broadcast(plan.load), blobs=tuple(outputs), finish=finish
+    )
+    if not is_frame(rows):
+        return rdd.mapPartitionsWithIndex(partial(work, join=partial(with_values, names=tuple(outputs.values()))))
+    schema = _extended_schema(rows.schema, {outputs[name]: values for name, values in found.items()})
+    extended = rdd.mapPartitionsWithIndex(partial(work, join=with_columns))
+    return rows.sparkSession.createDataFrame(extended, schema, verifySchema=False)
+
+
+def _as_they_are(values: Array) -> Array:
+    return values
+
+
+def _largest(values: Array) -> Array:
+    places: Array = values.reshape(len(values), -1).argmax(axis=1)
+    return places
+
+
+def _rdd_of(rows: Any, plan: Plan, added: Sequence[str]) -> Any:
+    """Return the RDD of rows; of a DataFrame the columns are checked."""
+    if is_frame(rows):
+        check_columns(plan.wanted, rows.columns, f"{plan.who}: the DataFrame")
+        taken = [name for i, name in enumerate(added) if name in rows.columns or name in added[:i]]
+        if taken:
+            msg = f"{plan.who}: there is a column {taken[0]!r} already; name the new one: outputs={{blob: column}}"
+            raise DataError(msg)
+        return rows.rdd
+    if not hasattr(rows, "mapPartitionsWithIndex"):
+        msg = f"{plan.who}: got {type(rows).__name__}, expected an RDD or a DataFrame"
+        raise DataError(msg)
+    return rows
+
+
+def _extended_schema(schema: Any, added: Mapping[str, Array]) -> Any:
+    """Return the schema with a column for each array: of numbers where it has one axis, else of arrays."""
+    from pyspark.sql.types import ArrayType, FloatType, LongType, StructField, StructType
+
+    def kind(values: Array) -> Any:
+        number = LongType() if values.dtype.kind == "i" else FloatType()
+        return number if values.ndim == 1 else ArrayType(number, containsNull=False)
+
+    return StructType([*schema.fields, *(StructField(name, kind(values), False) for name, values in added.items())])

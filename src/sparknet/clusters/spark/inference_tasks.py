@@ -1,0 +1,211 @@
+"""What the tasks of inference do: rows to minibatches, minibatches through the net of this worker, rows back.
+
+The net is made once in a worker process, because pyspark imports this module there and keeps it from task to task.
+"""
+
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from sparknet.data.dataset import check_packing
+from sparknet.data.fields import Field, check_fields, rows_of_batch
+from sparknet.data.preprocess import Preprocessor
+from sparknet.data.preprocess.base import preprocessed
+from sparknet.data.rows import batch_of_rows
+from sparknet.data.sampling import step_rng
+from sparknet.errors import DataError, NetError, SparknetError
+from sparknet.ndarray import NDArray
+from sparknet.nets.base import Net, NetFactory
+from sparknet.serialization import dumps, loads
+from sparknet.weights import WeightCollection
+from sparknet.worker import evaluate_batch, single_threaded_blas
+
+__all__ = ["Plan", "computed", "evaluated", "with_columns", "with_values"]
+
+Array = np.ndarray[Any, Any]
+_MOST_NETS = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How rows become minibatches of which net.
+
+    Parameters
+    ----------
+    who
+        The caller's function, for messages.
+    load
+        The factory, pickled, and the message of the weights.
+    key
+        Digest of the load.
+    fields, columns, batch_size, preprocessor
+        As for :func:`~sparknet.clusters.spark.inference.featurize`.
+    """
+
+    who: str
+    load: tuple[bytes, bytes]
+    key: str
+    fields: tuple[Field, ...]
+    columns: Mapping[str, str]
+    batch_size: int
+    preprocessor: Preprocessor | None
+
+    @classmethod
+    def of(
+        cls,
+        who: str,
+        factory: NetFactory,
+        weights: WeightCollection,
+        fields: Sequence[Field],
+        columns: Mapping[str, str] | None,
+        batch_size: int,
+        preprocessor: Preprocessor | None,
+    ) -> "Plan":
+        """Return a plan whose parts fit each other."""
+        from pyspark import cloudpickle
+
+        check_packing(batch_size)
+        load = cloudpickle.dumps(factory), dumps(weights)
+        key = blake2b(b"".join(blake2b(part).digest() for part in load)).hexdigest()
+        return cls(who, load, key, check_fields(fields, columns), columns or {}, batch_size, preprocessor)
+
+    @property
+    def light(self) -> "Plan":
+        """The plan without its load, which travels by broadcast."""
+        return replace(self, load=(b"", b""))
+
+    @property
+    def wanted(self) -> list[str]:
+        """The columns that are read."""
+        return [self.columns.get(f.name, f.name) for f in self.fields]
+
+    def trial(self, blobs: Sequence[str] | None, *sizes: int) -> list[dict[str, Array]]:
+        """Return the blobs for minibatches of zeros of these sizes, computed here: what does not fit shows before a job."""
+        fields = self.fields if self.preprocessor is None else self.preprocessor.fields(self.fields)
+        net = made(self.load)
+        zeros = [{f.name: NDArray(np.zeros((rows, *f.shape), f.dtype)) for f in fields} for rows in sizes]
+        return [{name: values.to_host() for name, values in net.forward(batch, blobs).items()} for batch in zeros]
+
+    def trial_by_row(self, blobs: Sequence[str]) -> dict[str, Array]:
+        """Return :meth:`trial` for blobs that must have a row for each example; a NetError if one has not."""
+        two, three = self.trial(blobs, 2, 3)  # what has 2 rows by chance has not 3 by chance too
+        for name in blobs:
+            if (two[name].shape[:1], three[name].shape[:1]) != ((2,), (3,)):
+                msg = (
+                    f"{self.who}: the blob {name!r} has no row for each example: 2 examples give the shape "
+                    f"{two[name].shape}; take another one, or evaluate() for means"
+                )
+                raise NetError(msg)
+        return two
+
+    def batches(self, partition: int, rows: Iterable[Any]) -> Iterator[tuple[range, list[Any], dict[str, NDArray]]]:
+        """Yield some rows, by their numbers and themselves, and the minibatch made of them, until there are none."""
+        rows, done = iter(rows), 0
+        while part := list(islice(rows, self.batch_size)):
+            numbers = range(done, done + len(part))
+            with self.placing(partition, numbers):
+                batch = batch_of_rows(part, self.fields, self.columns)
+                batch = preprocessed(batch, self.preprocessor, step_rng(0, 0, 0), train=False)
+            yield numbers, part, batch
+            done += len(part)
+
+    @contextmanager
+    def placing(self, partition: int, rows: range) -> Iterator[None]:
+        """Raise the error of a minibatch with the place of its row, or of its rows, in the whole."""
+        try:
+            yield
+        except SparknetError as error:
+            raise self._placed(error, partition, rows) from error
+
+    def _placed(self, error: Any, partition: int, rows: range) -> SparknetError:
+        """Return the error of a minibatch with the place of its row, or of its rows, in the whole."""
+        row = getattr(error, "row", None)
+        where = f"rows {rows[0]} to {rows[-1]}" if row is None else f"row {rows[row]}"
+        message = f"{self.who}: partition {partition}, {where}: {getattr(error, 'reason', error)}"
+        return type(error)(message, **{**vars(error), "partition": partition})  # type: ignore[no-any-return]
+
+
+def made(load: tuple[bytes, bytes]) -> Net:
+    """Return the net of a load: made by its factory, with its weights."""
+    factory, message = load
+    net: Net = pickle.loads(factory)(seed=0)  # noqa: S301 - pickled by the caller's own driver
+    net.set_weights(loads(message, verify=True))
+    return net
+
+
+_NETS: OrderedDict[str, Net] = OrderedDict()  # a cache, never the truth: idle workers die and tasks move
+
+
+def _net_of(plan: Plan, sent: Any) -> Net:
+    if plan.key not in _NETS:
+        while len(_NETS) >= _MOST_NETS:
+            _NETS.popitem(last=False)
+        _NETS[plan.key] = made(sent.value)
+    _NETS.move_to_end(plan.key)
+    return _NETS[plan.key]
+
+
+def computed(
+    partition: int,
+    rows: Iterable[Any],
+    *,
+    plan: Plan,
+    sent: Any,
+    blobs: Sequence[str],
+    finish: Callable[[Array], Array],
+    join: Callable[[Any, Sequence[Array]], Any],
+) -> Iterator[Any]:
+    """Yield ``join(row, values)`` for each row of a partition, with the values of ``finish(blob)`` of each blob."""
+    with single_threaded_blas():
+        for numbers, part, batch in plan.batches(partition, rows):
+            with plan.placing(partition, numbers):
+                values = _values(_net_of(plan, sent), batch, len(part), blobs)
+            for row, *ours in zip(part, *map(finish, values), strict=True):
+                yield join(row, ours)
+
+
+def _values(net: Net, batch: Mapping[str, NDArray], rows: int, blobs: Sequence[str]) -> list[Array]:
+    """Return the blobs of a minibatch that was made of so many rows."""
+    if rows_of_batch(batch) != rows:
+        msg = (
+            f"the preprocessor made {rows_of_batch(batch)} rows of {rows}; expected one for each row "
+            "(on_error='raise', or filter the rows first)"
+        )
+        raise DataError(msg)
+    found = net.forward(batch, blobs)
+    return [found[name].to_host() for name in blobs]
+
+
+def evaluated(partition: int, rows: Iterable[Any], *, plan: Plan, sent: Any) -> Iterator[Any]:
+    """Yield what :func:`~sparknet.worker.evaluate_batch` returns for each minibatch of a partition, or an error as a value."""
+    try:
+        with single_threaded_blas():
+            for numbers, _, batch in plan.batches(partition, rows):
+                with plan.placing(partition, numbers):
+                    part = evaluate_batch(_net_of(plan, sent), batch)
+                yield part
+    except SparknetError as error:  # an exception would be tried again, in vain
+        yield error
+
+
+def with_values(row: Any, values: Sequence[Array], *, names: Sequence[str]) -> Any:
+    """Return the row of an RDD with values added: under their names where it has names, else at its end."""
+    plain = [value.item() if value.ndim == 0 else value for value in values]
+    added = dict(zip(names, plain, strict=True))
+    if isinstance(row, Mapping):
+        return {**row, **added}
+    if hasattr(row, "__fields__"):  # a Row of Spark's
+        return type(row)(**row.asDict(), **added)
+    return (*row, *plain) if isinstance(row, tuple | list) else (row, *plain)
+
+
+def with_columns(row: Any, values: Sequence[Array]) -> tuple[Any, ...]:
+    """Return the row of a DataFrame with values added, as Python's own numbers and lists."""
+    return (*row, *(value.ravel().tolist() if value.ndim else value.item() for value in values))

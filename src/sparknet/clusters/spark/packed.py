@@ -1,0 +1,216 @@
+"""PackedDataset: minibatches on Spark, and what can be made of them without their rows."""
+
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from sparknet.clusters.spark import saved, store
+from sparknet.clusters.spark.exchange import as_records, exchanged
+from sparknet.clusters.spark.jobs import collected, run_job
+from sparknet.clusters.spark.records import Layout, Records
+from sparknet.data.dataset import Dataset, check_packing, split_positions
+from sparknet.data.fields import Field
+from sparknet.data.preprocess import Preprocessor
+from sparknet.ndarray import NDArray
+from sparknet.serialization import loads
+
+if TYPE_CHECKING:
+    from pyspark import RDD
+
+__all__ = ["PackedDataset", "ShardSize", "packed_from"]
+
+
+class ShardSize(NamedTuple):
+    """What a shard holds; ``nbytes`` are those of the examples, without the messages around them."""
+
+    batches: int
+    examples: int
+    nbytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class PackedDataset:
+    """Minibatches on Spark: partition ``k`` holds the minibatches ``k, k + shards, ...`` as messages.
+
+    Parameters
+    ----------
+    rdd
+        Persisted RDD of (minibatch number, message of :func:`sparknet.dumps`).
+    fields
+        What is in a minibatch, as stored (before the preprocessor).
+    batch_size
+        Examples in every minibatch but the last.
+    num_batches, num_examples
+        Of the whole set.
+    shards
+        Number of partitions.
+    preprocessor
+        Applied when a minibatch is used.
+    """
+
+    rdd: "RDD[tuple[int, bytes]]"
+    fields: tuple[Field, ...]
+    batch_size: int
+    num_batches: int
+    num_examples: int
+    shards: int
+    preprocessor: Preprocessor | None = None
+    _name: str = field(default_factory=lambda: uuid.uuid4().hex, init=False)
+
+    def __repr__(self) -> str:
+        return (
+            f"<PackedDataset: {self.num_examples:,} examples in {self.num_batches:,} minibatches of {self.batch_size}, "
+            f"{self.nbytes:,} bytes, {self.shards} shards of {self._least_most('examples')} examples>"
+        )
+
+    def _least_most(self, name: str) -> str:
+        values = [getattr(size, name) for size in self.shard_sizes]
+        return f"{min(values):,} to {max(values):,}" if min(values) < max(values) else f"{min(values):,}"
+
+    def count(self) -> int:
+        """Return the number of examples."""
+        return self.num_examples
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all examples, without the messages around them (some 200 bytes for each minibatch)."""
+        return self.num_examples * self._records.size
+
+    @property
+    def shard_sizes(self) -> list[ShardSize]:
+        """What each shard holds; they differ by one minibatch at most."""
+        layout = self._layout(self.shards)
+        examples = [layout.examples(k) for k in range(self.shards)]
+        return [ShardSize(len(layout.batches(k)), n, n * self._records.size) for k, n in enumerate(examples)]
+
+    @property
+    def _records(self) -> Records:
+        return Records(self.fields)
+
+    def _layout(self, shards: int) -> Layout:
+        return Layout(self.num_examples, self.batch_size, shards)
+
+    def first_batch(self) -> Mapping[str, NDArray]:
+        """Return the first minibatch, as stored; runs a small job."""
+        return loads(run_job(self.rdd.first)[1])  # type: ignore[no-any-return]
+
+    def reshard(self, shards: int) -> "PackedDataset":
+        """Return the same minibatches over another number of shards; persisted, a copy on the cluster."""
+        check_packing(self.batch_size, shards=shards)
+        return self._dealt(shards)._persisted(self.rdd.getStorageLevel())
+
+    def _dealt(self, shards: int) -> "PackedDataset":
+        return self._repacked(partial(np.arange, self.num_examples), self._layout(shards))
+
+    def train_test_split(self, fraction: float, seed: int = 0) -> "tuple[PackedDataset, PackedDataset]":
+        """Part the examples in two sets: the training set, and the test set with ``fraction`` of them.
+
+        Parameters
+        ----------
+        fraction
+            Share of the examples that the test set gets, rounded to a whole number of them.
+        seed
+            Which examples; within each set they keep their order.
+
+        Returns
+        -------
+        PackedDataset, PackedDataset
+            Packed anew and persisted as this one is; copies on the cluster, so this one may be unpersisted.
+            The same examples as from :meth:`sparknet.data.Dataset.train_test_split`.
+
+        Raises
+        ------
+        DataError
+            One of the sets would be empty.
+        """
+        totals = [int((part >= 0).sum()) for part in split_positions(self.num_examples, fraction, seed)]
+        parts = []
+        for which, total in enumerate(totals):
+            moved = partial(_part, which, self.num_examples, fraction, seed)
+            shards = min(self.shards, -(-total // self.batch_size))
+            part = self._repacked(moved, Layout(total, self.batch_size, shards))
+            parts.append(part._persisted(self.rdd.getStorageLevel()))
+        train, test = parts
+        return train, test
+
+    def _repacked(self, moved: Callable[[], Any], layout: Layout) -> "PackedDataset":
+        rows = as_records(self.rdd, self._records, self.batch_size)
+        return packed_from(rows, moved, self.fields, layout, self.preprocessor)
+
+    def _persisted(self, storage: Any) -> "PackedDataset":
+        """Return this data set after its minibatches were computed and persisted."""
+        self.rdd.persist(storage)
+        try:
+            run_job(self.rdd._jrdd.count)  # in the JVM: a count in Python would pipe everything there once more
+        except BaseException:
+            self.rdd.unpersist()
+            raise
+        return self
+
+    def to_local(self) -> Dataset:
+        """Return the whole set in the driver's memory, for ``LocalCluster``."""
+        messages = dict(collected(self.rdd))
+        batches = [loads(messages[i]) for i in range(self.num_batches)]
+        return Dataset(batches, self.fields, self.batch_size, self.preprocessor)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the set to storage, from where :func:`sparknet.spark.load_packed` takes it; packing is done once.
+
+        Parameters
+        ----------
+        path
+            A directory that does not exist yet, on any file system that Spark knows (``hdfs://...``,
+            ``s3a://...``) and all executors reach. The preprocessor is not saved.
+
+        Raises
+        ------
+        DataError
+            ``path`` exists. A set whose saving broke off is refused when it is loaded.
+        """
+        saved.write(self.rdd, os.fspath(path).rstrip("/"), self.fields, self._layout(self.shards))
+
+    @cached_property
+    def _kept(self) -> "RDD[store.Kept]":
+        """Where the file of each shard is, which the first use writes: see :mod:`sparknet.clusters.spark.store`."""
+        return self._keeping().persist()
+
+    def _keeping(self) -> "RDD[store.Kept]":
+        """Return :attr:`_kept` computed from the minibatches again, wherever that runs."""
+        return self.rdd.mapPartitionsWithIndex(partial(store.keep, name=self._name))
+
+    def unpersist(self) -> None:
+        """Release the cluster's memory and files; the set must not be used any more."""
+        if "_kept" in self.__dict__:
+            self._kept.unpersist()
+            context = self.rdd.context
+            tasks = context.defaultParallelism  # as many as run at once, so that every executor has one
+            with suppress(Exception):  # what is not reached goes with its executor
+                context.parallelize(range(tasks), tasks).foreach(partial(_drop, self._name))
+        self.rdd.unpersist()
+
+
+def packed_from(
+    rows: "RDD[tuple[int, bytes]]",
+    moved: Callable[[], Any],
+    fields: tuple[Field, ...],
+    layout: Layout,
+    preprocessor: Preprocessor | None,
+) -> PackedDataset:
+    """Return the data set of :func:`sparknet.clusters.spark.exchange.exchanged`, not computed yet."""
+    rdd = exchanged(rows, moved, Records(fields), layout)
+    return PackedDataset(rdd, fields, layout.batch_size, layout.num_batches, layout.total, layout.shards, preprocessor)
+
+
+# ---- in the Python workers
+def _part(which: int, count: int, fraction: float, seed: int) -> Any:
+    return split_positions(count, fraction, seed)[which]
+
+
+def _drop(name: str, _task: int) -> None:
+    store.drop(name)

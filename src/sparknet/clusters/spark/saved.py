@@ -1,0 +1,73 @@
+"""Packed data sets on storage that Spark reaches: sequence files of our messages, and a manifest.
+
+``PATH/batches`` holds (minibatch number, message) pairs, ``PATH/manifest`` one line of JSON. Spark
+writes both by way of temporary names, the manifest last: a set without one was never finished.
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from sparknet.clusters.spark.jobs import run_job
+from sparknet.clusters.spark.records import Layout
+from sparknet.data.fields import Field
+from sparknet.errors import ClusterError, DataError
+
+if TYPE_CHECKING:
+    from pyspark import RDD
+
+__all__ = ["read", "write"]
+
+_FORMAT = "sparknet packed data set, version 1"
+_KEYS, _VALUES = "org.apache.hadoop.io.IntWritable", "org.apache.hadoop.io.BytesWritable"
+
+
+def write(batches: "RDD[tuple[int, bytes]]", path: str, fields: tuple[Field, ...], layout: Layout) -> None:
+    """Write a packed data set under ``path``, which must not exist."""
+    manifest = {
+        "format": _FORMAT,
+        "fields": [[f.name, f.shape, f.dtype] for f in fields],
+        "examples": layout.total,
+        "batch_size": layout.batch_size,
+        "shards": layout.shards,
+    }
+    lines = batches.context.parallelize([json.dumps(manifest)], 1)
+    try:
+        run_job(lambda: batches.saveAsSequenceFile(f"{path}/batches"))
+        run_job(lambda: lines.saveAsTextFile(f"{path}/manifest"))
+    except ClusterError as error:
+        if "already exists" not in str(error):
+            raise
+        msg = f"save(): {path} exists, with a data set or a part of one; choose another path, or remove it first"
+        raise DataError(msg) from error
+
+
+def read(context: Any, path: str) -> tuple["RDD[tuple[int, bytes]]", tuple[Field, ...], Layout]:
+    """Return the (minibatch number, message) pairs under ``path``, in any order, and what the manifest says.
+
+    Raises
+    ------
+    DataError
+        There is no manifest, or not one of this format.
+    """
+    try:
+        text = "".join(run_job(context.textFile(f"{path}/manifest").collect))
+    except ClusterError as error:
+        msg = (
+            f"load_packed(): there is no manifest under {path}, which save() writes last: it holds no packed data set, "
+            f"or a part of one whose saving broke off; save it again ({error})"
+        )
+        raise DataError(msg) from error
+    try:
+        fields, layout = _parsed(text)
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"load_packed(): {path}/manifest is {text[:80]!r}; expected that of a {_FORMAT}"
+        raise DataError(msg) from error
+    return context.sequenceFile(f"{path}/batches", _KEYS, _VALUES), fields, layout
+
+
+def _parsed(text: str) -> tuple[tuple[Field, ...], Layout]:
+    manifest = json.loads(text)
+    if manifest["format"] != _FORMAT:
+        raise ValueError(manifest["format"])
+    fields = tuple(Field(name, tuple(shape), dtype) for name, shape, dtype in manifest["fields"])
+    return fields, Layout(manifest["examples"], manifest["batch_size"], manifest["shards"])

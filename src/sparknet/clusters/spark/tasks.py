@@ -1,0 +1,85 @@
+"""What the tasks of SparkCluster do, in the Python workers."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sparknet.clusters.spark.store import DamagedFileError, Kept, opened
+from sparknet.data.preprocess import Preprocessor
+from sparknet.errors import SparknetError, located
+from sparknet.nets.base import Net, NetFactory
+from sparknet.serialization import dumps, loads
+from sparknet.worker import Shard, Task, evaluate_shard, train_round
+
+__all__ = ["Away", "evaluate_partition", "train_partition"]
+
+_NETS: dict[str, Net] = {}  # run -> net; a cache, never the truth: idle workers die and tasks move
+
+
+@dataclass(frozen=True)
+class Away:
+    """The reply of a task that ran where its shard's file is not, or is damaged: nothing was done."""
+
+
+def train_partition(
+    index: int,
+    partition: Iterable[Kept],
+    *,
+    run: str,
+    factory: NetFactory,
+    sent: Any,
+    tasks: Sequence[Task],
+    preprocessor: Preprocessor | None,
+) -> Iterator[Any]:
+    """Yield the reply of worker ``index``: (weights, state, facts, seconds of fetching), an error, or Away."""
+    (kept,) = partition  # to the end: Spark kills a Python worker that leaves its input unread
+    with opened(kept) as shard:
+        try:
+            yield Away() if shard is None else _trained(shard, run, factory, sent.value, tasks[index], preprocessor)
+        except DamagedFileError:
+            yield Away()
+        except SparknetError as error:  # as a value: an exception would be tried again, in vain
+            yield error
+
+
+def _trained(
+    shard: Shard,
+    run: str,
+    factory: NetFactory,
+    payload: Sequence[Any],
+    task: Task,
+    preprocessor: Preprocessor | None,
+) -> tuple[bytes, bytes, dict[str, Any], float]:
+    start = time.perf_counter()
+    weights, *states = (part and loads(part, verify=True) for part in payload)
+    fetched = time.perf_counter() - start
+    outcome = train_round(_net_of(run, factory), shard, task, weights, states[task.worker % len(states)], preprocessor)
+    facts = {name: getattr(outcome, name) for name in ("worker", "loss", "steps", "examples", "seconds")}
+    return dumps(outcome.weights), dumps(outcome.state), facts, fetched
+
+
+def evaluate_partition(
+    shard: int,
+    partition: Iterable[tuple[int, bytes]],
+    *,
+    run: str,
+    factory: NetFactory,
+    sent: Any,
+    preprocessor: Preprocessor | None,
+) -> Iterator[Any]:
+    """Yield for each minibatch the sums of its metrics and its examples, or an error."""
+    batches = (loads(message) for _, message in partition)
+    try:
+        weights = loads(sent.value[0], verify=True)
+        with located(f"shard {shard}"):
+            yield from evaluate_shard(_net_of(run, factory), batches, weights, preprocessor)
+    except SparknetError as error:
+        yield error
+
+
+def _net_of(run: str, factory: NetFactory) -> Net:
+    if run not in _NETS:
+        _NETS.clear()  # one run at a time: an earlier run's net is only memory
+        _NETS[run] = factory(seed=0)
+    return _NETS[run]

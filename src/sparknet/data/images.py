@@ -1,0 +1,220 @@
+"""Encoded images to pixels, and pixels to another size; the only module that imports Pillow.
+
+Pixels are uint8 (c, h, w), channels R, G, B. A bad image is a DataError that says what is wrong with
+it; whoever knows its name puts that in front. Formats are a closed list: none of them starts another
+program, and none makes more pixels than it declares.
+"""
+
+import functools
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sparknet.errors import DataError, MissingDependency
+
+__all__ = ["ImageDecoder", "resize_images"]
+
+# Format -> suffixes of its files.
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm"),
+    "WEBP": (".webp",),
+}
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+MAX_PIXELS = 1 << 26
+FIT_WARP, FIT_CROP = "warp", "crop"
+_MODES = {1: "L", 3: "RGB"}
+_WIDE_MODES = ("I", "F")  # what modes of more than 8 bits a channel begin with
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class ImageDecoder:
+    """Decodes images of any size to pixels of one size.
+
+    Parameters
+    ----------
+    height, width
+        Size of what comes out, in pixels.
+    channels
+        3: R, G, B; 1: gray.
+    fit
+        ``"warp"`` resizes to height x width whatever the proportions, as Caffe's ``resize_height`` and
+        ``resize_width`` do; ``"crop"`` brings the shorter side to size and cuts the centre out of the
+        longer one. Bilinear, over all pixels that a new one covers.
+    strict
+        Refuse an image with another number of channels. Else gray becomes color, color gray, CMYK
+        and palettes are converted, and transparency is left out, as Caffe (OpenCV) does.
+    max_pixels
+        Images with more pixels are refused before memory is taken for them.
+
+    Examples
+    --------
+    >>> import io
+    >>> from PIL import Image
+    >>> file = io.BytesIO()
+    >>> Image.new("RGB", (8, 6), (1, 128, 255)).save(file, "PNG")
+    >>> pixels = ImageDecoder(3, 4)(file.getvalue())
+    >>> pixels.shape, pixels[:, 0, 0].tolist()
+    ((3, 3, 4), [1, 128, 255])
+    """
+
+    height: int
+    width: int
+    channels: int = 3
+    fit: str = FIT_WARP
+    strict: bool = False
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        """Refuse what is no size."""
+        check_fit(self.height, self.width, self.fit)
+        if self.channels not in _MODES:
+            msg = f"channels: got {self.channels!r}, expected 3 (R, G, B) or 1 (gray)"
+            raise DataError(msg)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of what comes out: (c, h, w)."""
+        return self.channels, self.height, self.width
+
+    def __call__(self, data: bytes) -> Array:
+        """Return the pixels of one encoded image; a new array.
+
+        Parameters
+        ----------
+        data
+            JPEG, PNG, BMP, GIF (its first frame), PPM or WebP; what follows its end is passed over. The
+            orientation that a camera noted (EXIF) is not applied.
+
+        Raises
+        ------
+        DataError
+            Not an image of these formats, a damaged or truncated one, one without pixels or with too
+            many, or one with more than 8 bits a channel.
+        MissingDependency
+            Pillow is not installed.
+        """
+        if not isinstance(data, bytes | bytearray | memoryview) or not len(data):
+            got = "no bytes" if isinstance(data, bytes | bytearray | memoryview) else f"a {type(data).__name__}"
+            msg = f"got {got}, expected the bytes of an image file"
+            raise DataError(msg)
+        pil = _pil()
+        with _refused(data):
+            image = pil.open(io.BytesIO(data), formats=list(FORMATS))
+            self._check_size(*image.size)
+            image.load()
+        return self._pixels(image)
+
+    def of_pixels(self, pixels: Array) -> Array:
+        """Return pixels (h, w, c) uint8, R, G, B (and transparency) or gray, as this decoder gives them; a new array."""
+        self._check_size(pixels.shape[1], pixels.shape[0])
+        image = _pil().fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+        return self._pixels(image)
+
+    def _check_size(self, width: int, height: int) -> None:
+        if not 0 < width * height <= self.max_pixels:
+            msg = f"it has {width}x{height} pixels, expected 1 to {self.max_pixels} (max_pixels)"
+            raise DataError(msg)
+
+    def _pixels(self, image: Any) -> Array:
+        image = self._converted(image)
+        resized = _resized(image, self.height, self.width, self.fit)
+        pixels = np.asarray(resized).reshape(self.height, self.width, self.channels)
+        return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
+
+    def _converted(self, image: Any) -> Any:
+        mode = _MODES[self.channels]
+        if image.mode.startswith(_WIDE_MODES):
+            msg = f"its pixels are of mode {image.mode!r}, expected 8 bits a channel: convert the file"
+            raise DataError(msg)
+        if self.strict and image.mode != mode:
+            has = f"{len(image.getbands())} channels (mode {image.mode})"
+            msg = f"it has {has}, expected {self.channels} (mode {mode}), or strict=False to convert it"
+            raise DataError(msg)
+        if "transparency" in image.info:  # a color, or one alpha for each of a palette
+            image = image.convert("RGBA")
+        return image if image.mode == mode else image.convert(mode)
+
+
+def resize_images(images: Array, height: int, width: int, fit: str = FIT_WARP) -> Array:
+    """Return images (n, c, h, w), uint8 or float32, in another size; a new array of the same dtype.
+
+    Every channel is resized by itself, with the arithmetic of :class:`ImageDecoder`.
+
+    Examples
+    --------
+    >>> resize_images(np.full((2, 3, 8, 6), 7, np.uint8), 4, 3).shape
+    (2, 3, 4, 3)
+    """
+    out = np.empty((*images.shape[:2], height, width), images.dtype)
+    pil = _pil()
+    for place in np.ndindex(images.shape[:2]):
+        plane = pil.fromarray(np.ascontiguousarray(images[place]))
+        out[place] = np.asarray(_resized(plane, height, width, fit))
+    return out
+
+
+def _resized(image: Any, height: int, width: int, fit: str) -> Any:
+    """Return a Pillow image in another size."""
+    left = top = 0.0
+    if fit == FIT_CROP:
+        scale = min(image.width / width, image.height / height)
+        left, top = max(0.0, (image.width - scale * width) / 2), max(0.0, (image.height - scale * height) / 2)
+    box = (left, top, image.width - left, image.height - top)
+    return image.resize((width, height), _pil().Resampling.BILINEAR, box)
+
+
+def check_fit(height: int, width: int, fit: str) -> None:
+    """Raise a DataError unless height and width are positive and ``fit`` is a known one."""
+    if fit not in (FIT_WARP, FIT_CROP):
+        msg = f"fit: got {fit!r}, expected 'warp' or 'crop'"
+        raise DataError(msg)
+    if min(height, width) < 1:
+        msg = f"got a size of {height}x{width}, expected at least 1x1"
+        raise DataError(msg)
+
+
+def check_on_error(on_error: str) -> None:
+    """Raise a DataError unless it says what to do with a bad image."""
+    if on_error not in ("raise", "drop"):
+        msg = f"on_error: got {on_error!r}, expected 'raise' or 'drop'"
+        raise DataError(msg)
+
+
+@functools.cache
+def _pil() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        msg = "images are decoded and resized by Pillow: pip install 'sparknet[images]'"
+        raise MissingDependency(msg, name="PIL") from error
+    return Image
+
+
+@contextmanager
+def _refused(data: bytes) -> Iterator[None]:
+    """Turn what Pillow raises for bytes that are no good image into a DataError.
+
+    Its decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except _pil().UnidentifiedImageError as error:
+        begin = bytes(data[:8]).hex(" ")
+        msg = (
+            f"no image of the formats {', '.join(FORMATS)}, or a damaged one: its {len(data)} bytes begin with {begin}"
+        )
+        raise DataError(msg) from error
+    except Exception as error:
+        msg = f"cannot be decoded: {' '.join(str(error).split())[:200] or type(error).__name__}"
+        raise DataError(msg) from error

@@ -1,0 +1,139 @@
+"""What a preprocessor is, steps on one field, and several steps as one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from sparknet.data.fields import Field, rows_of_batch
+from sparknet.errors import DataError, SparknetError
+from sparknet.ndarray import NDArray
+
+__all__ = ["ArrayStep", "Arrays", "Compose", "FieldStep", "Preprocessor", "preprocessed"]
+
+Arrays = dict[str, NDArray]
+Rng = np.random.Generator
+Shape = tuple[int, ...]
+IMAGE = 3  # axes of one image (c, h, w)
+
+
+class Preprocessor(Protocol):
+    """A step between the packed data set and the net."""
+
+    def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
+        """Return the processed batch; the arrays of ``batch`` are not written to."""
+        ...
+
+    def fields(self, fields: Sequence[Field]) -> list[Field]:
+        """Return what comes out for ``fields`` coming in; a DataError if they do not fit."""
+        ...
+
+
+def preprocessed(batch: Mapping[str, NDArray], preprocessor: Preprocessor | None, rng: Rng, *, train: bool) -> Arrays:
+    """Return the batch after the preprocessor, or as it is if there is none.
+
+    Raises
+    ------
+    SparknetError
+        The preprocessor refuses the batch: its own error, or a DataError if it raised something else. Where only some
+        rows are refused, each tried alone, ``row`` is the first of them, and ``reason`` the message without it.
+    """
+    arrays = dict(batch)
+    if preprocessor is None:
+        return arrays
+    try:
+        return preprocessor(arrays, rng, train=train)
+    except Exception as error:
+        ours = error if isinstance(error, SparknetError) else DataError(f"{type(error).__name__}: {error}")
+        row = _refused_row(arrays, preprocessor, train=train)
+        if row is not None:
+            raise ours.placed(f"row {row}", row=row, reason=str(ours)) from error
+        if ours is error:
+            raise
+        raise ours from error
+
+
+def _refused_row(arrays: Arrays, preprocessor: Preprocessor, *, train: bool) -> int | None:
+    """Return the first row that the preprocessor refuses by itself; None if it refuses all or none."""
+    rows = range(rows_of_batch(arrays))
+    refused = []
+    for row in rows:
+        try:
+            preprocessor({name: a[row : row + 1] for name, a in arrays.items()}, np.random.default_rng(0), train=train)
+        except Exception:  # noqa: BLE001 - that it is refused is all that counts
+            refused.append(row)
+    return refused[0] if 0 < len(refused) < len(rows) else None
+
+
+class FieldStep(ABC):
+    """A step on one field: says what it takes, and what it makes of the shape and dtype of one example."""
+
+    field: str
+
+    def fields(self, fields: Sequence[Field]) -> list[Field]:
+        """Return the fields with this one's shape and dtype changed as the step does."""
+        self._check_name([f.name for f in fields])
+        changed = (self._changed(f.shape, f.dtype) if f.name == self.field else (f.shape, f.dtype) for f in fields)
+        return [replace(f, shape=shape, dtype=dtype) for f, (shape, dtype) in zip(fields, changed, strict=True)]
+
+    @abstractmethod
+    def _changed(self, shape: Shape, dtype: str) -> tuple[Shape, str]:
+        """Return shape and dtype of an example after the step; a DataError if the step cannot take it."""
+
+    def _check_name(self, names: Any) -> None:
+        if self.field not in names:
+            msg = f"{type(self).__name__}: no field {self.field!r}; there are {', '.join(map(repr, names))}"
+            raise DataError(msg)
+
+    def _misfit(self, shape: Shape, dtype: str, expected: str) -> DataError:
+        """Return the error for examples that the step cannot take."""
+        return DataError(
+            f"{type(self).__name__}: {self.field!r} has examples of shape {shape}, {dtype}; expected {expected}"
+        )
+
+
+class ArrayStep(FieldStep):
+    """A step that reads the field as numpy on the host, replaces it, and keeps the others."""
+
+    def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
+        """Return the batch with the field replaced."""
+        self._check_name(batch)
+        array = batch[self.field].to_host()
+        self._changed(array.shape[1:], array.dtype.name)
+        return {**batch, self.field: NDArray(self._apply(array, rng, train=train))}
+
+    @abstractmethod
+    def _apply(self, x: Any, rng: Rng, *, train: bool) -> Any:
+        """Return the new values of the field for ``x``, examples that were found to fit."""
+
+
+@dataclass(frozen=True, init=False)
+class Compose:
+    """Several preprocessors, one after the other.
+
+    Examples
+    --------
+    >>> from sparknet.data.preprocess import Crop, Scale
+    >>> steps = Compose(Scale("data", 1 / 256), Crop("data", 24, 24))
+    >>> steps.fields([Field("data", (1, 28, 28), "uint8")])
+    [Field(name='data', shape=(1, 24, 24), dtype='float32')]
+    """
+
+    steps: tuple[Preprocessor, ...]
+
+    def __init__(self, *steps: Preprocessor) -> None:
+        object.__setattr__(self, "steps", steps)
+
+    def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
+        """Return the batch after all steps."""
+        for step in self.steps:
+            batch = step(batch, rng, train=train)
+        return batch
+
+    def fields(self, fields: Sequence[Field]) -> list[Field]:
+        """Return the fields after all steps."""
+        for step in self.steps:
+            fields = step.fields(fields)
+        return list(fields)

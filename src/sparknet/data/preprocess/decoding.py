@@ -1,0 +1,70 @@
+"""Decode: images that are stored as JPEG or PNG bytes become pixels when a batch is used."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sparknet.data.images import ImageDecoder, check_on_error
+from sparknet.data.preprocess.base import Arrays, FieldStep, Rng, Shape
+from sparknet.errors import DataError
+from sparknet.ndarray import NDArray
+
+__all__ = ["Decode"]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Decode(FieldStep):
+    """Decode encoded images: (n, longest) uint8, each padded with zeros at its end, to (n, c, h, w) uint8.
+
+    Decoders stop at the end of the image, so what it was padded with does not matter.
+
+    Parameters
+    ----------
+    field
+        The field with the bytes.
+    decoder
+        Size and channels of the pixels.
+    on_error
+        ``"raise"``: a bad image is a DataError. ``"drop"``: its example is taken out of all fields
+        of the batch, and logged with its place in it.
+    """
+
+    field: str
+    decoder: ImageDecoder
+    on_error: str = "raise"
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown ``on_error``."""
+        check_on_error(self.on_error)
+
+    def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
+        """Return the batch with pixels in place of bytes; without the examples that are dropped."""
+        del rng, train
+        self._check_name(batch)
+        rows = batch[self.field].to_host()
+        self._changed(rows.shape[1:], rows.dtype.name)
+        pixels = np.empty((len(rows), *self.decoder.shape), np.uint8)
+        good = [i for i, row in enumerate(rows) if self._decode(i, row.tobytes(), pixels)]
+        out = {**batch, self.field: NDArray(pixels)}
+        return out if len(good) == len(rows) else {name: NDArray(array.to_host()[good]) for name, array in out.items()}
+
+    def _decode(self, place: int, data: bytes, pixels: Any) -> bool:
+        """Decode one example into its place, and say whether it is a good one."""
+        try:
+            pixels[place] = self.decoder(data)
+        except DataError as error:
+            msg = f"Decode: example {place} of the batch, {self.field!r}: {error}"
+            if self.on_error == "raise":
+                raise DataError(msg) from error
+            _LOG.warning("%s (dropped)", msg)
+            return False
+        return True
+
+    def _changed(self, shape: Shape, dtype: str) -> tuple[Shape, str]:
+        if len(shape) != 1 or dtype != "uint8":
+            raise self._misfit(shape, dtype, "the bytes of an image: (length,), uint8")
+        return self.decoder.shape, "uint8"

@@ -1,0 +1,102 @@
+"""Steps that compute with the values of a field and leave their places alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sparknet.data.preprocess.base import IMAGE, ArrayStep, Rng, Shape
+from sparknet.errors import DataError
+
+__all__ = ["LabelMap", "Scale", "SubtractMean"]
+
+
+@dataclass(frozen=True)
+class Scale(ArrayStep):
+    """Multiply the field by ``factor``; float32 comes out (``Scale("data", 1 / 256)``)."""
+
+    field: str
+    factor: float
+
+    def _apply(self, x: Any, rng: Rng, *, train: bool) -> Any:
+        del rng, train
+        return np.multiply(x, np.float32(self.factor), dtype=np.float32)
+
+    def _changed(self, shape: Shape, dtype: str) -> tuple[Shape, str]:
+        del dtype
+        return shape, "float32"
+
+
+@dataclass(frozen=True)
+class SubtractMean(ArrayStep):
+    """Subtract ``mean``: one number, one per channel (c,), or an image (c, h, w); float32 comes out.
+
+    The image may have a first axis of length 1, as in ``.binaryproto`` files. The arithmetic is float32,
+    so whole numbers up to 2**24 come out exactly.
+    """
+
+    field: str
+    mean: Any
+
+    def _apply(self, x: Any, rng: Rng, *, train: bool) -> Any:
+        del rng, train
+        return np.subtract(x, self._fitting(x.shape[1:]), dtype=np.float32)
+
+    def _fitting(self, shape: Shape) -> Any:
+        """Return the mean as something that broadcasts against one example of this shape."""
+        mean = np.asarray(self.mean, np.float32)
+        if mean.shape in ((), shape):
+            return mean
+        if mean.shape == (1, *shape):
+            return mean[0]
+        if len(shape) == IMAGE and mean.shape == shape[:1]:
+            return mean[:, None, None]  # one per channel
+        msg = f"SubtractMean: a mean of shape {mean.shape} does not fit {self.field!r} of shape {shape}"
+        raise DataError(msg)
+
+    def _changed(self, shape: Shape, dtype: str) -> tuple[Shape, str]:
+        del dtype
+        self._fitting(shape)
+        return shape, "float32"
+
+
+@dataclass(frozen=True)
+class LabelMap(ArrayStep):
+    """Replace each whole number by what ``labels`` says: the labels that are stored by those of the net; int64 comes out.
+
+    Examples
+    --------
+    >>> from sparknet import NDArray
+    >>> step = LabelMap("label", {7: 0, 9: 1})
+    >>> step({"label": NDArray([9, 7, 9])}, np.random.default_rng(0), train=True)["label"].to_host().tolist()
+    [1, 0, 1]
+    """
+
+    field: str
+    labels: Mapping[int, int]
+
+    def __post_init__(self) -> None:
+        """Refuse a map that no label is in."""
+        if not self.labels:
+            msg = f"LabelMap: got no labels for {self.field!r}, expected at least one"
+            raise DataError(msg)
+
+    def _apply(self, x: Any, rng: Rng, *, train: bool) -> Any:
+        del rng, train
+        stored = np.array(sorted(self.labels), np.int64)
+        mapped = np.array([self.labels[int(label)] for label in stored], np.int64)
+        places = np.searchsorted(stored, x).clip(max=len(stored) - 1)
+        unknown = stored[places] != x
+        if unknown.any():
+            msg = (
+                f"LabelMap: example {np.argwhere(unknown)[0][0]} of the batch has the {self.field} {x[unknown][0]}; "
+                f"expected one of the {len(stored)} labels {str(stored[:10])[1:-1]}{' ...' if len(stored) > 10 else ''}"
+            )
+            raise DataError(msg)
+        return mapped[places]
+
+    def _changed(self, shape: Shape, dtype: str) -> tuple[Shape, str]:
+        if np.dtype(dtype).kind not in "iu":
+            raise self._misfit(shape, dtype, "whole numbers, int64")
+        return shape, "int64"

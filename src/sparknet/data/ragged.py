@@ -1,0 +1,86 @@
+"""Ragged batches: what becomes of a batch that is shorter than the others, such as the last one of a data set.
+
+There is no default here: a short batch that a net trains on counts as much as a full one, one that is dropped is never
+seen, and one that is padded needs a net that leaves the padding out of its loss.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from sparknet.data.fields import rows_of_batch
+from sparknet.errors import DataError
+from sparknet.ndarray import NDArray
+
+__all__ = ["Ragged", "even_batches", "pad_batch"]
+
+Ragged = Literal["drop", "pad", "reshape"]
+
+
+def even_batches(
+    batches: Iterable[Mapping[str, NDArray]],
+    batch_size: int,
+    ragged: Ragged,
+    padding: Mapping[str, float] | None = None,
+) -> Iterator[Mapping[str, NDArray]]:
+    """Iterate over ``batches``, with those that have fewer than ``batch_size`` rows treated as ``ragged`` says.
+
+    Parameters
+    ----------
+    batches
+        Mappings of name -> array ``(rows, ...)``.
+    batch_size
+        Rows of a whole batch.
+    ragged
+        ``"drop"`` leaves short batches out. ``"pad"`` fills them up, see :func:`pad_batch`. ``"reshape"`` passes them as
+        they are, to a net that takes any number of rows.
+    padding
+        For ``"pad"``.
+
+    Raises
+    ------
+    DataError
+        ``ragged`` is none of these; or a batch has more rows than ``batch_size``, and not all shapes will do.
+
+    Examples
+    --------
+    >>> batches = [{"label": NDArray(np.arange(n))} for n in (3, 3, 1)]
+    >>> [len(batch["label"]) for batch in even_batches(batches, 3, "drop")]
+    [3, 3]
+    >>> [b["label"].to_host().tolist() for b in even_batches(batches, 3, "pad", {"label": -1})]
+    [[0, 1, 2], [0, 1, 2], [0, -1, -1]]
+    """
+    if ragged not in get_args(Ragged):
+        msg = f"ragged={ragged!r}, expected one of {', '.join(map(repr, get_args(Ragged)))}"
+        raise DataError(msg)
+    for index, batch in enumerate(batches):
+        rows = rows_of_batch(batch)
+        if rows == batch_size or ragged == "reshape":
+            yield batch
+        elif rows > batch_size:
+            msg = f"batch {index} has {rows} rows, expected at most {batch_size}"
+            raise DataError(msg, batch=index)
+        elif ragged == "pad":
+            yield pad_batch(batch, batch_size, padding or {})
+
+
+def pad_batch(batch: Mapping[str, NDArray], rows: int, padding: Mapping[str, float]) -> dict[str, NDArray]:
+    """Return ``batch`` with ``rows`` rows: those added hold the field's value in ``padding``, else zeros.
+
+    A label is padded with the value that the loss ignores; a column of weights with the zeros that it gets anyway. A
+    dtype that cannot hold its value is widened (uint8 labels padded with -1 become int16). New memory.
+    """
+    unknown = [name for name in padding if name not in batch]
+    if unknown:
+        msg = f"padding for {', '.join(map(repr, unknown))}; the batch has {', '.join(map(repr, batch))}"
+        raise DataError(msg)
+    return {name: NDArray(_padded(column.to_host(), rows, padding.get(name, 0))) for name, column in batch.items()}
+
+
+def _padded(column: Any, rows: int, value: float) -> Any:
+    fits = column.dtype.kind in "fc" or np.can_cast(np.min_scalar_type(value), column.dtype)
+    dtype = column.dtype if fits else np.result_type(column.dtype, np.min_scalar_type(value))
+    out = np.full((rows, *column.shape[1:]), value, dtype)
+    out[: len(column)] = column
+    return out

@@ -1,0 +1,147 @@
+"""Batches made of rows, whatever a row is: a tuple, a mapping, a Spark Row, a record, a bare value.
+
+A value that does not fit is named by its row; the cluster adds where that row is.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from sparknet.data.fields import BYTES, Field
+from sparknet.errors import DataError
+from sparknet.ndarray import NDArray
+
+__all__ = ["array_of_values", "batch_of_rows", "check_columns", "values_of_row"]
+
+
+def check_columns(wanted: Sequence[str], names: Sequence[str], what: str) -> None:
+    """Raise a DataError unless each column in ``wanted`` is there, once, among the ``names`` of ``what``."""
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        msg = f"{what} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, names))}"
+        raise DataError(msg)
+    twice = [name for name in wanted if names.count(name) > 1]
+    if twice:
+        places = [i for i, name in enumerate(names) if name == twice[0]]
+        msg = f"{what} has {len(places)} columns named {twice[0]!r}, at {places}; rename all but one"
+        raise DataError(msg)
+
+
+def values_of_row(row: Any, fields: Sequence[Field], columns: Mapping[str, str] | None = None) -> list[Any]:
+    """Return the row's value for each field: by name where the row has names, else by position.
+
+    Parameters
+    ----------
+    row
+        A mapping, a Spark Row, a named tuple or a record of a structured numpy array; or a tuple or list in the
+        order of the fields; or, for one field, its value.
+    fields
+        Which values.
+    columns
+        Field name -> name in the row, where they differ.
+
+    Raises
+    ------
+    DataError
+        A name is missing or there twice, or the row has another number of values.
+    """
+    names = _names_of(row)
+    if names is not None:
+        wanted = [(columns or {}).get(f.name, f.name) for f in fields]
+        check_columns(wanted, names, "a row")
+        by_name = not isinstance(row, tuple)  # a Row and a named tuple are tuples; [] of a Row may take names only
+        return [row[name] if by_name else tuple.__getitem__(row, names.index(name)) for name in wanted]
+    if columns:
+        msg = (
+            f"columns={dict(columns)!r}: a row is a {type(row).__name__}, which has no names; expected mappings or Rows"
+        )
+        raise DataError(msg)
+    if isinstance(row, tuple | list) and len(row) == len(fields):
+        return list(row)
+    if len(fields) == 1:
+        return [row]
+    size = f"{len(row)} values" if isinstance(row, tuple | list) else f"a {type(row).__name__}"
+    msg = f"a row has {size}, expected {len(fields)}: {', '.join(map(str, fields))}"
+    raise DataError(msg)
+
+
+def _names_of(row: Any) -> Sequence[str] | None:
+    """Return the names of a row's values, None if it has none."""
+    if isinstance(row, Mapping):
+        return list(row)
+    # pyspark.sql.Row, named tuple, record of a structured array
+    for holder, attribute in ((row, "__fields__"), (row, "_fields"), (getattr(row, "dtype", None), "names")):
+        names = getattr(holder, attribute, None)
+        if names:
+            return tuple(names)
+    return None
+
+
+def batch_of_rows(
+    rows: Sequence[Any], fields: Sequence[Field], columns: Mapping[str, str] | None = None
+) -> dict[str, NDArray]:
+    """Return one batch of all ``rows``; new memory.
+
+    Parameters
+    ----------
+    rows, fields, columns
+        As for :func:`values_of_row`.
+
+    Raises
+    ------
+    DataError
+        A row does not fit; its ``row`` is the number of the row, its ``reason`` the message without it.
+
+    Examples
+    --------
+    >>> batch = batch_of_rows([(b"ab", 1), (b"cd", 0)], [Field("x", (2,), "uint8"), Field("y", (), "int64")])
+    >>> batch["x"].shape, batch["y"].to_host().tolist()
+    ((2, 2), [1, 0])
+    """
+    table = [_located(i, values_of_row, row, fields, columns) for i, row in enumerate(rows)]
+    by_field = zip(*table, strict=True) if table else [()] * len(fields)
+    return {f.name: NDArray(array_of_values(values, f)) for f, values in zip(fields, by_field, strict=True)}
+
+
+def array_of_values(values: "Sequence[Any] | np.ndarray[Any, Any]", field: Field) -> "np.ndarray[Any, Any]":
+    """Return all values of a field as one array of shape ``(n, *field.shape)``: at once where they are alike.
+
+    ``values`` is a sequence of what :meth:`Field.convert` takes, or one array whose first axis counts the examples.
+    The DataError of a value that does not fit has ``row`` and ``reason`` as for :func:`batch_of_rows`.
+    """
+    shape = (len(values), *field.shape)
+    stacked = _stacked(values, field) if len(values) else None
+    if stacked is not None:
+        with suppress(DataError):  # the loop below finds out which value it was
+            return Field(field.name, shape, field.dtype).convert(stacked.reshape(shape))
+    out = np.empty(shape, field.dtype)
+    for i, value in enumerate(values):
+        out[i] = _located(i, field.convert, value)
+    return out
+
+
+def _stacked(values: Any, field: Field) -> "np.ndarray[Any, Any] | None":
+    """Return values that are alike as one array with the right number of elements, else None."""
+    size, first = prod(field.shape), values[0]
+    if not isinstance(values, np.ndarray):
+        if any(type(value) is not type(first) for value in values):
+            return None  # stacked, they would take each other's type
+        if isinstance(first, BYTES):
+            alike = all(len(value) == size for value in values)
+            return np.frombuffer(b"".join(values), np.uint8) if alike and size else None
+        try:
+            values = np.asarray([value.toArray() for value in values] if hasattr(first, "toArray") else values)
+        except ValueError:  # of different lengths
+            return None
+    return values if values.shape[1:] in (field.shape, (size,)) else None
+
+
+def _located(index: int, function: Callable[..., Any], *args: Any) -> Any:
+    """Return ``function(*args)``; its DataError tells the number of the row."""
+    try:
+        return function(*args)
+    except DataError as error:
+        raise DataError(f"row {index}: {error}", row=index, reason=str(error)) from error

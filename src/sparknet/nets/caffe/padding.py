@@ -1,0 +1,69 @@
+"""What a short batch can be padded with so that the net learns from its own rows alone.
+
+A loss that ignores a label leaves rows with it out of its sum and out of its count. A net that multiplies each
+example's loss by an input can be given weight 0. Any other loss counts every row.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sparknet.errors import NetError
+from sparknet.nets.caffe.inputs import inputs_of
+from sparknet.nets.caffe.layers import sources_of
+
+__all__ = ["padding_of"]
+
+# Layers whose output for one row depends on the others, in the training phase.
+_MIXING = {"BatchNorm", "BatchNormKyle", "BatchReindex", "LSTM", "RNN"}
+
+
+def padding_of(net: Any, weight: str | None) -> dict[str, float]:
+    """Return input -> value for the rows that are added to a batch of the phase net ``net``; other inputs get zeros.
+
+    Parameters
+    ----------
+    net
+        A NetParameter of the training phase.
+    weight
+        The input that the net multiplies each example's loss by, if it has one.
+
+    Raises
+    ------
+    NetError
+        A loss counts every row, or a layer mixes rows.
+    """
+    inputs, sources = inputs_of(net), sources_of(net)
+    if weight is not None and weight not in inputs:
+        msg = f"padding(): the net has no input {weight!r} for weights; its inputs are {', '.join(inputs)}"
+        raise NetError(msg)
+    padding: dict[str, float] = {} if weight is None else {weight: 0.0}
+    for layer in net.layer:
+        if layer.type in _MIXING:
+            raise NetError(_refusal(layer, "mixes the rows of a batch, so padded ones would change the others"))
+    for layer in _losses(net.layer):
+        if _ignores(layer) and layer.bottom[1] in inputs:
+            padding[layer.bottom[1]] = float(layer.loss_param.ignore_label)
+        elif weight is None or weight not in frozenset[str]().union(*(sources[name] for name in layer.bottom)):
+            raise NetError(_refusal(layer, "counts every row, padded ones too"))
+    return padding
+
+
+def _losses(layers: Iterable[Any]) -> list[Any]:
+    """Return the layers that the solver minimises: by type, unless ``loss_weight`` says otherwise."""
+    return [layer for layer in layers if (any(layer.loss_weight) if layer.loss_weight else layer.type.endswith("Loss"))]
+
+
+def _ignores(layer: Any) -> bool:
+    """Say whether the layer leaves out rows with its ``ignore_label``, and divides by the number of the others."""
+    param = layer.loss_param
+    by_default = param.normalize or not param.HasField("normalize")
+    valid = param.normalization == param.VALID if param.HasField("normalization") else by_default
+    return layer.type == "SoftmaxWithLoss" and param.HasField("ignore_label") and valid
+
+
+def _refusal(layer: Any, fault: str) -> str:
+    return (
+        f"padding(): layer {layer.name!r} ({layer.type}) {fault}. Give a SoftmaxWithLoss an input as its labels and "
+        "loss_param { ignore_label: -1 }, with the normalization VALID; or multiply the loss by an input and name it "
+        "(weight=); or use ragged='drop' or 'reshape'"
+    )

@@ -1,0 +1,86 @@
+"""RDDDataLayer: the Python layer that Caffe itself makes, from a prototxt. Importing this module imports Caffe."""
+
+from typing import Any
+
+from sparknet.data.fields import rows_of_batch
+from sparknet.errors import NetError
+from sparknet.nets.caffe.feed import Labels, fill
+from sparknet.nets.caffe.layer_param import LayerParam
+from sparknet.nets.caffe.runtime import load
+from sparknet.nets.caffe.sources import Source, source_of
+
+__all__ = ["RDDDataLayer"]
+
+_PHASES = ("train", "test")
+
+
+class RDDDataLayer(load().Layer):  # type: ignore[misc] # Caffe's classes have no types
+    r"""A data layer that takes its batches from Python, so that a loop of plain pycaffe can train on them.
+
+    It is named in a prototxt, with :class:`~sparknet.nets.caffe.LayerParam` as JSON::
+
+        layer {
+          name: "data" type: "Python" top: "data" top: "label"
+          python_param {
+            module: "sparknet.nets.caffe" layer: "RDDDataLayer"
+            param_str: '{"tops": {"data": [3, 32, 32], "label": []}, "batch_size": 100}'
+          }
+        }
+
+    and fed by :func:`~sparknet.nets.caffe.feeding`. A CaffeNet takes the same prototxt, with the layer as its inputs.
+    """
+
+    def setup(self, bottom: Any, top: Any) -> None:
+        """Read the ``param_str``; called by Caffe once."""
+        self._param = LayerParam.from_json(self.param_str)
+        if len(top) != len(self._param.tops) or len(bottom):
+            msg = (
+                f"RDDDataLayer has {len(bottom)} bottoms and {len(top)} tops, expected none and {len(self._param.tops)}: "
+                f"{', '.join(self._param.tops)}"
+            )
+            raise NetError(msg)
+        self._columns = list(self._param.tops)
+        self._labels = [
+            Labels("RDDDataLayer", name, classes, self._param.padding.get(name))
+            for name, classes in self._param.classes.items()
+        ]
+        self._name = self._param.source or _PHASES[self.phase]
+        self._connected: Source | None = None
+
+    def connect(self, source: Source | None) -> None:
+        """Take batches from ``source``; None: from the one of the layer's own name. A NetError if it is fed already."""
+        if source is not None and self._connected is not None:
+            msg = "feeding(): this net is fed already; leave its block first"
+            raise NetError(msg)
+        self._connected = source
+
+    def reshape(self, bottom: Any, top: Any) -> None:
+        """Give the tops their declared shapes; called by Caffe when the net is made and before each forward pass."""
+        del bottom
+        self._reshape(top, self._param.batch_size)
+
+    def forward(self, bottom: Any, top: Any) -> None:
+        """Take the next batch; the tops get its number of rows.
+
+        Raises
+        ------
+        NetError
+            Nothing feeds the layer, its source has ended, or a value is not finite.
+        DataError
+            A column is missing, or its shape or labels do not fit.
+        """
+        del bottom
+        source = self._connected or source_of(self._name)
+        batch = source.next(self, self._param)
+        self._reshape(top, rows_of_batch(batch))
+        for i, name in enumerate(self._columns):
+            fill(name, top[i].data, batch[name])
+        for labels in self._labels:
+            labels.check(top[self._columns.index(labels.input)].data)
+
+    def backward(self, top: Any, propagate_down: Any, bottom: Any) -> None:
+        """Do nothing: data has no gradient."""
+
+    def _reshape(self, top: Any, rows: int) -> None:
+        for i, shape in enumerate(self._param.tops.values()):  # Caffe's vectors can be indexed, not iterated
+            top[i].reshape(rows, *shape)

@@ -1,0 +1,122 @@
+"""Where RDDDataLayers take their batches from: sources, connected from Python by a name or to a net.
+
+The names are known to the whole process, because Caffe makes layers without telling whose they are.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from sparknet.data.ragged import even_batches
+from sparknet.errors import NetError
+from sparknet.ndarray import NDArray
+from sparknet.nets.caffe.feed import columns_of
+from sparknet.nets.caffe.layer_param import LayerParam
+
+__all__ = ["Source", "feeding", "source_of"]
+
+_SOURCES: dict[str, "Source"] = {}
+
+
+@contextmanager
+def feeding(target: Any, batches: Iterable[Mapping[str, NDArray]]) -> Iterator[None]:
+    """Feed an RDDDataLayer from ``batches`` inside the block.
+
+    Parameters
+    ----------
+    target
+        The name of a source, as the layer's ``param_str`` says it (``"train"`` and ``"test"`` where it says none); or a
+        ``caffe.Net`` or solver, whose one RDDDataLayer is fed.
+    batches
+        Mappings of column -> array ``(rows, ...)``, taken one at each forward pass; arrays of numpy will do. They end
+        where the iterable ends: repeat it for more than one epoch. What prefetches them is closed by whoever made it.
+
+    Raises
+    ------
+    NetError
+        The source, or the net, is fed already; or the net has not exactly one RDDDataLayer.
+
+    Examples
+    --------
+    ::
+
+        solver = caffe.get_solver("solver.prototxt")  # its net names the layer
+        with prefetch(indices, make_batch) as batches, feeding("train", batches):
+            solver.step(500)
+    """
+    with ExitStack() as undo:
+        if isinstance(target, str):
+            if target in _SOURCES:
+                msg = f"feeding(): the source {target!r} is fed already; leave its block first, or take another name"
+                raise NetError(msg)
+            _SOURCES[target] = Source(target, batches)
+            undo.callback(_SOURCES.pop, target)
+        else:
+            layer = _only_layer(target)
+            layer.connect(Source("the net's", batches))
+            undo.callback(layer.connect, None)
+        yield
+
+
+class Source:
+    """Batches for one layer, in order."""
+
+    def __init__(self, name: str, batches: Iterable[Mapping[str, NDArray]]) -> None:
+        self.name = name
+        self._batches = batches
+        self._layer: object = None
+        self._taken = 0
+
+    def next(self, layer: object, param: LayerParam) -> Mapping[str, NDArray]:
+        """Return the columns of the next batch that ``layer`` has tops for; they fit its shapes.
+
+        Raises
+        ------
+        NetError
+            There is none left, or another layer has taken some of them.
+        DataError
+            A column is missing, or its shape does not fit.
+        """
+        if self._layer is None:
+            self._layer = layer
+            fitting = (columns_of(batch, param.shapes)[0] for batch in self._batches)
+            self._even = even_batches(fitting, param.batch_size, param.ragged, param.padding)
+        if self._layer is not layer:
+            msg = (
+                f"RDDDataLayer: the source {self.name!r} feeds another layer; give each layer (in the phases train and test "
+                'too) a source of its own, as in param_str: \'{"source": "validation", ...}\''
+            )
+            raise NetError(msg)
+        for batch in self._even:
+            self._taken += 1
+            return batch
+        msg = (
+            f"RDDDataLayer: the source {self.name!r} has ended after {self._taken} batches; feed it more, or repeat it "
+            "(itertools.cycle, or a generator that goes through the data again)"
+        )
+        raise NetError(msg, taken=self._taken)
+
+
+def source_of(name: str) -> Source:
+    """Return the source of this name; a NetError if nothing feeds it."""
+    if name not in _SOURCES:
+        fed = ", ".join(map(repr, _SOURCES)) or "none"
+        msg = (
+            f"RDDDataLayer: nothing feeds the source {name!r} (fed: {fed}); run the net inside "
+            f"`with sparknet.nets.caffe.feeding({name!r}, batches):`"
+        )
+        raise NetError(msg)
+    return _SOURCES[name]
+
+
+def _only_layer(target: Any) -> Any:
+    """Return the RDDDataLayer of a net, or of a solver's net."""
+    net = getattr(target, "net", target)
+    found = [layer for layer in getattr(net, "layers", ()) if hasattr(layer, "connect")]
+    if len(found) != 1:
+        msg = (
+            f"feeding(): got a {type(target).__name__} with {len(found)} RDDDataLayers, expected one; "
+            "feed several by the names of their sources"
+        )
+        raise NetError(msg)
+    return found[0]

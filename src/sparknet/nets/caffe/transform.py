@@ -1,0 +1,147 @@
+"""What data layers do to their images, ``transform_param``, as the steps of :mod:`sparknet.data.preprocess`.
+
+A pixel becomes ``(pixel - mean) * scale``, with a random crop and mirror in training and the centre crop in test. Our
+generator is not Caffe's, so random places differ; all else is equal to the last bit. Unlike Caffe's, a ``mirror`` in
+the test phase does nothing: an evaluation gives the same result each time.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sparknet.data.fields import Field
+from sparknet.data.preprocess import Compose, Crop, Mirror, Preprocessor, Scale, SubtractMean
+from sparknet.errors import DataError, FormatError, NetError, located
+from sparknet.formats import binaryproto
+from sparknet.nets.caffe.inputs import DATA_LAYERS
+from sparknet.nets.caffe.runtime import MissingFileError
+
+__all__ = ["changed_fields", "transform_of"]
+
+_DONE = {"scale", "mirror", "crop_size", "crop_h", "crop_w", "mean_file", "mean_value", "force_color", "force_gray"}
+_COLORS = {"force_color": 3, "force_gray": 1}  # channels of what a layer decodes
+
+Find = Callable[[str], Path]
+
+
+def transform_of(layers: Sequence[Any], find: Find) -> Preprocessor | None:
+    """Return what the data layers among ``layers`` do to their images, their first tops; None for nothing.
+
+    Parameters
+    ----------
+    layers
+        LayerParameters of one phase.
+    find
+        Where a ``mean_file`` is.
+
+    Raises
+    ------
+    NetError
+        A layer asks for what Caffe refuses, or for what there is no step for; a mean file is missing or damaged.
+    """
+    steps = []
+    for layer in layers:
+        if layer.type in DATA_LAYERS:
+            with located(f"layer {layer.name!r} ({layer.type})"):
+                steps += _steps(layer, find)
+    return Compose(*steps) if steps else None
+
+
+def changed_fields(fields: Sequence[Field], layers: Sequence[Any], transform: Preprocessor | None) -> list[Field]:
+    """Return the fields as they reach the net, for ``fields`` as they are stored; a NetError if they do not fit."""
+    given = {field.name: field for field in fields}
+    for layer in layers:
+        if layer.type in DATA_LAYERS and layer.top and layer.top[0] in given:
+            _check_channels(layer, given[layer.top[0]])
+    if transform is None:
+        return list(fields)
+    wanted = {step.field for step in transform.steps}  # type: ignore[attr-defined]
+    if not wanted <= given.keys():
+        return list(fields)  # a shape that is missing, or that the layer itself says, is found later
+    try:
+        return transform.fields(fields)
+    except DataError as error:
+        msg = f"transform_param does not fit the fields given: {error}"
+        raise NetError(msg) from error
+
+
+def _steps(layer: Any, find: Find) -> list[Preprocessor]:
+    params, field = _params(layer), layer.top[0] if layer.top else ""
+    unknown = [name for name in params if name not in _DONE]
+    if unknown:
+        msg = (
+            f"sparknet has no step for {', '.join(unknown)}; change the images yourself, with a preprocessor of your own, "
+            "and pass ignore_transform=True"
+        )
+        raise NetError(msg)
+    _check(layer, params)
+    height, width = (params.get("crop_size") or params.get(side, 0) for side in ("crop_h", "crop_w"))
+    moves: list[Preprocessor] = [Crop(field, height, width)] if height and width else []
+    moves += [Mirror(field)] if params.get("mirror") else []
+    scale: list[Preprocessor] = [Scale(field, params["scale"])] if params.get("scale", 1) != 1 else []
+    if "mean_file" in params:
+        mean = _mean_image(params["mean_file"], find)
+        if layer.type == "WindowData" and height and width:  # its images are cut already, its mean is not
+            mean = _centre(mean, height, width)
+        return [SubtractMean(field, mean), *moves, *scale]  # before the crop: a pixel's mean is that of its place
+    values = list(params.get("mean_value", ()))
+    means: list[Preprocessor] = [SubtractMean(field, values if len(values) > 1 else values[0])] if values else []
+    return [*moves, *means, *scale]  # moving uint8 is cheaper than moving float32
+
+
+def _params(layer: Any) -> dict[str, Any]:
+    """Return what is set other than to its default: in ``transform_param``, else where prototxts of 2014 have it."""
+    of_layer = getattr(layer, DATA_LAYERS[layer.type])
+    old = [(field, value) for field, value in of_layer.ListFields() if field.name in _DONE]
+    found = {}
+    for field, value in [*old, *layer.transform_param.ListFields()]:
+        plain = isinstance(value, str | bool | int | float)
+        if not plain or value != field.default_value:
+            found[field.name] = value
+    return found
+
+
+def _check(layer: Any, params: dict[str, Any]) -> None:
+    """Raise a NetError for what Caffe itself refuses."""
+    if layer.type == "HDF5Data" and params:
+        msg = f"got transform_param ({', '.join(params)}), but this type of layer takes none"
+        raise NetError(msg)
+    for pair in (("mean_file", "mean_value"), ("force_color", "force_gray")):
+        if set(pair) <= params.keys():
+            msg = f"got both {pair[0]} and {pair[1]}, expected one of them"
+            raise NetError(msg)
+
+
+def _check_channels(layer: Any, field: Field) -> None:
+    """Raise a NetError if images that the layer would decode have another number of channels."""
+    for name, channels in _COLORS.items():
+        if getattr(layer.transform_param, name) and len(field.shape) == 3 and field.shape[0] != channels:
+            msg = (
+                f"layer {layer.name!r} ({layer.type}) has {name}, so its images have {channels} channels; the field given "
+                f"is {field}. Decode them so: sparknet.data.preprocess has Decode and Grayscale"
+            )
+            raise NetError(msg, input=field.name, got=field.shape)
+
+
+def _mean_image(name: str, find: Find) -> "np.ndarray[Any, Any]":
+    """Return the mean image (c, h, w), float32."""
+    path = find(name)
+    try:
+        mean = binaryproto.read(path, max_bytes=None).obj.to_host()
+    except FileNotFoundError:
+        msg = f"no mean_file at {str(path)!r} (working folder {str(Path.cwd())!r})"
+        raise MissingFileError(msg, path=str(path)) from None
+    except (OSError, FormatError) as error:
+        msg = f"the mean_file {str(path)!r} cannot be read: {error}"
+        raise NetError(msg, path=str(path)) from error
+    return np.asarray(mean[0] if mean.ndim == 4 else mean, np.float32)
+
+
+def _centre(mean: "np.ndarray[Any, Any]", height: int, width: int) -> "np.ndarray[Any, Any]":
+    top, left = ((size - crop) // 2 for size, crop in zip(mean.shape[1:], (height, width), strict=True))
+    if top < 0 or left < 0:
+        msg = f"the mean image is {mean.shape[1]}x{mean.shape[2]}, smaller than crop_size {height}"
+        raise NetError(msg)
+    return mean[:, top : top + height, left : left + width]

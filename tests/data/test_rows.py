@@ -1,0 +1,130 @@
+"""Rows: whatever a row is, its values reach the fields by name or by place, and a bad one is named."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparknet import DataError, Field
+from sparknet.data.fields import rows_of_batch
+from sparknet.data.rows import array_of_values, batch_of_rows, values_of_row
+
+FIELDS = [Field("a", (), "int64"), Field("b", (), "int64")]
+
+
+class Point(NamedTuple):
+    y: int
+    x: int
+
+
+class FakeRow(tuple):
+    """As pyspark.sql.Row: a tuple whose column names are in __fields__, and [] takes a name."""
+
+    __slots__ = ()
+    __fields__ = ("b", "a")
+
+    def __getitem__(self, name):
+        return tuple.__getitem__(self, self.__fields__.index(name))
+
+
+class FakeVector:
+    """As pyspark.ml.linalg.SparseVector: what it holds is told by toArray() alone."""
+
+    def __init__(self, *values):
+        self.values = values
+
+    def toArray(self):  # noqa: N802 - Spark's name
+        return np.array(self.values, float)
+
+
+def test_rows_are_tuples_in_order_mappings_or_spark_rows():
+    fields = [Field("a", (), "int64"), Field("b", (), "int64")]
+    for r in ((1, 2), [1, 2], {"b": 2, "a": 1, "c": 3}, FakeRow((2, 1))):
+        assert values_of_row(r, fields) == [1, 2]
+    with pytest.raises(DataError, match="no column 'b'; it has 'a', 'c'"):
+        values_of_row({"a": 1, "c": 2}, fields)
+    with pytest.raises(DataError, match="a row has 3 values, expected 2: 'a' int64"):
+        values_of_row((1, 2, 3), fields)
+
+
+def test_namedtuples_are_matched_by_name():
+    assert values_of_row(Point(1, 2), [Field("x"), Field("y")]) == [2, 1]
+
+
+def test_a_batch_has_one_array_a_field_and_mixed_values_are_converted_one_by_one():
+    fields = [Field("x", (2,), "float32"), Field("y", (), "int64")]
+    batch = batch_of_rows([(b"\x01\xff", 1), ([3, 4], 2.0), (np.array([5, 6]), np.int8(3))], fields)
+    assert batch["x"].to_host().tolist() == [[1, 255], [3, 4], [5, 6]]
+    assert batch["y"].to_host().tolist() == [1, 2, 3]
+    assert rows_of_batch(batch) == 3
+    assert rows_of_batch(batch_of_rows([], fields)) == 0
+
+
+def test_columns_map_fields_to_the_names_in_a_row():
+    columns = {"a": "x", "b": "y"}
+    record = np.array([(1, 2)], [("x", "i4"), ("y", "i4")])[0]
+    for row in ({"x": 1, "y": 2}, Point(y=2, x=1), record):
+        assert values_of_row(row, FIELDS, columns) == [1, 2]
+    assert values_of_row({"x": 1}, FIELDS, {"a": "x", "b": "x"}) == [1, 1]
+    with pytest.raises(DataError, match="a row has no column 'y'; it has 'x'"):
+        values_of_row({"x": 1}, FIELDS, columns)
+    with pytest.raises(DataError, match=r"a row is a tuple, which has no names; expected mappings or Rows"):
+        values_of_row((1, 2), FIELDS, columns)
+
+
+class TwiceNamed(FakeRow):
+    """As a Row of a DataFrame after a join."""
+
+    __slots__ = ()
+    __fields__ = ("a", "b", "a")
+
+
+def test_two_columns_of_one_name_are_refused():
+    with pytest.raises(DataError, match=r"a row has 2 columns named 'a', at \[0, 2\]; rename all but one"):
+        values_of_row(TwiceNamed((1, 2, 3)), FIELDS)
+
+
+def test_a_bad_row_is_named_by_its_number():
+    with pytest.raises(DataError, match=r"^row 2: field 'b' int64 \(\): the float64 value 2.5") as caught:
+        batch_of_rows([(1, 1), (2, 2), (3, 2.5), (4, "x")], FIELDS)
+    assert caught.value.row == 2
+    assert caught.value.reason.startswith("field 'b'")
+    with pytest.raises(DataError, match=r"^row 1: a row has 3 values, expected 2"):
+        batch_of_rows([(1, 1), (1, 2, 3)], FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([[1, 2], [3, None]], "row 1: field 'x' .*it is null or has one; drop such rows or fill them"),
+        ([[1, 2], None], "row 1: .*the value None of type NoneType cannot be converted: it is null"),
+        ([[1, 2], [1, 2], [1]], r"row 2: .*got a value of shape \(1,\)"),
+        ([b"ab", b"c"], r"row 1: .*got a value of shape \(1,\)"),
+        ([[1, 2], [1, 300]], "row 1: .*does not fit uint8"),
+        ([[1, 2], "ab"], "row 1: .*of type str cannot be converted"),
+        ([FakeVector(1, 2), FakeVector(1, 2, 3)], r"row 1: .*got a value of shape \(3,\)"),
+        (np.array([[1, 2], [-1, 2]]), "row 1: .*does not fit uint8"),
+    ],
+)
+def test_the_value_that_does_not_fit_is_found_among_those_that_do(values, text):
+    with pytest.raises(DataError, match=text):
+        array_of_values(values, Field("x", (2,), "uint8"))
+
+
+def test_vectors_become_arrays_alone_and_together():
+    field = Field("x", (2, 1))
+    assert field.convert(FakeVector(1, 2)).tolist() == [[1], [2]]
+    assert array_of_values([FakeVector(1, 2), FakeVector(3, 4)], field).tolist() == [[[1], [2]], [[3], [4]]]
+
+
+scalars = st.one_of(st.integers(0, 255), st.floats(0, 255, width=32), st.booleans())
+
+
+@given(st.lists(st.one_of(st.binary(min_size=2, max_size=2), st.tuples(scalars, scalars)), max_size=6))
+def test_values_together_become_what_they_become_alone(values):
+    field = Field("x", (2,), "float32")
+    together = array_of_values(values, field)
+    assert together.shape == (len(values), 2)
+    assert together.tobytes() == b"".join(field.convert(value).tobytes() for value in values)

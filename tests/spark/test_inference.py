@@ -1,0 +1,328 @@
+"""featurize, predict and evaluate on Spark give what the net gives in this process, and keep rows, order and columns."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparknet import DataError, Field, NDArray, NetError, SchemaError
+from sparknet.clusters.spark import inference_tasks
+from sparknet.clusters.spark.inference import evaluate, featurize, predict
+from sparknet.clusters.totals import mean_metrics
+from sparknet.data.preprocess import Compose, Crop, LabelMap, Scale
+from sparknet.nets import MLP
+from sparknet.worker import evaluate_shard, single_threaded_blas
+
+pytestmark = pytest.mark.spark
+
+RNG = np.random.default_rng(1)
+IMAGES = RNG.integers(0, 256, (53, 1, 3, 4), np.uint8)
+LABELS = RNG.integers(0, 3, 53)
+FIELDS = [Field("data", (1, 3, 4), "uint8"), Field("label", (), "int64")]
+DATA = FIELDS[:1]
+STEPS = Compose(Scale("data", 1 / 256), Crop("data", 3, 3))
+FACTORY = MLP.factory((1, 3, 3), 3, (6,))
+WEIGHTS = FACTORY(seed=4).get_weights()
+OPTIONS = {"batch_size": 8, "preprocessor": STEPS}
+
+
+def local(images, outputs, labels=None):
+    """What the net gives in this process for images that are a minibatch."""
+    net = FACTORY(seed=0)
+    net.set_weights(WEIGHTS)
+    batch = {"data": NDArray(images)} | ({} if labels is None else {"label": NDArray(labels)})
+    with single_threaded_blas():
+        found = net.forward(STEPS(batch, np.random.default_rng(0), train=False), outputs)
+    return {name: values.to_host() for name, values in found.items()}
+
+
+def expected(sizes, output="prob"):
+    """The rows of an output for partitions of these sizes, cut into minibatches of 8 as the tasks do."""
+    found, start = [], 0
+    for size in sizes:
+        for i in range(start, start + size, 8):
+            found += list(local(IMAGES[i : min(i + 8, start + size)], [output])[output])
+        start += size
+    return found
+
+
+def parted(context, rows, sizes):
+    """An RDD of the rows in partitions of these sizes."""
+    starts = np.cumsum([0, *sizes])
+    parts = [rows[starts[i] : starts[i + 1]] for i in range(len(sizes))]
+    return context.parallelize(parts, len(parts)).flatMap(list)
+
+
+# ---- the same bits
+@settings(max_examples=6)
+@given(sizes=st.lists(st.integers(0, 20), min_size=1, max_size=4).filter(lambda s: 0 < sum(s) <= 53))
+def test_features_are_those_of_a_local_forward_whatever_the_partitions(spark, sizes):
+    rows = [(image.tobytes(), i) for i, image in enumerate(IMAGES[: sum(sizes)])]
+    found = featurize(
+        parted(spark.sparkContext, [{"data": r, "key": k} for r, k in rows], sizes),
+        FACTORY, WEIGHTS, ["scores", "prob"], fields=DATA, **OPTIONS,
+    )  # fmt: skip
+    assert found.getNumPartitions() == len(sizes)
+    collected = found.collect()
+    assert [row["key"] for row in collected] == list(range(sum(sizes)))
+    assert [row["data"] for row in collected] == [data for data, _ in rows]
+    for name in ("scores", "prob"):
+        assert [row[name].tobytes() for row in collected] == [v.tobytes() for v in expected(sizes, name)]
+
+
+def test_predictions_are_the_places_of_the_largest_values(context):
+    rdd = parted(context, [(image,) for image in IMAGES], [20, 33])
+    found = predict(rdd, FACTORY, WEIGHTS, fields=DATA, **OPTIONS).collect()
+    assert [row[1] for row in found] == [int(np.argmax(values)) for values in expected([20, 33])]
+    assert {type(row[1]) for row in found} == {int}
+
+
+def test_an_evaluation_is_the_mean_over_all_rows(spark, context):
+    rows = list(zip([image.tobytes() for image in IMAGES], LABELS.tolist(), strict=True))
+    batches = [
+        STEPS({"data": NDArray(IMAGES[i : i + 8]), "label": NDArray(LABELS[i : i + 8])}, RNG, train=False)
+        for i in range(0, 53, 8)
+    ]
+    here = mean_metrics(evaluate_shard(FACTORY(seed=0), batches, WEIGHTS))
+    frame = spark.createDataFrame(rows, "data binary, label long").coalesce(1)
+    options = {"fields": FIELDS, **OPTIONS}
+    assert evaluate(context.parallelize(rows, 1), FACTORY, WEIGHTS, **options) == here
+    assert evaluate(frame, FACTORY, WEIGHTS, **options) == here
+    spread = evaluate(parted(context, rows, [10, 0, 43]), FACTORY, WEIGHTS, **options)
+    assert spread == pytest.approx(here, rel=1e-6)  # other minibatches; BLAS orders its sums by the batch
+
+
+# ---- rows
+def test_rows_of_every_kind_keep_what_they_have(context):
+    from pyspark.sql import Row
+
+    images = [image.tobytes() for image in IMAGES[:5]]
+    values = [float(v) for v in local(IMAGES[:5], ["scores"])["scores"][:, 0]]
+    run = partial(featurize, factory=FIRST, weights=WEIGHTS, outputs={"first": "f"}, fields=DATA, batch_size=8)
+    cases = [
+        ([{"id": i, "data": image} for i, image in enumerate(images)], lambda row, v: {**row, "f": v}),
+        ([Row(id=i, data=image) for i, image in enumerate(images)], lambda row, v: Row(id=row.id, data=row.data, f=v)),
+        ([(image,) for image in images], lambda row, v: (*row, v)),
+        ([[image] for image in images], lambda row, v: (*row, v)),
+        (images, lambda row, v: (row, v)),
+    ]
+    for rows, extended in cases:
+        found = run(context.parallelize(rows, 1)).collect()
+        assert found == [extended(row, v) for row, v in zip(rows, values, strict=True)]
+        assert {type(row) for row in found} == {type(extended(rows[0], 0.0))}
+        assert not isinstance(found[0], Row) or found[0].__fields__ == ["id", "data", "f"]
+
+
+class First(MLP):
+    """A net with an output of one number for each row, and STEPS of its own."""
+
+    def forward(self, batch, outputs=None):
+        found = super().forward(STEPS(dict(batch), None, train=False), ["scores"])
+        return {name: NDArray(found["scores"].to_host()[:, 0].copy()) for name in outputs}
+
+
+FIRST = partial(First, (1, 3, 3), 3, (6,))
+
+
+def test_a_dataframe_keeps_its_columns_types_and_rows(spark):
+    from pyspark.sql import types as t
+
+    rows = [(i, {"a": [i]}, None if i % 2 else "x", image.tobytes()) for i, image in enumerate(IMAGES)]
+    frame = spark.createDataFrame(rows, "id long, nested map<string,array<int>>, text string, pixels binary").coalesce(
+        1
+    )
+    options = {"fields": DATA, "columns": {"data": "pixels"}, **OPTIONS}
+    found = featurize(frame, FACTORY, WEIGHTS, {"prob": "p"}, **options)
+    assert found.schema.fields[:4] == frame.schema.fields
+    assert found.schema["p"].dataType == t.ArrayType(t.FloatType(), containsNull=False)
+    collected = found.collect()
+    assert [tuple(row)[:4] for row in collected] == [tuple(row) for row in frame.collect()]
+    assert [row.p for row in collected] == [values.tolist() for values in expected([53])]
+    classes = predict(frame, FACTORY, WEIGHTS, column="class", **options)
+    assert classes.schema["class"].dataType == t.LongType()
+    assert [row["class"] for row in classes.collect()] == [int(np.argmax(row.p)) for row in collected]
+    one = featurize(frame, FIRST, WEIGHTS, ["first"], fields=DATA, columns={"data": "pixels"})
+    assert one.schema["first"].dataType == t.FloatType()
+    assert one.where("id = 3").count() == 1
+
+
+def test_vectors_and_other_columns_pass_through_a_dataframe(spark):
+    from pyspark.ml.linalg import Vectors
+
+    net = MLP.factory((2,), 2)
+    frame = spark.createDataFrame([(Vectors.dense(1.0, 2.0), 0), (Vectors.sparse(2, {1: 3.0}), 1)], ["x", "label"])
+    found = featurize(
+        frame, net, net(seed=1).get_weights(), ["prob"], fields=[Field("data", (2,))], columns={"data": "x"}
+    )
+    assert [row.x for row in found.collect()] == [row.x for row in frame.collect()]
+
+
+# ---- the worker
+class Counted(MLP):
+    """Leaves a file for each net that is made: its process and a number."""
+
+    def __init__(self, *args, folder, **options):
+        super().__init__(*args, **options)
+        (Path(folder) / f"{os.getpid()}-{len(list(Path(folder).iterdir()))}").touch()
+
+
+def test_the_net_is_made_once_in_each_worker_process(context, tmp_path):
+    factory = partial(Counted, (1, 3, 3), 3, (6,), folder=str(tmp_path))
+    rdd = context.parallelize([(image,) for image in IMAGES], 6)
+    run = partial(featurize, rdd, factory, fields=DATA, outputs=["prob"], **OPTIONS)
+    run(WEIGHTS).count()
+    run(WEIGHTS).count()  # the same factory and weights: from the cache
+    makers = [path.name.partition("-")[0] for path in tmp_path.iterdir()]
+    workers = [process for process in makers if process != str(os.getpid())]
+    assert 0 < len(workers) == len(set(workers)) < 12  # tasks
+    other = [row[1] for row in run(WEIGHTS * 2).collect()]  # other weights: another net, and not the old one's values
+    assert not np.allclose(other[0], expected([53])[0])
+
+
+def test_no_more_nets_are_kept_than_two(monkeypatch):
+    monkeypatch.setattr(inference_tasks, "_NETS", inference_tasks._NETS.copy())
+    plans = [inference_tasks.Plan.of("test", FACTORY, WEIGHTS * factor, DATA, None, 8, None) for factor in (1, 2, 3)]
+    nets = [inference_tasks._net_of(plan, Sent(plan.load)) for plan in plans]
+    assert list(inference_tasks._NETS) == [plan.key for plan in plans[1:]]
+    assert inference_tasks._net_of(plans[1], None) is nets[1]
+    again = inference_tasks._net_of(plans[0], Sent(plans[0].load))
+    assert again.get_weights() == WEIGHTS
+    assert list(inference_tasks._NETS) == [plans[1].key, plans[0].key]  # the one used last stays
+
+
+class Sent:
+    """What a worker asks of a broadcast: its value (pyspark.Broadcast.value)."""
+
+    def __init__(self, value):
+        self.value = value
+
+
+def test_an_evaluation_releases_what_it_broadcast(context):
+    def files():
+        return {p for p in Path(context._temp_dir).rglob("*") if p.is_file()}
+
+    rdd = context.parallelize(list(zip(IMAGES, LABELS.tolist(), strict=True)), 2)
+    rdd.count()
+    before = files()
+    evaluate(rdd, FACTORY, WEIGHTS, fields=FIELDS, **OPTIONS)
+    assert files() == before
+
+
+# ---- mistakes
+def test_what_does_not_fit_is_named_before_any_job(spark, context):
+    def jobs():
+        return context.statusTracker().getJobIdsForGroup(None)
+
+    rdd = context.parallelize([(image,) for image in IMAGES], 2)
+    frame = spark.createDataFrame([(IMAGES[0].tobytes(), 1)], "data binary, prob int")
+    before = jobs()
+    run = partial(featurize, rdd, FACTORY, weights=WEIGHTS, outputs=["prob"], fields=DATA, **OPTIONS)
+    with pytest.raises(NetError, match="unknown output 'fc7'"):
+        run(outputs=["fc7"])
+    with pytest.raises(NetError, match=r"the blob 'loss' has no row for each example: 2 examples give the shape \(\)"):
+        run(outputs=["loss"], fields=FIELDS)
+    with pytest.raises(SchemaError, match="layers"):
+        run(weights=MLP.factory((1, 3, 3), 3)(seed=0).get_weights())
+    with pytest.raises(NetError, match="input 'data' has examples of shape"):
+        run(preprocessor=None)
+    with pytest.raises(DataError, match="Crop: 3x3 does not fit"):
+        run(fields=[Field("data", (1, 2, 4), "uint8")])
+    with pytest.raises(DataError, match="batch_size: got 0"):
+        run(batch_size=0)
+    with pytest.raises(DataError, match=r"featurize\(\): got list, expected an RDD or a DataFrame"):
+        featurize([1], FACTORY, WEIGHTS, ["prob"], fields=DATA, **OPTIONS)
+    with pytest.raises(DataError, match=r"the DataFrame has no column 'pixels'; it has 'data', 'prob'"):
+        featurize(frame, FACTORY, WEIGHTS, ["prob"], fields=DATA, columns={"data": "pixels"}, **OPTIONS)
+    with pytest.raises(DataError, match="there is a column 'prob' already; name the new one"):
+        featurize(frame, FACTORY, WEIGHTS, ["prob"], fields=DATA, **OPTIONS)
+    with pytest.raises(DataError, match="there is a column 'a' already"):
+        featurize(frame, FACTORY, WEIGHTS, {"prob": "a", "scores": "a"}, fields=DATA, **OPTIONS)
+    with pytest.raises(DataError, match="reports no number"):
+        evaluate(rdd, FIRST_ONLY, WEIGHTS, fields=DATA, batch_size=8)
+    assert jobs() == before
+
+
+class FirstOnly(First):
+    """A net that reports no number."""
+
+    def forward(self, batch, outputs=None):
+        return super().forward(batch, outputs or ["first"])
+
+
+FIRST_ONLY = partial(FirstOnly, (1, 3, 3), 3, (6,))
+
+
+def test_a_bad_row_is_named_by_its_place(context):
+    rows = [(image.tobytes(), int(label)) for image, label in zip(IMAGES, LABELS, strict=True)]
+    rows[40] = (b"123", 0)
+    rdd = parted(context, rows, [20, 33])
+    with pytest.raises(
+        DataError, match=r"evaluate\(\): partition 1, row 20: field 'data' .* got a value of shape \(3,\)"
+    ):
+        evaluate(rdd, FACTORY, WEIGHTS, fields=FIELDS, **OPTIONS)
+    features = featurize(rdd, FACTORY, WEIGHTS, ["prob"], fields=FIELDS, **OPTIONS)
+    with pytest.raises(Exception, match=r"featurize\(\): partition 1, row 20: field 'data'"):
+        features.count()
+    mapped = Compose(STEPS, LabelMap("label", {0: 0, 1: 1}))
+    good = [row for row in rows if len(row[0]) > 3]
+    first = next(i for i, (_, label) in enumerate(good) if label == 2)
+    with pytest.raises(
+        DataError, match=rf"partition 0, row {first}: LabelMap: example {first % 8} of the batch has the label 2"
+    ):
+        evaluate(context.parallelize(good, 1), FACTORY, WEIGHTS, fields=FIELDS, batch_size=8, preprocessor=mapped)
+    with pytest.raises(DataError, match="got no rows"):
+        evaluate(context.parallelize([], 2), FACTORY, WEIGHTS, fields=FIELDS, **OPTIONS)
+
+
+class DropsFirst:
+    """A preprocessor that leaves a row out."""
+
+    def __call__(self, batch, rng, *, train):
+        return {name: array[1:] for name, array in STEPS(batch, rng, train=train).items()}
+
+    def fields(self, fields):
+        return STEPS.fields(fields)
+
+
+def test_a_preprocessor_that_leaves_rows_out_is_refused_and_not_misread(context):
+    rdd = context.parallelize([(image,) for image in IMAGES], 1)
+    features = featurize(rdd, FACTORY, WEIGHTS, ["prob"], fields=DATA, batch_size=8, preprocessor=DropsFirst())
+    with pytest.raises(Exception, match="the preprocessor made 7 rows of 8; expected one for each row"):
+        features.count()
+
+
+# ---- through Caffe
+SOLVER = 'base_lr: 0.1 lr_policy: "fixed" net_param { %s }'
+TINY = Path(__file__).parents[1] / "nets" / "tiny" / "tiny_train_test.prototxt"
+
+
+@pytest.mark.caffe
+def test_any_blob_of_a_caffe_net_with_ragged_ends_bit_for_bit(spark, context):
+    from sparknet.nets import CaffeNet
+
+    factory = CaffeNet.factory(SOLVER % TINY.read_text(encoding="utf-8"))
+    net = factory(seed=3)
+    images = RNG.normal(size=(21, 1, 6, 6)).astype(np.float32)
+    rows = [(i, image.ravel().tolist()) for i, image in enumerate(images)]
+    frame = spark.createDataFrame(rows, "id long, pixels array<float>").coalesce(1)
+    fields, columns = [Field("data", (1, 6, 6))], {"data": "pixels"}
+    found = featurize(
+        frame, factory, net.get_weights(), ["conv1", "prob"], fields=fields, columns=columns, batch_size=8
+    )
+    for i, row in enumerate(found.collect()):
+        start = i - i % 8
+        here = net.forward({"data": NDArray(images[start : start + 8])}, ["conv1", "prob"])
+        assert row.id == i
+        for name in ("conv1", "prob"):
+            assert np.array(row[name], np.float32).tobytes() == here[name].to_host()[i - start].tobytes()
+    labels = context.parallelize([(image, 1) for image in images], 1)
+    means = evaluate(labels, factory, net.get_weights(), fields=[*fields, Field("label")], batch_size=21)
+    whole = net.forward({"data": NDArray(images), "label": NDArray(np.ones(21))}, ["accuracy", "loss"])
+    assert means["accuracy"] == pytest.approx(float(whole["accuracy"]), abs=1e-9)
+    assert means["loss"] == pytest.approx(float(whole["loss"]), rel=1e-12)
+    with pytest.raises(NetError, match="no blob 'fc7'; the net has data, label"):
+        featurize(frame, factory, net.get_weights(), ["fc7"], fields=fields, columns=columns)
