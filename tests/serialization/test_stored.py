@@ -90,7 +90,7 @@ def test_where_bytes_are_cut_changes_nothing(code, encoding, method, places, oth
 
 @pytest.mark.parametrize("encoding", [FLOAT16, BFLOAT16, INT8])
 @pytest.mark.parametrize("code", [FLOAT32, FLOAT64])
-@pytest.mark.parametrize("count", [1, CHUNK, 17 * CHUNK + 300])
+@pytest.mark.parametrize("count", [1, CHUNK, 4 * CHUNK, 5 * CHUNK + 1, 17 * CHUNK + 300])
 def test_several_cores_store_what_one_does(encoding, code, count):
     form, elements = Form("a", code, (count,), encoding), elements_of(code, (count,))
     stored = np.empty(form.size(count), np.uint8)

@@ -7,6 +7,7 @@ import numpy as np
 from sparknet.serialization.memory import Bytes
 
 CHUNK = 1 << 17  # elements; part of the format
+GROUP = 4  # chunks that are computed at a time: threads that call numpy for less wait for one another
 
 
 def lengths(count: int) -> Iterator[int]:

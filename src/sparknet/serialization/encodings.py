@@ -1,6 +1,6 @@
 """Lossy encodings of float32 and float64 values: float16, bfloat16, and int8 with a scale for each block.
 
-Functions from values to bytes and back, one chunk of 131,072 values at a time, in scratch memory of two chunks. They know
+Functions from values to bytes and back, a few chunks of 131,072 values at a time, in scratch memory of twice that size. They know
 nothing of messages and tensors: what cannot be encoded or decoded is returned, and the caller, who knows its name, raises.
 The bytes of each encoding are fixed in ``docs/reference/format_v1.md``.
 
@@ -10,11 +10,12 @@ ones only if the original does, and else on the same side, if they have two bits
 """
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from sparknet.serialization.chunks import CHUNK, lengths
+from sparknet.serialization.chunks import CHUNK, GROUP
 from sparknet.serialization.memory import Array, Bytes
 from sparknet.serialization.narrowing import decode_bfloat16, decode_float16, encode_bfloat16, encode_float16
 from sparknet.serialization.quantization import decode_int8, encode_int8, size_int8
@@ -32,7 +33,7 @@ def encoded_size(encoding: int, count: int) -> int:
 
 def scratch(count: int) -> Array:
     """Return memory that :func:`encode_into` and :func:`decode_into` work in for up to ``count`` values at a time."""
-    return np.empty((2, min(count, CHUNK)), _U4)
+    return np.empty((2, min(count, GROUP * CHUNK)), _U4)
 
 
 def encode_into(encoding: int, values: Array, stored: Bytes, room: Array) -> int:
@@ -63,7 +64,7 @@ def encode_into(encoding: int, values: Array, stored: Bytes, room: Array) -> int
     """
     encode = _CODECS[encoding].encode
     with np.errstate(all="ignore"):  # signalling NaN, and float64 beyond float32, are what they are
-        for here, there in _chunks(encoding, len(values)):
+        for here, there in _groups(encoding, len(values)):
             near = _float32(values[here])
             bad = encode(near, stored[there], room[:, : len(near)], values[here])
             if bad >= 0:
@@ -90,7 +91,7 @@ def decode_into(encoding: int, stored: Bytes, values: Array, room: Array) -> str
     array([ 1.        , -2.5       ,  0.33398438])
     """
     decode = _CODECS[encoding].decode
-    for here, there in _chunks(encoding, len(values)):
+    for here, there in _groups(encoding, len(values)):
         target = values[here]
         near = target if target.dtype == _F4 else room[0, : len(target)].view(_F4)
         problem = decode(stored[there], near, room[1])
@@ -102,13 +103,12 @@ def decode_into(encoding: int, stored: Bytes, values: Array, room: Array) -> str
     return ""
 
 
-def _chunks(encoding: int, count: int) -> Iterator[tuple[slice, slice]]:
-    """Yield where each chunk lies among the values, and among the bytes."""
-    start = begin = 0
-    for length in lengths(count):
-        size = encoded_size(encoding, length)
-        yield slice(start, start + length), slice(begin, begin + size)
-        start, begin = start + length, begin + size
+def _groups(encoding: int, count: int) -> Iterator[tuple[slice, slice]]:
+    """Yield where groups of whole chunks lie among the values, and among the bytes; then the last chunk, if it is shorter."""
+    whole = count // CHUNK * CHUNK
+    ends = [*range(GROUP * CHUNK, whole, GROUP * CHUNK), *({whole} - {0}), *({count} - {whole})]
+    for start, end in pairwise([0, *ends]):
+        yield slice(start, end), slice(encoded_size(encoding, start), encoded_size(encoding, end))
 
 
 def _float32(values: Array) -> Array:

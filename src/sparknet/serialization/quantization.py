@@ -1,4 +1,4 @@
-"""float32 to int8 and back, a chunk at a time, with a scale for each block of 256 values.
+"""float32 to int8 and back, some whole chunks or one that is shorter at a time, with a scale for each block of 256 values.
 
 A block's scale *s* is its largest magnitude / 127, at least 2**-126 and at most ``LARGEST``, in float32; that of a block of
 zeros is 0. A value *x* becomes the integer *q* next to *x/s*, ties to even, and comes back as *qs*, with
@@ -18,6 +18,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from sparknet.serialization.chunks import CHUNK
 from sparknet.serialization.memory import Array, Bytes
 
 BLOCK = 256  # values; divides a chunk
@@ -49,29 +50,33 @@ def encode_int8(near: Array, stored: Bytes, room: Array, _: Array) -> int:
     for (values, scales_of_rows), (quotients, _) in zip(_by_block(near, scale), _by_block(total, scale), strict=True):
         np.divide(values, scales_of_rows, out=quotients)
     np.add(total, _ROUND, out=total)
-    np.copyto(codes, bits.view(_I4), casting="unsafe")
-    np.multiply(scale, peaks > 0, out=scales)
+    np.copyto(codes, bits.view(_I4).reshape(codes.shape), casting="unsafe")
+    np.copyto(scales, (scale * (peaks > 0)).reshape(scales.shape))
     return -1
 
 
 def decode_int8(stored: Bytes, near: Array, _: Array) -> str:
     """Multiply codes by scales; say what is wrong with them, or nothing."""
-    scales, codes = _scales_and_codes(stored, len(near))
+    stored_scales, codes = _scales_and_codes(stored, len(near))
+    scales = stored_scales.reshape(-1)
     bits, least, most = scales.view(_U4), SMALLEST.view(np.uint32), LARGEST.view(np.uint32)
     above = (bits - least) * (bits != 0)  # what is less than the least wraps around
     if np.maximum.reduce(above) > most - least:
         return f"a scale is {scales[above.argmax()]}, expected 0 or a value from {SMALLEST} to {LARGEST}"
-    if np.minimum.reduce(codes) == -128:
+    if np.minimum.reduce(codes, axis=None) == -128:
         return "a code is -128, expected -127 to 127"
-    np.copyto(near, codes)
+    np.copyto(near.reshape(codes.shape), codes)
     for values, scales_of_rows in _by_block(near, scales):
         np.multiply(values, scales_of_rows, out=values)
     return ""
 
 
 def _scales_and_codes(stored: Bytes, count: int) -> tuple[Array, Array]:
-    begin = size_int8(count) - count
-    return stored[:begin].view(_F4), stored[begin:].view(np.int8)
+    """Return the scales and the codes, a row for each chunk."""
+    rows = stored.reshape(max(1, count // CHUNK), -1)
+    length = min(count, CHUNK)
+    begin = size_int8(length) - length
+    return rows[:, :begin].view(_F4), rows[:, begin:].view(np.int8)
 
 
 def _by_block(values: Array, scales: Array) -> Iterator[tuple[Array, Array]]:

@@ -43,7 +43,7 @@ def store_chunks(form: Form, pieces: Iterable[Bytes]) -> Iterator[Bytes]:
     if form.encoding == RAW:
         yield from chunks
         return
-    room, stored = scratch(count), np.empty(form.size(min(count, CHUNK)), np.uint8)
+    room, stored = scratch(min(count, CHUNK)), np.empty(form.size(min(count, CHUNK)), np.uint8)
     for index, chunk in enumerate(chunks):
         values = chunk.view(dtype_of(form.code))
         here = stored[: form.size(len(values))]
@@ -120,40 +120,36 @@ def restore(form: Form, parts: list[Bytes], compression: str | None, elements: A
     MissingDependency
         The library of the compression is not installed.
     """
-    chunks = list(_stored_chunks(form, parts, compression, offset))
+    length, together = (_RUN * CHUNK, 1) if compression is None else (CHUNK, _RUN)
+    pieces = list(_pieces(form, parts, length, compression, offset))
     flat = None if elements is None else elements.reshape(-1).view(np.uint8)
 
     def work(run: range) -> None:
-        inflated = _opened(form, chunks[run.start : run.stop], run.start, compression, offset)
-        room, spare = scratch(form.count), np.empty(0 if flat is not None else _plain(form, 0).stop, np.uint8)
-        for index, stored in zip(run, inflated, strict=True):
-            here = _plain(form, index)
-            target = spare[: here.stop - here.start] if flat is None else flat[here]
-            problem = _decode_chunk(form, stored, target, room)
+        opened = _opened(form, pieces[run.start : run.stop], run.start, compression, offset)
+        room, width = scratch(min(length, form.count)), itemsize(form.code)
+        spare = np.empty(0 if flat is not None else min(length, form.count) * width, np.uint8)
+        for index, stored in zip(run, opened, strict=True):
+            start, stop = index * length * width, min((index + 1) * length, form.count) * width
+            target = spare[: stop - start] if flat is None else flat[start:stop]
+            problem = _decode(form, stored, target, room)
             if problem:
                 raise _damaged(form, problem, offset)
 
-    each(work, (range(start, min(start + _RUN, len(chunks))) for start in range(0, len(chunks), _RUN)))
+    each(work, (range(start, min(start + together, len(pieces))) for start in range(0, len(pieces), together)))
 
 
-def _plain(form: Form, index: int) -> slice:
-    """Return where the elements of a chunk lie, in bytes."""
-    width = itemsize(form.code)
-    return slice(index * CHUNK * width, min((index + 1) * CHUNK, form.count) * width)
-
-
-def _decode_chunk(form: Form, stored: Bytes, target: Bytes, room: Array) -> str:
-    """Write the elements of a chunk; say what is wrong with it, or nothing."""
+def _decode(form: Form, stored: Bytes, target: Bytes, room: Array) -> str:
+    """Write the elements of some chunks; say what is wrong with them, or nothing."""
     if form.encoding != RAW:
         return decode_into(form.encoding, stored, target.view(dtype_of(form.code)), room)
     np.copyto(target, stored)
     return "a bool is neither 0 nor 1" if form.code == BOOL and target.max() > 1 else ""
 
 
-def _stored_chunks(form: Form, parts: list[Bytes], compression: str | None, offset: int) -> Iterator[Bytes]:
-    """Yield the chunks of a payload as they are stored."""
+def _pieces(form: Form, parts: list[Bytes], length: int, compression: str | None, offset: int) -> Iterator[Bytes]:
+    """Yield a payload as it is stored, ``length`` elements at a time; those are a chunk if it is compressed."""
     if compression is None:
-        yield from recut(parts, (form.size(length) for length in lengths(form.count)))
+        yield from recut(parts, (form.size(min(length, form.count - at)) for at in range(0, form.count, length)))
         return
     table = _table(form, parts, offset)
     stored = recut(parts, chain([table.nbytes], map(int, table)))
@@ -162,7 +158,7 @@ def _stored_chunks(form: Form, parts: list[Bytes], compression: str | None, offs
 
 
 def _opened(form: Form, chunks: list[Bytes], first: int, compression: str | None, offset: int) -> Iterator[Bytes]:
-    """Yield chunks inflated, each until the next is asked for."""
+    """Yield pieces, if compressed inflated, each until the next is asked for."""
     if compression is None:
         yield from chunks
         return
