@@ -88,7 +88,7 @@ class Case:
     def round(self, net, tau):
         """Take a worker's round of ``tau`` steps; return its seconds a step."""
         task = Task(worker=0, num_batches=len(self.messages), first_step=0, tau=tau, seed=0)
-        return train_round(net, self, task, net.get_weights(), None, self.steps_of_batch).seconds / tau
+        return train_round(net, self, task, net.get_weights(), net.get_state(), self.steps_of_batch).seconds / tau
 
 
 # ---- the two nets and their data

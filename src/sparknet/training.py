@@ -16,6 +16,7 @@ import numpy as np
 
 from sparknet.averaging import Mean, Rule
 from sparknet.data.dataset import check_shards, is_whole, shard_length
+from sparknet.data.fields import rows_of_batch
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import preprocessed
 from sparknet.data.sampling import SAMPLERS, Sampling, step_rng
@@ -67,9 +68,7 @@ class Collected:
 class Session(Protocol):
     """A cluster at work on one run."""
 
-    def train(
-        self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState | None]
-    ) -> Collected:
+    def train(self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]) -> Collected:
         """Run one round; ``states`` holds one state for all workers, or one for each."""
         ...
 
@@ -123,7 +122,8 @@ class Round:
     seconds
         Where the time went.
     steps, examples
-        Solver steps taken and examples seen in this round by all workers together.
+        Solver steps taken and examples seen in this round by all workers together. A minibatch whose examples were all
+        dropped (``Decode(on_error="drop")``) counts as a step, although the net does not see it.
     bytes_down, bytes_up
         Bytes of weights and solver state sent to the workers, and brought back.
     """
@@ -177,7 +177,7 @@ def averaged_sgd(
     seed
         Of the initial weights, the order of minibatches and the preprocessor's random choices.
     max_seconds
-        Each worker ends its round after this many seconds, even before ``tau`` steps.
+        Each worker ends its round after this many seconds, even before ``tau`` steps, but not before its first.
     evaluate
         ``(test_data, every)``: measure the averaged weights on ``test_data`` after every ``every``-th
         round and after the last one.
@@ -274,7 +274,7 @@ class _Run:
 
     def rounds_from(self, weights: WeightCollection, new_state: SolverState) -> Iterator[Round]:
         """Yield the rounds, starting with ``weights`` and a new solver."""
-        states: list[SolverState | None] = [new_state]
+        states = [new_state]
         first_steps = [0] * self.workers
         with self.cluster.session(self.factory, self.data, self.workers) as session:
             for index in range(self.rounds):
@@ -322,10 +322,10 @@ class _Run:
             for k, first in enumerate(first_steps)
         ]
 
-    def _next_states(self, outcomes: Sequence[Outcome], new_state: SolverState) -> list[SolverState | None]:
-        states = [o.state for o in outcomes]
+    def _next_states(self, outcomes: Sequence[Outcome], new_state: SolverState) -> list[SolverState]:
+        states: list[SolverState] = [o.state for o in outcomes]
         if self.solver_state == "local":
-            return list(states)
+            return states
         shares = self.rule.shares([o.examples for o in outcomes])
         # the names of a state that has been used: some solvers make their history at the first step
         names = ["iteration"] if self.solver_state == "reset" else list(states[0])
@@ -348,7 +348,9 @@ def check_fit(factory: NetFactory, data: PackedData, seed: int, what: str = "the
     """
     net = factory(seed=seed)
     with located(what):
-        net.forward(preprocessed(data.first_batch(), data.preprocessor, step_rng(seed, 0, 0), train=True))
+        batch = preprocessed(data.first_batch(), data.preprocessor, step_rng(seed, 0, 0), train=True)
+        if rows_of_batch(batch):
+            net.forward(batch)
     return net
 
 
@@ -358,7 +360,7 @@ def _mean_arrays(arrays: Sequence[NDArray], shares: Sequence[float]) -> NDArray:
 
 def _mean_loss(outcomes: Sequence[Outcome]) -> float:
     """Return the mean over all steps of all workers; NaN where there was none."""
-    worked = [o for o in outcomes if o.steps]
+    worked = [o for o in outcomes if o.examples]
     return float(np.average([o.loss for o in worked], weights=[o.steps for o in worked])) if worked else float("nan")
 
 

@@ -44,7 +44,7 @@ class Task:
     seed
         Seed of the whole run.
     max_seconds
-        Stop before ``tau`` steps once this many seconds have passed; None: never.
+        Stop before ``tau`` steps once this many seconds have passed, but not before the first; None: never.
     sampling
         In which order the minibatches are visited, as ``sparknet.data.sampling`` has them.
     """
@@ -66,7 +66,8 @@ class Task:
 class Outcome:
     """What a worker brings back: weights, solver state, and what it took.
 
-    ``loss`` is the mean over the steps (NaN for none), ``seconds`` the time spent in the steps.
+    ``loss`` is the mean over the steps (NaN for none), ``seconds`` the time spent in them. ``steps`` are the minibatches
+    gone through; of these, the net takes no step on one that has no rows, because all of its images were dropped.
     """
 
     worker: int
@@ -91,7 +92,7 @@ def train_round(
     shard: Shard,
     task: Task,
     weights: WeightCollection,
-    state: SolverState | None,
+    state: SolverState,
     preprocessor: Preprocessor | None = None,
 ) -> Outcome:
     """Set the net, take the task's steps on the shard, return weights and state.
@@ -105,7 +106,7 @@ def train_round(
     task
         Which steps.
     weights, state
-        Where to start; a state of None means a new solver's.
+        Where to start.
     preprocessor
         Applied to each minibatch, in its training behaviour.
 
@@ -122,24 +123,28 @@ def train_round(
     of a plain loop.
     """
     net.set_weights(weights)
-    if state is not None:
-        net.set_state(state)
+    net.set_state(state)
     reseed = getattr(net, "reseed", None)  # for frameworks with a generator of their own (dropout)
     if reseed is not None:
         reseed(int(step_rng(task.seed, task.worker, task.first_step).integers(2**31)))
-    losses, examples = [], 0
+    losses: list[float] = []
+    taken = examples = 0
     prepare = partial(_prepared, shard, task, preprocessor, getattr(net, "prepare", None))
     with single_threaded_blas(), prefetch(enumerate(task.indices()), prepare) as batches:
         start = time.perf_counter()
         for index, batch in batches:
-            if task.max_seconds is not None and time.perf_counter() - start >= task.max_seconds:
+            late = task.max_seconds is not None and time.perf_counter() - start >= task.max_seconds
+            if late and taken:
                 break
+            taken += 1
             with located(_place(task, index)):
-                losses.append(net.step(batch))
-            examples += rows_of_batch(batch)
+                rows = rows_of_batch(batch)
+                if rows:
+                    losses.append(net.step(batch))
+            examples += rows
         seconds = time.perf_counter() - start
     loss = float(np.mean(losses)) if losses else float("nan")
-    return Outcome(task.worker, net.get_weights(), net.get_state(), loss, len(losses), examples, seconds)
+    return Outcome(task.worker, net.get_weights(), net.get_state(), loss, taken, examples, seconds)
 
 
 def _prepared(
@@ -150,7 +155,7 @@ def _prepared(
     rng = step_rng(task.seed, task.worker, task.first_step + number)
     with located(_place(task, index), batch=index):
         batch = preprocessed(shard[index], preprocessor, rng, train=True)
-        return index, batch if prepare is None else prepare(batch, rng, train=True)
+        return index, batch if prepare is None or not rows_of_batch(batch) else prepare(batch, rng, train=True)
 
 
 def _place(task: Task, index: int) -> str:
@@ -163,7 +168,7 @@ def evaluate_shard(
     weights: WeightCollection,
     preprocessor: Preprocessor | None = None,
 ) -> list[tuple[dict[str, float], int]]:
-    """Return :func:`evaluate_batch` for each minibatch, after the preprocessor's test behaviour.
+    """Return :func:`evaluate_batch` for each minibatch that has rows after the preprocessor's test behaviour.
 
     One entry a minibatch and not one a shard, so that the sum can be rounded once, whatever the sharding.
     """
@@ -172,7 +177,9 @@ def evaluate_shard(
     with single_threaded_blas():
         for index, stored in enumerate(batches):
             with located(f"evaluation: minibatch {index}"):
-                parts.append(evaluate_batch(net, preprocessed(stored, preprocessor, step_rng(0, 0, 0), train=False)))
+                batch = preprocessed(stored, preprocessor, step_rng(0, 0, 0), train=False)
+                if rows_of_batch(batch):
+                    parts.append(evaluate_batch(net, batch))
     return parts
 
 

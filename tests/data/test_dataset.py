@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sparknet import DataError, Field
 from sparknet.data import pack
-from sparknet.data.dataset import check_shards, shard_length
+from sparknet.data.dataset import check_shards, shard_length, split_positions
 
 FIELDS = [Field("image", (2,), "int64"), Field("label", (), "int64")]
 
@@ -123,3 +123,9 @@ def test_a_split_that_leaves_a_set_empty_is_refused(fraction):
 def test_a_split_needs_a_seed_that_is_one():
     with pytest.raises(DataError, match="seed: got -1, expected a whole number"):
         packed(10, 2).train_test_split(0.5, -1)
+
+
+@pytest.mark.parametrize("fraction", [float("nan"), float("inf"), 0, 1, -0.5, "half", None])
+def test_a_share_that_leaves_a_set_empty_or_is_no_number_is_refused(fraction):
+    with pytest.raises(DataError, match=r"expected a share between 0 and 1"):
+        split_positions(10, fraction, 0)

@@ -70,6 +70,18 @@ def test_arrays_of_a_batch_must_agree_in_length():
         rows_of_batch({"a": NDArray([1]), "b": NDArray([1, 2])})
 
 
+@pytest.mark.parametrize("dtype", ["U5", "S3", "object", "datetime64[s]", "i4,f4", "float33", 3])
+def test_fields_of_no_numbers_are_refused(dtype):
+    with pytest.raises(DataError, match=r"field 'x': got dtype .*, expected numbers, such as 'float32' or 'int64'"):
+        Field("x", (), dtype)
+
+
+@pytest.mark.parametrize("shape", [3, None, ("a",)])
+def test_fields_with_a_shape_that_is_none_are_refused(shape):
+    with pytest.raises(DataError, match=r"field 'x': got shape .*, expected a tuple of whole numbers"):
+        Field("x", shape)
+
+
 def test_fields_with_negative_lengths_are_refused_and_equal_ones_are_equal():
     with pytest.raises(DataError, match="non-negative"):
         Field("x", (-1,))

@@ -2,6 +2,8 @@
 
 import io
 import pickle
+import shutil
+import subprocess
 import tarfile
 import tracemalloc
 import zlib
@@ -259,14 +261,33 @@ def test_a_tar_on_disk_is_read_with_one_image_in_memory(tmp_path):
     assert peak < 3 << 20  # an image, what is being read of the next one, and no header of those before
 
 
-def test_links_and_folders_that_are_called_like_images_are_left_out():
+def tar_of_kind(kind, name):
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
-        for kind, name in ((tarfile.DIRTYPE, "a.png"), (tarfile.SYMTYPE, "b.png"), (tarfile.LNKTYPE, "c.png")):
-            info = tarfile.TarInfo(name)
-            info.type, info.linkname = kind, "elsewhere.png"
-            tar.addfile(info)
-    assert list(images_of_tar(file, "t")) == []
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname = kind, "elsewhere.png"
+        tar.addfile(info)
+    return file
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_a_link_in_place_of_an_image_is_refused_and_others_are_left_out(kind):
+    with pytest.raises(
+        DataError, match=r"^tar file 't': the image 'b.png' is a link to 'elsewhere.png' .*--hard-deref"
+    ):
+        list(images_of_tar(tar_of_kind(kind, "b.png"), "t"))
+    assert list(images_of_tar(tar_of_kind(kind, "readme.txt"), "t")) == []
+    assert list(images_of_tar(tar_of_kind(tarfile.DIRTYPE, "a.png"), "t")) == []
+
+
+def test_tar_makes_a_file_without_links_as_the_message_says(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"1")
+    (tmp_path / "b.png").hardlink_to(tmp_path / "a.png")
+    (tmp_path / "c.png").symlink_to("a.png")
+    options = ["--dereference", "--hard-dereference"]
+    subprocess.run([shutil.which("tar"), *options, "-cf", "t.tar", "a.png", "b.png", "c.png"], cwd=tmp_path, check=True)
+    with (tmp_path / "t.tar").open("rb") as file:
+        assert [contents for _, contents in images_of_tar(file, "t")] == [b"1"] * 3
 
 
 @pytest.mark.parametrize("length", [0, 100, 512, 900, *range(1024, len(TAR.rstrip(b"\0")), 512)])

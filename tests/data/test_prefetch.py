@@ -1,6 +1,7 @@
 """Prefetch gives the batches of the plain loop, in its order; errors arrive in their place; no thread is left."""
 
 import gc
+import signal
 import subprocess
 import sys
 import threading
@@ -9,7 +10,7 @@ import weakref
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sparknet import DataError, NDArray, NetError
@@ -37,9 +38,13 @@ def contents(batches):
 
 
 @settings(max_examples=30)
-@given(items=st.integers(0, 12), depth=st.integers(0, 5), threads=st.integers(1, 4))
-def test_order_and_bits_are_those_of_the_plain_loop(items, depth, threads):
-    with prefetch(range(items), batch, depth=depth, threads=threads) as batches:
+@given(items=st.integers(0, 12), figures=st.tuples(st.integers(0, 5), st.integers(1, 4)))
+@example(items=5, figures=(None, 1))
+@example(items=9, figures=(None, 4))
+def test_order_and_bits_are_those_of_the_plain_loop(items, figures):
+    depth, threads = figures
+    depth = depth and max(depth, threads)
+    with prefetch(range(items), batch, depth=depth, threads=threads if depth != 0 else 1) as batches:
         assert contents(batches) == contents(map(batch, range(items)))
 
 
@@ -51,7 +56,7 @@ def test_without_prepare_the_items_are_the_batches():
 @settings(max_examples=20)
 @given(depth=st.integers(1, 4), threads=st.integers(1, 3))
 def test_no_more_than_depth_batches_are_ahead_of_the_caller(depth, threads):
-    begun = []
+    begun, depth = [], max(depth, threads)
     with prefetch(range(20), begun.append, depth=depth, threads=threads) as batches:
         for taken, _ in enumerate(batches, start=1):
             assert len(begun) <= taken + depth
@@ -65,6 +70,32 @@ def test_the_batches_ahead_are_made_while_the_caller_computes():
         assert not made[2].is_set()
         next(batches)
         assert made[2].wait(10)
+
+
+def test_as_many_threads_as_were_asked_for_make_batches():
+    together = threading.Barrier(8, timeout=30)
+    with prefetch(range(8), lambda i: together.wait() and i, threads=8) as batches:
+        assert len(list(batches)) == 8
+    with prefetch(range(8)) as batches:
+        assert len(threads()) == 1
+        assert list(batches) == list(range(8))
+
+
+def test_a_wait_that_is_interrupted_loses_no_batch():
+    def interrupt(_number, _frame):
+        raise KeyboardInterrupt
+
+    before, go_on = signal.signal(signal.SIGALRM, interrupt), threading.Event()
+    try:
+        with prefetch(range(5), lambda i: go_on.wait(30) and i, depth=2) as batches:
+            for _ in range(4):  # more often than there are permits
+                signal.setitimer(signal.ITIMER_REAL, 0.02)
+                with pytest.raises(KeyboardInterrupt):
+                    next(batches)
+            go_on.set()
+            assert list(batches) == [0, 1, 2, 3, 4]
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_seconds_waited_and_worked_are_those_of_the_batches_taken():
@@ -128,7 +159,13 @@ def test_an_exit_in_the_thread_is_an_exit_for_the_caller(depth):
 
 
 @pytest.mark.parametrize(
-    ("options", "match"), [({"depth": -1}, "depth=-1, expected at least 0"), ({"threads": 0}, "threads=0")]
+    ("options", "match"),
+    [
+        ({"depth": -1}, "depth=-1, expected at least 0"),
+        ({"threads": 0}, "threads=0"),
+        ({"depth": 2, "threads": 8}, "threads=8, expected at most depth=2"),
+        ({"depth": 0, "threads": 2}, "threads=2, expected at most depth=0"),
+    ],
 )
 def test_figures_out_of_range_are_named(options, match):
     with pytest.raises(DataError, match=match):

@@ -110,6 +110,7 @@ def test_images_of_numpy_become_those_of_nets_and_channels_are_reversed():
     bgr = apply(ToBGR("data"), chw)
     assert bgr[0, :, 1, 3].tolist() == [23, 22, 21]
     assert np.array_equal(apply(ToBGR("data"), bgr), chw)
+    assert bgr.flags.c_contiguous  # torch.from_dlpack ends the process at a negative stride
 
 
 def test_gray_is_luma_rounded_as_pillow_does():

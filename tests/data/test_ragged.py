@@ -46,21 +46,36 @@ def test_pad_keeps_all_rows_in_their_order_and_adds_the_values_asked_for(sizes):
         ("uint8", 0, "uint8"),
         ("uint8", 255, "uint8"),
         ("uint8", -1, "int16"),
+        ("uint8", -1.0, "int16"),
         ("uint8", 256, "uint16"),
+        ("uint8", 0.5, "float16"),
+        ("uint8", 1e30, "float32"),
+        ("int8", 0, "int8"),
+        ("int8", 127.0, "int8"),
+        ("int8", 128, "int16"),
+        ("bool", 0, "bool"),
+        ("bool", 1.0, "bool"),
+        ("bool", -1, "int8"),
         ("int64", -1, "int64"),
+        ("uint64", 0, "uint64"),
+        ("int32", float("inf"), "float64"),
+        ("float16", 1e6, "float32"),
+        ("float16", 0.1, "float16"),
         ("float32", -1, "float32"),
         ("float32", 0.1, "float32"),
+        ("float32", 2**24 + 1, "float32"),
+        ("complex64", -1, "complex64"),
     ],
 )
 def test_a_dtype_that_cannot_hold_the_value_is_widened_and_others_stay(dtype, value, expected):
     padded = pad_batch({"y": NDArray(np.ones(2, dtype))}, 3, {"y": value})["y"].to_host()
-    assert (padded.dtype, padded.tolist()) == (np.dtype(expected), [1, 1, np.float32(value) if "f" in dtype else value])
+    assert (padded.dtype, padded.tolist()) == (np.dtype(expected), [1, 1, np.array(value, expected)])
 
 
 @pytest.mark.parametrize("ragged", ["drop", "pad"])
 def test_a_batch_that_is_too_long_is_named(ragged):
-    with pytest.raises(DataError, match="batch 1 has 4 rows, expected at most 3"):
-        list(even_batches(batches([3, 4]), 3, ragged))
+    with pytest.raises(DataError, match=r"^batch 1: got 4 rows, expected at most 3"):
+        list(even_batches(batches([3, 4]), 3, ragged, {"y": -1}))
 
 
 def test_mistakes_are_named():
@@ -68,3 +83,6 @@ def test_mistakes_are_named():
         list(even_batches([], 3, "cut"))
     with pytest.raises(DataError, match="padding for 'label'; the batch has 'x', 'y'"):
         list(even_batches(batches([2]), 3, "pad", {"label": 0}))
+    with pytest.raises(DataError, match=r"ragged='pad': say what with: padding=net.padding\(\), or {} for zeros"):
+        list(even_batches(batches([3]), 3, "pad"))
+    assert [len(b["y"]) for b in even_batches(batches([2]), 3, "pad", {})] == [3]

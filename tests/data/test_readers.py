@@ -71,6 +71,8 @@ def test_cifar10_files_are_read_in_order(tmp_path):
 
 
 def test_damaged_cifar10_files_say_what_is_wrong(tmp_path):
+    with pytest.raises(DataError, match=r"read_cifar10\(\): got no file"):
+        read_cifar10([])
     path = tmp_path / "x.bin"
     path.write_bytes(b"\0" * 3072)
     with pytest.raises(DataError, match="has 3072 bytes, expected a multiple of 3073"):
@@ -100,6 +102,17 @@ def test_idx_directories(tmp_path, suffix):
     assert images.train[0].shape == (4, 1, 2, 3)
     assert [f.shape for f in images.fields] == [(1, 2, 3), ()]
     assert images.classes == 4
+
+
+@pytest.mark.parametrize("kind", ["images", "labels"])
+def test_idx_directories_with_other_dtypes_than_uint8_are_refused(tmp_path, kind):
+    for prefix in ("train", "t10k"):
+        for name, shape in (("images-idx3", (2, 1, 1)), ("labels-idx1", (2,))):
+            code = 11 if name.startswith(kind) else 8  # int16, which as uint8 would be 0 and 255
+            array = np.array([256, -1]).astype(CODES[code]).reshape(shape)
+            (tmp_path / f"{prefix}-{name}-ubyte").write_bytes(idx(array, code))
+    with pytest.raises(DataError, match=f"train-{kind}-.*: has dtype int16, expected uint8"):
+        load_image_set(f"idx:{tmp_path}")
 
 
 def test_mnist_comes_from_the_installed_wheel():

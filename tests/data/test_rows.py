@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sparknet import DataError, Field
@@ -128,3 +128,32 @@ def test_values_together_become_what_they_become_alone(values):
     together = array_of_values(values, field)
     assert together.shape == (len(values), 2)
     assert together.tobytes() == b"".join(field.convert(value).tobytes() for value in values)
+
+
+def outcome(function, *args):
+    try:
+        return function(*args).tobytes()
+    except DataError:
+        return DataError
+
+
+near = st.builds(lambda e, d, sign: sign * (2**e + d), st.integers(0, 64), st.integers(-2, 2), st.sampled_from([1, -1]))
+numbers = st.one_of(near, near.map(float), st.just(2**60 + 2**36 + 1))
+arrays = st.one_of(
+    st.integers(-(2**63), 2**63 - 1).map(lambda i: np.array([i])),
+    st.integers(0, 2**64 - 1).map(lambda i: np.array([i], np.uint64)),
+    numbers.map(lambda x: np.array([x], np.float64)),
+)
+
+
+@given(
+    st.one_of(*(st.lists(value, min_size=1, max_size=4) for value in (numbers, st.tuples(numbers), arrays))),
+    st.sampled_from(["int64", "uint64", "int8", "float32", "float64", "complex64"]),
+)
+@example([[2**53 + 1], [1.0]], "int64")
+@example([np.array([2**63 + 1], np.uint64), np.array([1])], "uint64")
+@example([[2**60 + 2**36 + 1], [1.0]], "float32")  # rounded twice, it would be another
+def test_large_integers_become_together_what_they_become_alone(values, dtype):
+    field = Field("x", (1,) if np.ndim(values[0]) else (), dtype)
+    alone = [outcome(field.convert, value) for value in values]
+    assert outcome(array_of_values, values, field) == (DataError if DataError in alone else b"".join(alone))

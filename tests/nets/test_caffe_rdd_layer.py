@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from functools import partial
 
 import hypothesis
 import numpy as np
@@ -197,6 +198,20 @@ def test_what_goes_wrong_in_mid_training_is_an_exception_after_which_training_go
     assert all(np.array_equal(a, b) for a, b in zip(weights(solver.net), weights(usual.net), strict=True))
 
 
+@pytest.mark.parametrize("name", ["column", "shape", "empty", "long"])
+def test_the_good_batches_behind_a_bad_one_are_taken(make, tiny, name):
+    feed = (lambda b: [*b, tiny.batch(9)]) if name == "long" else mistakes(tiny)[name][0]
+    solver, usual = make(layer(ragged="drop")), make(layer())
+    with feeding(solver, [*feed(tiny.batches[:2]), *tiny.batches[2:5]]), feeding(usual, tiny.batches):
+        with pytest.raises(DataError, match="batch 2: "):
+            solver.step(5)
+        solver.step(3)
+        usual.step(5)
+        with pytest.raises(NetError, match="has ended after 5 batches"):
+            solver.step(1)
+    assert all(np.array_equal(a, b) for a, b in zip(weights(solver.net), weights(usual.net), strict=True))
+
+
 def test_what_caffe_itself_refuses_is_an_exception_too(make, tiny):
     solver = make(layer())  # without classes the labels are Caffe's to check
     with feeding("train", [{**tiny.batches[0], "label": np.full(8, 7)}]), pytest.raises(RuntimeError, match="Check"):
@@ -269,6 +284,7 @@ BAD_PARAMS = [
     ('{"tops": {"data": [], "label": []}, "batch_size": 0}', "batch_size is 0, expected a whole number of at least 1"),
     ('{"tops": {"data": [], "label": []}, "batch_size": true}', "batch_size is True"),
     ('{"tops": {"data": [], "label": []}, "batch_size": 1, "ragged": "cut"}', "ragged is 'cut', expected 'drop' or 'pad' or 'reshape'"),
+    ('{"tops": {"data": [], "label": []}, "batch_size": 1, "ragged": "pad"}', r"ragged is 'pad'; say what with: padding=net.padding\(\)"),
     ('{"tops": {"data": [], "label": []}, "batch_size": 1, "classes": {"lable": 2}}', "classes names 'lable'; the tops are data, label"),
     ('{"tops": {"data": [], "label": []}, "batch_size": 1, "padding": {"label": "x"}}', "padding is {'label': 'x'}, expected column -> number"),
     ('{"tops": {"data": []}, "batch_size": 1}', "has 0 bottoms and 2 tops, expected none and 1: data"),
@@ -286,13 +302,13 @@ def test_a_param_str_that_is_wrong_is_named_when_the_net_is_made(make, text, mat
 @hypothesis.given(
     tops=st.dictionaries(st.text(min_size=1), st.lists(st.integers(1, 9), max_size=3), min_size=1, max_size=3),
     batch_size=st.integers(1, 1000),
-    source=st.text(),
+    source=st.text() | st.sampled_from(["reshape", "pad"]),
     ragged=st.sampled_from(["drop", "pad", "reshape"]),
     data=st.data(),
 )
 def test_parameters_survive_their_json(tops, batch_size, source, ragged, data):
-    some = st.dictionaries(st.sampled_from(list(tops)), st.integers(1, 99))
-    param = LayerParam(tops, batch_size, source, ragged, data.draw(some), data.draw(some))
+    some, least = partial(st.dictionaries, st.sampled_from(list(tops)), st.integers(1, 99)), int(ragged == "pad")
+    param = LayerParam(tops, batch_size, source, ragged, data.draw(some(min_size=least)), data.draw(some()))
     assert LayerParam.from_json(param.to_json()) == param
 
 

@@ -80,6 +80,14 @@ def test_a_folder_of_images_gives_their_bytes_and_the_labels_of_their_folders(sp
     }
 
 
+def test_names_that_begin_with_an_underscore_or_a_dot_are_left_out_as_the_docstring_says(spark, tmp_path):
+    for name in ("a/_x.png", "a/.x.png", "_b/x.png", ".c/x.png", "a/x_.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(png(0))
+    assert [row.id for row in read_images(spark, tmp_path).collect()] == [f"file:{tmp_path}/a/x_.png"]
+    assert image_classes(spark, tmp_path) == {"a": 0}
+
+
 def test_tar_files_with_a_label_file_are_read_a_task_each(spark, tars):
     rows = read_image_tars(spark, tars, tars / "train.txt")
     assert [[row.id for row in part] for part in rows.glom().collect()] == [

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparknet import DataError, Field, NDArray, NetError, SchemaError
+from sparknet import DataError, Field, MissingDependency, NDArray, NetError, SchemaError
 from sparknet.clusters.spark import inference_tasks
 from sparknet.clusters.spark.inference import evaluate, featurize, predict
 from sparknet.clusters.totals import mean_metrics
@@ -276,6 +276,45 @@ def test_a_bad_row_is_named_by_its_place(context):
         evaluate(context.parallelize(good, 1), FACTORY, WEIGHTS, fields=FIELDS, batch_size=8, preprocessor=mapped)
     with pytest.raises(DataError, match="got no rows"):
         evaluate(context.parallelize([], 2), FACTORY, WEIGHTS, fields=FIELDS, **OPTIONS)
+
+
+def test_a_column_that_rows_of_an_rdd_have_already_is_named_and_not_overwritten(context):
+    from pyspark.sql import Row
+
+    options = {"fields": DATA, **OPTIONS}
+    there = r"there is a column 'prediction' already; name the new one"
+    for row in ({"prediction": 7, "data": IMAGES[0]}, Row(prediction=7, data=IMAGES[0].tobytes())):
+        with pytest.raises(DataError, match=there):
+            inference_tasks.with_values(row, [np.int64(3)], names=["prediction"])
+        found = predict(context.parallelize([row], 1), FACTORY, WEIGHTS, **options)
+        with pytest.raises(Exception, match=rf"DataError: predict\(\): partition 0, rows 0 to 0: {there}"):
+            found.collect()
+    rdd = context.parallelize([{"data": IMAGES[0]}], 1)
+    with pytest.raises(DataError, match=r"featurize\(\): there is a column 'a' already"):
+        featurize(rdd, FACTORY, WEIGHTS, {"prob": "a", "scores": "a"}, **options)
+
+
+def test_an_error_of_a_minibatch_keeps_its_type_and_all_its_fields():
+    plan = inference_tasks.Plan.of("test()", FACTORY, WEIGHTS, DATA, None, 8, None)
+    error = MissingDependency("no caffe", name="caffe", path="/here")  # slots of ImportError
+    with (
+        pytest.raises(MissingDependency, match=r"^test\(\): partition 2, rows 8 to 15: no caffe$") as caught,
+        plan.placing(2, range(8, 16)),
+    ):
+        raise error
+    assert (caught.value.name, caught.value.path, caught.value.partition) == ("caffe", "/here", 2)
+    with (
+        pytest.raises(DataError, match=r"^test\(\): partition 2, row 11: no label$") as caught,
+        plan.placing(2, range(8, 16)),
+    ):
+        raise DataError("row 3: no label", row=3, reason="no label")
+    assert (caught.value.partition, caught.value.row) == (2, 11)
+    with (
+        pytest.raises(NetError, match=r"^test\(\): partition 2, row 11: example 3 is infinite$") as caught,
+        plan.placing(2, range(8, 16)),
+    ):
+        raise NetError("example 3 is infinite", row=3, input="data")
+    assert (caught.value.row, caught.value.input) == (11, "data")
 
 
 class DropsFirst:

@@ -1,16 +1,18 @@
 """pack on Spark gives the minibatches of pack in memory, from any rows, however they are partitioned."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparknet import DataError, Field
+from sparknet import ClusterError, DataError, Field, SparkCluster
 from sparknet import data as local
-from sparknet.clusters.spark import chunks
+from sparknet.clusters.spark import chunks, packing
 from sparknet.data.preprocess import Scale
+from sparknet.nets import MLP
 from sparknet.spark import pack
 
 pytestmark = pytest.mark.spark
@@ -110,3 +112,87 @@ def test_mistakes_are_named_before_or_instead_of_a_java_stack_trace(spark, conte
         pack(rows(2), FIELDS, 2)
     with pytest.raises(DataError, match="Scale: no field 'pixels'"):
         pack(context.parallelize(rows(2)), FIELDS, 2, Scale("pixels", 2))
+
+
+def in_another_order(part):
+    return part[::-1]
+
+
+def with_another_row(part):
+    return [*part[:-1], (part[-1][0], -1)]
+
+
+def with_a_row_more(part):
+    return [*part, part[0]]
+
+
+def with_a_row_less(part):
+    return part[:-1]
+
+
+@pytest.mark.parametrize("changed", [in_another_order, with_another_row, with_a_row_more, with_a_row_less])
+def test_a_lost_partition_that_comes_back_otherwise_is_refused(context, monkeypatch, tmp_path, changed):
+    losing_what_was_counted(monkeypatch)
+
+    def source(partition, part):
+        seen = tmp_path / str(partition)
+        part = list(part)
+        if partition == 1 and seen.exists():
+            return changed(part)
+        seen.touch()
+        return part
+
+    rdd = context.parallelize(rows(20), 2)
+    with pytest.raises(ClusterError, match=r"partition 1 gave other rows when it was computed again.* persist or save"):
+        pack(rdd.mapPartitionsWithIndex(source), FIELDS, 2, shards=2)
+    packed = pack(rdd, FIELDS, 2, shards=2)  # a source that gives the same rows may be lost
+    assert contents(packed.to_local()) == contents(local.pack(rows(20), FIELDS, 2))
+    packed.unpersist()
+
+
+def test_a_lost_partition_that_comes_back_with_a_bad_row_is_refused(context, monkeypatch, tmp_path):
+    losing_what_was_counted(monkeypatch)
+
+    def source(partition, part):
+        seen = tmp_path / str(partition)
+        if seen.exists():
+            return [([1, 2, 3], 0)]
+        seen.touch()
+        return list(part)
+
+    with pytest.raises(ClusterError, match=r"DataError: partition \d, row 0: field 'image' .* value of shape \(3,\)"):
+        pack(context.parallelize(rows(20), 2).mapPartitionsWithIndex(source), FIELDS, 2)
+
+
+def losing_what_was_counted(monkeypatch):
+    """Lose the chunks once they are counted, as when all executors are lost at that time."""
+    counted = packing._counted
+
+    def losing(*args):
+        chunks, *facts = counted(*args)
+        chunks.unpersist(blocking=True)
+        return chunks, *facts
+
+    monkeypatch.setattr(packing, "_counted", losing)
+
+
+def test_what_a_job_died_of_is_told_even_where_nothing_can_be_released_then(spark, context, monkeypatch):
+    from pyspark import RDD
+
+    def gone(*_args, **_options):
+        raise ConnectionRefusedError("no Java gateway")
+
+    packed = pack(context.parallelize(rows(20), 2), FIELDS, 2, shards=2)
+    faulty = replace(packed, rdd=packed.rdd.map(lambda _: 1 // 0))
+    with monkeypatch.context() as patched:
+        patched.setattr(RDD, "unpersist", gone)
+        with pytest.raises(DataError, match=r"field 'label' .* it is null"):
+            pack(context.parallelize([(rows(1)[0][0], None)], 1), FIELDS, 2)
+        with pytest.raises(ClusterError, match="ZeroDivisionError"):
+            faulty.reshard(1)
+        with (
+            pytest.raises(KeyError, match="met in the session"),
+            SparkCluster(spark).session(MLP.factory((2, 2), 2), packed, 1),
+        ):
+            raise KeyError("met in the session")
+    packed.unpersist()

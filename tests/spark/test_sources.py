@@ -64,6 +64,30 @@ def test_scalar_columns_of_every_kind_pack_alike(spark, arrow):
 
 
 @pytest.mark.parametrize("arrow", [False, True])
+def test_decimals_that_are_whole_numbers_keep_every_digit(spark, arrow):
+    values = [9007199254740993, -999999999999999999, 0]  # a double has 53 bits
+    frame = spark.createDataFrame(
+        [(decimal.Decimal(v), [decimal.Decimal(v)]) for v in values], "a decimal(18,0), b array<decimal(18,0)>"
+    )
+    (batch,) = contents(pack(frame, [Field("a", (), "int64"), Field("b", (1,), "int64")], 3, arrow=arrow))
+    assert batch == {"a": values, "b": [[v] for v in values]}
+
+
+@pytest.mark.parametrize("kind", ["decimal(19,0)", "decimal(16,1)", "array<decimal(38,0)>"])
+def test_decimals_too_wide_for_whole_numbers_are_refused_before_a_job(spark, kind):
+    frame = spark.createDataFrame([], f"label {kind}")
+    before = jobs(spark.sparkContext)
+    with pytest.raises(
+        DataError, match=r"column 'label' is .*decimal\(\d+,\d\).*; .* 18 digits, or 15 with a fraction.* cast"
+    ):
+        pack(frame, [Field("label", (1,) if "array" in kind else (), "int64")], 2)
+    assert jobs(spark.sparkContext) == before
+    wide = spark.range(2).selectExpr(f"cast({'array(id)' if 'array' in kind else 'id'} as {kind}) as label")
+    (batch,) = contents(pack(wide, [Field("label", (1,), "float64")], 2))  # of floats no more is expected
+    assert batch["label"] == [[0.0], [1.0]]
+
+
+@pytest.mark.parametrize("arrow", [False, True])
 def test_vectors_pack_alike_dense_or_sparse(spark, arrow):
     from pyspark.ml.linalg import DenseVector, SparseVector
 

@@ -3,18 +3,23 @@
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from sparknet import ClusterError, Field, LocalCluster, SparkCluster, averaged_sgd
+from sparknet import ClusterError, Field, FormatError, LocalCluster, SparkCluster, averaged_sgd
 from sparknet import data as local
 from sparknet.clusters.spark import store
 from sparknet.clusters.spark.local_files import local_directories
+from sparknet.clusters.spark.tasks import train_partition
+from sparknet.data.preprocess import Scale
 from sparknet.nets import MLP
-from sparknet.serialization import dumps
+from sparknet.serialization import dumps, loads
 from sparknet.spark import pack
+from sparknet.worker import Task
 
 pytestmark = pytest.mark.spark
 
@@ -113,6 +118,21 @@ def test_a_file_that_is_gone_or_damaged_is_written_again_and_changes_no_bit(spar
     assert result.weights == expected
 
 
+def test_a_shard_that_is_damaged_in_spark_itself_is_named_with_the_fix(spark, context, packed):
+    def damaged(item):
+        number, message = item
+        return (number, message[:-1] + bytes([message[-1] ^ 1])) if number % 2 else item
+
+    data = replace(packed, rdd=packed.rdd.map(damaged))
+    folder = r"\S+sparknet-[\w-]+"
+    with pytest.raises(
+        ClusterError, match=rf"^shard 1 cannot be read back from {folder}: its disk, .*; pack or load again"
+    ):
+        next(averaged_sgd(FACTORY, data, cluster=SparkCluster(spark), **OPTIONS))
+    data.unpersist()
+    assert files(context) == []
+
+
 def test_a_directory_that_cannot_be_written_is_named_with_the_fix(spark, context, packed):
     taken = context.parallelize([0], 1).map(lambda _: str(local_directories()[0])).first()
     Path(taken, f"sparknet-{packed._name}").write_text("a file where a directory is to be")
@@ -131,6 +151,43 @@ def test_nothing_is_left_after_unpersist_nor_after_a_session_with_other_workers(
     assert len(files(context)) == 2
     packed.unpersist()
     assert files(context) == []
+
+
+def test_another_preprocessor_shares_the_files_and_what_releases_them(spark, context, packed):
+    before = set(context._jsc.getPersistentRDDs())
+    scaled = replace(packed, preprocessor=Scale("data", 0.5))
+    for data in (scaled, packed):
+        next(averaged_sgd(FACTORY, data, cluster=SparkCluster(spark), **OPTIONS))
+        assert len(files(context)) == 2
+    assert len(set(context._jsc.getPersistentRDDs()) - before) == 1
+    packed.unpersist()
+    assert files(context) == []
+    assert set(context._jsc.getPersistentRDDs()) < before  # the minibatches too
+    next(averaged_sgd(FACTORY, scaled, cluster=SparkCluster(spark), **OPTIONS))  # computed anew, as Spark does
+    scaled.unpersist()
+    assert files(context) == []
+
+
+def test_files_are_removed_where_they_are_whichever_executors_a_sweep_would_reach(spark, context, packed, monkeypatch):
+    next(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), **OPTIONS))
+    with monkeypatch.context() as patched:
+        patched.setattr(type(context), "parallelize", None)  # the sweep reaches none
+        packed.unpersist()
+    assert files(context) == []
+
+
+def test_releasing_a_set_that_is_not_kept_as_a_whole_writes_no_file(context, packed):
+    piped = context.accumulator(0)
+
+    def watched(item):
+        piped.add(1)
+        return item
+
+    data = replace(packed, rdd=packed.rdd.map(watched))
+    assert len(context.runJob(data._kept, list, [0])) == 1  # one of two shards
+    before = piped.value
+    data.unpersist()
+    assert (files(context), piped.value) == ([], before)
 
 
 # ---- the file itself, without Spark
@@ -154,6 +211,21 @@ def test_what_is_kept_is_read_back_by_index_and_a_failed_writing_leaves_nothing(
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["shard-1"]
     store.drop("set")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_a_worker_reads_its_own_solver_state_and_none_of_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", str(tmp_path))
+    net = FACTORY(seed=1)
+    batch = {"data": POINTS[:5], "label": LABELS[:5]}
+    (kept,) = store.keep(1, [(1, dumps(batch))], name="set")
+    sent = SimpleNamespace(value=[dumps(net.get_weights()), b"that of worker 0", dumps(net.get_state())])
+    task_of = partial(Task, num_batches=1, first_step=0, tau=2, seed=3)
+    work = partial(train_partition, run="a run", factory=FACTORY, sent=sent, preprocessor=None)
+    ((_, state, facts, _),) = work(1, [kept], tasks=[task_of(0), task_of(1)])
+    assert (facts["worker"], facts["steps"]) == (1, 2)
+    assert loads(state)["iteration"] == net.get_state()["iteration"] + 2
+    (refused,) = work(0, [kept], tasks=[task_of(0), task_of(1)])  # its own is read, and verified
+    assert isinstance(refused, FormatError)
 
 
 # ---- executors that are lost

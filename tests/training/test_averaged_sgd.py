@@ -293,6 +293,26 @@ def train_lazily(make, **options):
     return averaged_sgd(make, DATA, **{"cluster": LocalCluster(), "workers": 1, "seed": 7, **options})
 
 
+class Dropping(Scale):
+    """Drops the rows with the label 2, as Decode does those of bad images."""
+
+    def __call__(self, batch, rng, *, train):
+        del rng, train
+        good = batch["label"].to_host() != 2
+        return {name: NDArray(column.to_host()[good]) for name, column in batch.items()}
+
+
+def test_workers_whose_minibatches_have_no_rows_change_nothing_and_go_on():
+    labels = np.where(np.arange(240) // 8 % 2, LABELS % 2, 2)  # every second minibatch has none: all of worker 0
+    data = pack({**COLUMNS, "label": labels}, FIELDS, 8, preprocessor=Dropping("data", 1.0))
+    apart = train(data=data, workers=2, tau=1, rounds=6, rule=WeightedMean(), evaluate=(data, 1))
+    assert [r.examples for r in apart] == [8] * 6
+    assert np.isfinite([r.loss for r in apart]).all()
+    assert np.isfinite([r.metrics["loss"] for r in apart]).all()
+    one, other = (train(data=data, workers=1, tau=tau, rounds=60 // tau)[-1] for tau in (1, 60))
+    assert one.weights == other.weights  # the position in the data goes on past what has no rows
+
+
 def test_the_loss_is_the_mean_over_all_steps():
     (both,) = train(workers=2, tau=4, rounds=1)
     alone = [train(workers=2, tau=4, rounds=1, rule=Only(k))[0] for k in (0, 1)]

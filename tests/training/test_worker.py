@@ -85,6 +85,47 @@ def test_a_time_limit_ends_the_round_after_the_step_that_passes_it(monkeypatch):
     assert int(outcome.state["iteration"]) == 3
 
 
+def test_a_round_takes_a_step_however_short_its_time(monkeypatch):
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr("sparknet.worker.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert run(max_seconds=1e-9).weights == run(tau=1).weights
+
+
+class Dropping(Scale):
+    """Drops the rows whose first pixel is ``factor``, as Decode does those of bad images."""
+
+    def __call__(self, batch, rng, *, train):
+        del rng, train
+        good = batch["data"].to_host()[:, 0, 0, 0] != self.factor
+        return {name: nd.asarray(column.to_host()[good]) for name, column in batch.items()}
+
+
+@given(st.sets(st.integers(0, 8)), st.integers(0, 20))
+def test_a_minibatch_without_rows_is_passed_over_and_its_step_counted(bad, tau):
+    class Preparing(MLP):
+        def prepare(self, batch, _rng, *, train):
+            assert train
+            assert len(batch["data"])
+            return batch
+
+    batches = [dict(batch) for batch in DATA.batches]
+    for index in bad:
+        batches[index]["data"] = nd.full(batches[index]["data"].shape, 9.0, dtype=nd.float32)
+    nets = [Preparing((1, 2, 2), 3, (4,), learning_rate=0.1) for _ in range(2)]
+    whole = [batches[i] for i in task(tau=tau).indices() if i not in bad]
+    losses = [nets[0].step(batch) for batch in whole]
+    start = FACTORY(seed=0)
+    outcome = train_round(
+        nets[1], batches, task(tau=tau), start.get_weights(), start.get_state(), Dropping("data", 9.0)
+    )
+    assert outcome.weights == nets[0].get_weights()
+    assert (outcome.steps, outcome.examples) == (tau, sum(len(batch["data"]) for batch in whole))
+    assert int(outcome.state["iteration"]) == len(whole)
+    assert outcome.loss == np.mean(losses) if losses else np.isnan(outcome.loss)
+    found = evaluate_shard(nets[1], batches, start.get_weights(), Dropping("data", 9.0))
+    assert found == evaluate_shard(nets[1], [b for i, b in enumerate(batches) if i not in bad], start.get_weights())
+
+
 class Recording(MLP):
     """Keeps the images that it is given."""
 
@@ -103,7 +144,9 @@ def test_random_preprocessing_differs_from_step_to_step_and_from_worker_to_worke
     for worker in (0, 1):
         net = Recording((1, 2, 2), 3, (4,))
         start = FACTORY(seed=0)
-        train_round(net, one.batches, task(worker=worker, num_batches=1), start.get_weights(), None, Mirror("data"))
+        train_round(
+            net, one.batches, task(worker=worker, num_batches=1), start.get_weights(), start.get_state(), Mirror("data")
+        )
         seen += net.seen
     assert len({images.tobytes() for images in seen}) == 10
 
@@ -232,7 +275,7 @@ def test_a_label_outside_of_the_classes_is_named_by_its_minibatch():
     batches[5]["label"] = nd.asarray([0, 1, 3, 0])
     start = FACTORY(seed=0)
     with pytest.raises(NetError, match=r"^shard 2: minibatch 5: input 'label': .* in \[0, 3\)"):
-        train_round(start, batches, task(worker=2, tau=DATA.num_batches), start.get_weights(), None)
+        train_round(start, batches, task(worker=2, tau=DATA.num_batches), start.get_weights(), start.get_state())
 
 
 @pytest.mark.usefixtures("no_thread_is_left")
@@ -245,7 +288,7 @@ def test_a_damaged_minibatch_is_named_and_stays_a_format_error():
 
     start = FACTORY(seed=0)
     with pytest.raises(FormatError, match=r"^shard 0: minibatch 3: checksum of 'data' differs$") as caught:
-        train_round(start, Damaged(), task(tau=DATA.num_batches), start.get_weights(), None)
+        train_round(start, Damaged(), task(tau=DATA.num_batches), start.get_weights(), start.get_state())
     assert caught.value.tensor == "data"
 
 

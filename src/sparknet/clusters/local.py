@@ -42,9 +42,7 @@ class _LocalSession:
     data: Dataset
     workers: int
 
-    def train(
-        self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState | None]
-    ) -> Collected:
+    def train(self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]) -> Collected:
         """Run the tasks one after the other."""
         outcomes = [
             train_round(

@@ -8,6 +8,7 @@ unequal the partitions were that the examples came in.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -209,7 +210,7 @@ def split_positions(count: int, fraction: float, seed: int) -> tuple["np.ndarray
     if not is_whole(seed, 0):
         msg = f"seed: got {seed!r}, expected a whole number of at least 0"
         raise DataError(msg)
-    tests = round(count * fraction)
+    tests = round(count * fraction) if isinstance(fraction, Real) and 0 < fraction < 1 else 0
     if not 0 < tests < count:
         msg = (
             f"train_test_split(): {fraction!r} of {count} examples leaves a set empty; expected a share between 0 and 1"

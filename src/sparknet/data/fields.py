@@ -5,6 +5,7 @@ converted here and nowhere else; bytes are unsigned, as image formats mean them.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -30,7 +31,12 @@ class Field:
     shape
         Shape of one example, without the batch axis: ``(1, 28, 28)``; ``()`` for a label.
     dtype
-        Any numpy dtype name or object; stored as its name.
+        Any numpy dtype of numbers or bool, or its name; stored as its name.
+
+    Raises
+    ------
+    DataError
+        The shape or the dtype is none of these.
 
     Examples
     --------
@@ -44,12 +50,26 @@ class Field:
 
     def __post_init__(self) -> None:
         """Normalise shape and dtype, so that equal fields compare equal."""
-        shape = tuple(int(n) for n in self.shape)
+        try:
+            shape = tuple(int(n) for n in self.shape)
+        except (TypeError, ValueError) as error:
+            msg = (
+                f"field {self.name!r}: got shape {self.shape!r}, expected a tuple of whole numbers, such as (3, 32, 32)"
+            )
+            raise DataError(msg) from error
         if any(n < 0 for n in shape):
             msg = f"field {self.name!r}: got shape {shape}, expected non-negative lengths"
             raise DataError(msg)
         object.__setattr__(self, "shape", shape)
-        object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
+        object.__setattr__(self, "dtype", self._dtype_name())
+
+    def _dtype_name(self) -> str:
+        with suppress(TypeError, ValueError):  # numpy does not know it
+            dtype = np.dtype(self.dtype)
+            if dtype.kind in "biufc":
+                return dtype.name
+        msg = f"field {self.name!r}: got dtype {self.dtype!r}, expected numbers, such as 'float32' or 'int64'"
+        raise DataError(msg)
 
     def __str__(self) -> str:
         """Return name, shape and dtype in the words of error messages."""

@@ -27,7 +27,7 @@ def images_of_tar(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes]]:
     Raises
     ------
     DataError
-        The file is damaged or truncated.
+        The file is damaged or truncated, or has a link in place of an image.
     """
     last = "before its first member"
     try:
@@ -38,7 +38,10 @@ def images_of_tar(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes]]:
                 tar.members.clear()  # type: ignore[attr-defined] # else every header stays in memory
                 if member.offset_data + member.size > length:
                     break
-                if member.isfile() and member.name.lower().endswith(SUFFIXES):
+                is_image = member.name.lower().endswith(SUFFIXES)
+                if is_image:
+                    _check_no_link(member, name)
+                if is_image and member.isfile():
                     contents = tar.extractfile(member)
                     assert contents is not None
                     yield f"{name}/{member.name.removeprefix('./')}", contents.read()
@@ -46,11 +49,23 @@ def images_of_tar(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes]]:
             # tarfile takes a damaged header for the end, without a word
             file.seek(tar.offset)
             ended = member is None and file.read(_BLOCK) == bytes(_BLOCK)
+    except DataError:
+        raise
     except (tarfile.TarError, OSError, ValueError) as error:
         msg = f"tar file {name!r} is damaged {last}: {error}"
         raise DataError(msg) from error
     if not ended:
         msg = f"tar file {name!r} is damaged or truncated {last}; is the copy complete?"
+        raise DataError(msg)
+
+
+def _check_no_link(member: tarfile.TarInfo, name: str) -> None:
+    """Raise a DataError if an image in the tar file ``name`` is a link: its contents are elsewhere, if anywhere."""
+    if member.islnk() or member.issym():
+        msg = (
+            f"tar file {name!r}: the image {member.name!r} is a link to {member.linkname!r} and has no contents of its own; "
+            "make the file with tar --dereference --hard-dereference"
+        )
         raise DataError(msg)
 
 

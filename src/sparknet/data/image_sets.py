@@ -101,12 +101,20 @@ def _idx(directory: Path) -> ImageSet:
 
 
 def _idx_pair(directory: Path, prefix: str) -> tuple[Any, Any]:
-    images = read_idx(_one_of(directory, f"{prefix}-images-idx3-ubyte", f"{prefix}-images.idx3-ubyte"))
-    labels = read_idx(_one_of(directory, f"{prefix}-labels-idx1-ubyte", f"{prefix}-labels.idx1-ubyte"))
+    images = _uint8(_one_of(directory, f"{prefix}-images-idx3-ubyte", f"{prefix}-images.idx3-ubyte"))
+    labels = _uint8(_one_of(directory, f"{prefix}-labels-idx1-ubyte", f"{prefix}-labels.idx1-ubyte"))
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         msg = f"{directory}: {prefix} images have shape {images.shape}, labels {labels.shape}; expected (n, h, w) and (n,)"
         raise DataError(msg)
-    return images[:, None].astype(np.uint8), labels.astype(np.int64)
+    return images[:, None], labels.astype(np.int64)
+
+
+def _uint8(path: Path) -> Any:
+    array = read_idx(path)
+    if array.dtype != np.uint8:
+        msg = f"{path}: has dtype {array.dtype}, expected uint8"
+        raise DataError(msg)
+    return array
 
 
 def _one_of(directory: Path, *names: str) -> Path:

@@ -1,8 +1,8 @@
 """The mean image of a data set, and the mean of each channel, in one pass.
 
 Sums are float64: those of whole numbers are exact up to 2**53, so for uint8 pixels (up to 3.5e13
-images) the mean is rounded once, and has the same bits in whatever order, and in however many parts,
-the images were added up.
+images, for the mean of a channel 3.5e13 / (h * w)) the mean is rounded once, and has the same bits in
+whatever order, and in however many parts, the images were added up.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -26,7 +26,7 @@ _PATIENCE = 10.0  # seconds that closing waits for a source that is in the middl
 
 
 def prefetch(
-    source: Iterable[Any], prepare: Callable[[Any], Any] | None = None, *, depth: int = 2, threads: int = 1
+    source: Iterable[Any], prepare: Callable[[Any], Any] | None = None, *, depth: int | None = None, threads: int = 1
 ) -> "Prefetcher[Any]":
     """Return an iterator over ``prepare(item)`` for each item of ``source``, made ahead of their use.
 
@@ -39,15 +39,16 @@ def prefetch(
         called in all of them at once.
     depth
         Batches that are ready or being made, at most; with the one in the caller's hands they are what memory holds.
-        0: no thread, each batch is made when it is asked for.
+        0: no thread, each batch is made when it is asked for. None: as many as ``threads``, and 2 for one.
     threads
-        How many threads make batches. One is enough where a batch is made faster than it is used.
+        How many threads make batches, no more than ``depth``. One is enough where a batch is made faster than it is used.
 
     Raises
     ------
     DataError
-        ``depth`` or ``threads`` is out of range. While iterating: ``source`` or ``prepare`` failed, the message begins
-        with the number of the batch. An error of sparknet stays of its type, and as it is if it has a ``batch`` already.
+        ``depth`` or ``threads`` is out of range, or there are more threads than ``depth`` keeps busy. While iterating:
+        ``source`` or ``prepare`` failed, the message begins with the number of the batch. An error of sparknet stays of
+        its type, and as it is if it has a ``batch`` already.
 
     Examples
     --------
@@ -56,23 +57,32 @@ def prefetch(
     ...         print(batch["x"], end=" ")
     0 1 4 9
     """
+    depth = max(2, threads) if depth is None else depth
     for name, value, least in (("depth", depth, 0), ("threads", threads, 1)):
         if value < least:
             msg = f"prefetch(): got {name}={value}, expected at least {least}"
             raise DataError(msg)
-    return Prefetcher(source, prepare, depth, min(threads, depth))
+    if threads > max(depth, 1):
+        msg = (
+            f"prefetch(): got threads={threads}, expected at most depth={depth}; the others would have no batch to make"
+        )
+        raise DataError(msg)
+    return Prefetcher(source, prepare, depth, threads if depth else 0)
 
 
 class Prefetcher(Generic[Batch]):
     """An iterator whose next batches are made in threads; see :func:`prefetch`.
 
-    Use it in a ``with`` block, or call :meth:`close`: then the threads have ended when the block is left. A Prefetcher
-    that is merely forgotten ends them too.
+    Use it in a ``with`` block, or call :meth:`close`: then the threads have ended when the block is left, but for those
+    that are in the middle of a batch for more than 10 seconds, which end after it. A Prefetcher that is merely forgotten
+    ends them too. One thread at a time may ask for batches; a wait that a signal handler's exception (Ctrl-C) interrupts
+    loses none.
     """
 
     def __init__(self, source: Iterable[Any], prepare: Callable[[Any], Any] | None, depth: int, threads: int) -> None:
         maker = self._maker = _Maker(source, prepare)
         self._waited = self._worked = 0.0
+        self._slot: SimpleQueue[_Made] | None = None  # that of the next batch, kept if the wait for it is interrupted
         for _ in range(depth):
             maker.permits.put(True)
         # Threads know the maker and not the Prefetcher, which would else never be collected.
@@ -106,7 +116,10 @@ class Prefetcher(Generic[Batch]):
             return _Made(error=StopIteration())
         if not self._threads:
             return self._maker.make()
-        made = self._maker.slots.get().get()
+        if self._slot is None:
+            self._slot = self._maker.slots.get()
+        made = self._slot.get()
+        self._slot = None
         self._maker.permits.put(True)
         return made
 

@@ -10,10 +10,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from sparknet.data.fields import rows_of_batch
-from sparknet.errors import DataError
+from sparknet.errors import DataError, located
 from sparknet.ndarray import NDArray
 
-__all__ = ["Ragged", "even_batches", "pad_batch"]
+__all__ = ["Ragged", "even_batch", "even_batches", "pad_batch"]
 
 Ragged = Literal["drop", "pad", "reshape"]
 
@@ -36,12 +36,13 @@ def even_batches(
         ``"drop"`` leaves short batches out. ``"pad"`` fills them up, see :func:`pad_batch`. ``"reshape"`` passes them as
         they are, to a net that takes any number of rows.
     padding
-        For ``"pad"``.
+        For ``"pad"``, which does not go without: a label that is padded with 0 would be learned as class 0.
 
     Raises
     ------
     DataError
-        ``ragged`` is none of these; or a batch has more rows than ``batch_size``, and not all shapes will do.
+        ``ragged`` is none of these, or ``"pad"`` without ``padding``; or a batch has more rows than ``batch_size``, and
+        not all shapes will do.
 
     Examples
     --------
@@ -54,15 +55,27 @@ def even_batches(
     if ragged not in get_args(Ragged):
         msg = f"ragged={ragged!r}, expected one of {', '.join(map(repr, get_args(Ragged)))}"
         raise DataError(msg)
+    if ragged == "pad" and padding is None:
+        msg = "ragged='pad': say what with: padding=net.padding(), or {} for zeros, which as labels are a class"
+        raise DataError(msg)
     for index, batch in enumerate(batches):
-        rows = rows_of_batch(batch)
-        if rows == batch_size or ragged == "reshape":
-            yield batch
-        elif rows > batch_size:
-            msg = f"batch {index} has {rows} rows, expected at most {batch_size}"
-            raise DataError(msg, batch=index)
-        elif ragged == "pad":
-            yield pad_batch(batch, batch_size, padding or {})
+        with located(f"batch {index}", batch=index):
+            even = even_batch(batch, batch_size, ragged, padding or {})
+        if even is not None:
+            yield even
+
+
+def even_batch(
+    batch: Mapping[str, NDArray], batch_size: int, ragged: Ragged, padding: Mapping[str, float]
+) -> Mapping[str, NDArray] | None:
+    """Return what :func:`even_batches` makes of one batch; None if it is left out."""
+    rows = rows_of_batch(batch)
+    if rows == batch_size or ragged == "reshape":
+        return batch
+    if rows > batch_size:
+        msg = f"got {rows} rows, expected at most {batch_size}"
+        raise DataError(msg)
+    return pad_batch(batch, batch_size, padding) if ragged == "pad" else None
 
 
 def pad_batch(batch: Mapping[str, NDArray], rows: int, padding: Mapping[str, float]) -> dict[str, NDArray]:
@@ -79,8 +92,12 @@ def pad_batch(batch: Mapping[str, NDArray], rows: int, padding: Mapping[str, flo
 
 
 def _padded(column: Any, rows: int, value: float) -> Any:
-    fits = column.dtype.kind in "fc" or np.can_cast(np.min_scalar_type(value), column.dtype)
-    dtype = column.dtype if fits else np.result_type(column.dtype, np.min_scalar_type(value))
-    out = np.full((rows, *column.shape[1:]), value, dtype)
+    # as a float, -1.0 would ask for a dtype of floats in a column of integers
+    whole = column.dtype.kind not in "fc" and float(value).is_integer() and abs(value) < 2**63
+    added = np.array(int(value) if whole else float(value))
+    with np.errstate(all="ignore"):  # what is lost shows in the comparison
+        fits = added.astype(column.dtype) == added
+    dtype = column.dtype if fits else np.result_type(column.dtype, np.min_scalar_type(added))
+    out = np.full((rows, *column.shape[1:]), added, dtype)
     out[: len(column)] = column
     return out

@@ -70,7 +70,7 @@ def read_cifar10(paths: Iterable[str | Path]) -> tuple["np.ndarray[Any, Any]", "
     Raises
     ------
     DataError
-        A file is missing, is not a whole number of records, or has a label above 9.
+        There is no file; or one is missing, is not a whole number of records, or has a label above 9.
 
     Notes
     -----
@@ -87,6 +87,9 @@ def read_cifar10(paths: Iterable[str | Path]) -> tuple["np.ndarray[Any, Any]", "
             msg = f"{path}: has the label {records[:, 0].max()}, expected 0 to 9 (is it CIFAR-100?)"
             raise DataError(msg)
         parts.append(records)
+    if not parts:
+        msg = "read_cifar10(): got no file, expected at least one, such as data_batch_1.bin"
+        raise DataError(msg)
     records = np.concatenate(parts)
     return records[:, 1:].reshape(-1, *_CIFAR_SHAPE), records[:, 0].copy()
 

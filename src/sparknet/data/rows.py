@@ -16,6 +16,9 @@ from sparknet.ndarray import NDArray
 
 __all__ = ["array_of_values", "batch_of_rows", "check_columns", "values_of_row"]
 
+_ROUNDED = (np.float64, np.complex128)  # what integers of 64 bits and other numbers are stacked to
+_EXACT = 2.0**53  # integers below are exact there
+
 
 def check_columns(wanted: Sequence[str], names: Sequence[str], what: str) -> None:
     """Raise a DataError unless each column in ``wanted`` is there, once, among the ``names`` of ``what``."""
@@ -136,6 +139,8 @@ def _stacked(values: Any, field: Field) -> "np.ndarray[Any, Any] | None":
             values = np.asarray([value.toArray() for value in values] if hasattr(first, "toArray") else values)
         except ValueError:  # of different lengths
             return None
+        if values.dtype == object or (values.dtype in _ROUNDED and (np.abs(values) >= _EXACT).any()):
+            return None  # integers among floats, or of two dtypes, have been rounded before the field was asked
     return values if values.shape[1:] in (field.shape, (size,)) else None
 
 

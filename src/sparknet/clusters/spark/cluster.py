@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from sparknet.clusters.spark.jobs import collected
+from sparknet.clusters.spark.jobs import collected, release
 from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.spark.tasks import Away, evaluate_partition, train_partition
 from sparknet.clusters.totals import mean_metrics
@@ -55,7 +55,7 @@ class SparkCluster:
             yield _SparkSession(self._context, factory, dealt, uuid.uuid4().hex)
         finally:
             if dealt is not data:
-                dealt.unpersist()
+                release(dealt)
 
     def default_workers(self, data: PackedDataset) -> int:
         """Return the number of shards."""
@@ -83,15 +83,13 @@ class _SparkSession:
             self.codecs[role] = Codec(example)
         return self.codecs[role]
 
-    def train(
-        self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState | None]
-    ) -> Collected:
+    def train(self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]) -> Collected:
         """Run one round as one job."""
         start = time.perf_counter()
         codec = self._codec("weights", weights)
         payload = [
             codec.dumps(weights),
-            *(None if state is None else self._codec("state", state).dumps(state) for state in states),
+            *(self._codec("state", state).dumps(state) for state in states),
         ]
         with self._broadcast(payload) as sent:
             prepared = time.perf_counter() - start
@@ -115,7 +113,7 @@ class _SparkSession:
             outcomes,
             broadcast=prepared + fetched,
             collect=max(0.0, elapsed - fetched - slowest),
-            bytes_down=len(tasks) * sum(len(part) for part in payload if part is not None),
+            bytes_down=len(tasks) * sum(map(len, payload)),
             bytes_up=sum(len(w) + len(s) for w, s, *_ in replies),
         )
 
@@ -123,11 +121,15 @@ class _SparkSession:
         """Return what the tasks bring back; those that were away from their shard's file are run on its minibatches."""
         replies = collected(self.data._kept.mapPartitionsWithIndex(work))
         away = [shard for shard, reply in enumerate(replies) if isinstance(reply, Away)]
-        if away:
-            for shard, reply in zip(
-                away, collected(self.data._keeping().mapPartitionsWithIndex(work), away), strict=True
-            ):
-                replies[shard] = reply
+        again = collected(self.data._keeping().mapPartitionsWithIndex(work), away) if away else []
+        for shard, reply in zip(away, again, strict=True):
+            if isinstance(reply, Away):
+                msg = (
+                    f"shard {shard} cannot be read back from {reply.directory}: its disk, or the packed partition, "
+                    "is damaged; pack or load again"
+                )
+                raise ClusterError(msg)
+            replies[shard] = reply
         return replies
 
     def evaluate(self, weights: WeightCollection, data: PackedDataset) -> dict[str, float]:

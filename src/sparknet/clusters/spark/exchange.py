@@ -92,8 +92,8 @@ def _assembled(
         expected = layout.examples(shard)
         if received != expected:
             msg = (
-                f"shard {shard} got {received} of its {expected} examples: some rows were lost (a file removed?), or "
-                "their partition was computed twice and differed; pack from a source that gives the same rows each time"
+                f"shard {shard} got {received} of its {expected} examples: some rows were lost, or are there twice; "
+                "was a file of the data set removed or copied? Save or pack it again"
             )
             raise ClusterError(msg)
         file.seek(0)

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from sparknet.data.fields import Field
 from sparknet.data.rows import check_columns
 from sparknet.errors import DataError
@@ -33,7 +35,8 @@ def is_frame(rows: Any) -> bool:
 def selected(frame: Any, fields: Sequence[Field], columns: Mapping[str, str], id_column: str | None) -> Any:
     """Return a DataFrame with a column for each field, in their order, and then the id, if one is asked for.
 
-    Vectors come as arrays, decimals as doubles, the id as text; the columns are called "0", "1", ...
+    Vectors come as arrays, decimals as doubles (whole ones as longs, for fields of whole numbers), the id as text;
+    the columns are called "0", "1", ...
 
     Raises
     ------
@@ -46,7 +49,10 @@ def selected(frame: Any, fields: Sequence[Field], columns: Mapping[str, str], id
         _check_column(frame.schema[frame.columns.index(name)], f)
     numbered = frame.toDF(*map(str, range(len(frame.columns))))
     places = [frame.columns.index(name) for name in names]
-    chosen = [_plain(numbered[str(i)], frame.schema[i].dataType).alias(str(k)) for k, i in enumerate(places)]
+    chosen = [
+        _plain(numbered[str(i)], frame.schema[i].dataType, f).alias(str(k))
+        for k, (i, f) in enumerate(zip(places, fields, strict=True))
+    ]
     if id_column:
         chosen.append(numbered[str(frame.columns.index(id_column))].cast("string").alias(str(len(fields))))
     return numbered.select(*chosen)
@@ -54,10 +60,14 @@ def selected(frame: Any, fields: Sequence[Field], columns: Mapping[str, str], id
 
 def _check_column(column: Any, field: Field) -> None:
     """Raise a DataError if no value of this column could ever fit the field."""
-    arrays, leaf = _leaf(column.dataType)
+    arrays, leaf, kind = _leaf(column.dataType)
     what = f"pack(): column {column.name!r} is {column.dataType.simpleString()}; field {field}"
     if leaf not in _NUMBERS and not (leaf in _FLAT and arrays == 0):
         msg = f"{what} takes numbers, booleans, binary, vectors, and arrays of numbers: convert the column first"
+        raise DataError(msg)
+    # What whole numbers lose no digit as: a long, or a double where there is a fraction to look at.
+    if leaf == "decimal" and _is_whole(field) and kind.precision > (15 if kind.scale else 18):
+        msg = f"{what} takes decimals of at most 18 digits, or 15 with a fraction: cast the column first"
         raise DataError(msg)
     axes, size = arrays + (leaf in _FLAT), prod(field.shape)
     if (axes == 0 and size != 1) or axes not in (0, 1, len(field.shape)):
@@ -69,21 +79,26 @@ def _check_column(column: Any, field: Field) -> None:
         raise DataError(msg)
 
 
-def _leaf(kind: Any) -> tuple[int, str]:
-    """Return how many arrays a type nests, and what is in the innermost."""
+def _is_whole(field: Field) -> bool:
+    return np.dtype(field.dtype).kind in "iu"
+
+
+def _leaf(kind: Any) -> tuple[int, str, Any]:
+    """Return how many arrays a type nests, and what is in the innermost: its name, and the type."""
     depth = 0
     while hasattr(kind, "elementType"):
         depth, kind = depth + 1, kind.elementType
-    return depth, kind.simpleString().partition("(")[0]
+    return depth, kind.simpleString().partition("(")[0], kind
 
 
-def _plain(column: Any, kind: Any) -> Any:
+def _plain(column: Any, kind: Any, field: Field) -> Any:
     """Return the column as Arrow and numpy know it."""
-    arrays, leaf = _leaf(kind)
+    arrays, leaf, element = _leaf(kind)
     if leaf == "vector":
         from pyspark.ml.functions import vector_to_array
 
         return vector_to_array(column)
     if leaf == "decimal":
-        return column.cast("array<" * arrays + "double" + ">" * arrays)
+        number = "bigint" if _is_whole(field) and not element.scale else "double"
+        return column.cast("array<" * arrays + number + ">" * arrays)
     return column

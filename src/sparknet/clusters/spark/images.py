@@ -36,7 +36,8 @@ def read_images(spark: Any, path: AnyPath, labels: Labels = None) -> "RDD[Any]":
         A SparkSession.
     path
         A folder, a file or a pattern, on any file system that Spark knows. Files whose names do not end
-        like those of images (.jpg, .jpeg, .png, .bmp, .gif, .ppm, .pgm, .webp) are left out.
+        like those of images (.jpg, .jpeg, .png, .bmp, .gif, .ppm, .pgm, .webp) are left out, and so are, by
+        Spark, files and folders whose names begin with ``_`` or ``.``: rename them.
     labels
         What the images are: a mapping name -> label, or the path of a label file, with ``name label`` on each
         line. A name is the image's path or any end of it, or its folder; so :func:`image_classes`
@@ -66,7 +67,8 @@ def read_image_tars(spark: Any, path: AnyPath, labels: Labels = None) -> "RDD[An
     spark
         A SparkSession.
     path
-        A folder with files ``*.tar`` at any depth, one such file or a pattern; not compressed.
+        A folder with files ``*.tar`` at any depth, one such file or a pattern; not compressed. Spark leaves out
+        files and folders whose names begin with ``_`` or ``.``.
     labels
         As for :func:`read_images`; a tar file counts as a folder of its name without ``.tar``.
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from sparknet.clusters.spark.frames import is_frame
-from sparknet.clusters.spark.inference_tasks import Plan, computed, evaluated, with_columns, with_values
+from sparknet.clusters.spark.inference_tasks import Plan, check_added, computed, evaluated, with_columns, with_values
 from sparknet.clusters.spark.jobs import collected
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.fields import Field
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.rows import check_columns
-from sparknet.errors import DataError
+from sparknet.errors import DataError, located
 from sparknet.nets.base import NetFactory
 from sparknet.weights import WeightCollection
 
@@ -69,7 +69,7 @@ def featurize(
     ------
     DataError, NetError, SchemaError
         Columns, fields, outputs or weights do not fit; found before any job, with a net made on the driver. A row that
-        does not fit fails the job that computes it, and is named by its place.
+        does not fit, or has a column of a new one's name, fails the job that computes it, and is named by its place.
 
     Notes
     -----
@@ -181,18 +181,16 @@ def _largest(values: Array) -> Array:
 
 
 def _rdd_of(rows: Any, plan: Plan, added: Sequence[str]) -> Any:
-    """Return the RDD of rows; of a DataFrame the columns are checked."""
-    if is_frame(rows):
-        check_columns(plan.wanted, rows.columns, f"{plan.who}: the DataFrame")
-        taken = [name for i, name in enumerate(added) if name in rows.columns or name in added[:i]]
-        if taken:
-            msg = f"{plan.who}: there is a column {taken[0]!r} already; name the new one: outputs={{blob: column}}"
-            raise DataError(msg)
-        return rows.rdd
-    if not hasattr(rows, "mapPartitionsWithIndex"):
+    """Return the RDD of rows; the columns are checked, as far as they are known."""
+    frame = is_frame(rows)
+    if not frame and not hasattr(rows, "mapPartitionsWithIndex"):
         msg = f"{plan.who}: got {type(rows).__name__}, expected an RDD or a DataFrame"
         raise DataError(msg)
-    return rows
+    if frame:
+        check_columns(plan.wanted, rows.columns, f"{plan.who}: the DataFrame")
+    with located(plan.who):
+        check_added(added, rows.columns if frame else ())
+    return rows.rdd if frame else rows
 
 
 def _extended_schema(schema: Any, added: Mapping[str, Array]) -> Any:

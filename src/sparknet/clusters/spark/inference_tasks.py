@@ -27,7 +27,7 @@ from sparknet.serialization import dumps, loads
 from sparknet.weights import WeightCollection
 from sparknet.worker import evaluate_batch, single_threaded_blas
 
-__all__ = ["Plan", "computed", "evaluated", "with_columns", "with_values"]
+__all__ = ["Plan", "check_added", "computed", "evaluated", "with_columns", "with_values"]
 
 Array = np.ndarray[Any, Any]
 _MOST_NETS = 2
@@ -126,10 +126,14 @@ class Plan:
 
     def _placed(self, error: Any, partition: int, rows: range) -> SparknetError:
         """Return the error of a minibatch with the place of its row, or of its rows, in the whole."""
-        row = getattr(error, "row", None)
-        where = f"rows {rows[0]} to {rows[-1]}" if row is None else f"row {rows[row]}"
-        message = f"{self.who}: partition {partition}, {where}: {getattr(error, 'reason', error)}"
-        return type(error)(message, **{**vars(error), "partition": partition})  # type: ignore[no-any-return]
+        where, facts = f"rows {rows[0]} to {rows[-1]}", {"partition": partition}
+        if getattr(error, "row", None) is not None:
+            where, facts["row"] = f"row {rows[error.row]}", rows[error.row]
+        where = f"{self.who}: partition {partition}, {where}"
+        placed: SparknetError = error.placed(where, **facts)
+        if hasattr(error, "reason"):  # the message without the row's number in the minibatch
+            placed.args = (f"{where}: {error.reason}",)
+        return placed
 
 
 def made(load: tuple[bytes, bytes]) -> Net:
@@ -167,8 +171,8 @@ def computed(
         for numbers, part, batch in plan.batches(partition, rows):
             with plan.placing(partition, numbers):
                 values = _values(_net_of(plan, sent), batch, len(part), blobs)
-            for row, *ours in zip(part, *map(finish, values), strict=True):
-                yield join(row, ours)
+                joined = [join(row, ours) for row, *ours in zip(part, *map(finish, values), strict=True)]
+            yield from joined
 
 
 def _values(net: Net, batch: Mapping[str, NDArray], rows: int, blobs: Sequence[str]) -> list[Array]:
@@ -195,13 +199,23 @@ def evaluated(partition: int, rows: Iterable[Any], *, plan: Plan, sent: Any) -> 
         yield error
 
 
+def check_added(added: Sequence[str], names: Sequence[str]) -> None:
+    """Raise a DataError if a column that is to be added is there already, among ``names`` or twice in ``added``."""
+    for i, name in enumerate(added):
+        if name in names or name in added[:i]:
+            msg = f"there is a column {name!r} already; name the new one: outputs={{blob: column}}"
+            raise DataError(msg)
+
+
 def with_values(row: Any, values: Sequence[Array], *, names: Sequence[str]) -> Any:
     """Return the row of an RDD with values added: under their names where it has names, else at its end."""
     plain = [value.item() if value.ndim == 0 else value for value in values]
     added = dict(zip(names, plain, strict=True))
     if isinstance(row, Mapping):
+        check_added(names, list(row))
         return {**row, **added}
     if hasattr(row, "__fields__"):  # a Row of Spark's
+        check_added(names, row.__fields__)
         return type(row)(**row.asDict(), **added)
     return (*row, *plain) if isinstance(row, tuple | list) else (row, *plain)
 

@@ -5,11 +5,12 @@ The exceptions of py4j and pyspark are pages of Java with, somewhere inside, wha
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sparknet.errors import ClusterError, SparknetError
 
-__all__ = ["PerPartition", "collected", "run_job", "telling_line"]
+__all__ = ["PerPartition", "collected", "is_stored", "release", "run_job", "telling_line"]
 
 # A Python traceback inside a Java one: indented lines, ended by the exception itself.
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)")
@@ -44,6 +45,18 @@ def collected(rdd: Any, partitions: Sequence[int] | None = None) -> list[Any]:
         if isinstance(reply, SparknetError):
             raise reply
     return replies
+
+
+def is_stored(rdd: Any) -> bool:
+    """Say whether all partitions of a persisted RDD are on the executors now."""
+    found = rdd.context._jsc.sc().getRDDStorageInfo()
+    return any((info.id(), info.numCachedPartitions()) == (rdd.id(), rdd.getNumPartitions()) for info in found)
+
+
+def release(persisted: Any) -> None:
+    """Unpersist an RDD or data set that was only needed for a while; if that fails, the error before it is what matters."""
+    with suppress(Exception):
+        persisted.unpersist()
 
 
 class PerPartition:

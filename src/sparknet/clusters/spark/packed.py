@@ -1,18 +1,17 @@
 """PackedDataset: minibatches on Spark, and what can be made of them without their rows."""
 
 import os
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from sparknet.clusters.spark import saved, store
 from sparknet.clusters.spark.exchange import as_records, exchanged
-from sparknet.clusters.spark.jobs import collected, run_job
+from sparknet.clusters.spark.jobs import collected, is_stored, release, run_job
 from sparknet.clusters.spark.records import Layout, Records
 from sparknet.data.dataset import Dataset, check_packing, split_positions
 from sparknet.data.fields import Field
@@ -51,7 +50,8 @@ class PackedDataset:
     shards
         Number of partitions.
     preprocessor
-        Applied when a minibatch is used.
+        Applied when a minibatch is used. ``dataclasses.replace(data, preprocessor=...)`` is another view of the same
+        minibatches: what releases one releases both.
     """
 
     rdd: "RDD[tuple[int, bytes]]"
@@ -61,7 +61,8 @@ class PackedDataset:
     num_examples: int
     shards: int
     preprocessor: Preprocessor | None = None
-    _name: str = field(default_factory=lambda: uuid.uuid4().hex, init=False)
+    # The id of the RDD -> where its shards' files are: shared by all that `replace` makes of this one.
+    _kept_by_rdd: "dict[int, RDD[store.Kept]]" = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         return (
@@ -149,7 +150,7 @@ class PackedDataset:
         try:
             run_job(self.rdd._jrdd.count)  # in the JVM: a count in Python would pipe everything there once more
         except BaseException:
-            self.rdd.unpersist()
+            release(self.rdd)
             raise
         return self
 
@@ -175,10 +176,17 @@ class PackedDataset:
         """
         saved.write(self.rdd, os.fspath(path).rstrip("/"), self.fields, self._layout(self.shards))
 
-    @cached_property
+    @property
+    def _name(self) -> str:
+        return f"{self.rdd.context.applicationId}-{self.rdd.id()}"
+
+    @property
     def _kept(self) -> "RDD[store.Kept]":
         """Where the file of each shard is, which the first use writes: see :mod:`sparknet.clusters.spark.store`."""
-        return self._keeping().persist()
+        key = self.rdd.id()
+        if key not in self._kept_by_rdd:
+            self._kept_by_rdd[key] = self._keeping().persist()
+        return self._kept_by_rdd[key]
 
     def _keeping(self) -> "RDD[store.Kept]":
         """Return :attr:`_kept` computed from the minibatches again, wherever that runs."""
@@ -186,12 +194,17 @@ class PackedDataset:
 
     def unpersist(self) -> None:
         """Release the cluster's memory and files; the set must not be used any more."""
-        if "_kept" in self.__dict__:
-            self._kept.unpersist()
-            context = self.rdd.context
-            tasks = context.defaultParallelism  # as many as run at once, so that every executor has one
+        kept = self._kept_by_rdd.pop(self.rdd.id(), None)
+        if kept is not None:
+            drop, context = partial(_drop, self._name), self.rdd.context
             with suppress(Exception):  # what is not reached goes with its executor
-                context.parallelize(range(tasks), tasks).foreach(partial(_drop, self._name))
+                if is_stored(kept):  # what is not would be written first
+                    kept.foreach(drop)  # Spark sends a task to where the file is
+            kept.unpersist()
+            # Files that lie elsewhere, of shards that were moved or lost: as many tasks as run at once,
+            # which most often reach every executor.
+            with suppress(Exception):
+                context.parallelize(range(context.defaultParallelism)).foreach(drop)
         self.rdd.unpersist()
 
 
@@ -212,5 +225,5 @@ def _part(which: int, count: int, fraction: float, seed: int) -> Any:
     return split_positions(count, fraction, seed)[which]
 
 
-def _drop(name: str, _task: int) -> None:
+def _drop(name: str, _element: Any) -> None:
     store.drop(name)

@@ -6,6 +6,7 @@ the chunks are counted, every example's place is known. The rules of that are th
 """
 
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,13 +19,13 @@ from sparknet.clusters.spark.arrow import arrow_is_installed, need_arrow
 from sparknet.clusters.spark.chunks import Chunk, Source, error_of
 from sparknet.clusters.spark.exchange import as_records
 from sparknet.clusters.spark.frames import is_frame, selected
-from sparknet.clusters.spark.jobs import PerPartition, run_job
+from sparknet.clusters.spark.jobs import PerPartition, release, run_job
 from sparknet.clusters.spark.packed import PackedDataset, packed_from
 from sparknet.clusters.spark.records import Layout, Records
 from sparknet.data.dataset import Dataset, check_packing, packed_positions
 from sparknet.data.fields import Field, check_fields
 from sparknet.data.preprocess import Preprocessor
-from sparknet.errors import DataError, SparknetError
+from sparknet.errors import ClusterError, DataError, SparknetError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import NetFactory
 from sparknet.training import check_fit
@@ -56,7 +57,8 @@ def pack(
     rows
         A DataFrame with a column for each field (numbers, booleans, arrays of them, vectors, binary),
         or an RDD of Rows, mappings, records of structured arrays, tuples in the order of ``fields``,
-        or, for one field, its values. It is evaluated once. Partitions may be unequal or empty.
+        or, for one field, its values. Partitions may be unequal or empty. It is evaluated once,
+        and a partition that is lost on the cluster once more: it must give the same rows in the same order then.
     fields
         Name, shape and dtype of each input, as it is to be stored.
     batch_size
@@ -90,6 +92,8 @@ def pack(
     DataError
         Before any job: a column is missing, there twice, or of a type that no value of the field has.
         After the rows were read: a value does not fit (``partition`` and ``row`` say which), or there is no row.
+    ClusterError
+        A partition was lost, and gave other rows when it was computed again.
     MissingDependency
         ``arrow=True`` where pyarrow is not installed.
     """
@@ -100,15 +104,17 @@ def pack(
     if factory is not None:
         _check_net(factory, fields, batch_size, preprocessor)
     storage = _storage_level(storage)
-    chunks, starts = _counted(_chunks(rows, Source(Records(fields), columns or {}, id_column), arrow), storage)
+    chunks, starts, checksums = _counted(
+        _chunks(rows, Source(Records(fields), columns or {}, id_column), arrow), storage
+    )
     try:
         total = starts[-1]
         layout = Layout(total, batch_size, shards or min(len(starts) - 1, -(-total // batch_size)))
-        placed = chunks.mapPartitionsWithIndex(partial(_placed, starts=starts))
+        placed = chunks.mapPartitionsWithIndex(partial(_placed, starts=starts, checksums=checksums))
         packed = packed_from(placed, partial(packed_positions, total, shuffle), fields, layout, preprocessor)
         return packed._persisted(storage)  # computed now, while the chunks are there
     finally:
-        chunks.unpersist()
+        release(chunks)
 
 
 def load_packed(
@@ -179,26 +185,27 @@ def _chunks(rows: Any, source: Source, arrow: bool | None) -> "RDD[Chunk]":
     raise DataError(msg)
 
 
-def _counted(chunks: "RDD[Chunk]", storage: Any) -> tuple["RDD[Chunk]", list[int]]:
-    """Return the chunks, computed and persisted; where the rows of each partition begin, and at the end their number."""
+def _counted(chunks: "RDD[Chunk]", storage: Any) -> tuple["RDD[Chunk]", list[int], list[int]]:
+    """Return the chunks, computed and persisted; where each partition's rows begin, and their number; its checksums."""
     counts = chunks.context.accumulator({}, PerPartition())
     counted = chunks.mapPartitionsWithIndex(partial(_counting, counts=counts)).persist(storage)
     try:
         run_job(counted._jrdd.count)  # in the JVM: nothing is piped to Python only to be counted
         _check_counts(counts.value)
     except BaseException:
-        counted.unpersist()
+        release(counted)
         raise
-    rows = [counts.value[k] for k in range(counted.getNumPartitions())]
-    return counted, np.cumsum([0, *rows]).tolist()
+    rows, checksums = zip(*(counts.value[k] for k in range(counted.getNumPartitions())), strict=True)
+    return counted, np.cumsum([0, *rows]).tolist(), list(checksums)
 
 
 def _check_counts(counts: Mapping[int, Any]) -> None:
     """Raise the first partition's error, if there is one, and a DataError if there are no rows."""
-    for _, count in sorted(counts.items()):
+    rows = [count for _, (count, _) in sorted(counts.items())]
+    for count in rows:
         if isinstance(count, SparknetError):
             raise count
-    if not sum(counts.values()):
+    if not sum(rows):
         msg = "pack(): got no rows, expected at least one"
         raise DataError(msg)
 
@@ -206,14 +213,27 @@ def _check_counts(counts: Mapping[int, Any]) -> None:
 # ---- in the Python workers
 def _counting(partition: int, chunks: Iterable[Chunk], *, counts: Any) -> Iterator[Chunk]:
     total: Any = 0
+    checksum = 0
     for chunk in chunks:
-        total = error_of(chunk) or total + chunk[0]
+        total, checksum = error_of(chunk) or total + chunk[0], zlib.crc32(chunk[1], checksum)
         yield chunk
-    counts.add({partition: total})
+    counts.add({partition: (total, checksum)})
 
 
-def _placed(partition: int, chunks: Iterable[Chunk], *, starts: Sequence[int]) -> Iterator[tuple[int, bytes]]:
-    start = starts[partition]
-    for count, records in chunks:
+def _placed(
+    partition: int, chunks: Iterable[Chunk], *, starts: Sequence[int], checksums: Sequence[int]
+) -> Iterator[tuple[int, bytes]]:
+    start, checksum = starts[partition], 0
+    for chunk in chunks:
+        if error := error_of(chunk):
+            raise error
+        count, records = chunk
         yield start, records
-        start += count
+        start, checksum = start + count, zlib.crc32(records, checksum)
+    # Examples go by their numbers: rows in another order would be lost, and others be there twice.
+    if (start, checksum) != (starts[partition + 1], checksums[partition]):
+        msg = (
+            f"partition {partition} gave other rows when it was computed again, or the same in another order; "
+            "persist or save the source"
+        )
+        raise ClusterError(msg)

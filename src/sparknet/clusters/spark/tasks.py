@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sparknet.clusters.spark.store import DamagedFileError, Kept, opened
@@ -21,6 +22,8 @@ _NETS: dict[str, Net] = {}  # run -> net; a cache, never the truth: idle workers
 class Away:
     """The reply of a task that ran where its shard's file is not, or is damaged: nothing was done."""
 
+    directory: Path
+
 
 def train_partition(
     index: int,
@@ -34,11 +37,12 @@ def train_partition(
 ) -> Iterator[Any]:
     """Yield the reply of worker ``index``: (weights, state, facts, seconds of fetching), an error, or Away."""
     (kept,) = partition  # to the end: Spark kills a Python worker that leaves its input unread
+    away = Away(kept.path.parent)
     with opened(kept) as shard:
         try:
-            yield Away() if shard is None else _trained(shard, run, factory, sent.value, tasks[index], preprocessor)
+            yield away if shard is None else _trained(shard, run, factory, sent.value, tasks[index], preprocessor)
         except DamagedFileError:
-            yield Away()
+            yield away
         except SparknetError as error:  # as a value: an exception would be tried again, in vain
             yield error
 
@@ -52,9 +56,10 @@ def _trained(
     preprocessor: Preprocessor | None,
 ) -> tuple[bytes, bytes, dict[str, Any], float]:
     start = time.perf_counter()
-    weights, *states = (part and loads(part, verify=True) for part in payload)
+    parts = payload[0], payload[1 + task.worker % (len(payload) - 1)]  # the states of others are not even read
+    weights, state = (loads(part, verify=True) for part in parts)
     fetched = time.perf_counter() - start
-    outcome = train_round(_net_of(run, factory), shard, task, weights, states[task.worker % len(states)], preprocessor)
+    outcome = train_round(_net_of(run, factory), shard, task, weights, state, preprocessor)
     facts = {name: getattr(outcome, name) for name in ("worker", "loss", "steps", "examples", "seconds")}
     return dumps(outcome.weights), dumps(outcome.state), facts, fetched
 

@@ -31,7 +31,7 @@ class ToCHW(ArrayStep):
 
 @dataclass(frozen=True)
 class ToBGR(ArrayStep):
-    """Channels R, G, B to B, G, R, the order that nets of Caffe's model zoo were trained in; shares memory.
+    """Channels R, G, B to B, G, R, the order that nets of Caffe's model zoo were trained in; a copy.
 
     It is its own inverse: what is B, G, R already (as in Spark's ``image`` source) becomes R, G, B.
     """
@@ -40,7 +40,7 @@ class ToBGR(ArrayStep):
 
     def _apply(self, x: Any, rng: Rng, *, train: bool) -> Any:
         del rng, train
-        return x[:, ::-1]
+        return np.ascontiguousarray(x[:, ::-1])  # torch takes no negative strides
 
     def _changed(self, shape: Shape, dtype: str) -> tuple[Shape, str]:
         if len(shape) != IMAGE or shape[0] != 3:

@@ -29,7 +29,7 @@ class LayerParam:
     source
         The name that :func:`~sparknet.nets.caffe.feeding` is given; by default the phase, ``"train"`` or ``"test"``.
     ragged, padding
-        What becomes of a short batch, see :func:`~sparknet.data.ragged.even_batches`.
+        What becomes of a short batch, see :func:`~sparknet.data.ragged.even_batches`; ``"pad"`` needs a padding.
     classes
         Column of labels -> number of classes; its values are checked before Caffe sees them. A column's ``padding`` may
         occur too.
@@ -54,6 +54,9 @@ class LayerParam:
             if not is_right(value):
                 msg = f"{_LAYER}: {name} is {value!r}, expected {expected}"
                 raise NetError(msg)
+        if self.ragged == "pad" and not self.padding:
+            msg = f"{_LAYER}: ragged is 'pad'; say what with: padding=net.padding(), as in {{\"label\": -1}}"
+            raise NetError(msg)
         for name in ("padding", "classes"):
             unknown = [column for column in getattr(self, name) if column not in self.tops]
             if unknown:
@@ -86,8 +89,10 @@ class LayerParam:
 
     def to_json(self) -> str:
         """Return the ``param_str``; what has its default is left out."""
+        # a dataclass keeps its defaults as attributes of the class, but those of tables, which are empty
         said = asdict(self) | {"tops": {name: list(shape) for name, shape in self.tops.items()}}
-        return json.dumps({name: value for name, value in said.items() if value not in ("", "reshape", {})})
+        defaults = vars(LayerParam)
+        return json.dumps({name: value for name, value in said.items() if value and value != defaults.get(name)})
 
 
 def _is_whole(value: object, least: int) -> bool:

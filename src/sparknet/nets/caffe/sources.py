@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from sparknet.data.ragged import even_batches
-from sparknet.errors import NetError
+from sparknet.data.ragged import even_batch
+from sparknet.errors import NetError, located
 from sparknet.ndarray import NDArray
 from sparknet.nets.caffe.feed import columns_of
 from sparknet.nets.caffe.layer_param import LayerParam
@@ -63,7 +63,7 @@ class Source:
 
     def __init__(self, name: str, batches: Iterable[Mapping[str, NDArray]]) -> None:
         self.name = name
-        self._batches = batches
+        self._batches = enumerate(batches)
         self._layer: object = None
         self._taken = 0
 
@@ -75,21 +75,23 @@ class Source:
         NetError
             There is none left, or another layer has taken some of them.
         DataError
-            A column is missing, or its shape does not fit.
+            A column is missing, or its shape does not fit; the next call goes on behind this batch.
         """
         if self._layer is None:
             self._layer = layer
-            fitting = (columns_of(batch, param.shapes)[0] for batch in self._batches)
-            self._even = even_batches(fitting, param.batch_size, param.ragged, param.padding)
         if self._layer is not layer:
             msg = (
                 f"RDDDataLayer: the source {self.name!r} feeds another layer; give each layer (in the phases train and test "
                 'too) a source of its own, as in param_str: \'{"source": "validation", ...}\''
             )
             raise NetError(msg)
-        for batch in self._even:
-            self._taken += 1
-            return batch
+        for number, batch in self._batches:  # no generator of ours, which would end with the first bad batch
+            with located(f"batch {number}", batch=number):
+                columns = columns_of(batch, param.shapes)[0]
+                even = even_batch(columns, param.batch_size, param.ragged, param.padding)
+            if even is not None:
+                self._taken += 1
+                return even
         msg = (
             f"RDDDataLayer: the source {self.name!r} has ended after {self._taken} batches; feed it more, or repeat it "
             "(itertools.cycle, or a generator that goes through the data again)"
