@@ -40,7 +40,7 @@ OPTIONAL = ("backports", "caffe", "cupy", "google", "lz4", "matplotlib", "pyspar
 
 # Rooms share these; they are no promise to users.
 INTERNAL = {
-    "sparknet.errors": {"explain", "located"},
+    "sparknet.errors": {"explain", "located", "ours"},
     "sparknet.nd": {"checked_version"},
     "sparknet.ndarray": {"wrap", "wrap_all"},
     "sparknet.worker": {"Shard"},

@@ -56,10 +56,28 @@ class SparknetError(Exception):
         for name, value in fields.items():
             setattr(self, name, value)  # some (ImportError's name) are slots; both kinds are pickled
 
-    def placed(self, where: str, **fields: Any) -> Self:
-        """Return an error of the same type with ``where`` in front of the message, this one's fields, and more."""
+    def placed(self, where: str, *, instead: bool = False, **fields: Any) -> Self:
+        """Return an error of the same type that says where it was; its ``reason`` is the message without that.
+
+        Parameters
+        ----------
+        where
+            Put in front of the message.
+        instead
+            Whether ``where`` is put in the place of what was in front before, if something was.
+        **fields
+            Facts to add to this one's own.
+
+        Examples
+        --------
+        >>> error = DataError("no label").placed("row 3", row=3)
+        >>> str(error), str(error.placed("partition 2, row 73", instead=True, row=73))
+        ('row 3: no label', 'partition 2, row 73: no label')
+        """
         _, _, *state = tuple[Any, ...](self.__reduce__())  # what is pickled: fields that are slots too
-        return type(self)(f"{where}: {self}", **{**dict(*state), **fields})
+        facts = dict(*state)
+        reason = facts.get("reason", str(self)) if instead else str(self)
+        return type(self)(f"{where}: {reason}", **{**facts, "reason": reason, **fields})
 
 
 class FormatError(SparknetError, ValueError):
@@ -116,6 +134,17 @@ def located(where: str, **fields: Any) -> Iterator[None]:
         yield
     except SparknetError as error:
         raise error.placed(where, **fields) from error
+
+
+def ours(error: Exception) -> SparknetError:
+    """Return a SparknetError as it is, and any other exception as a DataError that names its type.
+
+    Examples
+    --------
+    >>> ours(KeyError("label"))
+    DataError("KeyError: 'label'")
+    """
+    return error if isinstance(error, SparknetError) else DataError(f"{type(error).__name__}: {error}")
 
 
 _SHOWN = 60  # characters of an argument in a message

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from sparknet.clusters.local import LocalCluster
-from sparknet.data.dataset import check_shards, pack
+from sparknet.data.dataset import pack
 from sparknet.data.image_sets import ImageSet, load_image_set
+from sparknet.data.layout import check_shards
 from sparknet.data.preprocess import Scale
 from sparknet.errors import BrokenOff, DataError, SparknetError
 from sparknet.nets.base import Net, NetFactory

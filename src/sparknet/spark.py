@@ -1,23 +1,13 @@
 """The public face of sparknet on Spark (its rooms: :mod:`sparknet.clusters.spark`)."""
 
-from sparknet.clusters.spark import (
-    BadImages,
-    PackedDataset,
-    ShardSize,
-    SparkCluster,
-    channel_means,
-    decode_images,
-    evaluate,
-    featurize,
-    image_classes,
-    load_packed,
-    mean_image,
-    pack,
-    predict,
-    read_image_tars,
-    read_images,
-    start_spark,
-)
+from sparknet.clusters.spark.cluster import SparkCluster
+from sparknet.clusters.spark.decoding import BadImages, decode_images
+from sparknet.clusters.spark.images import image_classes, read_image_tars, read_images
+from sparknet.clusters.spark.inference import evaluate, featurize, predict
+from sparknet.clusters.spark.packed import PackedDataset, ShardSize
+from sparknet.clusters.spark.packing import load_packed, pack
+from sparknet.clusters.spark.startup import start_spark
+from sparknet.data.mean import channel_means, mean_image
 
 __all__ = [
     "BadImages",

@@ -15,8 +15,8 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 
 from sparknet.averaging import Mean, Rule
-from sparknet.data.dataset import check_shards, is_whole, shard_length
 from sparknet.data.fields import rows_of_batch
+from sparknet.data.layout import check_shards, is_whole, shard_length
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import preprocessed
 from sparknet.data.sampling import SAMPLERS, Sampling, step_rng

@@ -19,7 +19,7 @@ from sparknet.data.prefetch import prefetch
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import preprocessed
 from sparknet.data.sampling import SAMPLERS, Sampling, step_rng
-from sparknet.errors import located
+from sparknet.errors import located, ours
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, SolverState
 from sparknet.weights import WeightCollection
@@ -153,9 +153,11 @@ def _prepared(
     """Return the minibatch of a step, given as (its number in the round, shard-local index), as the net takes it."""
     number, index = step
     rng = step_rng(task.seed, task.worker, task.first_step + number)
-    with located(_place(task, index), batch=index):
+    try:
         batch = preprocessed(shard[index], preprocessor, rng, train=True)
         return index, batch if prepare is None or not rows_of_batch(batch) else prepare(batch, rng, train=True)
+    except Exception as error:
+        raise ours(error).placed(_place(task, index), batch=index) from error
 
 
 def _place(task: Task, index: int) -> str:

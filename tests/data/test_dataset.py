@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sparknet import DataError, Field
 from sparknet.data import pack
-from sparknet.data.dataset import check_shards, shard_length, split_positions
+from sparknet.data.layout import check_shards, shard_length, split_positions
 
 FIELDS = [Field("image", (2,), "int64"), Field("label", (), "int64")]
 

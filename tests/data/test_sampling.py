@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sparknet import DataError, Field, LocalCluster, averaged_sgd
 from sparknet.data import EpochSampler, pack
-from sparknet.data.dataset import shard_length
+from sparknet.data.layout import shard_length
 from sparknet.data.sampling import SAMPLERS, WindowSampler, step_rng
 from sparknet.nets import MLP
 from sparknet.worker import Task

@@ -10,10 +10,9 @@ from PIL import Image
 from sparknet import DataError, Field, NDArray, formats, load, save
 from sparknet.clusters.spark.decoding import decode_images
 from sparknet.clusters.spark.images import image_classes, read_image_tars, read_images
-from sparknet.clusters.spark.mean import channel_means, mean_image
 from sparknet.clusters.spark.packing import pack
-from sparknet.data import mean as local_mean
 from sparknet.data.images import ImageDecoder
+from sparknet.data.mean import channel_means, mean_image
 from sparknet.data.preprocess import Compose, Crop, Decode, SubtractMean
 
 pytestmark = pytest.mark.spark
@@ -248,8 +247,8 @@ def test_the_mean_has_the_bits_of_numpy_s_however_the_images_are_spread(context,
     assert mean.tobytes() == IMAGES.mean(axis=0, dtype=np.float64).tobytes()
     assert means.tobytes() == IMAGES.mean(axis=(0, 2, 3), dtype=np.float64).tobytes()
     here = packed.to_local()
-    assert local_mean.mean_image(here).to_host().tobytes() == mean.tobytes()
-    assert local_mean.channel_means(here).to_host().tobytes() == means.tobytes()
+    assert mean_image(here).to_host().tobytes() == mean.tobytes()
+    assert channel_means(here).to_host().tobytes() == means.tobytes()
     packed.unpersist()
 
 

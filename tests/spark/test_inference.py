@@ -1,6 +1,7 @@
 """featurize, predict and evaluate on Spark give what the net gives in this process, and keep rows, order and columns."""
 
 import os
+from collections import OrderedDict
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparknet import DataError, Field, MissingDependency, NDArray, NetError, SchemaError
-from sparknet.clusters.spark import inference_tasks
+from sparknet.clusters.spark import inference_tasks, kept_nets
 from sparknet.clusters.spark.inference import evaluate, featurize, predict
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.preprocess import Compose, Crop, LabelMap, Scale
@@ -183,15 +184,22 @@ def test_the_net_is_made_once_in_each_worker_process(context, tmp_path):
     assert not np.allclose(other[0], expected([53])[0])
 
 
-def test_no_more_nets_are_kept_than_two(monkeypatch):
-    monkeypatch.setattr(inference_tasks, "_NETS", inference_tasks._NETS.copy())
-    plans = [inference_tasks.Plan.of("test", FACTORY, WEIGHTS * factor, DATA, None, 8, None) for factor in (1, 2, 3)]
+def test_a_net_of_a_worker_has_the_weights_of_its_plan(monkeypatch):
+    monkeypatch.setattr(kept_nets, "_NETS", OrderedDict())
+    plans = [inference_tasks.Plan.of("test", FACTORY, WEIGHTS * factor, DATA, None, 8, None) for factor in (1, 2)]
     nets = [inference_tasks._net_of(plan, Sent(plan.load)) for plan in plans]
-    assert list(inference_tasks._NETS) == [plan.key for plan in plans[1:]]
-    assert inference_tasks._net_of(plans[1], None) is nets[1]
-    again = inference_tasks._net_of(plans[0], Sent(plans[0].load))
-    assert again.get_weights() == WEIGHTS
-    assert list(inference_tasks._NETS) == [plans[1].key, plans[0].key]  # the one used last stays
+    assert [net.get_weights() for net in nets] == [WEIGHTS, WEIGHTS * 2]
+    assert inference_tasks._net_of(plans[0], None) is nets[0]
+
+
+def test_the_net_used_last_is_kept(monkeypatch):
+    monkeypatch.setattr(kept_nets, "_NETS", OrderedDict())
+    for key in "abca":
+        kept_nets.kept_net(key, lambda key=key: f"net {key}", most=2)
+    assert list(kept_nets._NETS) == ["c", "a"]
+    assert kept_nets.kept_net("c", None, most=2) == "net c"
+    kept_nets.kept_net("d", lambda: "net d", most=1)
+    assert list(kept_nets._NETS) == ["d"]
 
 
 class Sent:

@@ -97,7 +97,7 @@ def test_rows_are_evaluated_once_and_nothing_but_the_result_stays_persisted(cont
     assert evaluated.value == 20
     assert len(set(context._jsc.getPersistentRDDs()) - before) == 1
     packed.unpersist()
-    assert set(context._jsc.getPersistentRDDs()) == before
+    assert set(context._jsc.getPersistentRDDs()) <= before  # fewer: Spark forgets those that no one holds any more
 
 
 def test_mistakes_are_named_before_or_instead_of_a_java_stack_trace(spark, context):

@@ -1,27 +1,19 @@
-"""Dataset: examples packed into minibatches, in this process's memory; and the rules of packing.
+"""Dataset: examples packed into minibatches, in this process's memory, by the rules of :mod:`sparknet.data.layout`."""
 
-The rules are the same on a cluster, which is why the results are: the example at position ``p``
-belongs to minibatch ``p // batch_size``, minibatch ``i`` belongs to shard ``i % shards``. Only the
-last minibatch of the whole set may be short, and shards differ by one minibatch at most, however
-unequal the partitions were that the examples came in.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from sparknet.data.fields import Field, check_fields, rows_of_batch
+from sparknet.data.layout import check_packing, packed_positions, split_positions
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.rows import array_of_values, batch_of_rows, check_columns
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 
-_SHUFFLE, _SPLIT = 3, 5  # first in the seed, apart from the purposes in sampling.py
-
-__all__ = ["Dataset", "check_shards", "pack", "packed_positions", "shard_length", "split_positions"]
+__all__ = ["Dataset", "pack"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +53,10 @@ class Dataset:
     def first_batch(self) -> Mapping[str, NDArray]:
         """Return the first minibatch, as stored."""
         return self.batches[0]
+
+    def summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any]) -> Any:
+        """Return ``part(minibatches)``: what a data set on a cluster computes shard by shard, and adds up."""
+        return part(self.batches)
 
     def train_test_split(self, fraction: float, seed: int = 0) -> "tuple[Dataset, Dataset]":
         """Part the examples in two sets: the training set, and the test set with ``fraction`` of them.
@@ -172,72 +168,3 @@ def _whole_column(values: Any, field: Field) -> "np.ndarray[Any, Any]":
         msg = f"pack(): column {field.name!r} is a {type(values).__name__}, expected one value for each example"
         raise DataError(msg) from error
     return array_of_values(each, field)
-
-
-def check_packing(batch_size: Any, shuffle: Any = None, shards: Any = None) -> None:
-    """Raise a DataError unless the arguments of a packing are whole numbers in their range, or None where allowed."""
-    for name, value, least, default in (
-        ("batch_size", batch_size, 1, False),
-        ("shuffle", shuffle, 0, True),
-        ("shards", shards, 1, True),
-    ):
-        if not (default and value is None) and not is_whole(value, least):
-            msg = f"{name}: got {value!r}, expected a whole number of at least {least}"
-            raise DataError(msg)
-
-
-def is_whole(value: Any, least: int) -> bool:
-    """Say whether ``value`` is an integer of any kind (but no bool) of at least ``least``."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= least
-
-
-def packed_positions(count: int, shuffle: int | None) -> "np.ndarray[Any, Any]":
-    """Return the position of each of ``count`` examples after the shuffle with this seed; int64."""
-    if shuffle is None:
-        return np.arange(count)
-    return np.random.default_rng([_SHUFFLE, shuffle]).permutation(count)
-
-
-def split_positions(count: int, fraction: float, seed: int) -> tuple["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"]:
-    """Return each example's position in the training set and in the test set; -1 in the one it is not in; int64.
-
-    Examples
-    --------
-    >>> train, test = split_positions(5, 0.4, seed=0)
-    >>> sorted(train.tolist()), sorted(test.tolist())
-    ([-1, -1, 0, 1, 2], [-1, -1, -1, 0, 1])
-    """
-    if not is_whole(seed, 0):
-        msg = f"seed: got {seed!r}, expected a whole number of at least 0"
-        raise DataError(msg)
-    tests = round(count * fraction) if isinstance(fraction, Real) and 0 < fraction < 1 else 0
-    if not 0 < tests < count:
-        msg = (
-            f"train_test_split(): {fraction!r} of {count} examples leaves a set empty; expected a share between 0 and 1"
-        )
-        raise DataError(msg)
-    chosen = np.zeros(count, bool)
-    chosen[np.random.default_rng([_SPLIT, seed]).permutation(count)[:tests]] = True
-    train, test = (np.where(mask, np.cumsum(mask) - 1, -1) for mask in (~chosen, chosen))
-    return train, test
-
-
-def shard_length(num_batches: int, worker: int, workers: int) -> int:
-    """Return how many minibatches the shard of ``worker`` has.
-
-    Examples
-    --------
-    >>> [shard_length(7, worker, 3) for worker in range(3)]
-    [3, 2, 2]
-    """
-    return len(range(worker, num_batches, workers))
-
-
-def check_shards(num_batches: int, workers: int, batch_size: int) -> None:
-    """Raise a DataError if some of the ``workers`` would have no minibatch."""
-    if workers > num_batches:
-        msg = (
-            f"got {workers} workers for {num_batches} minibatches of {batch_size} examples; every worker needs at "
-            f"least one: use at most {num_batches} workers or a smaller batch size"
-        )
-        raise DataError(msg)

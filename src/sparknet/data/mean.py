@@ -1,30 +1,29 @@
-"""The mean image of a data set, and the mean of each channel, in one pass.
+"""The mean image of a data set, and the mean of each channel, in one pass over the minibatches, where they are.
 
 Sums are float64: those of whole numbers are exact up to 2**53, so for uint8 pixels (up to 3.5e13
 images, for the mean of a channel 3.5e13 / (h * w)) the mean is rounded once, and has the same bits in
 whatever order, and in however many parts, the images were added up.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 
-from sparknet.data.dataset import Dataset
+from sparknet.data.fields import Field
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import preprocessed
 from sparknet.errors import DataError, located
 from sparknet.ndarray import NDArray
 
-__all__ = ["PixelSum", "channel_means", "mean_image", "pixel_sums"]
+__all__ = ["PixelSum", "channel_means", "mean_image"]
 
 
 @dataclass(frozen=True, eq=False)
 class PixelSum:
-    """The sum of ``count`` images: ``total`` of their shape (c, h, w), float64."""
+    """The sum of ``count`` images: ``total`` of their shape (c, h, w), or () for none, float64."""
 
     total: "np.ndarray[Any, Any]"
     count: int
@@ -43,24 +42,27 @@ class PixelSum:
         return NDArray(pixels.sum(axis=1) / (self.count * pixels.shape[1]))
 
 
-def pixel_sums(
-    batches: Iterable[Mapping[str, NDArray]], field: str, preprocessor: Preprocessor | None = None
-) -> Iterator[PixelSum]:
-    """Yield the sum of the images of each minibatch, after the preprocessor's test behaviour."""
-    for number, stored in enumerate(batches):
-        with located(f"minibatch {number}"):
-            images = preprocessed(stored, preprocessor, np.random.default_rng(0), train=False)[field].to_host()
-        yield PixelSum(images.sum(axis=0, dtype=np.float64), len(images))
+class Summed(Protocol):
+    """A data set, in memory or on a cluster, that adds up what is computed of its minibatches."""
+
+    @property
+    def fields(self) -> Sequence[Field]:
+        """What is in a minibatch, as stored."""
+        ...
+
+    def summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any], /) -> Any:
+        """Return ``part(minibatches)`` of each shard, added up with ``+``."""
+        ...
 
 
-def mean_image(data: Dataset, field: str = "data", preprocessor: Preprocessor | None = None) -> NDArray:
+def mean_image(data: Summed, field: str = "data", preprocessor: Preprocessor | None = None) -> NDArray:
     """Return the mean image of a data set, for :class:`sparknet.data.preprocess.SubtractMean`.
 
     Parameters
     ----------
     data
-        What :func:`sparknet.data.pack` returned. Its own preprocessor is left out, as the mean is
-        part of that.
+        What :func:`sparknet.data.pack` or :func:`sparknet.spark.pack` returned. Its own preprocessor is left out,
+        as the mean is part of that.
     field
         The images, (c, h, w).
     preprocessor
@@ -69,12 +71,14 @@ def mean_image(data: Dataset, field: str = "data", preprocessor: Preprocessor | 
     Returns
     -------
     NDArray
-        (c, h, w) float64.
+        (c, h, w) float64. For whole-number pixels it has the bits of ``images.mean(axis=0, dtype="float64")`` of
+        numpy, wherever the images are. Sums of other pixels are rounded in the order in which a cluster's shards are
+        done: their last bits may differ from one call to the next.
 
     Raises
     ------
     DataError
-        There is no such field, or it holds no images.
+        There is no such field, it holds no images, or one of them cannot be decoded.
 
     Examples
     --------
@@ -87,28 +91,34 @@ def mean_image(data: Dataset, field: str = "data", preprocessor: Preprocessor | 
     return _sum(data, field, preprocessor).mean_image()
 
 
-def channel_means(data: Dataset, field: str = "data", preprocessor: Preprocessor | None = None) -> NDArray:
+def channel_means(data: Summed, field: str = "data", preprocessor: Preprocessor | None = None) -> NDArray:
     """Return the mean of each channel of a data set's images, (c,) float64; see :func:`mean_image`."""
     return _sum(data, field, preprocessor).channel_means()
 
 
-def _sum(data: Dataset, field: str, preprocessor: Preprocessor | None) -> PixelSum:
-    check_images(data, field, preprocessor)
-    return checked(reduce(add, pixel_sums(data.batches, field, preprocessor)))
-
-
-def checked(total: PixelSum) -> PixelSum:
-    """Return ``total``; a DataError if it is the sum of no images, as where all of them were dropped."""
+def _sum(data: Summed, field: str, preprocessor: Preprocessor | None) -> PixelSum:
+    _check_images(data.fields, field, preprocessor)
+    total: PixelSum = data.summed(partial(_pixel_sum, field=field, preprocessor=preprocessor))
     if not total.count:
         msg = "the mean of no images: every one was dropped"
         raise DataError(msg)
     return total
 
 
-def check_images(data: Any, field: str, preprocessor: Preprocessor | None) -> None:
-    """Raise a DataError unless ``data`` has images (c, h, w) in ``field`` after the preprocessor."""
-    fields = data.fields if preprocessor is None else preprocessor.fields(data.fields)
-    shapes = {f.name: f.shape for f in fields}
+def _pixel_sum(batches: Iterable[Mapping[str, NDArray]], *, field: str, preprocessor: Preprocessor | None) -> PixelSum:
+    """Return the sum of the images of some minibatches, after the preprocessor's test behaviour."""
+    total = PixelSum(np.zeros(()), 0)
+    for number, stored in enumerate(batches):
+        with located(f"minibatch {number}"):
+            images = preprocessed(stored, preprocessor, np.random.default_rng(0), train=False)[field].to_host()
+        total += PixelSum(images.sum(axis=0, dtype=np.float64), len(images))
+    return total
+
+
+def _check_images(fields: Sequence[Field], field: str, preprocessor: Preprocessor | None) -> None:
+    """Raise a DataError unless ``field`` has images (c, h, w) after the preprocessor."""
+    after = fields if preprocessor is None else preprocessor.fields(fields)
+    shapes = {f.name: f.shape for f in after}
     if len(shapes.get(field, ())) != 3:
-        msg = f"mean of {field!r}: expected a field of images (c, h, w); there are {', '.join(map(str, fields))}"
+        msg = f"mean of {field!r}: expected a field of images (c, h, w); there are {', '.join(map(str, after))}"
         raise DataError(msg)

@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from sparknet.errors import DataError, SparknetError
+from sparknet.errors import DataError, ours
 
 __all__ = ["Prefetcher", "prefetch"]
 
@@ -222,8 +222,6 @@ def _located(error: BaseException, index: int) -> BaseException:
     """
     if not isinstance(error, Exception) or isinstance(error, StopIteration) or hasattr(error, "batch"):
         return error
-    located: Exception = DataError(f"batch {index}: {type(error).__name__}: {error}", batch=index)
-    if isinstance(error, SparknetError):
-        located = error.placed(f"batch {index}")
+    located = ours(error).placed(f"batch {index}", batch=index)
     located.__cause__ = error
     return located

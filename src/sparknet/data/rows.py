@@ -3,7 +3,7 @@
 A value that does not fit is named by its row; the cluster adds where that row is.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from math import prod
 from typing import Any
@@ -104,7 +104,12 @@ def batch_of_rows(
     >>> batch["x"].shape, batch["y"].to_host().tolist()
     ((2, 2), [1, 0])
     """
-    table = [_located(i, values_of_row, row, fields, columns) for i, row in enumerate(rows)]
+    table = []
+    for i, row in enumerate(rows):
+        try:
+            table.append(values_of_row(row, fields, columns))
+        except DataError as error:
+            raise error.placed(f"row {i}", row=i) from error
     by_field = zip(*table, strict=True) if table else [()] * len(fields)
     return {f.name: NDArray(array_of_values(values, f)) for f, values in zip(fields, by_field, strict=True)}
 
@@ -122,7 +127,10 @@ def array_of_values(values: "Sequence[Any] | np.ndarray[Any, Any]", field: Field
             return Field(field.name, shape, field.dtype).convert(stacked.reshape(shape))
     out = np.empty(shape, field.dtype)
     for i, value in enumerate(values):
-        out[i] = _located(i, field.convert, value)
+        try:
+            out[i] = field.convert(value)
+        except DataError as error:
+            raise error.placed(f"row {i}", row=i) from error
     return out
 
 
@@ -142,11 +150,3 @@ def _stacked(values: Any, field: Field) -> "np.ndarray[Any, Any] | None":
         if values.dtype == object or (values.dtype in _ROUNDED and (np.abs(values) >= _EXACT).any()):
             return None  # integers among floats, or of two dtypes, have been rounded before the field was asked
     return values if values.shape[1:] in (field.shape, (size,)) else None
-
-
-def _located(index: int, function: Callable[..., Any], *args: Any) -> Any:
-    """Return ``function(*args)``; its DataError tells the number of the row."""
-    try:
-        return function(*args)
-    except DataError as error:
-        raise DataError(f"row {index}: {error}", row=index, reason=str(error)) from error

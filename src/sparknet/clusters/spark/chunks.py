@@ -160,4 +160,5 @@ def _placed(error: Any, partition: int, done: int, name: Callable[[int], Any], i
     if id_column:
         with suppress(DataError):  # rows without such a column: the place must do
             where += f" ({id_column} {name(error.row)!r})"
-    return DataError(f"{where}: {error.reason}", partition=partition, row=row)
+    placed: DataError = error.placed(where, instead=True, partition=partition, row=row)
+    return placed

@@ -21,7 +21,7 @@ from sparknet.errors import DataError
 if TYPE_CHECKING:
     from pyspark import RDD
 
-__all__ = ["BadImages", "decode_images"]
+__all__ = ["BadImages", "Tally", "decode_images"]
 
 _LOG = logging.getLogger(__name__)
 _TOLD = 20  # bad images of a partition that are told by name

@@ -1,10 +1,6 @@
-"""What the tasks of inference do: rows to minibatches, minibatches through the net of this worker, rows back.
-
-The net is made once in a worker process, because pyspark imports this module there and keeps it from task to task.
-"""
+"""What the tasks of inference do: rows to minibatches, minibatches through the net of this worker, rows back."""
 
 import pickle
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.data.dataset import check_packing
+from sparknet.clusters.spark.kept_nets import kept_net
 from sparknet.data.fields import Field, check_fields, rows_of_batch
+from sparknet.data.layout import check_packing
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import preprocessed
 from sparknet.data.rows import batch_of_rows
@@ -30,7 +27,7 @@ from sparknet.worker import evaluate_batch, single_threaded_blas
 __all__ = ["Plan", "check_added", "computed", "evaluated", "with_columns", "with_values"]
 
 Array = np.ndarray[Any, Any]
-_MOST_NETS = 2
+_MOST_NETS = 2  # a job may go through one net after another
 
 
 @dataclass(frozen=True)
@@ -122,18 +119,11 @@ class Plan:
         try:
             yield
         except SparknetError as error:
-            raise self._placed(error, partition, rows) from error
-
-    def _placed(self, error: Any, partition: int, rows: range) -> SparknetError:
-        """Return the error of a minibatch with the place of its row, or of its rows, in the whole."""
-        where, facts = f"rows {rows[0]} to {rows[-1]}", {"partition": partition}
-        if getattr(error, "row", None) is not None:
-            where, facts["row"] = f"row {rows[error.row]}", rows[error.row]
-        where = f"{self.who}: partition {partition}, {where}"
-        placed: SparknetError = error.placed(where, **facts)
-        if hasattr(error, "reason"):  # the message without the row's number in the minibatch
-            placed.args = (f"{where}: {error.reason}",)
-        return placed
+            where, row = f"{self.who}: partition {partition}", getattr(error, "row", None)
+            if row is None:
+                raise error.placed(f"{where}, rows {rows[0]} to {rows[-1]}", partition=partition) from error
+            place = f"{where}, row {rows[row]}"
+            raise error.placed(place, instead=True, partition=partition, row=rows[row]) from error
 
 
 def made(load: tuple[bytes, bytes]) -> Net:
@@ -144,16 +134,8 @@ def made(load: tuple[bytes, bytes]) -> Net:
     return net
 
 
-_NETS: OrderedDict[str, Net] = OrderedDict()  # a cache, never the truth: idle workers die and tasks move
-
-
 def _net_of(plan: Plan, sent: Any) -> Net:
-    if plan.key not in _NETS:
-        while len(_NETS) >= _MOST_NETS:
-            _NETS.popitem(last=False)
-        _NETS[plan.key] = made(sent.value)
-    _NETS.move_to_end(plan.key)
-    return _NETS[plan.key]
+    return kept_net(plan.key, lambda: made(sent.value), most=_MOST_NETS)
 
 
 def computed(

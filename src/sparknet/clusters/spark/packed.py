@@ -1,7 +1,7 @@
 """PackedDataset: minibatches on Spark, and what can be made of them without their rows."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,9 +12,11 @@ import numpy as np
 from sparknet.clusters.spark import saved, store
 from sparknet.clusters.spark.exchange import as_records, exchanged
 from sparknet.clusters.spark.jobs import collected, is_stored, release, run_job
-from sparknet.clusters.spark.records import Layout, Records
-from sparknet.data.dataset import Dataset, check_packing, split_positions
+from sparknet.clusters.spark.records import Records
+from sparknet.clusters.spark.sums import tree_sum
+from sparknet.data.dataset import Dataset
 from sparknet.data.fields import Field
+from sparknet.data.layout import Layout, check_packing, split_positions
 from sparknet.data.preprocess import Preprocessor
 from sparknet.ndarray import NDArray
 from sparknet.serialization import loads
@@ -101,6 +103,10 @@ class PackedDataset:
         """Return the first minibatch, as stored; runs a small job."""
         return loads(run_job(self.rdd.first)[1])  # type: ignore[no-any-return]
 
+    def summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any]) -> Any:
+        """Return ``part(minibatches)`` of each shard, computed where it is and added up with ``+``; runs one job."""
+        return tree_sum(self.rdd, part)
+
     def reshard(self, shards: int) -> "PackedDataset":
         """Return the same minibatches over another number of shards; persisted, a copy on the cluster."""
         check_packing(self.batch_size, shards=shards)
@@ -110,25 +116,9 @@ class PackedDataset:
         return self._repacked(partial(np.arange, self.num_examples), self._layout(shards))
 
     def train_test_split(self, fraction: float, seed: int = 0) -> "tuple[PackedDataset, PackedDataset]":
-        """Part the examples in two sets: the training set, and the test set with ``fraction`` of them.
+        """Part the examples in a training set and a test set, as :meth:`sparknet.data.Dataset.train_test_split` does.
 
-        Parameters
-        ----------
-        fraction
-            Share of the examples that the test set gets, rounded to a whole number of them.
-        seed
-            Which examples; within each set they keep their order.
-
-        Returns
-        -------
-        PackedDataset, PackedDataset
-            Packed anew and persisted as this one is; copies on the cluster, so this one may be unpersisted.
-            The same examples as from :meth:`sparknet.data.Dataset.train_test_split`.
-
-        Raises
-        ------
-        DataError
-            One of the sets would be empty.
+        Both are packed anew and persisted as this one is; copies on the cluster, so this one may be unpersisted.
         """
         totals = [int((part >= 0).sum()) for part in split_positions(self.num_examples, fraction, seed)]
         parts = []

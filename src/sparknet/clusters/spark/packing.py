@@ -2,7 +2,7 @@
 
 Rows are converted once, where they are, into chunks of records; from then on only bytes move. Once
 the chunks are counted, every example's place is known. The rules of that are those of
-:mod:`sparknet.data.dataset`, so the same rows give the same minibatches with and without Spark.
+:mod:`sparknet.data.layout`, so the same rows give the same minibatches with and without Spark.
 """
 
 import os
@@ -21,9 +21,10 @@ from sparknet.clusters.spark.exchange import as_records
 from sparknet.clusters.spark.frames import is_frame, selected
 from sparknet.clusters.spark.jobs import PerPartition, release, run_job
 from sparknet.clusters.spark.packed import PackedDataset, packed_from
-from sparknet.clusters.spark.records import Layout, Records
-from sparknet.data.dataset import Dataset, check_packing, packed_positions
+from sparknet.clusters.spark.records import Records
+from sparknet.data.dataset import Dataset
 from sparknet.data.fields import Field, check_fields
+from sparknet.data.layout import Layout, check_packing, packed_positions
 from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import ClusterError, DataError, SparknetError
 from sparknet.ndarray import NDArray

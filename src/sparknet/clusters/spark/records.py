@@ -1,4 +1,4 @@
-"""Examples as rows of bytes, and where each of them goes: what packing computes on its way, without Spark.
+"""Examples as rows of bytes, without Spark.
 
 A record is one example: the bytes of its fields one after the other. Records of a data set have one
 size, so that an example can be put where it belongs before its neighbours are there.
@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.data.dataset import shard_length
 from sparknet.data.fields import Field, rows_of_batch
 from sparknet.ndarray import NDArray
 
-__all__ = ["Layout", "Records"]
+__all__ = ["Records"]
 
 Array = np.ndarray[Any, Any]
 
@@ -60,43 +59,3 @@ class Records:
             rows = np.ascontiguousarray(records[:, begin:end]).view(f.dtype)
             batch[f.name] = NDArray(rows.reshape(len(records), *f.shape))
         return batch
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How ``total`` examples lie in minibatches and shards: the rules of :mod:`sparknet.data.dataset`.
-
-    Examples
-    --------
-    >>> layout = Layout(total=7, batch_size=2, shards=2)
-    >>> shard, place = layout.locate(np.arange(7))
-    >>> shard.tolist(), place.tolist()
-    ([0, 0, 1, 1, 0, 0, 1], [0, 1, 0, 1, 2, 3, 2])
-    >>> [layout.examples(shard) for shard in range(2)]
-    [4, 3]
-    """
-
-    total: int
-    batch_size: int
-    shards: int
-
-    @property
-    def num_batches(self) -> int:
-        """Number of minibatches."""
-        return -(-self.total // self.batch_size)
-
-    def batches(self, shard: int) -> range:
-        """Return the numbers of the shard's minibatches."""
-        return range(shard, self.num_batches, self.shards)
-
-    def examples(self, shard: int) -> int:
-        """Return how many examples the shard has."""
-        has_last = (self.num_batches - 1) % self.shards == shard
-        missing = self.num_batches * self.batch_size - self.total if has_last else 0
-        return shard_length(self.num_batches, shard, self.shards) * self.batch_size - missing
-
-    def locate(self, positions: Array) -> tuple[Array, Array]:
-        """Return shard and place among the shard's examples for positions in the whole set."""
-        number, rest = np.divmod(positions, self.batch_size)
-        local, shard = np.divmod(number, self.shards)
-        return shard, local * self.batch_size + rest

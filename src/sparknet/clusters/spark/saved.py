@@ -8,8 +8,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from sparknet.clusters.spark.jobs import run_job
-from sparknet.clusters.spark.records import Layout
 from sparknet.data.fields import Field
+from sparknet.data.layout import Layout
 from sparknet.errors import ClusterError, DataError
 
 if TYPE_CHECKING:

@@ -60,27 +60,17 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
         raise MissingDependency(msg) from error
     # Plain local[N] never tries a task again; N cores with four tries is how a cluster behaves.
     retrying = re.sub(r"^local\[([^,\]]+)\]$", r"local[\1,4]", master)
-    if timeout is None:
-        timeout = 50 if master.startswith(("local", "spark://")) else 300
-    # The executors must run the Python that has sparknet, not the first python3 on PATH.
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     running = SparkContext._active_spark_context
     if running is not None and running.master != retrying:
         msg = f"a Spark session on {running.master!r} is running in this process; use it, or stop it before {master!r}"
         raise ClusterError(msg)
+    if timeout is None:
+        timeout = 50 if master.startswith(("local", "spark://")) else 300
+    # The executors must run the Python that has sparknet, not the first python3 on PATH.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.master(retrying).appName(app_name)
-    loopback = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-    settings = {
-        **(loopback if master.startswith("local") else {}),  # nothing leaves this machine
-        "spark.driver.memory": f"{_driver_megabytes()}m",
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{_LOGGING}",
-        "spark.driver.maxResultSize": "0",
-        **{name.replace("_", "."): value for name, value in conf.items()},
-    }
-    for name, value in settings.items():
-        builder = builder.config(name, value)
+    for name, value in {**_settings(master), **conf}.items():
+        builder = builder.config(name.replace("_", "."), value)
     with _deadline(timeout, SparkContext) as expired:
         try:
             spark = builder.getOrCreate()
@@ -93,6 +83,19 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
                 msg = f"Spark did not start on {master!r}: {telling_line(error)}"
             raise ClusterError(msg) from error
     return spark
+
+
+def _settings(master: str) -> dict[str, str]:
+    """Return our own settings, by their names with ``_`` for ``.``."""
+    loopback = {"spark_driver_host": "127.0.0.1", "spark_driver_bindAddress": "127.0.0.1"}
+    return {
+        **(loopback if master.startswith("local") else {}),  # nothing leaves this machine
+        "spark_driver_memory": f"{_driver_megabytes()}m",
+        "spark_ui_enabled": "false",
+        "spark_ui_showConsoleProgress": "false",
+        "spark_driver_extraJavaOptions": f"-Dlog4j2.configurationFile=file:{_LOGGING}",
+        "spark_driver_maxResultSize": "0",
+    }
 
 
 @contextmanager

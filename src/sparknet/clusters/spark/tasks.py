@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparknet.clusters.spark.kept_nets import kept_net
 from sparknet.clusters.spark.store import DamagedFileError, Kept, opened
 from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import SparknetError, located
@@ -14,8 +15,6 @@ from sparknet.serialization import dumps, loads
 from sparknet.worker import Shard, Task, evaluate_shard, train_round
 
 __all__ = ["Away", "evaluate_partition", "train_partition"]
-
-_NETS: dict[str, Net] = {}  # run -> net; a cache, never the truth: idle workers die and tasks move
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,4 @@ def evaluate_partition(
 
 
 def _net_of(run: str, factory: NetFactory) -> Net:
-    if run not in _NETS:
-        _NETS.clear()  # one run at a time: an earlier run's net is only memory
-        _NETS[run] = factory(seed=0)
-    return _NETS[run]
+    return kept_net(run, lambda: factory(seed=0), most=1)  # an earlier run's net is only memory

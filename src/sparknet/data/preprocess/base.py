@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sparknet.data.fields import Field, rows_of_batch
-from sparknet.errors import DataError, SparknetError
+from sparknet.errors import DataError, SparknetError, ours
 from sparknet.ndarray import NDArray
 
 __all__ = ["ArrayStep", "Arrays", "Compose", "FieldStep", "Preprocessor", "preprocessed"]
@@ -46,13 +46,12 @@ def preprocessed(batch: Mapping[str, NDArray], preprocessor: Preprocessor | None
     try:
         return preprocessor(arrays, rng, train=train)
     except Exception as error:
-        ours = error if isinstance(error, SparknetError) else DataError(f"{type(error).__name__}: {error}")
         row = _refused_row(arrays, preprocessor, train=train)
         if row is not None:
-            raise ours.placed(f"row {row}", row=row, reason=str(ours)) from error
-        if ours is error:
+            raise ours(error).placed(f"row {row}", row=row) from error
+        if isinstance(error, SparknetError):
             raise
-        raise ours from error
+        raise ours(error) from error
 
 
 def _refused_row(arrays: Arrays, preprocessor: Preprocessor, *, train: bool) -> int | None:
