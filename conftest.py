@@ -41,7 +41,7 @@ PAGE_NEEDS = re.compile(r"<!-- needs: ([a-z, ]+) -->")
 
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
-    patterns=["docs/**/*.md", "README.md"],
+    patterns=["docs/*.md", "docs/**/*.md", "README.md"],
 ).pytest()
 
 

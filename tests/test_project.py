@@ -22,6 +22,7 @@ PUBLIC_MODULES = [
     "sparknet.averaging",
     "sparknet.backends",
     "sparknet.backends.adapt",
+    "sparknet.checkpoint",
     "sparknet.clusters",
     "sparknet.data",
     "sparknet.errors",

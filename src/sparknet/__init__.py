@@ -79,8 +79,8 @@ _HOMES = {
     "weights": ["WeightCollection"],
 }
 _MODULES = [
-    *("averaging", "backends", "clusters", "data", "errors", "formats", "nd", "ndarray", "nets", "serialization"),
-    *("spark", "training", "weights", "worker"),
+    *("averaging", "backends", "checkpoint", "clusters", "data", "errors", "formats", "nd", "ndarray", "nets"),
+    *("serialization", "spark", "training", "weights", "worker"),
 ]
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 

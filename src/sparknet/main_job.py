@@ -69,18 +69,18 @@ def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: Event
     """
     last = None
     try:
-        for current in rounds:
-            _save_weights(current, out)
-            last = current
-            log.round(last)
-            print(round_line(last, total), flush=True)
+        try:
+            for last in rounds:
+                _save_weights(last, out)
+                log.round(last)
+                print(round_line(last, total), flush=True)
+        finally:  # also after Ctrl-C, wherever it came: both files are of the same round
+            if last is not None:
+                written = [_save_weights(last, out), *_save_caffemodel(net, last, out)]
+                log.write("end", rounds=last.index + 1, finished=last.index + 1 == total, metrics=dict(last.metrics))
+                print(f"{last.index + 1} of {total} rounds done; wrote {', '.join(map(str, written))}", flush=True)
     except (SparknetError, OSError) as error:
         raise BrokenOff(str(error), traceback=getattr(error, "traceback", "")) from error
-    finally:  # also after Ctrl-C, wherever it came: both files are of the same round
-        if last is not None:
-            written = [_save_weights(last, out), *_save_caffemodel(net, last, out)]
-            log.write("end", rounds=last.index + 1, finished=last.index + 1 == total, metrics=dict(last.metrics))
-            print(f"{last.index + 1} of {total} rounds done; wrote {', '.join(map(str, written))}", flush=True)
 
 
 def _save_weights(result: Round, out: Path) -> Path:

@@ -66,8 +66,9 @@ class Task:
 class Outcome:
     """What a worker brings back: weights, solver state, and what it took.
 
-    ``loss`` is the mean over the steps (NaN for none), ``seconds`` the time spent in them. ``steps`` are the minibatches
-    gone through; of these, the net takes no step on one that has no rows, because all of its images were dropped.
+    ``steps`` are the minibatches gone through, ``seconds`` the time spent in them. ``updates`` of them had rows, and the net
+    took a step on each; the others have none because all of their images were dropped. ``loss`` is the mean over the
+    updates (NaN for none).
     """
 
     worker: int
@@ -75,6 +76,7 @@ class Outcome:
     state: SolverState
     loss: float
     steps: int
+    updates: int
     examples: int
     seconds: float
 
@@ -144,7 +146,7 @@ def train_round(
             examples += rows
         seconds = time.perf_counter() - start
     loss = float(np.mean(losses)) if losses else float("nan")
-    return Outcome(task.worker, net.get_weights(), net.get_state(), loss, taken, examples, seconds)
+    return Outcome(task.worker, net.get_weights(), net.get_state(), loss, taken, len(losses), examples, seconds)
 
 
 def _prepared(

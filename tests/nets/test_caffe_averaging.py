@@ -59,6 +59,14 @@ def test_tau_one_is_one_worker_at_the_big_batch(train, workers):
     assert not rounds[0].weights.allclose(big.get_weights(), rtol=0, atol=1e-2)  # it did learn in between
 
 
+@pytest.mark.parametrize("policy", ["average", "local", "reset"])
+def test_three_rounds_and_three_more_from_the_checkpoint_are_six(train, tmp_path, policy):
+    options = {"workers": 2, "tau": 5, "solver_state": policy}
+    there = [r for rounds in (3, 6) for r in train(rounds=rounds, checkpoint=tmp_path / "kept", **options)]
+    here = train(rounds=6, **options)
+    assert [(r.index, r.weights, r.loss) for r in there] == [(r.index, r.weights, r.loss) for r in here]
+
+
 def test_it_learns(write, tiny):
     make = CaffeNet.factory(solver=write(SOLVER, tiny.net_text), solver_overrides={"lr_policy": "fixed"})
     options = {"cluster": LocalCluster(), "workers": 2, "tau": 30, "rounds": 6, "seed": 7, "evaluate": (DATA, 6)}

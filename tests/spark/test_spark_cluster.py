@@ -3,6 +3,7 @@
 import os
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,18 @@ def test_a_mistake_in_the_data_arrives_as_itself_and_the_cluster_lives(spark, co
     assert context.parallelize([1, 2]).sum() == 3
 
 
+@pytest.mark.parametrize("policy", ["average", "local"])
+def test_a_training_broken_off_on_spark_goes_on_there_or_elsewhere_with_the_same_bits(
+    spark, packed, in_memory, tmp_path, policy
+):
+    options = {"workers": 2, "tau": 7, "seed": 3, "solver_state": policy}
+    on_spark = partial(averaged_sgd, FACTORY, packed, cluster=SparkCluster(spark), **options)
+    in_process = partial(averaged_sgd, FACTORY, in_memory, cluster=LocalCluster(), **options)
+    there = [r.weights for rounds in (1, 3) for r in on_spark(rounds=rounds, checkpoint=tmp_path)]
+    there += [r.weights for r in in_process(rounds=4, checkpoint=tmp_path)]
+    assert there == [r.weights for r in in_process(rounds=4)]
+
+
 class Killed(MLP):
     """Kills its own process, with no chance to clean up, at one step; once, as a file remembers."""
 
@@ -143,6 +156,27 @@ def broken(*, seed=0):
 def test_a_fault_in_the_net_is_a_cluster_error_that_names_it(spark, packed):
     with pytest.raises(ClusterError, match="ZeroDivisionError: a fault in the net"):
         last(averaged_sgd(broken, packed, cluster=SparkCluster(spark), **OPTIONS))
+
+
+class Late(MLP):
+    """Has no history before its first step, as solvers that make it then."""
+
+    def get_state(self):
+        return {name: a for name, a in super().get_state().items() if name == "iteration" or a.to_host().any()}
+
+    def set_state(self, state):
+        super().set_state({**FACTORY(seed=0).get_state(), **state})
+
+
+def late(*, seed=0):
+    return Late((1, 3, 3), 3, (6,), learning_rate=0.1, seed=seed)
+
+
+@pytest.mark.parametrize("policy", ["average", "local"])
+def test_a_solver_that_makes_its_history_at_its_first_step_gives_the_same_bits(spark, packed, policy):
+    options = {**OPTIONS, "rounds": 2, "solver_state": policy}
+    runs = [averaged_sgd(make, packed, cluster=SparkCluster(spark), **options) for make in (late, FACTORY)]
+    assert last(runs[0]).weights == last(runs[1]).weights
 
 
 def test_data_packed_on_spark_can_be_trained_on_in_this_process(packed, in_memory):

@@ -320,6 +320,21 @@ def test_the_loss_is_the_mean_over_all_steps():
     assert both.loss == alone[1].loss
 
 
+def test_the_loss_of_a_worker_weighs_by_the_minibatches_that_had_rows():
+    labels = np.where(np.arange(240) // 8 % 4 == 2, 2, LABELS % 2)  # half of those of worker 0 have none
+    data = pack({**COLUMNS, "label": labels}, FIELDS, 8, preprocessor=Dropping("data", 1.0))
+    losses = []
+
+    class Watched(MLP):
+        def step(self, batch):
+            losses.append(super().step(batch))
+            return losses[-1]
+
+    (only,) = train(lambda *, seed=0: Watched((6,), 3, (5,), seed=seed), data, workers=2, tau=15, rounds=1)
+    assert (only.steps, len(losses)) == (30, 23)
+    assert only.loss == pytest.approx(np.mean(losses), rel=1e-14)
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -39,7 +39,7 @@ def test_a_round_of_zero_steps_changes_nothing(seed, worker, first_step):
     assert {k: v.to_host().tobytes() for k, v in outcome.state.items()} == {
         k: v.to_host().tobytes() for k, v in start.get_state().items()
     }
-    assert (outcome.steps, outcome.examples) == (0, 0)
+    assert (outcome.steps, outcome.updates, outcome.examples) == (0, 0, 0)
     assert np.isnan(outcome.loss)
 
 
@@ -120,7 +120,7 @@ def test_a_minibatch_without_rows_is_passed_over_and_its_step_counted(bad, tau):
     )
     assert outcome.weights == nets[0].get_weights()
     assert (outcome.steps, outcome.examples) == (tau, sum(len(batch["data"]) for batch in whole))
-    assert int(outcome.state["iteration"]) == len(whole)
+    assert outcome.updates == int(outcome.state["iteration"]) == len(whole)
     assert outcome.loss == np.mean(losses) if losses else np.isnan(outcome.loss)
     found = evaluate_shard(nets[1], batches, start.get_weights(), Dropping("data", 9.0))
     assert found == evaluate_shard(nets[1], [b for i, b in enumerate(batches) if i not in bad], start.get_weights())

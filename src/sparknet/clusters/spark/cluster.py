@@ -19,7 +19,7 @@ from sparknet.clusters.spark.tasks import Away, evaluate_partition, train_partit
 from sparknet.clusters.totals import mean_metrics
 from sparknet.errors import ClusterError, DataError
 from sparknet.nets.base import NetFactory, SolverState
-from sparknet.serialization import Codec, loads
+from sparknet.serialization import Codec, dumps, loads
 from sparknet.training import Collected, Session
 from sparknet.weights import WeightCollection
 from sparknet.worker import Outcome, Task
@@ -75,22 +75,20 @@ class _SparkSession:
     factory: NetFactory
     data: PackedDataset
     run: str
-    codecs: dict[str, Codec] = field(default_factory=dict)  # made in the first round, used in every other
+    codecs: list[Codec] = field(default_factory=list)  # one, made in the first round and used in every other
 
-    def _codec(self, role: str, example: WeightCollection | SolverState) -> Codec:
-        """Return the codec of the weights, or of the solver states."""
-        if role not in self.codecs:
-            self.codecs[role] = Codec(example)
-        return self.codecs[role]
+    def _codec(self, weights: WeightCollection) -> Codec:
+        """Return the codec of the weights."""
+        if not self.codecs:
+            self.codecs.append(Codec(weights))
+        return self.codecs[0]
 
     def train(self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]) -> Collected:
         """Run one round as one job."""
         start = time.perf_counter()
-        codec = self._codec("weights", weights)
-        payload = [
-            codec.dumps(weights),
-            *(self._codec("state", state).dumps(state) for state in states),
-        ]
+        codec = self._codec(weights)
+        # a solver may make its history at its first step: what states hold changes, and differs between workers
+        payload = [codec.dumps(weights), *map(dumps, states)]
         with self._broadcast(payload) as sent:
             prepared = time.perf_counter() - start
             work = partial(
@@ -135,7 +133,7 @@ class _SparkSession:
     def evaluate(self, weights: WeightCollection, data: PackedDataset) -> dict[str, float]:
         """Return the means over ``data``, computed where its minibatches are."""
         _check(data)
-        with self._broadcast([self._codec("weights", weights).dumps(weights)]) as sent:
+        with self._broadcast([self._codec(weights).dumps(weights)]) as sent:
             work = partial(
                 evaluate_partition,
                 run=self.run,

@@ -59,7 +59,7 @@ def _trained(
     weights, state = (loads(part, verify=True) for part in parts)
     fetched = time.perf_counter() - start
     outcome = train_round(_net_of(run, factory), shard, task, weights, state, preprocessor)
-    facts = {name: getattr(outcome, name) for name in ("worker", "loss", "steps", "examples", "seconds")}
+    facts = {name: getattr(outcome, name) for name in ("worker", "loss", "steps", "updates", "examples", "seconds")}
     return dumps(outcome.weights), dumps(outcome.state), facts, fetched
 
 

@@ -1,0 +1,81 @@
+"""What is refused before any work is sent out."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from sparknet.data.fields import rows_of_batch
+from sparknet.data.layout import is_whole
+from sparknet.data.preprocess.base import preprocessed
+from sparknet.data.sampling import step_rng
+from sparknet.errors import DataError, located
+from sparknet.nets.base import Net, NetFactory
+from sparknet.training.protocols import PackedData
+
+__all__ = ["check_choice", "check_directory", "check_fit", "check_kinds", "check_numbers"]
+
+
+def check_fit(factory: NetFactory, data: PackedData, seed: int, what: str = "the first minibatch") -> Net:
+    """Return the factory's net after running it forward on the first minibatch, here on the driver.
+
+    Whatever does not fit (names, shapes, labels) shows before any job, as the exception of the preprocessor or net that
+    finds it; the message begins with ``what`` it was found in.
+    """
+    net = factory(seed=seed)
+    with located(what):
+        batch = preprocessed(data.first_batch(), data.preprocessor, step_rng(seed, 0, 0), train=True)
+        if rows_of_batch(batch):
+            net.forward(batch)
+    return net
+
+
+def check_kinds(cluster: Any, data: Any, rule: Any, evaluate: Any) -> None:
+    """Raise a TypeError, ValueError or DataError that names the argument of the wrong kind."""
+    if not hasattr(cluster, "session"):
+        msg = f"averaged_sgd(): cluster={type(cluster).__name__}; expected LocalCluster() or SparkCluster(spark)"
+        raise TypeError(msg)
+    if rule is not None and (isinstance(rule, type) or not (callable(rule) and hasattr(rule, "shares"))):
+        msg = f"averaged_sgd(): rule={rule!r}; expected a rule such as Mean(), which has __call__ and shares()"
+        raise TypeError(msg)
+    if evaluate is not None and not (isinstance(evaluate, tuple | list) and len(evaluate) == 2):
+        msg = f"averaged_sgd(): evaluate={type(evaluate).__name__}; expected a pair (test_data, every)"
+        raise TypeError(msg)
+    if evaluate is not None and not is_whole(evaluate[1], 1):
+        msg = f"averaged_sgd(): evaluate=(..., {evaluate[1]!r}); expected (test_data, every) with every >= 1"
+        raise ValueError(msg)
+    for packed in (data, *(evaluate or ())[:1]):
+        if not hasattr(packed, "first_batch"):
+            msg = (
+                f"averaged_sgd(): got data of type {type(packed).__name__}; "
+                "expected what sparknet.data.pack(...) or sparknet.spark.pack(...) returns"
+            )
+            raise DataError(msg)
+
+
+def check_numbers(tau: Any, rounds: Any, workers: Any, seed: Any, max_seconds: Any) -> None:
+    """Raise a ValueError that names the argument out of its range."""
+    for name, value, least in (("tau", tau, 0), ("rounds", rounds, 0), ("workers", workers, 1), ("seed", seed, 0)):
+        if not (value is None and name == "workers") and not is_whole(value, least):
+            msg = f"averaged_sgd(): {name}={value!r}; expected a whole number of at least {least}"
+            raise ValueError(msg)
+    if max_seconds is not None and not max_seconds > 0:
+        msg = f"averaged_sgd(): max_seconds={max_seconds!r}; expected a positive number of seconds"
+        raise ValueError(msg)
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raise a ValueError unless ``value`` is one of the ``choices``."""
+    if value not in choices:
+        *most, last = map(repr, choices)
+        msg = f"averaged_sgd(): {name}={value!r}; expected {', '.join(most)} or {last}"
+        raise ValueError(msg)
+
+
+def check_directory(checkpoint: Any) -> None:
+    """Raise a TypeError or ValueError unless this is the path of a directory here, or None."""
+    if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
+        msg = f"averaged_sgd(): checkpoint={checkpoint!r}; expected the path of a directory"
+        raise TypeError(msg)
+    if "://" in str(checkpoint):
+        msg = f"averaged_sgd(): checkpoint={checkpoint!r}; expected a directory that is mounted on this machine, the driver"
+        raise ValueError(msg)

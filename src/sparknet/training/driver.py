@@ -1,0 +1,281 @@
+"""averaged_sgd: the driver of averaging SGD, a generator of rounds.
+
+It owns the order of things (send, train, collect, average, evaluate, keep) and the seeds, and nothing of
+how a cluster does it: that is the Session protocol, implemented in :mod:`sparknet.clusters`.
+The caller's own ``if`` and ``break`` replace callbacks; whatever was opened is closed in ``finally``,
+also when the caller breaks off.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+import numpy as np
+
+from sparknet.averaging import Mean, Rule
+from sparknet.checkpoint import Checkpoint, Position
+from sparknet.data.layout import check_shards, shard_length
+from sparknet.data.sampling import SAMPLERS, Sampling
+from sparknet.errors import DataError, located
+from sparknet.nets.base import Net, NetFactory, SolverState
+from sparknet.training.arguments import check_choice, check_directory, check_fit, check_kinds, check_numbers
+from sparknet.training.protocols import Cluster, PackedData, Session
+from sparknet.training.rounds import Round, Seconds
+from sparknet.training.states import StatePolicy, next_states
+from sparknet.weights import WeightCollection
+from sparknet.worker import Outcome, Task
+
+__all__ = ["averaged_sgd"]
+
+
+def averaged_sgd(
+    factory: NetFactory,
+    data: PackedData,
+    *,
+    cluster: Cluster,
+    workers: int | None = None,
+    tau: int = 50,
+    rounds: int = 100,
+    rule: Rule | None = None,
+    seed: int = 0,
+    max_seconds: float | None = None,
+    evaluate: tuple[PackedData, int] | None = None,
+    solver_state: StatePolicy = "average",
+    sampling: Sampling = "epoch",
+    weights: WeightCollection | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+) -> Iterator[Round]:
+    """Train by averaging: send the weights, each worker takes ``tau`` steps on its shard, average, repeat.
+
+    Parameters
+    ----------
+    factory
+        Picklable ``factory(seed=...)`` that makes the net on the driver and on each worker.
+    data
+        The packed training data, of the cluster's kind.
+    cluster
+        ``LocalCluster()`` or ``SparkCluster(spark)``; the same bits from both.
+    workers
+        How many; default: the number of shards that ``data`` was packed into.
+    tau
+        Solver steps of each worker in a round. A worker whose shard is shorter than that goes on
+        into its next epoch. 0 changes nothing.
+    rounds
+        How many rounds there are in all, those before a checkpoint included.
+    rule
+        How the results are combined; default ``Mean()``.
+    seed
+        Of the initial weights, the order of minibatches and the preprocessor's random choices.
+    max_seconds
+        Each worker ends its round after this many seconds, even before ``tau`` steps, but not before its first.
+    evaluate
+        ``(test_data, every)``: measure the averaged weights on ``test_data`` after every ``every``-th
+        round and after the last one.
+    solver_state
+        What happens to momentum and the like: ``"average"`` it as the weights are, keep it
+        ``"local"`` to each worker, or ``"reset"`` it each round. The iteration count, and with it
+        the learning-rate schedule, always continues.
+    sampling
+        Which minibatches a worker takes: ``"epoch"``, each of its shard once in an epoch, in an order
+        that is new in each epoch and goes on across rounds; or ``"window"``, as SparkNet did, in each
+        round a contiguous run of ``tau`` minibatches from a random place. Both depend on ``seed``
+        alone and wrap around where ``tau`` is more than the shard has.
+    weights
+        Start from these instead of the factory's; a training that goes on from a checkpoint has its own.
+    checkpoint
+        A directory on the driver, for this training alone. After each round, before it is yielded, all that the next round
+        starts from is written there, whole or not at all: see :class:`~sparknet.checkpoint.Checkpoint`. The last two
+        rounds are kept.
+    resume
+        True: go on from the last round in ``checkpoint``, if there is one, with the bits of a training that was never broken
+        off. Only the rounds after it are yielded; none, if there are ``rounds`` already. Net, data, ``workers``, ``seed``,
+        ``solver_state`` and ``sampling`` must be those of before: names, shapes and sizes are compared, the data itself is
+        not. ``tau``, ``rounds``, ``rule``, ``max_seconds`` and ``evaluate`` may change.
+        False: a checkpoint that is there already is an error.
+
+    Yields
+    ------
+    Round
+        After each round. Breaking off the loop releases everything on the cluster.
+
+    Raises
+    ------
+    DataError, NetError, SchemaError, FormatError, OSError
+        Before any work is sent out: an argument is wrong, the data does not fit the net, there are
+        more workers than minibatches, the checkpoint does not fit the training or is damaged, its directory cannot be
+        written. A round that cannot be written is an OSError too; those before it stay whole.
+
+    Notes
+    -----
+    Moritz, Nishihara, Stoica, Jordan: SparkNet, ICLR 2016, arXiv 1511.06051. With one worker this is
+    the plain solver, bit for bit. With ``tau=1`` and an update that is linear in the gradient (SGD
+    with momentum and weight decay) K workers at minibatch b are one at K*b, up to rounding. Averaging
+    the momentum keeps both true and costs the driver one state, not K.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparknet import Field, LocalCluster, averaged_sgd
+    >>> from sparknet.data import pack
+    >>> from sparknet.nets import MLP
+    >>> x = np.random.default_rng(0).normal(size=(200, 2))
+    >>> columns = {"data": x, "label": (x[:, 0] > x[:, 1]).astype(int)}
+    >>> data = pack(columns, [Field("data", (2,)), Field("label", (), "int64")], batch_size=10)
+    >>> for r in averaged_sgd(
+    ...     MLP.factory((2,), 2), data, cluster=LocalCluster(), workers=2, tau=10, rounds=5, evaluate=(data, 5)
+    ... ):
+    ...     pass
+    >>> r.index, r.steps, r.metrics["accuracy"] > 0.9
+    (4, 20, True)
+    """
+    check_kinds(cluster, data, rule, evaluate)
+    check_numbers(tau, rounds, workers, seed, max_seconds)
+    check_directory(checkpoint)
+    check_choice("solver_state", solver_state, get_args(StatePolicy))
+    check_choice("sampling", sampling, tuple(SAMPLERS))
+    workers = cluster.default_workers(data) if workers is None else workers
+    check_shards(data.num_batches, workers, data.batch_size)
+    net = check_fit(factory, data, seed)
+    if evaluate is not None:
+        check_fit(factory, evaluate[0], seed, "evaluation: the first minibatch")
+    if weights is not None:
+        net.set_weights(weights)
+    start = Position(0, net.get_weights(), [net.get_state()], [0] * workers)
+    run = _Run(
+        cluster=cluster,
+        factory=factory,
+        data=data,
+        workers=workers,
+        tau=tau,
+        rounds=rounds,
+        rule=rule or Mean(),
+        seed=seed,
+        max_seconds=max_seconds,
+        evaluate=evaluate,
+        solver_state=solver_state,
+        sampling=sampling,
+        new_state=start.states[0],
+    )
+    if checkpoint is None:
+        return run.rounds_from(start, None)
+    kept = Checkpoint(checkpoint, run.settings())
+    return run.rounds_from(_last_position(kept, net, resume=resume) or start, kept)
+
+
+def _last_position(checkpoint: Checkpoint, net: Net, *, resume: bool) -> Position | None:
+    """Return where the checkpoint stands, as the net has it: it must fit, and is then on the net's device."""
+    if not resume and checkpoint.folders():
+        msg = (
+            f"averaged_sgd(): got resume=False, and a checkpoint in {checkpoint.folders()[-1]}; expected none: "
+            "name another directory, or remove what is in this one"
+        )
+        raise DataError(msg)
+    position = checkpoint.read()
+    if position is None:
+        return None
+    with located(str(checkpoint.folders()[-1])):
+        net.set_weights(position.weights)
+        states = []
+        for state in position.states:
+            net.set_state(state)
+            states.append(net.get_state())
+    return replace(position, weights=net.get_weights(), states=states)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The checked arguments of a run, and the state of a solver that took no step."""
+
+    cluster: Cluster
+    factory: NetFactory
+    data: PackedData
+    workers: int
+    tau: int
+    rounds: int
+    rule: Rule
+    seed: int
+    max_seconds: float | None
+    evaluate: tuple[PackedData, int] | None
+    solver_state: StatePolicy
+    sampling: Sampling
+    new_state: SolverState
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides, with net and data, where every step of the run goes."""
+        names = ("workers", "seed", "solver_state", "sampling")
+        sizes = {"num_batches": self.data.num_batches, "batch_size": self.data.batch_size}
+        return {name: getattr(self, name) for name in names} | sizes
+
+    def rounds_from(self, position: Position, checkpoint: Checkpoint | None) -> Iterator[Round]:
+        """Yield the rounds after ``position``."""
+        with self.cluster.session(self.factory, self.data, self.workers) as session:
+            for index in range(position.rounds, self.rounds):
+                start = time.perf_counter()
+                collected = session.train(self._tasks(position.steps), position.weights, position.states)
+                outcomes = collected.outcomes
+                averaging = time.perf_counter()
+                position = self._next(position, outcomes)
+                evaluating = time.perf_counter()
+                metrics = self._metrics(session, position.weights, index)
+                keeping = time.perf_counter()
+                if checkpoint is not None:
+                    checkpoint.write(position)
+                end = time.perf_counter()
+                seconds = Seconds(
+                    broadcast=collected.broadcast,
+                    train=tuple(o.seconds for o in outcomes),
+                    collect=collected.collect,
+                    average=evaluating - averaging,
+                    evaluate=keeping - evaluating,
+                    checkpoint=end - keeping,
+                    total=end - start,
+                )
+                yield Round(
+                    index=index,
+                    weights=position.weights,
+                    loss=_mean_loss(outcomes),
+                    metrics=metrics,
+                    seconds=seconds,
+                    steps=sum(o.steps for o in outcomes),
+                    examples=sum(o.examples for o in outcomes),
+                    bytes_down=collected.bytes_down,
+                    bytes_up=collected.bytes_up,
+                )
+
+    def _next(self, position: Position, outcomes: Sequence[Outcome]) -> Position:
+        """Return where the run stands when a round from ``position`` had these outcomes."""
+        examples = [o.examples for o in outcomes]
+        weights = self.rule(position.weights, [o.weights for o in outcomes], examples)
+        states = next_states(self.solver_state, [o.state for o in outcomes], self.rule.shares(examples), self.new_state)
+        steps = [s + o.steps for s, o in zip(position.steps, outcomes, strict=True)]
+        return Position(position.rounds + 1, weights, states, steps)
+
+    def _tasks(self, first_steps: Sequence[int]) -> list[Task]:
+        return [
+            Task(
+                worker=k,
+                num_batches=shard_length(self.data.num_batches, k, self.workers),
+                first_step=first,
+                tau=self.tau,
+                seed=self.seed,
+                max_seconds=self.max_seconds,
+                sampling=self.sampling,
+            )
+            for k, first in enumerate(first_steps)
+        ]
+
+    def _metrics(self, session: Session, weights: WeightCollection, index: int) -> dict[str, float]:
+        if self.evaluate is None:
+            return {}
+        data, every = self.evaluate
+        due = (index + 1) % every == 0 or index == self.rounds - 1
+        return session.evaluate(weights, data) if due else {}
+
+
+def _mean_loss(outcomes: Sequence[Outcome]) -> float:
+    """Return the mean over all updates of all workers; NaN where there was none."""
+    worked = [o for o in outcomes if o.updates]
+    return float(np.average([o.loss for o in worked], weights=[o.updates for o in worked])) if worked else float("nan")

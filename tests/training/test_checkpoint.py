@@ -1,0 +1,445 @@
+"""Checkpoints: a training that goes on has the bits of one that was never broken off, whatever happened to it."""
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import mappings, weight_collections
+
+from sparknet import (
+    DataError,
+    Field,
+    FormatError,
+    LocalCluster,
+    NDArray,
+    SchemaError,
+    averaged_sgd,
+    dumps,
+    inspect,
+    load,
+    save,
+)
+from sparknet.averaging import WeightedMean
+from sparknet.checkpoint import Checkpoint, Position
+from sparknet.data import pack
+from sparknet.data.preprocess import Compose, Crop, Mirror
+from sparknet.nets import MLP
+
+RNG = np.random.default_rng(0)
+COLUMNS = {"data": RNG.normal(size=(65, 1, 6, 6)), "label": RNG.integers(0, 3, 65)}
+FIELDS = [Field("data", (1, 6, 6)), Field("label", (), "int64")]
+DATA = pack(COLUMNS, FIELDS, 5, Compose(Crop("data", 5, 5), Mirror("data")))
+FACTORY = MLP.factory((1, 5, 5), 3, (4,), learning_rate=0.1, momentum=0.9, weight_decay=0.01)
+
+
+def start(directory=None, make=FACTORY, data=DATA, **options):
+    options = {"cluster": LocalCluster(), "workers": 2, "tau": 3, "rounds": 6, "seed": 7, **options}
+    return averaged_sgd(make, data, checkpoint=directory, **options)
+
+
+def train(directory=None, *args, **options):
+    return list(start(directory, *args, **options))
+
+
+def facts(rounds):
+    return [(r.index, r.weights, repr(r.loss), r.steps, r.examples) for r in rounds]  # the loss of no steps is NaN
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+# ---- the bits
+class Timed(MLP):
+    """Moves a clock of its own on, by a time that depends on the minibatch."""
+
+    clock = SimpleNamespace(now=0)
+
+    def step(self, batch):
+        self.clock.now += int(batch["label"].to_host().sum())
+        return super().step(batch)
+
+
+@pytest.mark.parametrize("policy", ["average", "local", "reset"])
+@pytest.mark.parametrize("sampling", ["epoch", "window"])
+@pytest.mark.parametrize("limit", [None, 13])
+def test_three_rounds_and_three_more_are_six(tmp_path, monkeypatch, policy, sampling, limit):
+    monkeypatch.setattr("sparknet.worker.time", SimpleNamespace(perf_counter=lambda: Timed.clock.now))
+    options = {"solver_state": policy, "sampling": sampling, "max_seconds": limit, "tau": 5, "workers": 3}
+    make = Timed.factory((1, 5, 5), 3, (4,), learning_rate=0.1)
+    there = [train(tmp_path, make, rounds=rounds, **options) for rounds in (3, 6)]
+    here = train(make=make, **options)
+    assert facts(there[0]) + facts(there[1]) == facts(here)
+    steps = Checkpoint(tmp_path, {}).read().steps
+    assert sum(steps) == sum(r.steps for r in here)
+    assert (len(set(steps)) > 1) == (limit is not None)
+
+
+@settings(max_examples=20)
+@given(
+    stops=st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=3),
+    options=st.fixed_dictionaries(
+        {
+            "workers": st.integers(1, 3),
+            "tau": st.integers(0, 9),
+            "seed": st.sampled_from([0, 7, 2**127]),
+            "solver_state": st.sampled_from(["average", "local", "reset"]),
+            "sampling": st.sampled_from(["epoch", "window"]),
+        }
+    ),
+)
+def test_wherever_a_training_is_broken_off_the_bits_are_the_same(stops, options):
+    """After so many rounds: it was asked for no more, or its caller left the loop."""
+    with tempfile.TemporaryDirectory() as directory:
+        found = []
+        for stop, leaves in sorted(stops):
+            rounds = start(directory, rounds=4 if leaves else stop, **options)
+            found += itertools.islice(rounds, max(0, stop - len(found)))
+            rounds.close()
+        found += train(directory, rounds=4, **options)
+    assert facts(found) == facts(train(rounds=4, **options))
+
+
+def test_what_decides_no_place_in_the_data_may_change(tmp_path):
+    train(tmp_path, rounds=2)
+    changed = {"tau": 4, "rule": WeightedMean(), "max_seconds": 1e9, "evaluate": (DATA, 1)}
+    (third,) = train(tmp_path, rounds=3, **changed)
+    assert (third.index, third.steps) == (2, 8)
+    assert third.metrics
+
+
+def test_a_finished_training_yields_nothing_more(tmp_path):
+    train(tmp_path, rounds=2)
+    assert train(tmp_path, rounds=2) == train(tmp_path, rounds=1) == []
+
+
+def test_the_weights_of_a_checkpoint_win_over_given_ones(tmp_path):
+    other = FACTORY(seed=99).get_weights()
+    train(tmp_path, rounds=3, weights=other)
+    assert facts(train(tmp_path, weights=FACTORY(seed=1).get_weights())) == facts(train(weights=other))[3:]
+
+
+# ---- the files
+@settings(max_examples=30)
+@given(weight_collections(), st.lists(mappings(), min_size=1, max_size=3), st.lists(st.integers(0, 2**62), max_size=3))
+def test_what_is_read_is_what_was_written(weights, states, steps):
+    with tempfile.TemporaryDirectory() as directory:
+        Checkpoint(directory, {"seed": 2**200}).write(Position(1_234_568, weights, states, steps))
+        found = Checkpoint(directory, {"seed": 2**200}).read()
+    assert (found.rounds, found.steps, dumps(found.weights)) == (1_234_568, steps, dumps(weights))
+    assert [*map(dumps, found.states)] == [*map(dumps, states)]
+
+
+@pytest.mark.parametrize(("policy", "states"), [("average", 1), ("local", 2), ("reset", 1)])
+def test_the_last_two_rounds_are_kept_in_files_that_anybody_can_read(tmp_path, policy, states):
+    directory = tmp_path / "new" / "deep"
+    last = train(directory, rounds=4, solver_state=policy)[-1]
+    assert names(directory) == ["round-000002", "round-000003"]
+    folder = directory / "round-000003"
+    assert names(folder) == ["position.sparknet", *(f"state-{i}.sparknet" for i in range(states)), "weights.sparknet"]
+    assert load(folder / "weights.sparknet") == last.weights
+    assert int(load(folder / "state-0.sparknet")["iteration"]) == 12
+    assert load(folder / "position.sparknet")["steps"].to_host().tolist() == [12, 12]
+    assert inspect(folder / "position.sparknet").metadata["settings"]["seed"] == "7"
+
+
+def test_a_round_is_kept_before_it_is_yielded_and_its_time_is_told(tmp_path):
+    for current in start(tmp_path, rounds=2):
+        assert load(tmp_path / f"round-{current.index:06d}" / "weights.sparknet") == current.weights
+        assert 0 < current.seconds.checkpoint < current.seconds.total
+
+
+def test_a_round_gets_its_name_when_all_of_it_is_on_the_disk_and_then_the_name_is_too(tmp_path, monkeypatch):
+    synced, sync, rename = [], os.fsync, Path.rename
+
+    def watched_sync(descriptor):
+        sync(descriptor)
+        synced.append(os.fstat(descriptor).st_ino)
+
+    def watched_rename(folder, target):
+        assert {file.stat().st_ino for file in folder.iterdir()} < set(synced)
+        assert synced[-1] == folder.stat().st_ino
+        synced.clear()
+        rename(folder, target)
+
+    monkeypatch.setattr(os, "fsync", watched_sync)
+    monkeypatch.setattr(Path, "rename", watched_rename)
+    train(tmp_path, rounds=1, solver_state="local")
+    assert synced == [tmp_path.stat().st_ino]
+
+
+# ---- killed
+KILLED_AT_SOME_LINE = """
+import os, signal, sys
+import test_checkpoint as here
+from random import Random
+from sparknet import checkpoint, worker
+from sparknet.serialization import files, writing
+from sparknet.training import driver
+
+watched = {module.__file__ for module in (checkpoint, driver, files, worker, writing)}
+directory, chance = sys.argv[1], Random(5)
+
+def train_and_die(at):
+    lines = 0
+    def trace(frame, event, argument):
+        nonlocal lines
+        if frame.f_code.co_filename not in watched:
+            return None
+        lines += event == "line"
+        if lines == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+    sys.settrace(trace)
+    here.train(directory)
+    os._exit(0)
+
+for kills in range(100):
+    at = chance.randrange(1, 900)  # a round takes some 400 lines
+    child = os.fork()
+    if not child:
+        train_and_die(at)
+    status = os.waitpid(child, 0)[1]
+    if not os.WIFSIGNALED(status):
+        break
+print(kills, os.waitstatus_to_exitcode(status))
+"""
+
+
+# For scripts that import this file.
+PATH = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+
+
+def run(script, *arguments):
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=PATH)
+
+
+def test_a_training_that_is_killed_at_any_line_and_begun_again_ends_with_the_same_bits(tmp_path):
+    done = run(KILLED_AT_SOME_LINE, tmp_path / "kept")
+    assert done.returncode == 0, done.stderr
+    kills, code = map(int, done.stdout.split())
+    assert kills >= 5
+    assert code == 0
+    assert load(tmp_path / "kept" / "round-000005" / "weights.sparknet") == train()[-1].weights
+
+
+TRAINS = """
+import sys
+import test_checkpoint as here
+for r in here.start(sys.argv[1], here.LARGE, rounds=40):
+    print(r.index, flush=True)
+"""
+LARGE = MLP.factory((1, 5, 5), 3, (20_000,), learning_rate=0.01)  # most of a round is writing
+
+
+@pytest.mark.slow
+def test_a_training_that_is_killed_at_any_time_and_begun_again_ends_with_the_same_bits(tmp_path):
+    chance, printed = Random(3), []
+    for _ in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", TRAINS, tmp_path], stdout=subprocess.PIPE, text=True, env=PATH
+        ) as training:
+            printed.append(int(training.stdout.readline()))
+            time.sleep(chance.uniform(0, 0.1))
+            training.send_signal(signal.SIGKILL)
+            printed += map(int, training.stdout.read().split())
+    rest = train(tmp_path, LARGE, rounds=printed[-1] + 3)
+    assert printed == sorted(set(printed))  # no round twice; one that was kept and not yielded yet is passed over
+    assert rest[-1].weights == train(make=LARGE, rounds=printed[-1] + 3)[-1].weights
+
+
+def test_what_a_killed_training_left_behind_is_removed(tmp_path):
+    train(tmp_path, rounds=1)
+    (tmp_path / ".unfinished-0").mkdir()
+    (tmp_path / ".unfinished-0" / "weights.sparknet").touch()
+    train(tmp_path, rounds=2)
+    assert names(tmp_path) == ["round-000000", "round-000001"]
+
+
+# ---- what does not fit
+@pytest.mark.parametrize(
+    ("setting", "got", "expected", "changed"),
+    [
+        ("seed", 8, 7, {"seed": 8}),
+        ("workers", 3, 2, {"workers": 3}),
+        ("solver_state", "local", "average", {"solver_state": "local"}),
+        ("sampling", "window", "epoch", {"sampling": "window"}),
+        ("num_batches", 17, 13, {"data": pack(COLUMNS, FIELDS, 4, DATA.preprocessor)}),
+        ("batch_size", 4, 5, {"data": pack({n: c[:52] for n, c in COLUMNS.items()}, FIELDS, 4, DATA.preprocessor)}),
+    ],
+)
+def test_another_training_is_refused_at_the_call_by_name(tmp_path, setting, got, expected, changed):
+    train(tmp_path, rounds=2)
+    text = (
+        f"^checkpoint: got {setting}={got}, expected {setting}={expected}, with which .*round-000001 was written; "
+        "go on with that, or name another directory for a new training$"
+    )
+    with pytest.raises(DataError, match=text) as caught:
+        start(tmp_path, **changed)
+    error = caught.value
+    assert (error.setting, error.got, error.expected) == (setting, str(got), str(expected))
+
+
+def test_another_net_is_refused_at_the_call_and_the_round_named(tmp_path):
+    train(tmp_path, rounds=1)
+    with pytest.raises(SchemaError, match=r"round-000000: set_weights\(\): layer 'ip1', array 0 is .* \(4, 25\)"):
+        start(tmp_path, MLP.factory((1, 5, 5), 3, (5,)))
+    save(tmp_path / "round-000000" / "state-0.sparknet", {"iteration": NDArray(np.int64(3))})
+    with pytest.raises(SchemaError, match=r"round-000000: set_state\(\): got arrays"):
+        start(tmp_path)
+
+
+def test_a_checkpoint_is_not_written_over(tmp_path):
+    train(tmp_path, rounds=2)
+    with pytest.raises(DataError, match=r"got resume=False, and a checkpoint in .*round-000001; .* another directory"):
+        start(tmp_path, resume=False)
+    assert len(train(tmp_path / "new", rounds=1, resume=False)) == 1
+
+
+def test_two_trainings_in_one_directory_are_noticed(tmp_path):
+    first, second = start(tmp_path), start(tmp_path)
+    next(first)
+    with pytest.raises(DataError, match=r"round-000000 is there already.*\? Give each a directory of its own"):
+        next(second)
+    assert facts(first) == facts(train())[1:]
+
+
+def test_a_directory_that_holds_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(DataError, match=r"holds 'thesis.tex'; expected a directory for this alone, new or empty"):
+        start(tmp_path)
+    assert names(tmp_path) == ["thesis.tex"]
+
+
+def test_another_version_of_the_format_is_told_from_damage(tmp_path):
+    train(tmp_path, rounds=1)
+    path = tmp_path / "round-000000" / "position.sparknet"
+    save(path, load(path, mmap=False), metadata={"format": "sparknet checkpoint, version 2"})
+    with pytest.raises(
+        DataError, match="is a 'sparknet checkpoint, version 2', expected a 'sparknet checkpoint, version 1'"
+    ):
+        start(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [5, b"bytes", True])
+def test_a_checkpoint_is_a_path(wrong):
+    with pytest.raises(TypeError, match=r"checkpoint=.*; expected the path of a directory"):
+        start(wrong)
+
+
+def test_a_directory_of_another_file_system_is_refused():
+    with pytest.raises(ValueError, match=r"checkpoint='hdfs://host/run'; expected a directory that is mounted"):
+        start("hdfs://host/run")
+
+
+def test_a_training_that_is_refused_makes_no_directory(tmp_path):
+    with pytest.raises(ValueError, match="tau=-1"):
+        start(tmp_path / "new", tau=-1)
+    assert names(tmp_path) == []
+
+
+# ---- damage
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("kept")
+    train(directory, rounds=3)
+    return directory
+
+
+FILES = ["position.sparknet", "state-0.sparknet", "weights.sparknet"]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "damage", [partial(os.truncate, length=90), partial(os.truncate, length=0), os.remove], ids=["cut", "empty", "gone"]
+)
+def test_damage_is_named_with_what_to_remove_and_then_training_goes_on(kept, tmp_path, name, damage):
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+    damage(tmp_path / "round-000002" / name)
+    fix = r"round-000002 is damaged: .*; remove this directory to go on from .*round-000001$"
+    with pytest.raises(FormatError, match=fix):
+        start(tmp_path)
+    shutil.rmtree(tmp_path / "round-000002")
+    damage(tmp_path / "round-000001" / name)
+    with pytest.raises(FormatError, match=r"round-000001 is damaged: .*; remove this directory to begin anew$"):
+        start(tmp_path)
+    shutil.rmtree(tmp_path / "round-000001")
+    assert facts(train(tmp_path)) == facts(train())
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(FILES), st.floats(0, 1, exclude_max=True), st.integers(1, 255))
+def test_any_changed_byte_is_found(kept, name, place, change):
+    path = kept / "round-000002" / name
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[int(place * len(whole))] ^= change
+    try:
+        path.write_bytes(damaged)
+        with pytest.raises(FormatError, match="round-000002 is damaged"):
+            start(kept)
+    finally:
+        path.write_bytes(whole)
+
+
+# ---- disks and directories that refuse
+FULL = """
+import resource, sys
+import test_checkpoint as here
+here.train(sys.argv[1], rounds=2)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+try:
+    here.train(sys.argv[1], rounds=4)
+except OSError as error:
+    print(error.strerror, error.filename)
+"""
+
+
+def test_a_full_disk_ends_the_training_with_the_round_named_and_those_before_whole(tmp_path):
+    done = run(FULL, tmp_path)
+    assert "this round cannot be kept, those before are whole" in done.stdout, done.stderr
+    assert done.stdout.strip().endswith("round-000002")
+    assert names(tmp_path) == ["round-000000", "round-000001"]
+    assert facts(train(tmp_path)) == facts(train())[2:]
+
+
+REFUSED = """
+import os, sys
+import test_checkpoint as here
+os.chdir(sys.argv[1])
+if os.geteuid() == 0:
+    os.seteuid(65534)  # permissions are nothing to root
+for directory in ("closed", "closed/new", "file"):
+    try:
+        here.start(directory)
+    except OSError as error:
+        print(type(error).__name__, error.filename, error.strerror)
+"""
+
+
+def test_a_directory_that_cannot_be_written_is_an_error_at_the_call(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o555)
+    (tmp_path / "file").touch()
+    tmp_path.chmod(0o755)
+    done = run(REFUSED, tmp_path)
+    lines = done.stdout.splitlines()
+    what = "; a checkpoint needs a directory that can be read and written"
+    assert lines == [
+        f"PermissionError closed Permission denied{what}",
+        f"PermissionError closed/new Permission denied{what}",
+        f"FileExistsError file File exists{what}",
+    ], done.stderr
