@@ -11,25 +11,28 @@ because pooling and rectifying take longer on values that vary. Two nets:
 Ways in: ``train_round``, what an averaging worker does, with all of the waiting for its first batch;
 ``RDDDataLayer`` in Caffe's own loop (`solver.step(n)`) and ``CaffeNet.step``, both with batches from
 ``prefetch`` with one thread, and the first without prefetch. Shown beside them: the milliseconds that making a batch
-takes by itself, and ``hidden``, the share of its time in the prefetch thread that the caller did not wait for. The ways
-take turns; ratios are of the minima, because a busy machine only ever adds. Caffe computes with one BLAS thread, so the
-``CPU`` of the thread that steps is all of its work: it says what feeding costs where other programs have the cores too.
+takes by itself, and ``hidden``, the share of its time in the prefetch thread that the caller did not wait for.
 
-Claim: a worker holds its net and three batches, and what the preprocessor makes of one on its way. In a process of its
-own, whose net has taken a step: by how much the peak of its memory (VmHWM) grows during a ``train_round``, in batches as
-the net takes them.
+The ways take turns, there and back. Each is divided by the mean of the two times that ``DummyData`` is timed in its turn:
+the median of these ratios decides, and its quartiles say whether it can. ``DummyData again``, divided by the other, shows
+what the machine does by itself. A target is met if the upper quartile is within it, missed if the lower one is not, and
+else, or where the machine by itself does more than that, undecided. Beside it the ratio of the minima, because a busy
+machine only ever adds. Caffe computes with one BLAS thread, so the ``CPU`` of the thread that steps is all of its work: it
+says what feeding costs where other programs have the cores too.
+
+Claim: a worker holds less than three batches beside its net and what the round starts from: the one in use, the one that
+is made meanwhile, and what that takes, its message included. In a process of its own, whose net has taken a step: by how
+much the peak of its memory (VmHWM) grows during a ``train_round``, in batches as the net takes them.
 
 What not to conclude: anything for a machine whose cores are all busy with other workers' steps, where making a batch
 has no core of its own and costs its time in full, or for a GPU, whose step is shorter than this data takes to make.
 
-    python bench/bench_data_layer.py [--json FILE]
+    python bench/bench_data_layer.py [--net NAME] [--json FILE]
 """
 
 import argparse
 import itertools
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -39,7 +42,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
+from facts import machine
 from made_images import jpeg
 
 import sparknet
@@ -48,13 +51,17 @@ from sparknet.data import read_cifar10
 from sparknet.data.images import ImageDecoder
 from sparknet.data.prefetch import prefetch
 from sparknet.data.preprocess import Compose, Crop, Decode, Mirror, SubtractMean, ToBGR
+from sparknet.data.preprocess.base import preprocessed
 from sparknet.data.sampling import step_rng
 from sparknet.nets.caffe import CaffeNet, data_layer, feeding
 from sparknet.nets.caffe.runtime import load
-from sparknet.worker import Task, train_round
+from sparknet.worker import Task, single_threaded_blas, train_round
 
 TARGET = 1.05  # cifar10_quick, prefetched
-TAU = 4  # times the steps that the other ways take at once
+BATCHES = 3.0  # that a worker holds, at most
+YARDSTICK, AGAIN = "DummyData", "DummyData again"
+FIRST = 0.1  # seconds in which the second batch is made, as it would be during the first step
+TAU = 3  # times the steps that the other ways take at once
 QUICK = Path(__file__).parents[1] / "examples" / "cifar10_quick" / "cifar10_quick_train_test.prototxt"
 SOLVER = (
     'base_lr: 0.00001 lr_policy: "fixed" momentum: 0.9 weight_decay: 0.0005 random_seed: 1 snapshot_after_train: false'
@@ -78,17 +85,16 @@ class Case:
 
     def batch(self, i):
         """Make batch ``i``, as a worker of Spark does from its shard."""
-        stored = sparknet.loads(self.messages[i % len(self.messages)], verify=True)
-        return self.steps_of_batch(stored, step_rng(0, 0, i), train=True)
+        return preprocessed(self[i % len(self.messages)], self.steps_of_batch, step_rng(0, 0, i), train=True)
 
     def __getitem__(self, i):
-        """Read minibatch ``i`` as a shard does."""
-        return sparknet.loads(self.messages[i], verify=True)
+        """Read minibatch ``i`` as a shard does, into memory of its own."""
+        return sparknet.loads(bytearray(self.messages[i]), verify=True)
 
-    def round(self, net, tau):
-        """Take a worker's round of ``tau`` steps; return its seconds a step."""
+    def round(self, net, tau, start):
+        """Take a worker's round of ``tau`` steps from these weights and state; return its seconds a step."""
         task = Task(worker=0, num_batches=len(self.messages), first_step=0, tau=tau, seed=0)
-        return train_round(net, self, task, net.get_weights(), net.get_state(), self.steps_of_batch).seconds / tau
+        return train_round(net, self, task, *start, self.steps_of_batch).seconds / tau
 
 
 # ---- the two nets and their data
@@ -105,7 +111,7 @@ def cifar10_quick(folder):
     steps = Compose(SubtractMean("data", padded.mean(axis=0)), Crop("data", 32, 32), Mirror("data"))
     text = QUICK.read_text(encoding="utf-8")
     body = text[text.index('layer {\n  name: "conv1"') :]
-    return Case("cifar10_quick", body, [Field("data", (3, 32, 32)), Field("label")], 100, messages, steps, 3, 16)
+    return Case("cifar10_quick", body, [Field("data", (3, 32, 32)), Field("label")], 100, messages, steps, 3, 24)
 
 
 def caffenet(_folder):
@@ -228,8 +234,8 @@ class Ways:
             return self.timed(batches, lambda: steps(batches))
 
     def worker(self):
-        cpu = time.thread_time()
-        wall = self.case.round(self.net, TAU * self.case.steps)
+        start, cpu = (self.net.get_weights(), self.net.get_state()), time.thread_time()
+        wall = self.case.round(self.net, TAU * self.case.steps, start)
         return wall * self.case.steps, (time.thread_time() - cpu) / TAU
 
     def ahead(self):
@@ -238,6 +244,7 @@ class Ways:
     def timed(self, batches, run):
         """Seconds of the steps after the first batch, which any program waits for."""
         next(batches)
+        time.sleep(FIRST)
         waited, worked = batches.waited, batches.worked
         took = seconds_of(run)
         self.waited += batches.waited - waited
@@ -253,22 +260,34 @@ def seconds_of(function):
 
 
 def measure(folder, case):
+    """Way -> wall-clock and CPU seconds a step of each repetition; seconds that making a batch takes; and ``hidden``."""
     ways = Ways(folder, case)
     timed = {
-        "DummyData": ways.no_input,
+        YARDSTICK: ways.no_input,
         "train_round": ways.worker,
         "RDDDataLayer, prefetched": ways.layer,
         "CaffeNet.step, prefetched": ways.caffenet,
         "RDDDataLayer, no prefetch": ways.layer_alone,
+        AGAIN: ways.no_input,
     }
-    best = dict.fromkeys(timed, (float("inf"), float("inf")))
+    seconds = {name: [] for name in timed}
     for repetition in range(case.repetitions + 1):
-        for name, function in timed.items():
-            took = seconds_of(function)
-            if repetition:  # the first one warms up
-                best[name] = tuple(min(old, new / case.steps) for old, new in zip(best[name], took, strict=True))
+        for name in list(timed)[:: -1 if repetition % 2 else 1]:
+            seconds[name].append(np.divide(seconds_of(timed[name]), case.steps))
     made = min(seconds_of(lambda i=i: case.batch(i) and None)[1] for i in range(10))
-    return best, made, 1 - ways.waited / ways.worked
+    return {name: np.array(took[1:]) for name, took in seconds.items()}, made, 1 - ways.waited / ways.worked
+
+
+def ratios(seconds):
+    """Way -> quartiles of its ratios to the yardstick in the same turn (wall), and ratios of the minima (wall, CPU)."""
+    first, again = seconds[YARDSTICK], seconds[AGAIN]
+    found = {}
+    for way in list(seconds)[1:]:
+        yardstick, least = (first, first) if way == AGAIN else ((first + again) / 2, np.minimum(first, again))
+        quartiles = np.quantile(seconds[way][:, 0] / yardstick[:, 0], (0.25, 0.5, 0.75))
+        minima = seconds[way].min(0) / least.min(0)
+        found[way] = {"quartiles": quartiles.tolist(), "minima": minima.tolist()}
+    return found
 
 
 class Peaked(CaffeNet):
@@ -286,9 +305,11 @@ def growth(folder, case):
     net.step(batch)
     nbytes = sum(column.nbytes for column in batch.values())
     del batch
-    before = memory("VmRSS") + net.get_weights().nbytes  # those that the round starts from
+    start = net.get_weights(), net.get_state()
+    with single_threaded_blas():  # imports what it takes, once in a process
+        before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    case.round(net, 8)
+    case.round(net, 8, start)
     return net.peak - before, nbytes
 
 
@@ -301,44 +322,62 @@ def growth_alone(name):
     return tuple(map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()))
 
 
+def verdict(low, high, control):
+    """Say of a ratio with these quartiles whether it is within the target, given the median of the yardstick's own."""
+    if abs(control - 1) > TARGET - 1:
+        return "undecided"
+    return "met" if high <= TARGET else "missed" if low > TARGET else "undecided"
+
+
+def run(folder, case):
+    """Measure one net, print it, and return the figures."""
+    seconds, made, hidden = measure(folder, case)
+    found = ratios(seconds)
+    print(f"\n{case.name}, batch {case.batch_size}: making a batch {made * 1e3:.1f} ms, {hidden:.0%} of it hidden")
+    least = {way: took[:, 0].min() * 1e3 for way, took in seconds.items()}
+    print(f"  {YARDSTICK:28}{least[YARDSTICK]:9.1f} ms a step   median of ratios (quartiles), of minima")
+    for way, ratio in found.items():
+        low, median, high = ratio["quartiles"]
+        claimed = case.name == "cifar10_quick" and way not in (AGAIN, "RDDDataLayer, no prefetch")
+        target = f"   target {TARGET}: {verdict(low, high, found[AGAIN]['quartiles'][1])}" if claimed else ""
+        wall, cpu = ratio["minima"]
+        print(
+            f"  {way:28}{least[way]:9.1f} ms {median:8.3f} ({low:.3f}-{high:.3f}) {wall:8.3f}   CPU {cpu:.3f}{target}"
+        )
+    grown, nbytes = growth_alone(case.name)
+    held = f"{grown / 1e6:.1f} MB, {grown / nbytes:.2f} batches of {nbytes / 1e6:.1f} MB"
+    print(f"  memory of a worker grows by {held}   target {BATCHES}: {'met' if grown < BATCHES * nbytes else 'missed'}")
+    return {
+        "net": case.name,
+        "batch_size": case.batch_size,
+        "repetitions": case.repetitions,
+        "seconds_a_batch": made,
+        "hidden": hidden,
+        "growth": grown,
+        "batch_bytes": nbytes,
+        "ratios": found,
+        "seconds_a_step": {
+            way: {"wall": took[:, 0].tolist(), "cpu": took[:, 1].tolist()} for way, took in seconds.items()
+        },
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--net", choices=CASES, help="this one alone; by default both")
+    parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--growth", choices=CASES, help="print bytes of growth and of a batch, and no more")
     args = parser.parse_args()
-    results = []
+    facts = machine("numpy", "pillow")
     with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         if args.growth:
-            print(*growth(Path(name), CASES[args.growth](Path(name))))
+            print(*growth(folder, CASES[args.growth](folder)))
             return 0
-        for make in CASES.values():
-            case = make(Path(name))
-            best, made, hidden = measure(Path(name), case)
-            print(
-                f"\n{case.name}, batch {case.batch_size}: making a batch {made * 1e3:.1f} ms, {hidden:.0%} of it hidden"
-            )
-            for way, (wall, cpu) in best.items():
-                ratios = wall / best["DummyData"][0], cpu / best["DummyData"][1]
-                claimed = case.name == "cifar10_quick" and way not in ("DummyData", "RDDDataLayer, no prefetch")
-                target = f"   target {TARGET}" if claimed else ""
-                print(f"  {way:28}{wall * 1e3:9.1f} ms a step{ratios[0]:8.3f}   CPU{ratios[1]:8.3f}{target}")
-            grown, nbytes = growth_alone(case.name)
-            print(
-                f"  memory of a worker grows by {grown / 1e6:.1f} MB, {grown / nbytes:.1f} batches of {nbytes / 1e6:.1f} MB"
-            )
-            seconds = {way: {"wall": wall, "cpu": cpu} for way, (wall, cpu) in best.items()}
-            facts = {
-                "net": case.name,
-                "batch_size": case.batch_size,
-                "seconds_a_batch": made,
-                "hidden": hidden,
-                "growth": grown,
-            }
-            results.append({**facts, "seconds_a_step": seconds})
+        results = [run(folder, CASES[net](folder)) for net in ([args.net] if args.net else CASES)]
     if args.json:
-        versions = {"python": platform.python_version(), "numpy": np.__version__, "pillow": PIL.__version__}
-        facts = {**versions, "machine": platform.processor(), "cores": os.cpu_count()}
-        Path(args.json).write_text(json.dumps({"facts": facts, "results": results}, indent=1))
+        content = {"machine": facts, "target": TARGET, "results": results}
+        args.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -23,15 +23,14 @@ in memory, and moves nothing between processes.
 import argparse
 import json
 import os
-import platform
 import tempfile
 import time
 from contextlib import suppress
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from facts import machine
 from made_images import jpeg
 from pyspark import StorageLevel
 
@@ -233,8 +232,9 @@ def report(seconds, peaks, piped, packing, best):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
+    facts = machine("numpy", "pyspark", "pyarrow", "pillow")
     spark = start_spark("local[2]", "bench packing", timeout=300, spark_driver_memory="3g")
     try:
         packing = memory_of_packing(spark.sparkContext)
@@ -245,13 +245,6 @@ def main():
         spark.stop()
     ratios = report(seconds, peaks, piped, packing, best)
     if args.json:
-        packages = {name: version(name) for name in ("numpy", "pyspark", "pyarrow", "pillow")}
-        facts = {
-            "python": platform.python_version(),
-            "machine": platform.processor(),
-            "cores": os.cpu_count(),
-            **packages,
-        }
         figures = {
             "rounds": seconds,
             "peaks": peaks,
@@ -259,7 +252,8 @@ def main():
             "packing peaks": packing,
             "seconds an image": best,
         }
-        Path(args.json).write_text(json.dumps({"facts": facts, "ratios": ratios, **figures}, indent=1))
+        content = {"machine": facts, "targets": {"at most": TARGETS, "at least": LEAST}, "ratios": ratios, **figures}
+        args.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -144,6 +144,7 @@ def train_round(
                 if rows:
                     losses.append(net.step(batch))
             examples += rows
+            del batch  # its memory is free before the next one is asked for
         seconds = time.perf_counter() - start
     loss = float(np.mean(losses)) if losses else float("nan")
     return Outcome(task.worker, net.get_weights(), net.get_state(), loss, taken, len(losses), examples, seconds)

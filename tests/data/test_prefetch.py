@@ -72,6 +72,24 @@ def test_the_batches_ahead_are_made_while_the_caller_computes():
         assert made[2].wait(10)
 
 
+def test_a_second_batch_is_made_ahead_once_the_caller_has_waited_for_one_that_is_not_the_first():
+    made = [threading.Event() for _ in range(12)]
+
+    def prepare(i):
+        time.sleep(0.02 if 2 <= i < 8 else 0)
+        made[i].set()
+        return i
+
+    with prefetch(range(12), prepare) as batches:
+        assert next(batches) == 0
+        assert made[1].wait(10)
+        assert not made[2].wait(0.05)
+        assert [next(batches) for _ in range(7)] == [1, 2, 3, 4, 5, 6, 7]  # faster than they are made
+        assert made[8].wait(10)
+        assert made[9].wait(10)
+        assert not made[10].wait(0.05)
+
+
 def test_as_many_threads_as_were_asked_for_make_batches():
     together = threading.Barrier(8, timeout=30)
     with prefetch(range(8), lambda i: together.wait() and i, threads=8) as batches:

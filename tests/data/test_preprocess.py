@@ -1,6 +1,7 @@
 """Preprocessors: SparkNet's golden values, train against test behaviour, and that inputs stay as they are."""
 
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sparknet import DataError, Field, NDArray
+from sparknet import DataError, Field, NDArray, dumps, loads
 from sparknet.data.preprocess import (
     Compose,
     Crop,
@@ -103,6 +104,60 @@ def test_moving_pixels_before_or_after_computing_with_them_gives_the_same_bits(o
     assert out.tobytes() == expected.tobytes()
 
 
+STEPS = {
+    "crop": Crop("data", 3, 4),
+    "mirror": Mirror("data"),
+    "bgr": ToBGR("data"),
+    "mean": SubtractMean("data", [1.5, 2.25, 3]),
+    "mean image": SubtractMean("data", rng(4).random((3, 5, 7))),
+    "scale": Scale("data", 0.017),
+    "one mean": SubtractMean("data", 100),
+    "other field": Scale("other", 3.0),
+}
+
+
+@given(
+    names=st.lists(st.sampled_from(list(STEPS)), min_size=1, max_size=6).filter(
+        lambda names: "crop" not in names or "mean image" not in names[names.index("crop") :]  # it would not fit
+    ),
+    rows=st.integers(0, 9),
+    train=st.booleans(),
+)
+def test_a_composition_has_the_bits_of_its_steps_one_by_one(names, rows, train):
+    steps = [STEPS[name] for name in names]
+    x = rng(5).integers(0, 256, (rows, 3, 5, 7)).astype(np.uint8)
+    x.flags.writeable = False
+    batch = one_by_one = {"data": NDArray(x), "other": NDArray(np.arange(rows))}
+    at_once = Compose(*steps)(batch, rng(3), train=train)
+    generator = rng(3)
+    for step in steps:
+        one_by_one = step(one_by_one, generator, train=train)
+    for name, array in one_by_one.items():
+        found, expected = at_once[name].to_host(), array.to_host()
+        assert (found.dtype, found.shape, found.tobytes()) == (expected.dtype, expected.shape, expected.tobytes())
+
+
+def test_steps_are_checked_against_what_the_steps_before_them_make():
+    x = np.zeros((2, 3, 4, 4), np.uint8)
+    with pytest.raises(DataError, match=r"a mean of shape \(3, 4, 4\) does not fit 'data' of shape \(3, 2, 2\)"):
+        apply(Compose(Crop("data", 2, 2), SubtractMean("data", np.zeros((3, 4, 4)))), x)
+    with pytest.raises(DataError, match="LabelMap: example 1 of the batch has the data 9"):
+        apply(Compose(Mirror("data"), LabelMap("data", {0: 1})), np.array([[[0, 0]], [[0, 9]]]))
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("train", [True, False])
+def test_torch_takes_what_steps_that_move_pixels_make(train):
+    # It ends the process at a negative stride.
+    import torch
+
+    x = rng(6).integers(0, 256, (8, 3, 4, 5)).astype(np.uint8)
+    crop, mirror, bgr, chw = Crop("data", 2, 3), Mirror("data"), ToBGR("data"), ToCHW("data")
+    for step in (crop, mirror, bgr, chw, Compose(bgr, crop, mirror), Compose(Scale("data", 2), mirror, bgr)):
+        out = step({"data": NDArray(x)}, rng(), train=train)["data"]
+        assert torch.from_dlpack(out).numpy().tobytes() == out.to_host().tobytes()
+
+
 def test_images_of_numpy_become_those_of_nets_and_channels_are_reversed():
     ramp = np.arange(24, dtype=np.uint8).reshape(1, 2, 4, 3)
     chw = apply(ToCHW("data"), ramp)
@@ -110,7 +165,7 @@ def test_images_of_numpy_become_those_of_nets_and_channels_are_reversed():
     bgr = apply(ToBGR("data"), chw)
     assert bgr[0, :, 1, 3].tolist() == [23, 22, 21]
     assert np.array_equal(apply(ToBGR("data"), bgr), chw)
-    assert bgr.flags.c_contiguous  # torch.from_dlpack ends the process at a negative stride
+    assert bgr.flags.c_contiguous
 
 
 def test_gray_is_luma_rounded_as_pillow_does():
@@ -212,3 +267,20 @@ def test_the_first_row_that_is_refused_alone_is_named_unless_all_are(values, err
 def test_without_a_preprocessor_a_batch_is_as_it_was():
     batch = {"x": NDArray([1, 2])}
     assert preprocessed(batch, None, rng(), train=True) == batch
+
+
+def test_a_prepared_batch_does_not_keep_its_message_for_the_labels():
+    message = np.frombuffer(
+        dumps({"data": NDArray(np.ones((4, 3, 5, 5), np.uint8)), "label": NDArray(range(4))}), np.uint8
+    )
+    alive = weakref.ref(message)
+    batch = preprocessed(loads(message), Compose(Crop("data", 3, 3), Scale("data", 2)), rng(), train=True)
+    del message
+    assert alive() is None
+    assert batch["label"].to_host().tolist() == [0, 1, 2, 3]
+
+
+def test_columns_that_are_most_of_a_batch_are_not_copied():
+    batch = {"data": NDArray(np.ones((4, 9))), "label": NDArray(np.arange(4))}
+    out = preprocessed(batch, LabelMap("label", dict.fromkeys(range(4), 0)), rng(), train=True)
+    assert out["data"] is batch["data"]

@@ -75,7 +75,7 @@ class ImageDecoder:
 
     def __post_init__(self) -> None:
         """Refuse what is no size."""
-        check_fit(self.height, self.width, self.fit)
+        check_size(self.height, self.width, self.fit)
         if self.channels not in _MODES:
             msg = f"channels: got {self.channels!r}, expected 3 (R, G, B) or 1 (gray)"
             raise DataError(msg)
@@ -172,7 +172,7 @@ def _resized(image: Any, height: int, width: int, fit: str) -> Any:
     return image.resize((width, height), _pil().Resampling.BILINEAR, box)
 
 
-def check_fit(height: int, width: int, fit: str) -> None:
+def check_size(height: int, width: int, fit: str) -> None:
     """Raise a DataError unless height and width are positive and ``fit`` is a known one."""
     if fit not in (FIT_WARP, FIT_CROP):
         msg = f"fit: got {fit!r}, expected 'warp' or 'crop'"

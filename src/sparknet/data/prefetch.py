@@ -39,7 +39,8 @@ def prefetch(
         called in all of them at once.
     depth
         Batches that are ready or being made, at most; with the one in the caller's hands they are what memory holds.
-        0: no thread, each batch is made when it is asked for. None: as many as ``threads``, and 2 for one.
+        0: no thread, each batch is made when it is asked for. None: as many as ``threads``; for one thread 1, and 2 from
+        the first batch on that the caller had to wait for, its first one aside.
     threads
         How many threads make batches, no more than ``depth``. One is enough where a batch is made faster than it is used.
 
@@ -57,7 +58,8 @@ def prefetch(
     ...         print(batch["x"], end=" ")
     0 1 4 9
     """
-    depth = max(2, threads) if depth is None else depth
+    spare = int(depth is None and threads == 1)
+    depth = threads if depth is None else depth
     for name, value, least in (("depth", depth, 0), ("threads", threads, 1)):
         if value < least:
             msg = f"prefetch(): got {name}={value}, expected at least {least}"
@@ -67,7 +69,7 @@ def prefetch(
             f"prefetch(): got threads={threads}, expected at most depth={depth}; the others would have no batch to make"
         )
         raise DataError(msg)
-    return Prefetcher(source, prepare, depth, threads if depth else 0)
+    return Prefetcher(source, prepare, depth, threads if depth else 0, spare)
 
 
 class Prefetcher(Generic[Batch]):
@@ -79,8 +81,11 @@ class Prefetcher(Generic[Batch]):
     loses none.
     """
 
-    def __init__(self, source: Iterable[Any], prepare: Callable[[Any], Any] | None, depth: int, threads: int) -> None:
+    def __init__(
+        self, source: Iterable[Any], prepare: Callable[[Any], Any] | None, depth: int, threads: int, spare: int = 0
+    ) -> None:
         maker = self._maker = _Maker(source, prepare)
+        self._spare = spare  # what the depth grows by when a batch is late
         self._waited = self._worked = 0.0
         self._slot: SimpleQueue[_Made] | None = None  # that of the next batch, kept if the wait for it is interrupted
         for _ in range(depth):
@@ -118,9 +123,13 @@ class Prefetcher(Generic[Batch]):
             return self._maker.make()
         if self._slot is None:
             self._slot = self._maker.slots.get()
+        late = self._slot.empty()
         made = self._slot.get()
         self._slot = None
         self._maker.permits.put(True)
+        if late and self._spare and made.index:  # of time per batch that varies, a second one ahead takes the peaks
+            self._spare -= 1
+            self._maker.permits.put(True)
         return made
 
     @property

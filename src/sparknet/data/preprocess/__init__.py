@@ -5,8 +5,8 @@ and whether this is training. It returns a new mapping and leaves its input's ar
 Images are (n, c, h, w), their channels R, G, B until :class:`ToBGR`. In training crops and mirrors
 are random, in test they are fixed.
 
-Crops and mirrors give the same result before the mean and the scale as after them, and cost a
-quarter there, on uint8; but a mean image has to be subtracted while the images are whole.
+Crops and mirrors give the same result before the mean and the scale as after them, and in a
+:class:`Compose` at the same cost; but a mean image has to be subtracted while the images are whole.
 
 Examples
 --------
@@ -29,10 +29,11 @@ mean_value: 123 scale: 0.017 }`` does, to the last bit:
 (8, 3, 24, 24)
 """
 
-from sparknet.data.preprocess.base import Compose, Preprocessor
+from sparknet.data.preprocess.base import Preprocessor
 from sparknet.data.preprocess.channels import Grayscale, ToBGR, ToCHW
 from sparknet.data.preprocess.decoding import Decode
 from sparknet.data.preprocess.geometry import Crop, Mirror, Resize
+from sparknet.data.preprocess.pixels import Compose
 from sparknet.data.preprocess.values import LabelMap, Scale, SubtractMean
 
 __all__ = [

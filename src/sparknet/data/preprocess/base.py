@@ -1,8 +1,9 @@
-"""What a preprocessor is, steps on one field, and several steps as one."""
+"""What a preprocessor is, and steps on one field."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from sparknet.data.fields import Field, rows_of_batch
 from sparknet.errors import DataError, SparknetError, ours
 from sparknet.ndarray import NDArray
 
-__all__ = ["ArrayStep", "Arrays", "Compose", "FieldStep", "Preprocessor", "preprocessed"]
+__all__ = ["Arrays", "FieldStep", "Preprocessor", "preprocessed"]
 
 Arrays = dict[str, NDArray]
 Rng = np.random.Generator
@@ -44,7 +45,7 @@ def preprocessed(batch: Mapping[str, NDArray], preprocessor: Preprocessor | None
     if preprocessor is None:
         return arrays
     try:
-        return preprocessor(arrays, rng, train=train)
+        return _apart(preprocessor(arrays, rng, train=train), arrays)
     except Exception as error:
         row = _refused_row(arrays, preprocessor, train=train)
         if row is not None:
@@ -52,6 +53,17 @@ def preprocessed(batch: Mapping[str, NDArray], preprocessor: Preprocessor | None
         if isinstance(error, SparknetError):
             raise
         raise ours(error) from error
+
+
+def _apart(batch: Arrays, stored: Arrays) -> Arrays:
+    """Return the batch with columns that are as stored copied, if they are the smaller part (labels).
+
+    They may share memory with the others, all of a message, which they would keep from being freed.
+    """
+    kept = {name: array for name, array in batch.items() if array is stored.get(name)}
+    if 2 * sum(array.nbytes for array in kept.values()) >= sum(array.nbytes for array in stored.values()):
+        return batch
+    return {**batch, **{name: copy(array) for name, array in kept.items()}}
 
 
 def _refused_row(arrays: Arrays, preprocessor: Preprocessor, *, train: bool) -> int | None:
@@ -81,6 +93,13 @@ class FieldStep(ABC):
     def _changed(self, shape: Shape, dtype: str) -> tuple[Shape, str]:
         """Return shape and dtype of an example after the step; a DataError if the step cannot take it."""
 
+    def _fitting_array(self, batch: Arrays) -> Any:
+        """Return the field as numpy on the host; a DataError if it is missing or the step cannot take it."""
+        self._check_name(batch)
+        array = batch[self.field].to_host()
+        self._changed(array.shape[1:], array.dtype.name)
+        return array
+
     def _check_name(self, names: Any) -> None:
         if self.field not in names:
             msg = f"{type(self).__name__}: no field {self.field!r}; there are {', '.join(map(repr, names))}"
@@ -91,48 +110,3 @@ class FieldStep(ABC):
         return DataError(
             f"{type(self).__name__}: {self.field!r} has examples of shape {shape}, {dtype}; expected {expected}"
         )
-
-
-class ArrayStep(FieldStep):
-    """A step that reads the field as numpy on the host, replaces it, and keeps the others."""
-
-    def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
-        """Return the batch with the field replaced."""
-        self._check_name(batch)
-        array = batch[self.field].to_host()
-        self._changed(array.shape[1:], array.dtype.name)
-        return {**batch, self.field: NDArray(self._apply(array, rng, train=train))}
-
-    @abstractmethod
-    def _apply(self, x: Any, rng: Rng, *, train: bool) -> Any:
-        """Return the new values of the field for ``x``, examples that were found to fit."""
-
-
-@dataclass(frozen=True, init=False)
-class Compose:
-    """Several preprocessors, one after the other.
-
-    Examples
-    --------
-    >>> from sparknet.data.preprocess import Crop, Scale
-    >>> steps = Compose(Scale("data", 1 / 256), Crop("data", 24, 24))
-    >>> steps.fields([Field("data", (1, 28, 28), "uint8")])
-    [Field(name='data', shape=(1, 24, 24), dtype='float32')]
-    """
-
-    steps: tuple[Preprocessor, ...]
-
-    def __init__(self, *steps: Preprocessor) -> None:
-        object.__setattr__(self, "steps", steps)
-
-    def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
-        """Return the batch after all steps."""
-        for step in self.steps:
-            batch = step(batch, rng, train=train)
-        return batch
-
-    def fields(self, fields: Sequence[Field]) -> list[Field]:
-        """Return the fields after all steps."""
-        for step in self.steps:
-            fields = step.fields(fields)
-        return list(fields)

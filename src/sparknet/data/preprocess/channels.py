@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.data.preprocess.base import IMAGE, ArrayStep, Rng, Shape
+from sparknet.data.preprocess.base import IMAGE, Arrays, FieldStep, Rng, Shape
+from sparknet.data.preprocess.pixels import PixelStep
+from sparknet.ndarray import NDArray
 
 __all__ = ["Grayscale", "ToBGR", "ToCHW"]
 
@@ -14,14 +16,14 @@ _LUMA = np.array([19595, 38470, 7471], np.uint32)
 
 
 @dataclass(frozen=True)
-class ToCHW(ArrayStep):
+class ToCHW(PixelStep):
     """Images (h, w, c), as numpy and Spark's ``image`` source have them, to (c, h, w), as nets have them; a copy."""
 
     field: str
 
-    def _apply(self, x: Any, rng: Rng, *, train: bool) -> Any:
-        del rng, train
-        return np.ascontiguousarray(np.moveaxis(x, -1, 1))
+    def _view(self, x: Any, *drawn: Any) -> Any:
+        del drawn
+        return np.moveaxis(x, -1, -3)
 
     def _changed(self, shape: Shape, dtype: str) -> tuple[Shape, str]:
         if len(shape) != IMAGE:
@@ -30,7 +32,7 @@ class ToCHW(ArrayStep):
 
 
 @dataclass(frozen=True)
-class ToBGR(ArrayStep):
+class ToBGR(PixelStep):
     """Channels R, G, B to B, G, R, the order that nets of Caffe's model zoo were trained in; a copy.
 
     It is its own inverse: what is B, G, R already (as in Spark's ``image`` source) becomes R, G, B.
@@ -38,9 +40,9 @@ class ToBGR(ArrayStep):
 
     field: str
 
-    def _apply(self, x: Any, rng: Rng, *, train: bool) -> Any:
-        del rng, train
-        return np.ascontiguousarray(x[:, ::-1])  # torch takes no negative strides
+    def _view(self, x: Any, *drawn: Any) -> Any:
+        del drawn
+        return x[..., ::-1, :, :]
 
     def _changed(self, shape: Shape, dtype: str) -> tuple[Shape, str]:
         if len(shape) != IMAGE or shape[0] != 3:
@@ -49,15 +51,18 @@ class ToBGR(ArrayStep):
 
 
 @dataclass(frozen=True)
-class Grayscale(ArrayStep):
+class Grayscale(FieldStep):
     """Three channels R, G, B to one, their luma; uint8 stays uint8, rounded as Pillow does."""
 
     field: str
 
-    def _apply(self, x: Any, rng: Rng, *, train: bool) -> Any:
+    def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
+        """Return the batch with one channel in place of three."""
         del rng, train
-        luma = np.tensordot(x.astype(np.uint32), _LUMA, (1, 0)) + np.uint32(1 << 15)
-        return (luma >> np.uint32(16)).astype(np.uint8)[:, None]
+        x = self._fitting_array(batch)
+        red, green, blue = (np.multiply(x[:, c], weight, dtype=np.uint32) for c, weight in enumerate(_LUMA))
+        luma = (red + green + blue + np.uint32(1 << 15)) >> np.uint32(16)
+        return {**batch, self.field: NDArray(luma.astype(np.uint8)[:, None])}
 
     def _changed(self, shape: Shape, dtype: str) -> tuple[Shape, str]:
         if len(shape) != IMAGE or shape[0] != 3 or dtype != "uint8":

@@ -44,9 +44,7 @@ class Decode(FieldStep):
     def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
         """Return the batch with pixels in place of bytes; without the examples that are dropped."""
         del rng, train
-        self._check_name(batch)
-        rows = batch[self.field].to_host()
-        self._changed(rows.shape[1:], rows.dtype.name)
+        rows = self._fitting_array(batch)
         pixels = np.empty((len(rows), *self.decoder.shape), np.uint8)
         good = [i for i, row in enumerate(rows) if self._decode(i, row.tobytes(), pixels)]
         out = {**batch, self.field: NDArray(pixels)}

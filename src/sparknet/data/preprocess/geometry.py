@@ -3,17 +3,17 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from sparknet.data.images import FIT_WARP, check_fit, resize_images
-from sparknet.data.preprocess.base import IMAGE, ArrayStep, Rng, Shape
+from sparknet.data.images import FIT_WARP, check_size, resize_images
+from sparknet.data.preprocess.base import IMAGE, Arrays, FieldStep, Rng, Shape
+from sparknet.data.preprocess.pixels import PixelStep
 from sparknet.errors import DataError
+from sparknet.ndarray import NDArray
 
 __all__ = ["Crop", "Mirror", "Resize"]
 
 
 @dataclass(frozen=True)
-class Crop(ArrayStep):
+class Crop(PixelStep):
     """Cut ``height`` x ``width`` out of the last two axes: at random in training, the centre in test.
 
     Each image of a batch is cut at its own place. Where the border is odd, the centre is the one
@@ -24,16 +24,12 @@ class Crop(ArrayStep):
     height: int
     width: int
 
-    def _apply(self, x: Any, rng: Rng, *, train: bool) -> Any:
-        free = self._free(x.shape[1:])
-        if not train:
-            top, left = free[0] // 2, free[1] // 2
-            return x[..., top : top + self.height, left : left + self.width]
-        windows = np.lib.stride_tricks.sliding_window_view(x, (self.height, self.width), axis=(-2, -1))
-        tops = rng.integers(0, free[0], len(x), endpoint=True)
-        lefts = rng.integers(0, free[1], len(x), endpoint=True)
-        index: tuple[Any, ...] = (np.arange(len(x)), *([slice(None)] * (x.ndim - 3)), tops, lefts)
-        return np.ascontiguousarray(windows[index])
+    def _draw(self, n: int, shape: Shape, rng: Rng) -> tuple[Any, ...]:
+        return tuple(rng.integers(0, free, n, endpoint=True) for free in self._free(shape))
+
+    def _view(self, x: Any, *drawn: Any) -> Any:
+        top, left = drawn or (free // 2 for free in self._free(x.shape))
+        return x[..., top : top + self.height, left : left + self.width]
 
     def _free(self, shape: Shape) -> tuple[int, int]:
         if len(shape) < IMAGE - 1 or shape[-2] < self.height or shape[-1] < self.width:
@@ -47,18 +43,17 @@ class Crop(ArrayStep):
 
 
 @dataclass(frozen=True)
-class Mirror(ArrayStep):
+class Mirror(PixelStep):
     """Flip each image left to right with probability one half in training; nothing in test."""
 
     field: str
 
-    def _apply(self, x: Any, rng: Rng, *, train: bool) -> Any:
-        if not train:
-            return x
-        flip = rng.integers(0, 2, len(x)).astype(bool)
-        out = x.copy()
-        out[flip] = x[flip][..., ::-1]
-        return out
+    def _draw(self, n: int, shape: Shape, rng: Rng) -> tuple[Any, ...]:
+        del shape
+        return (rng.integers(0, 2, n),)
+
+    def _view(self, x: Any, *drawn: Any) -> Any:
+        return x[..., ::-1] if any(drawn) else x
 
     def _changed(self, shape: Shape, dtype: str) -> tuple[Shape, str]:
         if len(shape) < IMAGE - 1:
@@ -67,7 +62,7 @@ class Mirror(ArrayStep):
 
 
 @dataclass(frozen=True)
-class Resize(ArrayStep):
+class Resize(FieldStep):
     """Resize images (c, h, w), uint8 or float32, to ``height`` x ``width``; the same in training and test.
 
     ``fit="warp"`` changes the proportions, as Caffe's ``resize_height`` and ``new_height`` do;
@@ -82,11 +77,15 @@ class Resize(ArrayStep):
 
     def __post_init__(self) -> None:
         """Refuse a size or fit that is none."""
-        check_fit(self.height, self.width, self.fit)
+        check_size(self.height, self.width, self.fit)
 
-    def _apply(self, x: Any, rng: Rng, *, train: bool) -> Any:
+    def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
+        """Return the batch with the images resized."""
         del rng, train
-        return resize_images(x, self.height, self.width, self.fit)
+        return {
+            **batch,
+            self.field: NDArray(resize_images(self._fitting_array(batch), self.height, self.width, self.fit)),
+        }
 
     def _changed(self, shape: Shape, dtype: str) -> tuple[Shape, str]:
         if len(shape) != IMAGE or not all(shape) or dtype not in ("uint8", "float32"):

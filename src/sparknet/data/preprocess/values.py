@@ -6,22 +6,26 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.data.preprocess.base import IMAGE, ArrayStep, Rng, Shape
+from sparknet.data.preprocess.base import IMAGE, Arrays, FieldStep, Rng, Shape
+from sparknet.data.preprocess.pixels import PixelStep
 from sparknet.errors import DataError
+from sparknet.ndarray import NDArray
 
 __all__ = ["LabelMap", "Scale", "SubtractMean"]
 
 
 @dataclass(frozen=True)
-class Scale(ArrayStep):
+class Scale(PixelStep):
     """Multiply the field by ``factor``; float32 comes out (``Scale("data", 1 / 256)``)."""
 
     field: str
     factor: float
 
-    def _apply(self, x: Any, rng: Rng, *, train: bool) -> Any:
-        del rng, train
-        return np.multiply(x, np.float32(self.factor), dtype=np.float32)
+    def _operand(self, shape: Shape) -> Any:
+        return np.broadcast_to(np.float32(self.factor), shape)
+
+    def _compute(self, x: Any, operand: Any, out: Any) -> Any:
+        return np.multiply(x, operand, out=out, dtype=np.float32)
 
     def _changed(self, shape: Shape, dtype: str) -> tuple[Shape, str]:
         del dtype
@@ -29,7 +33,7 @@ class Scale(ArrayStep):
 
 
 @dataclass(frozen=True)
-class SubtractMean(ArrayStep):
+class SubtractMean(PixelStep):
     """Subtract ``mean``: one number, one per channel (c,), or an image (c, h, w); float32 comes out.
 
     The image may have a first axis of length 1, as in ``.binaryproto`` files. The arithmetic is float32,
@@ -39,9 +43,11 @@ class SubtractMean(ArrayStep):
     field: str
     mean: Any
 
-    def _apply(self, x: Any, rng: Rng, *, train: bool) -> Any:
-        del rng, train
-        return np.subtract(x, self._fitting(x.shape[1:]), dtype=np.float32)
+    def _operand(self, shape: Shape) -> Any:
+        return np.broadcast_to(self._fitting(shape), shape)
+
+    def _compute(self, x: Any, operand: Any, out: Any) -> Any:
+        return np.subtract(x, operand, out=out, dtype=np.float32)
 
     def _fitting(self, shape: Shape) -> Any:
         """Return the mean as something that broadcasts against one example of this shape."""
@@ -62,7 +68,7 @@ class SubtractMean(ArrayStep):
 
 
 @dataclass(frozen=True)
-class LabelMap(ArrayStep):
+class LabelMap(FieldStep):
     """Replace each whole number by what ``labels`` says: the labels that are stored by those of the net; int64 comes out.
 
     Examples
@@ -82,8 +88,12 @@ class LabelMap(ArrayStep):
             msg = f"LabelMap: got no labels for {self.field!r}, expected at least one"
             raise DataError(msg)
 
-    def _apply(self, x: Any, rng: Rng, *, train: bool) -> Any:
+    def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
+        """Return the batch with the labels replaced."""
         del rng, train
+        return {**batch, self.field: NDArray(self._mapped(self._fitting_array(batch)))}
+
+    def _mapped(self, x: Any) -> Any:
         stored = np.array(sorted(self.labels), np.int64)
         mapped = np.array([self.labels[int(label)] for label in stored], np.int64)
         places = np.searchsorted(stored, x).clip(max=len(stored) - 1)
