@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from sparknet import SparkCluster, averaged_sgd
+from sparknet.clusters.totals import mean_metrics
 from sparknet.data import EpochSampler, load_image_set, pack
 from sparknet.data.preprocess import Scale
 from sparknet.nets import MLP
@@ -45,8 +46,7 @@ def columns(part):
 
 
 def accuracy(net, weights, test):
-    parts = evaluate_shard(net, test.batches, weights, SCALE)
-    return sum(sums["accuracy"] for sums, _ in parts) / sum(n for _, n in parts)
+    return mean_metrics(evaluate_shard(net, test.batches, weights, SCALE))["accuracy"]
 
 
 def plain(net, train, steps):

@@ -172,7 +172,7 @@ def evaluate_shard(
     batches: Iterable[Mapping[str, NDArray]],
     weights: WeightCollection,
     preprocessor: Preprocessor | None = None,
-) -> list[tuple[dict[str, float], int]]:
+) -> list[dict[str, tuple[float, float]]]:
     """Return :func:`evaluate_batch` for each minibatch that has rows after the preprocessor's test behaviour.
 
     One entry a minibatch and not one a shard, so that the sum can be rounded once, whatever the sharding.
@@ -188,12 +188,19 @@ def evaluate_shard(
     return parts
 
 
-def evaluate_batch(net: Net, batch: Mapping[str, NDArray]) -> tuple[dict[str, float], int]:
-    """Return the net's scalar (0-d) test outputs, times the examples of the minibatch, and their number."""
-    n = rows_of_batch(batch)
+def evaluate_batch(net: Net, batch: Mapping[str, NDArray]) -> dict[str, tuple[float, float]]:
+    """Return the sum of each of the net's scalar (0-d) test outputs, and what it is to be divided by.
+
+    They are means over the minibatch, such as loss and accuracy, unless the net's own ``total`` knows better.
+    """
+    rows = rows_of_batch(batch)
+    total = getattr(net, "total", _total)
     outputs = net.forward(batch).items()
-    # a scalar is a mean over the batch, such as loss and accuracy
-    return {name: float(v.to_host()) * n for name, v in outputs if v.ndim == 0}, n
+    return {name: total(name, float(value.to_host()), rows) for name, value in outputs if value.ndim == 0}
+
+
+def _total(_name: str, value: float, rows: int) -> tuple[float, float]:
+    return value * rows, rows
 
 
 @contextmanager

@@ -1,13 +1,17 @@
 """Packing and sampling: nothing lost, nothing twice, images and labels together."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sparknet import DataError, Field
+from sparknet import DataError, Field, WeightCollection
 from sparknet.data import pack
 from sparknet.data.layout import check_shards, shard_length, split_positions
+from sparknet.data.preprocess import Compose, Crop, Mirror, Scale
+from sparknet.worker import Task, train_round
 
 FIELDS = [Field("image", (2,), "int64"), Field("label", (), "int64")]
 
@@ -66,6 +70,14 @@ def test_mistakes_in_packing_are_named():
         pack({"image": [[1, 2]], "label": [1, 2]}, FIELDS, 2)
     with pytest.raises(DataError, match="column 'label' is a int"):
         pack({"image": [[1, 2]], "label": 1}, FIELDS, 2)
+    for fields in ("data", ["data"], Field("data"), None):
+        with pytest.raises(DataError, match=r"fields: got .*, expected a list such as \[Field"):
+            pack([[1, 2]], fields, 2)
+    for preprocessor in ("x", [Scale("image", 2)], Scale, lambda batch: batch):
+        with pytest.raises(DataError, match=r"preprocessor: got .*, expected one such as Scale"):
+            pack({"image": [[1, 2]], "label": [1]}, FIELDS, 2, preprocessor)
+    with pytest.raises(DataError, match=r"a row has 3 values, expected 2: .* need names"):
+        pack([("key", [1, 2], 1)], FIELDS, 2)
     with pytest.raises(DataError, match="9 workers for 3 minibatches of 2 examples"):
         check_shards(3, 9, 2)
 
@@ -129,3 +141,61 @@ def test_a_split_needs_a_seed_that_is_one():
 def test_a_share_that_leaves_a_set_empty_or_is_no_number_is_refused(fraction):
     with pytest.raises(DataError, match=r"expected a share between 0 and 1"):
         split_positions(10, fraction, 0)
+
+
+# ---- fed to a loop of one's own
+IMAGES = np.random.default_rng(2).integers(0, 256, (23, 3, 6, 6), np.uint8)
+STEPS = Compose(Crop("data", 4, 4), Mirror("data"), Scale("data", 0.5))
+
+
+class Seen:
+    """A net that keeps the batches that it is given."""
+
+    def __init__(self):
+        self.batches, self.iteration = [], 0
+
+    def get_weights(self):
+        return WeightCollection({})
+
+    def get_state(self):
+        return {}
+
+    def set_weights(self, weights):
+        pass
+
+    def set_state(self, state):
+        pass
+
+    def step(self, batch):
+        self.batches.append(batch["data"].to_host().copy())
+        return 0.0
+
+
+@given(
+    batch_size=st.integers(1, 24),
+    workers=st.integers(1, 3),
+    epochs=st.integers(0, 3),
+    seed=st.integers(0, 5),
+)
+def test_a_feed_gives_the_minibatches_that_a_worker_would_train_on(batch_size, workers, epochs, seed):
+    data = pack({"data": IMAGES}, [Field("data", (3, 6, 6), "uint8")], batch_size, STEPS)
+    assume(workers <= data.num_batches)
+    worker, net = workers - 1, Seen()
+    shard = data.shard(worker, workers)
+    task = Task(worker=worker, num_batches=len(shard), first_step=0, tau=epochs * len(shard), seed=seed)
+    train_round(net, shard, task, net.get_weights(), {}, STEPS)
+    with data.feed(epochs=epochs, seed=seed, worker=worker, workers=workers) as batches:
+        fed = [batch["data"].to_host() for batch in batches]
+    assert [a.tobytes() for a in fed] == [a.tobytes() for a in net.batches]
+    assert len(fed) == epochs * len(shard)
+
+
+def test_a_feed_for_testing_is_in_order_and_one_without_an_end_goes_on():
+    data = pack({"data": IMAGES}, [Field("data", (3, 6, 6), "uint8")], 5, STEPS)
+    with data.feed(train=False, epochs=2) as batches:
+        whole = np.concatenate([batch["data"].to_host() for batch in batches])
+    assert np.array_equal(whole, np.concatenate([IMAGES, IMAGES])[:, :, 1:5, 1:5] * np.float32(0.5))
+    with data.feed(epochs=None) as batches:
+        assert len(list(islice(batches, 17))) == 17
+    with pytest.raises(DataError, match="feed\\(\\): got epochs=-1, expected a whole number of at least 0, or None"):
+        data.feed(epochs=-1)

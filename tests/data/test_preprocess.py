@@ -229,6 +229,25 @@ def test_fields_say_what_comes_out_and_misfits_are_named():
         apply(SubtractMean("data", [1, 2, 3]), np.zeros((1, 2, 4, 5), np.float32))
 
 
+@pytest.mark.parametrize("value", [None, np.nan, [1.0, np.inf, 2.0], "x", np.full((3, 2, 2), np.nan)])
+@pytest.mark.parametrize("step", [Scale, SubtractMean])
+def test_what_would_leave_no_finite_number_is_refused(step, value):
+    with pytest.raises(DataError, match=f"{step.__name__} of 'data': got .*, expected finite numbers"):
+        step("data", value)
+
+
+def test_a_preprocessor_that_returns_no_batch_is_named():
+    with pytest.raises(DataError, match="Forgets returned NoneType, expected a mapping of field to array"):
+        preprocessed({"x": NDArray([1, 2])}, Forgets(), rng(), train=True)
+
+
+class Forgets:
+    """Forgets to return the batch."""
+
+    def __call__(self, batch, rng, *, train):
+        pass
+
+
 # ---- what a preprocessor fails of
 class Refuses:
     """Refuses batches in which ``is_bad`` is true of a value of x, with an error."""

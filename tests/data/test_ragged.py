@@ -78,6 +78,11 @@ def test_a_batch_that_is_too_long_is_named(ragged):
         list(even_batches(batches([3, 4]), 3, ragged, {"y": -1}))
 
 
+def test_arrays_of_numpy_are_padded_too():
+    (batch,) = even_batches([{"x": np.arange(2)}], 3, "pad", {"x": -1})
+    assert batch["x"].to_host().tolist() == [0, 1, -1]
+
+
 def test_mistakes_are_named():
     with pytest.raises(DataError, match="ragged='cut', expected one of 'drop', 'pad', 'reshape'"):
         list(even_batches([], 3, "cut"))

@@ -175,8 +175,8 @@ def mistakes(tiny):
         "prefetched": (lambda b: prefetch(raising(b), depth=1), DataError, "batch 2: OSError: the disk is gone"),
         "column": (lambda b: [*b, {"data": good["data"]}], DataError, "no column 'label'"),
         "shape": (lambda b: [*b, {**good, "data": np.zeros((8, 1, 5, 6))}], DataError, r"needs \(rows, \*\(1, 6, 6\)\)"),
-        "label": (lambda b: [*b, {**good, "label": np.full(8, 5)}], DataError, "example 0: got the label 5; .* 5 classes"),
-        "finite": (lambda b: [*b, {**good, "data": nan}], NetError, "input 'data', example 3: got nan, expected finite"),
+        "label": (lambda b: [*b, {**good, "label": np.full(8, 5)}], DataError, "batch 2: .*example 0: got the label 5; .* 5 classes"),
+        "finite": (lambda b: [*b, {**good, "data": nan}], NetError, "batch 2: input 'data', example 3: got nan, expected finite"),
         "empty": (lambda b: [*b, {n: c[:0] for n, c in good.items()}], DataError, "no rows"),
     }  # fmt: skip
 

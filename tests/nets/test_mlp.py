@@ -112,10 +112,21 @@ def test_weights_are_copied_both_ways():
     [
         ({"data": NDArray(X)}, r"needs the inputs \['data', 'label'\], the batch has data \(6, 2, 2\)"),
         ({**BATCH, "data": NDArray(X[:, :1])}, r"examples of shape \(1, 2\), this net needs \(2, 2\)"),
-        ({**BATCH, "label": NDArray([0, 1, 2, 3, 0, 0])}, r"whole numbers in \[0, 3\)"),
-        ({**BATCH, "label": NDArray([0, -1, 2, 0, 0, 0])}, r"whole numbers in \[0, 3\)"),
+        (
+            {**BATCH, "label": NDArray([0, 1, 2, 3, 0, 0])},
+            r"input 'label', example 3: .* whole numbers in \[0, 3\); got 3",
+        ),
+        ({**BATCH, "label": NDArray([0, -1, 2, 0, 0, 0])}, r"example 1: .* whole numbers in \[0, 3\); got -1"),
         ({**BATCH, "label": NDArray([0.5, 1, 2, 0, 0, 0])}, r"whole numbers in \[0, 3\)"),
         ({**BATCH, "label": NDArray([0, 1])}, "same first length"),
+        (
+            {**BATCH, "data": NDArray(np.where(np.arange(6)[:, None, None] == 4, np.nan, X))},
+            "'data', example 4: .* finite",
+        ),
+        (
+            {**BATCH, "data": NDArray(np.where(np.arange(6)[:, None, None] == 2, -np.inf, X))},
+            "'data', example 2: .* finite in float32",
+        ),
     ],
 )
 def test_batches_that_do_not_fit_are_refused_and_the_net_is_unharmed(batch, text):

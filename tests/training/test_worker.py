@@ -163,16 +163,17 @@ def test_only_scalar_outputs_are_metrics():
             return {**super().forward(batch, outputs), "pred": nd.ones((len(batch["data"]), 1))}
 
     parts = evaluate_shard(Column((1, 2, 2), 3, (4,)), DATA.batches, FACTORY(seed=0).get_weights())
-    assert {name for sums, _ in parts for name in sums} == {"loss", "accuracy"}
+    assert {name for part in parts for name in part} == {"loss", "accuracy"}
 
 
 def test_evaluation_adds_up_over_minibatches():
     net = FACTORY(seed=0)
     whole = net.forward({"data": nd.asarray(COLUMNS["data"] * 0.5), "label": nd.asarray(COLUMNS["label"])})
     parts = evaluate_shard(FACTORY(seed=3), DATA.batches, net.get_weights(), Scale("data", 0.5))
-    assert sum(n for _, n in parts) == 35
     for name in ("loss", "accuracy"):
-        assert sum(p[name] for p, _ in parts) / 35 == pytest.approx(float(whole[name]), rel=1e-5)
+        sums, rows = zip(*(part[name] for part in parts), strict=True)
+        assert sum(rows) == 35
+        assert sum(sums) / 35 == pytest.approx(float(whole[name]), rel=1e-5)
 
 
 def test_the_generator_of_a_framework_is_seeded_for_the_round():
@@ -274,7 +275,7 @@ def test_a_label_outside_of_the_classes_is_named_by_its_minibatch():
     batches = [dict(batch) for batch in DATA.batches]
     batches[5]["label"] = nd.asarray([0, 1, 3, 0])
     start = FACTORY(seed=0)
-    with pytest.raises(NetError, match=r"^shard 2: minibatch 5: input 'label': .* in \[0, 3\)"):
+    with pytest.raises(NetError, match=r"^shard 2: minibatch 5: input 'label', example 2: .* in \[0, 3\); got 3"):
         train_round(start, batches, task(worker=2, tau=DATA.num_batches), start.get_weights(), start.get_state())
 
 

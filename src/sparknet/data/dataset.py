@@ -1,5 +1,6 @@
 """Dataset: examples packed into minibatches, in this process's memory, by the rules of :mod:`sparknet.data.layout`."""
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from sparknet.data.fields import Field, check_fields, rows_of_batch
-from sparknet.data.layout import check_packing, packed_positions, split_positions
+from sparknet.data.layout import check_packing, is_whole, packed_positions, split_positions
+from sparknet.data.prefetch import Prefetcher, prefetch
 from sparknet.data.preprocess import Preprocessor
+from sparknet.data.preprocess.base import check_preprocessor, preprocessed
 from sparknet.data.rows import array_of_values, batch_of_rows, check_columns
+from sparknet.data.sampling import EpochSampler, step_rng
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 
@@ -57,6 +61,51 @@ class Dataset:
     def summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any]) -> Any:
         """Return ``part(minibatches)``: what a data set on a cluster computes shard by shard, and adds up."""
         return part(self.batches)
+
+    def feed(
+        self, *, epochs: int | None = 1, seed: int = 0, train: bool = True, worker: int = 0, workers: int = 1
+    ) -> Prefetcher[dict[str, NDArray]]:
+        """Iterate over the minibatches, preprocessed, and made ahead of their use in a thread: for a loop of one's own.
+
+        Parameters
+        ----------
+        epochs
+            How often to go through them; None: without end.
+        seed
+            Of the order and the preprocessor's random choices: those of :func:`~sparknet.averaged_sgd` with this seed.
+        train
+            The preprocessor's behaviour in training, and an order that is new in each epoch; else its behaviour in test, and
+            the order of the set.
+        worker, workers
+            Of which of so many shards.
+
+        Returns
+        -------
+        Prefetcher
+            An iterator, best used in a ``with`` block. A minibatch whose images were all dropped has no rows.
+
+        Examples
+        --------
+        >>> data = pack({"x": range(5)}, [Field("x", (), "int64")], batch_size=2)
+        >>> with data.feed(train=False) as batches:
+        ...     [batch["x"].to_host().tolist() for batch in batches]
+        [[0, 1], [2, 3], [4]]
+        """
+        if epochs is not None and not is_whole(epochs, 0):
+            msg = f"feed(): got epochs={epochs!r}, expected a whole number of at least 0, or None"
+            raise DataError(msg)
+        shard = self.shard(worker, workers)
+        steps = sys.maxsize if epochs is None else epochs * len(shard)
+        if train:
+            indices = EpochSampler(len(shard), seed, worker).steps(0, steps)
+        else:
+            indices = (step % len(shard) for step in range(steps))
+
+        def batch(place: tuple[int, int]) -> dict[str, NDArray]:
+            step, index = place
+            return preprocessed(shard[index], self.preprocessor, step_rng(seed, worker, step), train=train)
+
+        return prefetch(enumerate(indices), batch)
 
     def train_test_split(self, fraction: float, seed: int = 0) -> "tuple[Dataset, Dataset]":
         """Part the examples in two sets: the training set, and the test set with ``fraction`` of them.
@@ -132,8 +181,7 @@ def pack(
     """
     check_packing(batch_size, shuffle)
     fields = check_fields(fields, columns)
-    if preprocessor is not None:
-        preprocessor.fields(fields)
+    check_preprocessor(preprocessor, fields)
     named = isinstance(rows, Mapping)
     whole = _columns(rows, fields, columns or {}) if named else batch_of_rows(list(rows), fields, columns)
     n = rows_of_batch(whole)

@@ -143,6 +143,9 @@ def _loses(array: "np.ndarray[Any, Any]", out: "np.ndarray[Any, Any]") -> bool:
 
 def check_fields(fields: Sequence[Field], columns: Mapping[str, str] | None = None) -> tuple[Field, ...]:
     """Return the fields as a tuple; a DataError if two share a name, or ``columns`` names one that is not there."""
+    if not isinstance(fields, list | tuple) or not all(isinstance(f, Field) for f in fields):
+        msg = f"fields: got {str(fields)[:60]}, expected a list such as [Field('data', (3, 32, 32), 'uint8'), Field('label')]"
+        raise DataError(msg)
     names = [f.name for f in fields]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not names:

@@ -14,7 +14,7 @@ import numpy as np
 
 from sparknet.data.fields import Field
 from sparknet.data.preprocess import Preprocessor
-from sparknet.data.preprocess.base import preprocessed
+from sparknet.data.preprocess.base import check_preprocessor, preprocessed
 from sparknet.errors import DataError, located
 from sparknet.ndarray import NDArray
 
@@ -117,7 +117,7 @@ def _pixel_sum(batches: Iterable[Mapping[str, NDArray]], *, field: str, preproce
 
 def _check_images(fields: Sequence[Field], field: str, preprocessor: Preprocessor | None) -> None:
     """Raise a DataError unless ``field`` has images (c, h, w) after the preprocessor."""
-    after = fields if preprocessor is None else preprocessor.fields(fields)
+    after = check_preprocessor(preprocessor, fields)
     shapes = {f.name: f.shape for f in after}
     if len(shapes.get(field, ())) != 3:
         msg = f"mean of {field!r}: expected a field of images (c, h, w); there are {', '.join(map(str, after))}"

@@ -88,7 +88,9 @@ def pad_batch(batch: Mapping[str, NDArray], rows: int, padding: Mapping[str, flo
     if unknown:
         msg = f"padding for {', '.join(map(repr, unknown))}; the batch has {', '.join(map(repr, batch))}"
         raise DataError(msg)
-    return {name: NDArray(_padded(column.to_host(), rows, padding.get(name, 0))) for name, column in batch.items()}
+    return {
+        name: NDArray(_padded(NDArray(column).to_host(), rows, padding.get(name, 0))) for name, column in batch.items()
+    }
 
 
 def _padded(column: Any, rows: int, value: float) -> Any:

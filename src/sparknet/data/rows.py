@@ -67,7 +67,8 @@ def values_of_row(row: Any, fields: Sequence[Field], columns: Mapping[str, str] 
     if len(fields) == 1:
         return [row]
     size = f"{len(row)} values" if isinstance(row, tuple | list) else f"a {type(row).__name__}"
-    msg = f"a row has {size}, expected {len(fields)}: {', '.join(map(str, fields))}"
+    needed = ", ".join(map(str, fields))
+    msg = f"a row has {size}, expected {len(fields)}: {needed}; rows with more in them need names (mappings, Rows)"
     raise DataError(msg)
 
 

@@ -201,6 +201,11 @@ class MLP:
             msg = f"input {self._data!r} has examples of shape {data.shape[1:]}, this net needs {self._input_shape}"
             raise NetError(msg)
         features = nd.astype(nd.reshape(data.to_device(self._device), (n, -1)), nd.float32)
+        finite = nd.isfinite(features)
+        if not nd.all(finite):
+            row = int(nd.argmin(nd.astype(nd.all(finite, axis=1), nd.int8)))
+            msg = f"input {self._data!r}, example {row}: got a value that is not finite in float32"
+            raise NetError(msg, input=self._data, row=row)
         if not needs_label:
             return features, nd.zeros((n, self._classes), dtype=nd.float32, device=self._device)
         return features, self._one_hot(batch[self._label])
@@ -209,9 +214,14 @@ class MLP:
         flat = nd.reshape(label.to_device(self._device), (-1, 1))
         classes = nd.arange(self._classes, device=self._device)
         one_hot: NDArray = nd.astype(flat == classes, nd.float32)
-        if flat.shape[0] != label.shape[0] or float(nd.sum(one_hot)) != flat.shape[0]:
-            msg = f"input {self._label!r}: labels must be whole numbers in [0, {self._classes}), one for each example"
+        expected = f"labels must be whole numbers in [0, {self._classes})"
+        if flat.shape[0] != label.shape[0]:
+            msg = f"input {self._label!r}: {expected}, one for each example; got the shape {label.shape}"
             raise NetError(msg)
+        if float(nd.sum(one_hot)) != flat.shape[0]:
+            row = int(nd.argmin(nd.sum(one_hot, axis=1)))
+            msg = f"input {self._label!r}, example {row}: {expected}; got {flat.to_host()[row, 0]}"
+            raise NetError(msg, input=self._label, row=row)
         return one_hot
 
 

@@ -12,7 +12,7 @@ from sparknet.data.fields import Field, rows_of_batch
 from sparknet.errors import DataError, SparknetError, ours
 from sparknet.ndarray import NDArray
 
-__all__ = ["Arrays", "FieldStep", "Preprocessor", "preprocessed"]
+__all__ = ["Arrays", "FieldStep", "Preprocessor", "check_preprocessor", "preprocessed"]
 
 Arrays = dict[str, NDArray]
 Rng = np.random.Generator
@@ -45,7 +45,11 @@ def preprocessed(batch: Mapping[str, NDArray], preprocessor: Preprocessor | None
     if preprocessor is None:
         return arrays
     try:
-        return _apart(preprocessor(arrays, rng, train=train), arrays)
+        batch = preprocessor(arrays, rng, train=train)
+        if not isinstance(batch, Mapping):
+            msg = f"{type(preprocessor).__name__} returned {type(batch).__name__}, expected a mapping of field to array"
+            raise DataError(msg)  # noqa: TRY301 - given its place below, as the others
+        return _apart(dict(batch), arrays)
     except Exception as error:
         row = _refused_row(arrays, preprocessor, train=train)
         if row is not None:
@@ -53,6 +57,19 @@ def preprocessed(batch: Mapping[str, NDArray], preprocessor: Preprocessor | None
         if isinstance(error, SparknetError):
             raise
         raise ours(error) from error
+
+
+def check_preprocessor(preprocessor: Any, fields: Sequence[Field]) -> list[Field]:
+    """Return the fields as the preprocessor leaves them, those given if there is none; a DataError if it is none, or they do not fit."""
+    if preprocessor is None:
+        return list(fields)
+    if isinstance(preprocessor, type) or not (callable(preprocessor) and hasattr(preprocessor, "fields")):
+        msg = (
+            f"preprocessor: got {str(preprocessor)[:60]}, expected one such as Scale('data', 1 / 256), or several as "
+            "Compose(...); one of your own has __call__ and fields, see sparknet.data.preprocess.Preprocessor"
+        )
+        raise DataError(msg)
+    return preprocessor.fields(fields)  # type: ignore[no-any-return]
 
 
 def _apart(batch: Arrays, stored: Arrays) -> Arrays:

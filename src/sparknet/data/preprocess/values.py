@@ -21,6 +21,10 @@ class Scale(PixelStep):
     field: str
     factor: float
 
+    def __post_init__(self) -> None:
+        """Refuse what would leave no finite number."""
+        _check_finite(self, self.factor)
+
     def _operand(self, shape: Shape) -> Any:
         return np.broadcast_to(np.float32(self.factor), shape)
 
@@ -42,6 +46,10 @@ class SubtractMean(PixelStep):
 
     field: str
     mean: Any
+
+    def __post_init__(self) -> None:
+        """Refuse what would leave no finite number."""
+        _check_finite(self, self.mean)
 
     def _operand(self, shape: Shape) -> Any:
         return np.broadcast_to(self._fitting(shape), shape)
@@ -110,3 +118,11 @@ class LabelMap(FieldStep):
         if np.dtype(dtype).kind not in "iu":
             raise self._misfit(shape, dtype, "whole numbers, int64")
         return shape, "int64"
+
+
+def _check_finite(step: FieldStep, value: Any) -> None:
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        got = repr(value) if array.ndim == 0 else f"{array.dtype} {array.shape}"
+        msg = f"{type(step).__name__} of {step.field!r}: got {got}, expected finite numbers"
+        raise DataError(msg)

@@ -24,6 +24,7 @@ from sparknet.nets.caffe.feed import Feeder, as_array
 from sparknet.nets.caffe.inputs import inputs_of
 from sparknet.nets.caffe.layers import sources_of
 from sparknet.nets.caffe.making import new_solver, new_test_net
+from sparknet.nets.caffe.metrics import total_of
 from sparknet.nets.caffe.padding import padding_of
 from sparknet.nets.caffe.prototxt import Definition, define, parse
 from sparknet.nets.caffe.runtime import load, translated
@@ -282,6 +283,18 @@ class CaffeNet:
             self._set_generator()
             net.forward()
         return {name: NDArray(net.blobs[name].data.copy()) for name in names}
+
+    def total(self, name: str, value: float, rows: int) -> tuple[float, float]:
+        """Return a sum, and what to divide it by, for an output of the last ``forward``, of ``rows`` examples.
+
+        A mean is over all rows, or over the labels that are not its layer's ``ignore_label``; with the normalization NONE it
+        is a sum already.
+        """
+        layer = next((layer for layer in self._test_param.layer if name in layer.top), None)
+        if layer is None:
+            return value * rows, rows
+        labels = self._test_net()[0].blobs[layer.bottom[1]].data if len(layer.bottom) > 1 else None
+        return total_of(layer, labels, value, rows)
 
     def prepare(self, batch: Batch, rng: np.random.Generator, *, train: bool) -> Prepared:
         """Return the batch changed as the prototxt's data layers say: ready for ``step`` or ``forward``.

@@ -10,6 +10,7 @@ from typing import Any
 from sparknet.errors import NetError
 from sparknet.nets.caffe.inputs import inputs_of
 from sparknet.nets.caffe.layers import sources_of
+from sparknet.nets.caffe.metrics import ignores
 
 __all__ = ["padding_of"]
 
@@ -41,7 +42,7 @@ def padding_of(net: Any, weight: str | None) -> dict[str, float]:
         if layer.type in _MIXING:
             raise NetError(_refusal(layer, "mixes the rows of a batch, so padded ones would change the others"))
     for layer in _losses(net.layer):
-        if _ignores(layer) and layer.bottom[1] in inputs:
+        if ignores(layer) and layer.bottom[1] in inputs:
             padding[layer.bottom[1]] = float(layer.loss_param.ignore_label)
         elif weight is None or weight not in frozenset[str]().union(*(sources[name] for name in layer.bottom)):
             raise NetError(_refusal(layer, "counts every row, padded ones too"))
@@ -51,14 +52,6 @@ def padding_of(net: Any, weight: str | None) -> dict[str, float]:
 def _losses(layers: Iterable[Any]) -> list[Any]:
     """Return the layers that the solver minimises: by type, unless ``loss_weight`` says otherwise."""
     return [layer for layer in layers if (any(layer.loss_weight) if layer.loss_weight else layer.type.endswith("Loss"))]
-
-
-def _ignores(layer: Any) -> bool:
-    """Say whether the layer leaves out rows with its ``ignore_label``, and divides by the number of the others."""
-    param = layer.loss_param
-    by_default = param.normalize or not param.HasField("normalize")
-    valid = param.normalization == param.VALID if param.HasField("normalization") else by_default
-    return layer.type == "SoftmaxWithLoss" and param.HasField("ignore_label") and valid
 
 
 def _refusal(layer: Any, fault: str) -> str:

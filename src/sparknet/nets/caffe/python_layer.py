@@ -3,7 +3,7 @@
 from typing import Any
 
 from sparknet.data.fields import rows_of_batch
-from sparknet.errors import NetError
+from sparknet.errors import NetError, located
 from sparknet.nets.caffe.feed import Labels, fill
 from sparknet.nets.caffe.layer_param import LayerParam
 from sparknet.nets.caffe.runtime import load
@@ -73,10 +73,11 @@ class RDDDataLayer(load().Layer):  # type: ignore[misc] # Caffe's classes have n
         source = self._connected or source_of(self._name)
         batch = source.next(self, self._param)
         self._reshape(top, rows_of_batch(batch))
-        for i, name in enumerate(self._columns):
-            fill(name, top[i].data, batch[name])
-        for labels in self._labels:
-            labels.check(top[self._columns.index(labels.input)].data)
+        with located(f"batch {source.number}", batch=source.number):
+            for i, name in enumerate(self._columns):
+                fill(name, top[i].data, batch[name])
+            for labels in self._labels:
+                labels.check(top[self._columns.index(labels.input)].data)
 
     def backward(self, top: Any, propagate_down: Any, bottom: Any) -> None:
         """Do nothing: data has no gradient."""

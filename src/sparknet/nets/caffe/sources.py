@@ -66,6 +66,7 @@ class Source:
         self._batches = enumerate(batches)
         self._layer: object = None
         self._taken = 0
+        self.number = -1  # of the batch that was taken last, counting those that were dropped
 
     def next(self, layer: object, param: LayerParam) -> Mapping[str, NDArray]:
         """Return the columns of the next batch that ``layer`` has tops for; they fit its shapes.
@@ -86,6 +87,7 @@ class Source:
             )
             raise NetError(msg)
         for number, batch in self._batches:  # no generator of ours, which would end with the first bad batch
+            self.number = number
             with located(f"batch {number}", batch=number):
                 columns = columns_of(batch, param.shapes)[0]
                 even = even_batch(columns, param.batch_size, param.ragged, param.padding)

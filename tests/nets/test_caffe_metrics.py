@@ -1,0 +1,96 @@
+"""What an evaluation reports is a mean over all that counts, whatever the batch size."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sparknet import Field, LocalCluster, NDArray, averaged_sgd
+from sparknet.clusters.totals import mean_metrics
+from sparknet.data import pack
+from sparknet.nets.caffe import CaffeNet
+from sparknet.worker import evaluate_shard
+
+pytestmark = pytest.mark.caffe
+
+NET = """
+layer {{ name: "in" type: "Input" top: "data" top: "label"
+         input_param {{ shape {{ dim: 4 dim: 3 }} shape {{ dim: 4 dim: {labels} }} }} }}
+layer {{ name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
+         inner_product_param {{ num_output: {outputs} weight_filler {{ type: "gaussian" std: 1 }} }} }}
+{reporting}
+"""
+LOSS = 'layer {{ name: "loss" type: "{type}" bottom: "ip" bottom: "label" top: "loss" loss_param {{ {param} }} }}'
+ACCURACY = (
+    'layer {{ name: "acc" type: "Accuracy" bottom: "ip" bottom: "label" top: "acc" accuracy_param {{ {param} }} }}'
+)
+IGNORING = "ignore_label: -1"
+ROWS = 10
+DATA = np.random.default_rng(0).normal(size=(ROWS, 3)).astype(np.float32)
+LABELS = np.array([0, 1, 1, 0, 1, -1, -1, -1, -1, 0])
+FIELDS = [Field("data", (3,)), Field("label", (), "int64")]
+
+
+def net_of(*reporting, outputs=2, labels=1):
+    text = NET.format(reporting="\n".join(reporting), outputs=outputs, labels=labels)
+    return CaffeNet(f'base_lr: 0.1 lr_policy: "fixed" net_param {{ {text} }}', seed=1)
+
+
+def found(net, labels, size):
+    batches = [
+        {"data": NDArray(DATA[i : i + size]), "label": NDArray(labels[i : i + size])} for i in range(0, ROWS, size)
+    ]
+    return mean_metrics(evaluate_shard(net, batches, net.get_weights()))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 10])
+@pytest.mark.parametrize("normalization", ["", "normalization: VALID", "normalize: true", "normalization: FULL"])
+def test_labels_that_are_ignored_do_not_count(size, normalization):
+    net = net_of(
+        LOSS.format(type="SoftmaxWithLoss", param=f"{IGNORING} {normalization}"), ACCURACY.format(param=IGNORING)
+    )
+    whole = net.forward({"data": NDArray(DATA), "label": NDArray(LABELS)})
+    metrics = found(net, LABELS, size)
+    assert metrics["acc"] == pytest.approx(float(whole["acc"]), rel=1e-6)
+    assert metrics["loss"] == pytest.approx(float(whole["loss"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 3, 10])
+def test_a_loss_that_is_a_sum_is_divided_by_the_examples(size):
+    net = net_of(LOSS.format(type="SoftmaxWithLoss", param="normalization: NONE"), ACCURACY.format(param=""))
+    labels = np.abs(LABELS)
+    whole = net.forward({"data": NDArray(DATA), "label": NDArray(labels)})
+    metrics = found(net, labels, size)
+    assert metrics["loss"] == pytest.approx(float(whole["loss"]) / ROWS, rel=1e-6)
+    assert metrics["acc"] == pytest.approx(float(whole["acc"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 3, 10])
+@pytest.mark.parametrize("kind", ["SigmoidCrossEntropyLoss", "EuclideanLoss"])
+def test_losses_with_several_targets_are_means_over_the_examples(kind, size):
+    net = net_of(LOSS.format(type=kind, param=""), outputs=2, labels=2)
+    labels = np.stack([np.abs(LABELS), np.arange(ROWS) % 2], axis=1)
+    whole = net.forward({"data": NDArray(DATA), "label": NDArray(labels)})
+    assert found(net, labels, size)["loss"] == pytest.approx(float(whole["loss"]), rel=1e-6)
+
+
+def test_a_mean_of_nothing_is_nan():
+    net = net_of(LOSS.format(type="SoftmaxWithLoss", param=IGNORING), ACCURACY.format(param=IGNORING))
+    assert all(math.isnan(value) for value in found(net, np.full(ROWS, -1), 5).values())
+
+
+def test_training_reports_the_same_for_every_batch_size():
+    net = net_of(LOSS.format(type="SoftmaxWithLoss", param=IGNORING), ACCURACY.format(param=IGNORING))
+    text = NET.format(
+        reporting=LOSS.format(type="SoftmaxWithLoss", param=IGNORING) + ACCURACY.format(param=IGNORING),
+        outputs=2,
+        labels=1,
+    )
+    factory = CaffeNet.factory(solver=f'base_lr: 0.1 lr_policy: "fixed" net_param {{ {text} }}')
+    weights = net.get_weights()
+    metrics = []
+    for size in (2, 10):
+        data = pack({"data": DATA, "label": LABELS}, FIELDS, size)
+        run = averaged_sgd(factory, data, cluster=LocalCluster(), tau=0, rounds=1, evaluate=(data, 1), weights=weights)
+        metrics.append(next(iter(run)).metrics)
+    assert metrics[0] == pytest.approx(metrics[1], rel=1e-6)
