@@ -87,6 +87,25 @@ def test_names_that_begin_with_an_underscore_or_a_dot_are_left_out_as_the_docstr
     assert image_classes(spark, tmp_path) == {"a": 0}
 
 
+def test_empty_files_are_rows_too_which_are_refused_by_name_or_dropped_and_counted(spark, tmp_path):
+    empty = [f"file:{tmp_path}/{name}" for name in ("dog%20 ü/#?.PNG", "kät/x:y.jpg")]
+    for name in ("dog%20 ü/#?.PNG", "kät/x:y.jpg", "nothing/readme.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    assert image_classes(spark, tmp_path) == {"dog%20 ü": 0, "kät": 1}
+    assert sorted(map(tuple, read_images(spark, tmp_path).collect())) == [(name, b"") for name in empty]
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "whole.png").write_bytes(png(3))
+    classes = image_classes(spark, tmp_path)
+    assert classes == {"cat": 0, "dog%20 ü": 1, "kät": 2}
+    rows = read_images(spark, tmp_path, classes)
+    with pytest.raises(DataError, match=r"image 'file:.*dog%20 ü/#[?].PNG': got no bytes"):
+        pack(decode_images(rows.filter(lambda row: row.label < 2), DECODER)[0], FIELDS, 2)
+    decoded, bad = decode_images(rows, DECODER, on_error="drop")
+    assert [*packed_pixels(decoded)] == [0]
+    assert (bad.count, sorted(bad.reasons)) == (2, empty)
+
+
 def test_tar_files_with_a_label_file_are_read_a_task_each(spark, tars):
     rows = read_image_tars(spark, tars, tars / "train.txt")
     assert [[row.id for row in part] for part in rows.glom().collect()] == [

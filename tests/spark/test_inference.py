@@ -1,7 +1,9 @@
 """featurize, predict and evaluate on Spark give what the net gives in this process, and keep rows, order and columns."""
 
 import os
+import threading
 from collections import OrderedDict
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparknet import DataError, Field, MissingDependency, NDArray, NetError, SchemaError
+from sparknet import DataError, Field, MissingDependency, NDArray, NetError, SchemaError, SparkCluster, averaged_sgd
 from sparknet.clusters.spark import inference_tasks, kept_nets
 from sparknet.clusters.spark.inference import evaluate, featurize, predict
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.preprocess import Compose, Crop, LabelMap, Scale
 from sparknet.nets import MLP
+from sparknet.spark import pack
 from sparknet.worker import evaluate_shard, single_threaded_blas
 
 pytestmark = pytest.mark.spark
@@ -95,6 +98,28 @@ def test_an_evaluation_is_the_mean_over_all_rows(spark, context):
     assert evaluate(frame, FACTORY, WEIGHTS, **options) == here
     spread = evaluate(parted(context, rows, [10, 0, 43]), FACTORY, WEIGHTS, **options)
     assert spread == pytest.approx(here, rel=1e-6)  # other minibatches; BLAS orders its sums by the batch
+
+
+def test_a_packed_set_is_evaluated_where_it_is_with_the_bits_of_a_training_s_evaluation(spark, context):
+    rows = list(zip(IMAGES, LABELS.tolist(), strict=True))
+    packed = pack(context.parallelize(rows, 3), FIELDS, 8, STEPS, shards=2)
+    run = averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), tau=2, rounds=1, evaluate=(packed, 1))
+    trained = next(run)
+    assert evaluate(packed, FACTORY, trained.weights) == trained.metrics
+    other = Compose(Scale("data", 1 / 128), Crop("data", 3, 3))
+    assert evaluate(packed, FACTORY, trained.weights, preprocessor=other) == evaluate(
+        replace(packed, preprocessor=other), FACTORY, trained.weights
+    )
+    with pytest.raises(DataError, match="reports no number"):
+        evaluate(packed, FIRST_ONLY, WEIGHTS)
+    with pytest.raises(SchemaError, match="layers"):
+        evaluate(packed, FACTORY, MLP.factory((1, 3, 3), 3)(seed=0).get_weights())
+    for add in (partial(featurize, outputs=["prob"]), predict):
+        with pytest.raises(DataError, match=r"got PackedDataset, .* the rows that were packed; evaluate\(\) takes"):
+            add(packed, FACTORY, WEIGHTS, fields=FIELDS)
+    with pytest.raises(DataError, match=r"evaluate\(\): got no fields; expected fields="):
+        evaluate(packed.rdd, FACTORY, WEIGHTS)
+    packed.unpersist()
 
 
 # ---- rows
@@ -252,6 +277,49 @@ def test_what_does_not_fit_is_named_before_any_job(spark, context):
     with pytest.raises(DataError, match="reports no number"):
         evaluate(rdd, FIRST_ONLY, WEIGHTS, fields=DATA, batch_size=8)
     assert jobs() == before
+
+
+@pytest.mark.parametrize("add", [featurize, predict, evaluate])
+def test_columns_of_a_type_that_no_value_fits_are_refused_at_the_call(spark, add):
+    run = partial(add, outputs=["prob"]) if add is featurize else add
+    fields = FIELDS if add is evaluate else DATA
+    for kind, reason in (("string", "takes numbers, .* convert the column first"), ("int", "takes values of 3 axes")):
+        frame = spark.createDataFrame([], f"data {kind}, label int")
+        with pytest.raises(DataError, match=rf"^{add.__name__}\(\): column 'data' is {kind}; .*{reason}"):
+            run(frame, FACTORY, WEIGHTS, fields=fields, **OPTIONS)
+
+
+def test_new_columns_of_a_dataframe_differ_by_more_than_case_unless_spark_tells_case_apart(spark):
+    frame = spark.createDataFrame([(IMAGES[0].tobytes(), 1)], "data binary, label int")
+    run = partial(predict, frame, FACTORY, WEIGHTS, fields=DATA, **OPTIONS)
+    with pytest.raises(DataError, match="there is a column 'label' already; name the new one, 'Label', otherwise"):
+        run(column="Label")
+    with pytest.raises(DataError, match="there is a column 'a' already"):
+        featurize(frame, FACTORY, WEIGHTS, {"prob": "a", "scores": "A"}, fields=DATA, **OPTIONS)
+    spark.conf.set("spark.sql.caseSensitive", "true")
+    try:
+        assert run(column="Label").columns == ["data", "label", "Label"]
+    finally:
+        spark.conf.unset("spark.sql.caseSensitive")
+    for rows in (frame, frame.rdd):
+        with pytest.raises(DataError, match=r"^predict\(\): got None as the name of a new column, expected text"):
+            predict(rows, FACTORY, WEIGHTS, column=None, fields=DATA, **OPTIONS)
+
+
+def test_what_cannot_be_sent_to_the_executors_is_named_by_the_call_and_the_session_lives(context):
+    rdd = context.parallelize(list(zip(IMAGES, LABELS.tolist(), strict=True)), 2)
+    run = partial(evaluate, rdd, weights=WEIGHTS, fields=FIELDS, batch_size=8)
+    locked = DropsFirst()
+    locked.lock = threading.Lock()
+    with pytest.raises(
+        DataError, match=r"^evaluate\(\): the preprocessor \(DropsFirst\) cannot be sent to the executors"
+    ):
+        run(factory=FACTORY, preprocessor=locked)
+    with pytest.raises(
+        DataError, match=r"^evaluate\(\): the factory \(partial\) cannot be sent to the executors: TypeEr"
+    ):
+        run(factory=partial(FACTORY, locked.lock), preprocessor=STEPS)
+    assert rdd.map(len).count() == 53
 
 
 class FirstOnly(First):

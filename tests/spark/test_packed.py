@@ -144,6 +144,20 @@ def test_a_path_that_is_taken_is_left_as_it_is(spark, packed, tmp_path):
     assert load_packed(spark, tmp_path / "set").count() == 50
 
 
+@pytest.mark.parametrize("path", ["", "/", "//", "file:/", "file:///", "hdfs://host:9000/"])
+def test_the_root_of_a_file_system_is_refused(context, packed, path):
+    before = context.statusTracker().getJobIdsForGroup(None)
+    with pytest.raises(DataError, match=r"save\(\): got the path '.*', expected a directory that does not exist yet"):
+        packed.save(path)
+    assert context.statusTracker().getJobIdsForGroup(None) == before
+
+
+@pytest.mark.parametrize("shards", [None, 0, 1.5, True])
+def test_shards_that_are_no_number_are_refused(packed, shards):
+    with pytest.raises(DataError, match=rf"reshard\(\): shards: got {shards}, expected a whole number of at least 1"):
+        packed.reshard(shards)
+
+
 def test_a_set_whose_saving_broke_off_is_refused(spark, packed, tmp_path):
     with pytest.raises(DataError, match=r"there is no manifest under .*nothing, which save\(\) writes last"):
         load_packed(spark, tmp_path / "nothing")

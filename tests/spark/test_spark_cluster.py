@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from sparknet import ClusterError, DataError, Field, LocalCluster, NetError, SparkCluster, averaged_sgd
 from sparknet import data as local
+from sparknet.clusters.spark import cluster
 from sparknet.data.preprocess import Compose, LabelMap, Mirror, Scale
 from sparknet.nets import MLP
 from sparknet.spark import pack
@@ -156,6 +158,39 @@ def broken(*, seed=0):
 def test_a_fault_in_the_net_is_a_cluster_error_that_names_it(spark, packed):
     with pytest.raises(ClusterError, match="ZeroDivisionError: a fault in the net"):
         last(averaged_sgd(broken, packed, cluster=SparkCluster(spark), **OPTIONS))
+
+
+class Locked(Scale):
+    """A preprocessor, and a factory, that holds what cannot be sent to the executors."""
+
+    def __init__(self):
+        super().__init__("data", 1 / 256)
+        object.__setattr__(self, "lock", threading.Lock())
+
+    def make(self, *, seed=0):
+        return FACTORY(seed=seed)
+
+
+def test_what_cannot_be_sent_to_the_executors_is_named_and_the_session_lives(spark, context, packed):
+    locked = replace(packed, preprocessor=Locked())
+    train = partial(averaged_sgd, cluster=SparkCluster(spark), workers=2, **OPTIONS)
+    what = r"\(Locked\) cannot be sent to the executors: TypeError: cannot pickle '_thread.lock' object; .* made there"
+    with pytest.raises(DataError, match=rf"^the preprocessor {what}"):
+        last(train(FACTORY, locked))
+    with pytest.raises(DataError, match=rf"^the preprocessor {what}"):
+        last(train(FACTORY, packed, evaluate=(locked, 1)))
+    with pytest.raises(DataError, match=r"^the factory \(method\) cannot be sent"):
+        last(train(Locked().make, packed))
+    assert context.parallelize([1, 2]).map(str).collect() == ["1", "2"]  # a task of another's
+    last(train(FACTORY, packed))
+
+
+def test_a_preprocessor_is_pickled_for_the_check_once_a_session(spark, packed, monkeypatch):
+    seen = []
+    monkeypatch.setattr(cluster, "pickled", lambda what, value: seen.append((what, value)))
+    other = replace(packed, preprocessor=Scale("data", 1 / 256))
+    last(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), evaluate=(other, 1), **OPTIONS))
+    assert seen == [("the factory", FACTORY), ("the preprocessor", STEPS), ("the preprocessor", other.preprocessor)]
 
 
 class Late(MLP):

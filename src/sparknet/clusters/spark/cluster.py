@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from sparknet.clusters.spark.jobs import collected, release
+from sparknet.clusters.spark.jobs import collected, pickled, release
 from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.spark.tasks import Away, evaluate_partition, train_partition
 from sparknet.clusters.totals import mean_metrics
+from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import ClusterError, DataError
 from sparknet.nets.base import NetFactory, SolverState
 from sparknet.serialization import Codec, dumps, loads
@@ -49,10 +50,13 @@ class SparkCluster:
     def session(self, factory: NetFactory, data: PackedDataset, workers: int) -> Iterator[Session]:
         """Open a session on ``data``, dealt out anew if it has not ``workers`` shards."""
         _check(data)
+        pickled("the factory", factory)
         # Not persisted: its shards go from the shuffle straight into the files that workers read.
         dealt = data if data.shards == workers else data._dealt(workers)
+        session = _SparkSession(self._context, factory, dealt, uuid.uuid4().hex)
         try:
-            yield _SparkSession(self._context, factory, dealt, uuid.uuid4().hex)
+            session.check_preprocessor(data)
+            yield session
         finally:
             if dealt is not data:
                 release(dealt)
@@ -76,6 +80,13 @@ class _SparkSession:
     data: PackedDataset
     run: str
     codecs: list[Codec] = field(default_factory=list)  # one, made in the first round and used in every other
+    checked: list[Preprocessor | None] = field(default_factory=list)  # can be sent to the executors
+
+    def check_preprocessor(self, data: PackedDataset) -> None:
+        """Raise a DataError unless the preprocessor can be sent to the executors; looked at once in a session."""
+        if not any(data.preprocessor is known for known in self.checked):
+            pickled("the preprocessor", data.preprocessor)
+            self.checked.append(data.preprocessor)
 
     def _codec(self, weights: WeightCollection) -> Codec:
         """Return the codec of the weights."""
@@ -133,6 +144,7 @@ class _SparkSession:
     def evaluate(self, weights: WeightCollection, data: PackedDataset) -> dict[str, float]:
         """Return the means over ``data``, computed where its minibatches are."""
         _check(data)
+        self.check_preprocessor(data)
         with self._broadcast([self._codec(weights).dumps(weights)]) as sent:
             work = partial(
                 evaluate_partition,

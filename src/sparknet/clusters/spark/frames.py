@@ -14,7 +14,7 @@ from sparknet.data.fields import Field
 from sparknet.data.rows import check_columns
 from sparknet.errors import DataError
 
-__all__ = ["is_frame", "selected"]
+__all__ = ["check_frame", "is_frame", "selected"]
 
 _NUMBERS = {"boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "decimal"}
 _FLAT = {"binary", "vector"}  # a row's value has one axis
@@ -32,6 +32,22 @@ def is_frame(rows: Any) -> bool:
     return True
 
 
+def check_frame(frame: Any, fields: Sequence[Field], columns: Mapping[str, str], who: str) -> list[int]:
+    """Return the place of each field's column, in the order of the fields.
+
+    Raises
+    ------
+    DataError
+        A column is missing, there twice, or cannot hold the field's values; the message begins with ``who``.
+    """
+    names = [columns.get(f.name, f.name) for f in fields]
+    check_columns(names, frame.columns, f"{who}: the DataFrame")
+    places = [frame.columns.index(name) for name in names]
+    for f, place in zip(fields, places, strict=True):
+        _check_column(frame.schema[place], f, who)
+    return places
+
+
 def selected(frame: Any, fields: Sequence[Field], columns: Mapping[str, str], id_column: str | None) -> Any:
     """Return a DataFrame with a column for each field, in their order, and then the id, if one is asked for.
 
@@ -41,14 +57,11 @@ def selected(frame: Any, fields: Sequence[Field], columns: Mapping[str, str], id
     Raises
     ------
     DataError
-        A column is missing, there twice, or cannot hold the field's values.
+        As from :func:`check_frame`, and for the id's column.
     """
-    names = [columns.get(f.name, f.name) for f in fields]
-    check_columns([*names, *([id_column] if id_column else [])], frame.columns, "pack(): the DataFrame")
-    for f, name in zip(fields, names, strict=True):
-        _check_column(frame.schema[frame.columns.index(name)], f)
+    places = check_frame(frame, fields, columns, "pack()")
+    check_columns([id_column] if id_column else [], frame.columns, "pack(): the DataFrame")
     numbered = frame.toDF(*map(str, range(len(frame.columns))))
-    places = [frame.columns.index(name) for name in names]
     chosen = [
         _plain(numbered[str(i)], frame.schema[i].dataType, f).alias(str(k))
         for k, (i, f) in enumerate(zip(places, fields, strict=True))
@@ -58,10 +71,10 @@ def selected(frame: Any, fields: Sequence[Field], columns: Mapping[str, str], id
     return numbered.select(*chosen)
 
 
-def _check_column(column: Any, field: Field) -> None:
+def _check_column(column: Any, field: Field, who: str) -> None:
     """Raise a DataError if no value of this column could ever fit the field."""
     arrays, leaf, kind = _leaf(column.dataType)
-    what = f"pack(): column {column.name!r} is {column.dataType.simpleString()}; field {field}"
+    what = f"{who}: column {column.name!r} is {column.dataType.simpleString()}; field {field}"
     if leaf not in _NUMBERS and not (leaf in _FLAT and arrays == 0):
         msg = f"{what} takes numbers, booleans, binary, vectors, and arrays of numbers: convert the column first"
         raise DataError(msg)

@@ -7,9 +7,11 @@ read image by image, whatever their size.
 
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from sparknet.clusters.spark.jobs import run_job, telling_line
 from sparknet.data.image_files import images_of_tar, label_of, parse_labels
@@ -46,8 +48,8 @@ def read_images(spark: Any, path: AnyPath, labels: Labels = None) -> "RDD[Any]":
     Returns
     -------
     RDD of Row
-        ``id`` is the path (str), ``image`` the contents (bytes), ``label`` an int. Nothing is read yet. The
-        order is Spark's, which depends on the cluster; ``rows.sortBy(lambda row: row.id)`` has one order everywhere.
+        ``id`` is the path (str), ``image`` the contents (bytes; none of an empty file), ``label`` an int. Nothing is
+        read yet. The order is Spark's, which depends on the cluster; ``rows.sortBy(lambda row: row.id)`` has one order everywhere.
 
     Raises
     ------
@@ -55,8 +57,11 @@ def read_images(spark: Any, path: AnyPath, labels: Labels = None) -> "RDD[Any]":
         The path does not exist, there is no image under it, or the label file is malformed. An image
         without a label is one when the rows are used.
     """
-    files = _image_files(spark, path)
-    return _labelled(spark, files.select("path", "content").rdd.map(tuple), labels)
+    files, empty = _image_files(spark, path)
+    images = files.select("path", "content").rdd.map(tuple)
+    if empty:
+        images = images.union(spark.sparkContext.parallelize([(name, b"") for name in empty], 1))
+    return _labelled(spark, images, labels)
 
 
 def read_image_tars(spark: Any, path: AnyPath, labels: Labels = None) -> "RDD[Any]":
@@ -102,18 +107,38 @@ def image_classes(spark: Any, path: AnyPath) -> dict[str, int]:
 
     Those of the training images label the test images too: ``read_images(spark, "test", classes)``.
     """
-    paths = _image_files(spark, path).select("path").rdd
-    folders = run_job(paths.map(_folder).distinct().collect)
+    files, empty = _image_files(spark, path)
+    paths = files.select("path").rdd.map(lambda row: row.path)
+    folders = {*run_job(paths.map(_folder).distinct().collect), *map(_folder, empty)}
     return {name: label for label, name in enumerate(sorted(folders))}
 
 
-def _image_files(spark: Any, path: AnyPath) -> Any:
+def _image_files(spark: Any, path: AnyPath) -> tuple[Any, list[str]]:
+    """Return a DataFrame of the image files under ``path``, and the paths of the empty ones, which it never has."""
     files = _files(spark, path)
     images = files.filter(files.path.rlike(_IMAGES))
-    if not run_job(lambda: images.select("path").head(1)):
+    empty = _empty_images(files, images) if _has_empty_files(files) else []
+    if not empty and not run_job(lambda: images.select("path").head(1)):
         msg = f"{path}: there is no image file ({', '.join(SUFFIXES)})"
         raise DataError(msg)
-    return images
+    return images, empty
+
+
+def _has_empty_files(files: Any) -> bool:
+    """Say whether there may be empty files, which Spark lists but does not read; runs no job."""
+    try:
+        listing = files._jdf.queryExecution().analyzed().relation().location()
+        no_filters = files.sparkSession._jvm.PythonUtils.toSeq([])
+        return bool(listing.allFiles().size() > listing.listFiles(no_filters, no_filters).head().files().size())
+    except Exception:  # noqa: BLE001 - these are Spark's own affairs: another version may have others
+        return True
+
+
+def _empty_images(files: Any, images: Any) -> list[str]:
+    """Return the paths of the empty images, of the form that the others have."""
+    read = {row.path for row in run_job(images.select("path").collect)}
+    listed = (re.sub(f"^{_LOCAL}/+", f"{_LOCAL}/", unquote(uri)) for uri in files.inputFiles())
+    return sorted(name for name in listed if name.lower().endswith(SUFFIXES) and name not in read)
 
 
 def _files(spark: Any, path: AnyPath, pattern: str = "*") -> Any:
@@ -156,8 +181,8 @@ def _row(image: tuple[str, bytes], *, labels: Any) -> Any:
     return Row(id=path, image=data, label=label_of(path, labels.value))
 
 
-def _folder(row: Any) -> str:
-    return str(row.path).rpartition("/")[0].rpartition("/")[2]
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0].rpartition("/")[2]
 
 
 def _images_of_local_tar(path: str) -> Iterator[tuple[str, bytes]]:

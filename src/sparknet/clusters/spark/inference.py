@@ -8,18 +8,20 @@ of them and keeps it.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from sparknet.clusters.spark.frames import is_frame
+from sparknet.clusters.spark.cluster import SparkCluster
+from sparknet.clusters.spark.frames import check_frame, is_frame
 from sparknet.clusters.spark.inference_tasks import Plan, check_added, computed, evaluated, with_columns, with_values
 from sparknet.clusters.spark.jobs import collected
+from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.fields import Field
 from sparknet.data.preprocess import Preprocessor
-from sparknet.data.rows import check_columns
 from sparknet.errors import DataError, located
 from sparknet.nets.base import NetFactory
 from sparknet.weights import WeightCollection
@@ -126,24 +128,49 @@ def evaluate(
     factory: NetFactory,
     weights: WeightCollection,
     *,
-    fields: Sequence[Field],
+    fields: Sequence[Field] | None = None,
     columns: Mapping[str, str] | None = None,
     batch_size: int = 100,
     preprocessor: Preprocessor | None = None,
 ) -> dict[str, float]:
     """Return the mean over all rows of each number that the net's test phase reports: loss, accuracy, ...
 
-    Parameters are those of :func:`featurize`; ``fields`` must have the labels. It runs one job.
+    It runs one job.
+
+    Parameters
+    ----------
+    rows
+        As for :func:`featurize`; or a :class:`PackedDataset`, whose minibatches are taken as they are and where they are,
+        with the bits of the evaluation in :func:`sparknet.averaged_sgd`.
+    factory, weights, columns, batch_size
+        As for :func:`featurize`; a PackedDataset has its own columns and batch size.
+    fields
+        As for :func:`featurize`, with the labels; a PackedDataset has its own.
+    preprocessor
+        As for :func:`featurize`; default for a PackedDataset: its own.
 
     Raises
     ------
     DataError
         There are no rows, or one does not fit; ``NetError`` and ``SchemaError`` as for :func:`featurize`.
     """
+    if isinstance(rows, PackedDataset):
+        rows = rows if preprocessor is None else replace(rows, preprocessor=preprocessor)
+        fields, columns, batch_size, preprocessor = rows.fields, None, rows.batch_size, rows.preprocessor
+    if fields is None:
+        msg = "evaluate(): got no fields; expected fields=[...], the net's inputs among the columns, for what is not packed"
+        raise DataError(msg)
     plan = Plan.of("evaluate()", factory, weights, fields, columns, batch_size, preprocessor)
     if not any(values.ndim == 0 for values in plan.trial(None, 2)[0].values()):
         msg = "evaluate(): the net's test phase reports no number, such as a loss or an accuracy; use featurize()"
         raise DataError(msg)
+    if isinstance(rows, PackedDataset):
+        with SparkCluster(rows.rdd.context).session(factory, rows, rows.shards) as session:
+            return session.evaluate(weights, rows)
+    return _means(rows, plan)
+
+
+def _means(rows: Any, plan: Plan) -> dict[str, float]:
     rdd = _rdd_of(rows, plan, ())
     sent = rdd.context.broadcast(plan.load)
     try:
@@ -159,8 +186,8 @@ def evaluate(
 
 def _extended(rows: Any, plan: Plan, outputs: Mapping[str, str], finish: Callable[[Array], Array]) -> Any:
     """Return ``rows`` with ``finish(blob)`` of each blob in ``outputs`` as a column."""
-    found = {name: finish(values) for name, values in plan.trial_by_row(list(outputs)).items()}
     rdd = _rdd_of(rows, plan, list(outputs.values()))
+    found = {name: finish(values) for name, values in plan.trial_by_row(list(outputs)).items()}
     work = partial(
         computed, plan=plan.light, sent=rdd.context.broadcast(plan.load), blobs=tuple(outputs), finish=finish
     )
@@ -182,15 +209,21 @@ def _largest(values: Array) -> Array:
 
 def _rdd_of(rows: Any, plan: Plan, added: Sequence[str]) -> Any:
     """Return the RDD of rows; the columns are checked, as far as they are known."""
-    frame = is_frame(rows)
-    if not frame and not hasattr(rows, "mapPartitionsWithIndex"):
+    if is_frame(rows):
+        check_frame(rows, plan.fields, plan.columns, plan.who)
+        # Spark itself does not tell `label` from `Label`, unless it is told to.
+        key = None if rows.sparkSession.conf.get("spark.sql.caseSensitive") == "true" else str.lower
+        with located(plan.who):
+            check_added(added, rows.columns, key)
+        return rows.rdd
+    if not hasattr(rows, "mapPartitionsWithIndex"):
         msg = f"{plan.who}: got {type(rows).__name__}, expected an RDD or a DataFrame"
+        if isinstance(rows, PackedDataset):
+            msg += ": give it the rows that were packed; evaluate() takes a PackedDataset"
         raise DataError(msg)
-    if frame:
-        check_columns(plan.wanted, rows.columns, f"{plan.who}: the DataFrame")
     with located(plan.who):
-        check_added(added, rows.columns if frame else ())
-    return rows.rdd if frame else rows
+        check_added(added, ())
+    return rows
 
 
 def _extended_schema(schema: Any, added: Mapping[str, Array]) -> Any:

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from sparknet.clusters.spark.jobs import pickled
 from sparknet.clusters.spark.kept_nets import kept_net
 from sparknet.data.fields import Field, check_fields, rows_of_batch
 from sparknet.data.layout import check_packing
 from sparknet.data.preprocess import Preprocessor
-from sparknet.data.preprocess.base import preprocessed
+from sparknet.data.preprocess.base import check_preprocessor, preprocessed
 from sparknet.data.rows import batch_of_rows
 from sparknet.data.sampling import step_rng
-from sparknet.errors import DataError, NetError, SparknetError
+from sparknet.errors import DataError, NetError, SparknetError, located
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, NetFactory
 from sparknet.serialization import dumps, loads
@@ -66,10 +67,10 @@ class Plan:
         preprocessor: Preprocessor | None,
     ) -> "Plan":
         """Return a plan whose parts fit each other."""
-        from pyspark import cloudpickle
-
         check_packing(batch_size)
-        load = cloudpickle.dumps(factory), dumps(weights)
+        with located(who):
+            load = pickled("the factory", factory), dumps(weights)
+            pickled("the preprocessor", preprocessor)
         key = blake2b(b"".join(blake2b(part).digest() for part in load)).hexdigest()
         return cls(who, load, key, check_fields(fields, columns), columns or {}, batch_size, preprocessor)
 
@@ -78,14 +79,9 @@ class Plan:
         """The plan without its load, which travels by broadcast."""
         return replace(self, load=(b"", b""))
 
-    @property
-    def wanted(self) -> list[str]:
-        """The columns that are read."""
-        return [self.columns.get(f.name, f.name) for f in self.fields]
-
     def trial(self, blobs: Sequence[str] | None, *sizes: int) -> list[dict[str, Array]]:
         """Return the blobs for minibatches of zeros of these sizes, computed here: what does not fit shows before a job."""
-        fields = self.fields if self.preprocessor is None else self.preprocessor.fields(self.fields)
+        fields = check_preprocessor(self.preprocessor, self.fields)
         net = made(self.load)
         zeros = [{f.name: NDArray(np.zeros((rows, *f.shape), f.dtype)) for f in fields} for rows in sizes]
         return [{name: values.to_host() for name, values in net.forward(batch, blobs).items()} for batch in zeros]
@@ -181,12 +177,22 @@ def evaluated(partition: int, rows: Iterable[Any], *, plan: Plan, sent: Any) -> 
         yield error
 
 
-def check_added(added: Sequence[str], names: Sequence[str]) -> None:
-    """Raise a DataError if a column that is to be added is there already, among ``names`` or twice in ``added``."""
+def check_added(added: Sequence[str], names: Sequence[str], key: Callable[[str], str] | None = None) -> None:
+    """Raise a DataError if a column that is to be added is there already, among ``names`` or twice in ``added``.
+
+    Names are the same if ``key`` returns the same for them; default: if they are equal.
+    """
     for i, name in enumerate(added):
-        if name in names or name in added[:i]:
-            msg = f"there is a column {name!r} already; name the new one: outputs={{blob: column}}"
+        if not isinstance(name, str):
+            msg = f"got {name!r} as the name of a new column, expected text"
             raise DataError(msg)
+        for there in (*names, *added[:i]):
+            if there == name or (key and key(there) == key(name)):
+                msg = (
+                    f"there is a column {there!r} already; name the new one, {name!r}, otherwise: "
+                    "outputs={blob: column}, or column= of predict()"
+                )
+                raise DataError(msg)
 
 
 def with_values(row: Any, values: Sequence[Array], *, names: Sequence[str]) -> Any:

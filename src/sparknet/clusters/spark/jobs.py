@@ -1,16 +1,17 @@
-"""Running Spark jobs: what fails in them arrives as one clear exception.
+"""Running Spark jobs: what fails in them arrives as one clear exception, and an interrupt ends them.
 
 The exceptions of py4j and pyspark are pages of Java with, somewhere inside, what matters.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from sparknet.errors import ClusterError, SparknetError
+from sparknet.errors import ClusterError, DataError, SparknetError
 
-__all__ = ["PerPartition", "collected", "is_stored", "release", "run_job", "telling_line"]
+__all__ = ["PerPartition", "collected", "is_stored", "pickled", "release", "run_job", "telling_line"]
 
 # A Python traceback inside a Java one: indented lines, ended by the exception itself.
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)")
@@ -23,7 +24,8 @@ def run_job(action: Callable[[], Any]) -> Any:
     The Python worker's traceback, if there is one, is the exception's ``traceback``.
     """
     try:
-        return action()
+        with _ended_by_an_interrupt():
+            return action()
     except Exception as error:
         *_, found = [None, *_TRACEBACK.finditer(str(error))]  # the last: those before it are its causes
         line = found[1][:_LONGEST] if found else telling_line(error)
@@ -36,6 +38,31 @@ def run_job(action: Callable[[], Any]) -> Any:
         raise ClusterError(msg, traceback=found[0] if found else "") from error
 
 
+@contextmanager
+def _ended_by_an_interrupt() -> Iterator[None]:
+    """Cancel the jobs that the block started, and no others, if the caller is interrupted in it, as by Ctrl-C.
+
+    Spark's own handler of that signal cancels every job of the process; notebooks have another, which cancels none.
+    """
+    from pyspark import SparkContext
+
+    context: Any = SparkContext._active_spark_context
+    tag = f"sparknet-{uuid.uuid4().hex}"
+    try:
+        if context is not None:
+            context.addJobTag(tag)
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        with suppress(Exception):  # the interrupt is what matters
+            context.cancelJobsWithTag(tag)
+        raise
+    finally:
+        with suppress(Exception):  # Spark may be gone
+            context.removeJobTag(tag)
+
+
 def collected(rdd: Any, partitions: Sequence[int] | None = None) -> list[Any]:
     """Return all elements (of these partitions); an error that a task reports as a value is raised as what it was."""
     replies: list[Any] = run_job(
@@ -45,6 +72,25 @@ def collected(rdd: Any, partitions: Sequence[int] | None = None) -> list[Any]:
         if isinstance(reply, SparknetError):
             raise reply
     return replies
+
+
+def pickled(what: str, value: Any) -> bytes:
+    """Return a value as tasks are sent it; a DataError that begins with ``what`` if it cannot be sent.
+
+    For what is the caller's, before a task with it and a broadcast is made: pyspark keeps a broadcast that it met in a
+    failed pickling for the next job, which fails too once the broadcast is destroyed.
+    """
+    from pyspark import cloudpickle
+
+    try:
+        message: bytes = cloudpickle.dumps(value)
+    except Exception as error:
+        msg = (
+            f"{what} ({type(value).__name__}) cannot be sent to the executors: {type(error).__name__}: {error}; "
+            "what cannot be pickled, such as a lock, an open file or a connection, has to be made there when it is used first"
+        )
+        raise DataError(msg) from error
+    return message
 
 
 def is_stored(rdd: Any) -> bool:

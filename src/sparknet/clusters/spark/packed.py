@@ -16,8 +16,9 @@ from sparknet.clusters.spark.records import Records
 from sparknet.clusters.spark.sums import tree_sum
 from sparknet.data.dataset import Dataset
 from sparknet.data.fields import Field
-from sparknet.data.layout import Layout, check_packing, split_positions
+from sparknet.data.layout import Layout, is_whole, split_positions
 from sparknet.data.preprocess import Preprocessor
+from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 from sparknet.serialization import loads
 
@@ -109,7 +110,9 @@ class PackedDataset:
 
     def reshard(self, shards: int) -> "PackedDataset":
         """Return the same minibatches over another number of shards; persisted, a copy on the cluster."""
-        check_packing(self.batch_size, shards=shards)
+        if not is_whole(shards, 1):
+            msg = f"reshard(): shards: got {shards!r}, expected a whole number of at least 1"
+            raise DataError(msg)
         return self._dealt(shards)._persisted(self.rdd.getStorageLevel())
 
     def _dealt(self, shards: int) -> "PackedDataset":
@@ -162,7 +165,7 @@ class PackedDataset:
         Raises
         ------
         DataError
-            ``path`` exists. A set whose saving broke off is refused when it is loaded.
+            ``path`` exists, or is the root of a file system. A set whose saving broke off is refused when it is loaded.
         """
         saved.write(self.rdd, os.fspath(path).rstrip("/"), self.fields, self._layout(self.shards))
 
@@ -185,6 +188,8 @@ class PackedDataset:
     def unpersist(self) -> None:
         """Release the cluster's memory and files; the set must not be used any more."""
         kept = self._kept_by_rdd.pop(self.rdd.id(), None)
+        if self.rdd.context._jsc is None:  # Spark was stopped, and everything went with it
+            return
         if kept is not None:
             drop, context = partial(_drop, self._name), self.rdd.context
             with suppress(Exception):  # what is not reached goes with its executor

@@ -26,6 +26,7 @@ from sparknet.data.dataset import Dataset
 from sparknet.data.fields import Field, check_fields
 from sparknet.data.layout import Layout, check_packing, packed_positions
 from sparknet.data.preprocess import Preprocessor
+from sparknet.data.preprocess.base import check_preprocessor
 from sparknet.errors import ClusterError, DataError, SparknetError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import NetFactory
@@ -100,8 +101,7 @@ def pack(
     """
     check_packing(batch_size, shuffle, shards)
     fields = check_fields(fields, columns)
-    if preprocessor is not None:
-        preprocessor.fields(fields)
+    check_preprocessor(preprocessor, fields)
     if factory is not None:
         _check_net(factory, fields, batch_size, preprocessor)
     storage = _storage_level(storage)
@@ -148,8 +148,7 @@ def load_packed(
     """
     batches, fields, layout = saved.read(getattr(spark, "sparkContext", spark), os.fspath(path).rstrip("/"))
     check_packing(layout.batch_size, shards=shards)
-    if preprocessor is not None:
-        preprocessor.fields(fields)
+    check_preprocessor(preprocessor, fields)
     layout = replace(layout, shards=shards or layout.shards)
     rows = as_records(batches, Records(fields), layout.batch_size)
     packed = packed_from(rows, partial(np.arange, layout.total), fields, layout, preprocessor)

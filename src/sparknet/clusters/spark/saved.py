@@ -5,6 +5,7 @@ writes both by way of temporary names, the manifest last: a set without one was 
 """
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from sparknet.clusters.spark.jobs import run_job
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["read", "write"]
 
 _FORMAT = "sparknet packed data set, version 1"
+_ROOT = re.compile(r"([\w+.-]+:(//[^/]*)?)?/*")  # of a file system, such as "/" or "hdfs://host"
 _KEYS, _VALUES = "org.apache.hadoop.io.IntWritable", "org.apache.hadoop.io.BytesWritable"
 
 
 def write(batches: "RDD[tuple[int, bytes]]", path: str, fields: tuple[Field, ...], layout: Layout) -> None:
     """Write a packed data set under ``path``, which must not exist."""
+    if _ROOT.fullmatch(path):
+        msg = f"save(): got the path {path!r}, expected a directory that does not exist yet, such as /data/train"
+        raise DataError(msg)
     manifest = {
         "format": _FORMAT,
         "fields": [[f.name, f.shape, f.dtype] for f in fields],
