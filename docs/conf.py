@@ -33,6 +33,7 @@ napoleon_use_rtype = False
 nitpick_ignore_regex = [(r"py:.*", r"(?!sparknet).*")]
 nitpick_ignore = [
     # Types of private fields and of what rooms hand each other.
+    ("py:class", "sparknet.data.mean.Summed"),
     ("py:class", "sparknet.nets.caffe.prototxt.Definition"),
     ("py:class", "sparknet.serialization.header.Header"),
     ("py:class", "sparknet.serialization.layout.Layout"),
