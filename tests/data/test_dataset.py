@@ -199,3 +199,10 @@ def test_a_feed_for_testing_is_in_order_and_one_without_an_end_goes_on():
         assert len(list(islice(batches, 17))) == 17
     with pytest.raises(DataError, match="feed\\(\\): got epochs=-1, expected a whole number of at least 0, or None"):
         data.feed(epochs=-1)
+    for worker, workers in ((2, 2), (-1, 2), (0, 0), (0.5, 1)):
+        with pytest.raises(
+            DataError, match=r"got worker=.* of workers=.*, expected a whole number from 0 to workers - 1"
+        ):
+            data.feed(worker=worker, workers=workers)
+    with pytest.raises(DataError, match="9 workers for 5 minibatches"):
+        data.feed(workers=9, train=False)

@@ -34,6 +34,12 @@ def tiny():
 
 
 @pytest.fixture
+def body(tiny):
+    """The tiny net without its inputs."""
+    return tiny.net_text[tiny.net_text.index('layer {\n  name: "conv1"') :]
+
+
+@pytest.fixture
 def write(tmp_path):
     """A function that writes a solver and a net to files, and returns the solver's path."""
 

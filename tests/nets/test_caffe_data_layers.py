@@ -36,12 +36,6 @@ def layer(more="", kind="Data"):
 
 
 @pytest.fixture
-def body(tiny):
-    """The tiny net without its inputs."""
-    return tiny.net_text[tiny.net_text.index('layer {\n  name: "conv1"') :]
-
-
-@pytest.fixture
 def make(write, body):
     return lambda layers, fields=FIELDS, **options: CaffeNet(write(SOLVER, layers + body), fields=fields, **options)
 

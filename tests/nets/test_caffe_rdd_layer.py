@@ -32,12 +32,6 @@ def layer(more="", tops="data label", name="in", **param):
 
 
 @pytest.fixture
-def body(tiny):
-    """The tiny net without its inputs."""
-    return tiny.net_text[tiny.net_text.index('layer {\n  name: "conv1"') :]
-
-
-@pytest.fixture
 def make(tmp_path, body):
     """A function that makes a plain solver whose net begins with these layers."""
 

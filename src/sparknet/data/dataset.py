@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sparknet.data.fields import Field, check_fields, rows_of_batch
-from sparknet.data.layout import check_packing, is_whole, packed_positions, split_positions
+from sparknet.data.layout import check_packing, check_shards, is_whole, packed_positions, split_positions
 from sparknet.data.prefetch import Prefetcher, prefetch
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import check_preprocessor, preprocessed
@@ -84,6 +84,12 @@ class Dataset:
         Prefetcher
             An iterator, best used in a ``with`` block. A minibatch whose images were all dropped has no rows.
 
+        Raises
+        ------
+        DataError
+            ``epochs`` or ``worker`` is out of range, or there are more workers than minibatches. While iterating: a
+            minibatch is refused; the message begins with its number.
+
         Examples
         --------
         >>> data = pack({"x": range(5)}, [Field("x", (), "int64")], batch_size=2)
@@ -94,6 +100,10 @@ class Dataset:
         if epochs is not None and not is_whole(epochs, 0):
             msg = f"feed(): got epochs={epochs!r}, expected a whole number of at least 0, or None"
             raise DataError(msg)
+        if not (is_whole(workers, 1) and is_whole(worker, 0) and worker < workers):
+            msg = f"feed(): got worker={worker!r} of workers={workers!r}, expected a whole number from 0 to workers - 1"
+            raise DataError(msg)
+        check_shards(self.num_batches, workers, self.batch_size)
         shard = self.shard(worker, workers)
         steps = sys.maxsize if epochs is None else epochs * len(shard)
         if train:
