@@ -30,12 +30,6 @@ def data_layer(kind, more=""):
 
 
 @pytest.fixture
-def body(tiny):
-    """The tiny net without its inputs."""
-    return tiny.net_text[tiny.net_text.index('layer {\n  name: "conv1"') :]
-
-
-@pytest.fixture
 def trained(tiny):
     def trained(net):
         return [net.step(batch) for batch in tiny.batches[:3]]
