@@ -36,7 +36,7 @@ PUBLIC_MODULES = [
     "sparknet.weights",
     "sparknet.worker",
 ]
-OPTIONAL = ("backports", "caffe", "cupy", "google", "lz4", "matplotlib", "pyspark", "safetensors", "torch")
+OPTIONAL = ("backports", "caffe", "cupy", "google", "h5py", "lz4", "matplotlib", "pyspark", "safetensors", "torch")
 
 
 # Rooms share these; they are no promise to users.

@@ -30,6 +30,7 @@ _MESSAGES = {
     "V0LayerParameter": "name=1:bytes blobs=50:BlobProto*",
     "V1LayerParameter": "layer=1:V0LayerParameter name=4:bytes blobs=6:BlobProto*",
     "LayerParameter": "name=1:bytes blobs=7:BlobProto*",
+    "SolverState": "iter=1:int32 learned_net=2:bytes history=3:BlobProto* current_step=4:int32",
     "NetParameter": "name=1:bytes layers=2:V1LayerParameter* layer=100:LayerParameter*",
 }
 
@@ -46,7 +47,7 @@ def schema() -> dict[str, Any]:
     try:
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
     except ImportError as error:
-        msg = ".caffemodel and .binaryproto files need the package protobuf: pip install 'sparknet[convert]'"
+        msg = ".caffemodel, .solverstate and .binaryproto files need the package protobuf: pip install 'sparknet[convert]'"
         raise MissingDependency(msg, name="protobuf") from error
     file = descriptor_pb2.FileDescriptorProto(name="sparknet/weights.proto", package="sparknet", syntax="proto2")
     for message, fields in _MESSAGES.items():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sparknet.errors import FormatError, SchemaError, SparknetError
-from sparknet.formats import binaryproto, caffemodel, message, npy, npz, safetensors
+from sparknet.formats import binaryproto, caffemodel, caffemodel_h5, hdf5, message, npy, npz, safetensors, solverstate
 from sparknet.formats.contents import Contents
 from sparknet.serialization.collect import collect
 from sparknet.serialization.metadata import check_metadata
@@ -38,8 +38,12 @@ _FORMATS = {
     "npz": _Format((".npz",), (), npz.read, npz.write),
     "safetensors": _Format((".safetensors",), None, safetensors.read, safetensors.write),
     "caffemodel": _Format((".caffemodel",), ("name",), caffemodel.read, caffemodel.write),
+    "caffemodel.h5": _Format((".caffemodel.h5", ".h5", ".hdf5"), (), caffemodel_h5.read, caffemodel_h5.write),
     "binaryproto": _Format((".binaryproto",), (), binaryproto.read, binaryproto.write),
+    "solverstate": _Format((".solverstate",), solverstate.KEPT, solverstate.read, solverstate.write),
+    "solverstate.h5": _Format((".solverstate.h5",), solverstate.KEPT, solverstate.read_h5, solverstate.write_h5),
 }
+_IN_HDF5 = ("caffemodel", "solverstate")  # Caffe asks the file, not its name, whether it is HDF5
 _BY_SUFFIX = {suffix: name for name, form in _FORMATS.items() for suffix in form.suffixes}
 
 
@@ -79,12 +83,13 @@ def read(path: AnyPath, *, file_format: str | None = None, max_bytes: int | None
     path
         The file.
     file_format
-        ``"sparknet"``, ``"npy"``, ``"npz"``, ``"safetensors"``, ``"caffemodel"`` or ``"binaryproto"``; by default what
-        the suffix says.
+        ``"sparknet"``, ``"npy"``, ``"npz"``, ``"safetensors"``, ``"caffemodel"``, ``"caffemodel.h5"``, ``"binaryproto"``,
+        ``"solverstate"`` or ``"solverstate.h5"``; by default what the suffix says. What is HDF5 is read as such also where
+        the name has no ``.h5``.
     max_bytes
         Size in bytes that what is compressed in the file may have when it is inflated, compared before anything is: the
-        tensors of a message as for :func:`sparknet.load`, all of an ``.npz`` archive. None: 1 GiB, or 16 times the file
-        if that is more. The other formats compress nothing.
+        tensors of a message as for :func:`sparknet.load`, all of an ``.npz`` archive or of HDF5. None: 1 GiB, or 16 times
+        the file if that is more. The other formats compress nothing.
 
     Returns
     -------
@@ -112,6 +117,8 @@ def read(path: AnyPath, *, file_format: str | None = None, max_bytes: int | None
     (3, 2, 2)
     """
     name = _named(path, file_format)
+    if name in _IN_HDF5 and Path(path).is_file() and hdf5.is_hdf5(Path(path)):
+        name = f"{name}.h5"
     try:
         return _FORMATS[name].read(Path(path), max_bytes)
     except FormatError as error:
@@ -130,7 +137,7 @@ def write(path: AnyPath, obj: Any, *, file_format: str | None = None, metadata: 
         An NDArray, a WeightCollection or a mapping ``str -> NDArray``; numpy arrays are taken in the place of NDArrays.
     metadata
         As for :func:`sparknet.dumps`. ``.safetensors`` keeps texts, and other values as JSON; ``.caffemodel`` has a
-        place for ``"name"`` alone, the others for none.
+        place for ``"name"`` alone, a solver state for ``"learned_net"`` and ``"current_step"``, the others for none.
 
     Raises
     ------
@@ -232,9 +239,11 @@ def _named(path: AnyPath, file_format: str | None) -> str:
     """Return the name of the format that was asked for, or that the suffix says."""
     if file_format in _FORMATS:
         return file_format
+    name = Path(path).name.lower()
+    found = [suffix for suffix in _BY_SUFFIX if name.endswith(suffix) and name != suffix]
+    if file_format is None and found:
+        return _BY_SUFFIX[max(found, key=len)]
     suffix = Path(path).suffix.lower()
-    if file_format is None and suffix in _BY_SUFFIX:
-        return _BY_SUFFIX[suffix]
     if file_format is None:
         msg = f"{os.fspath(path)!r}: got the suffix {suffix!r}, expected one of {', '.join(_BY_SUFFIX)}; or name the format"
     else:

@@ -1,0 +1,67 @@
+"""The weights of a Caffe net in a ``.caffemodel.h5`` file, as a solver with ``snapshot_format: HDF5`` writes it.
+
+Array *i* of a layer is the data set ``data/layer/i``. An array that a layer shares with one before it is not there, so
+the numbers of a layer may have gaps.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sparknet.errors import FormatError, SchemaError
+from sparknet.formats.contents import Array, Contents, assemble, check_dtypes, flatten
+from sparknet.formats.hdf5 import created, opened
+
+__all__ = ["read", "write"]
+
+_SUFFIX = ".caffemodel.h5"
+_GROUP = "data"
+
+
+def read(path: Path, max_bytes: int | None) -> Contents:
+    """Return the weights of all layers that have any: a mapping of ``layer/i`` where a layer's numbers have gaps.
+
+    Caffe keeps no order in such a file: layers come in the order of their names.
+    """
+    arrays: dict[str, Array] = {}
+    with opened(path, max_bytes, _SUFFIX) as root:
+        if _GROUP not in root:
+            msg = f"there is no group {_GROUP!r}; expected a {_SUFFIX} file, as Caffe writes it"
+            raise FormatError(msg, tensor=None, offset=None)
+        layers = root.group(_GROUP)
+        for name in layers.names():
+            layer = layers.group(name)
+            for index in sorted(layer.names(), key=lambda number: (len(number), number)):
+                if not (index.isascii() and index.isdecimal()):
+                    msg = f"the layer {name!r} has the member {index[:200]!r}; expected arrays called 0, 1, ..."
+                    raise FormatError(msg, tensor=f"{name}/{index}", offset=None)
+                arrays[f"{name}/{index}"] = layer.array(index)
+    if not arrays:
+        msg = f"no layer has arrays; expected a {_SUFFIX} file, as Caffe writes it"
+        raise FormatError(msg, tensor=None, offset=None)
+    return Contents(assemble(arrays), {})
+
+
+def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:  # noqa: ARG001 - there is none in the format
+    """Write weights, also a mapping of ``layer/i`` with gaps; layers keep their order for readers that look for one."""
+    arrays = flatten(obj)
+    check_dtypes(arrays, ("float32", "float64"), _SUFFIX)
+    tree: dict[str, dict[str, Array]] = {}
+    for name, array in arrays.items():
+        layer, _, index = name.rpartition("/")
+        if not (index.isascii() and index.isdecimal()):
+            msg = f"a {_SUFFIX} file holds layers of arrays; got {name[:200]!r}, expected names such as 'conv1/0', 'conv1/1'"
+            raise SchemaError(msg, got=list(arrays))
+        _check_name(layer)
+        tree.setdefault(layer, {})[index] = array
+    with created(path) as fill:
+        fill({_GROUP: tree})
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that HDF5 takes for another place."""
+    if name in ("", ".") or "/" in name or "\0" in name:
+        msg = (
+            f"the layer {name!r} cannot be in a {_SUFFIX} file: HDF5 takes a slash for a group in a group, and Caffe finds "
+            "no such layer; write a .caffemodel"
+        )
+        raise SchemaError(msg, layer=name)

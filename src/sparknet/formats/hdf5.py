@@ -1,0 +1,232 @@
+"""HDF5 files as groups and arrays, through the package h5py (extra ``hdf5``): the one module that imports it.
+
+A file may come from anywhere, and HDF5 lets it lead to other files (external links, external and virtual data sets),
+promise sizes that it does not hold, and inflate a few bytes into as many as it likes. So nothing is followed but hard
+links, sizes are added up and compared with a limit before memory is taken, and compressed chunks are inflated here, up
+to their declared size: HDF5's own filter has no such end.
+"""
+
+import math
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sparknet.errors import FormatError, MissingDependency
+from sparknet.formats.contents import Array, admitted, refused
+from sparknet.serialization.files import replacing
+
+__all__ = ["Group", "created", "is_hdf5", "opened"]
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_INFLATED = 1 << 30  # bytes that the arrays of a file may have, whatever its size,
+_RATIO = 16  # and this many times its size if that is more
+_TEXT = 1 << 16  # bytes of a text
+_DEFLATE, _SHUFFLE = 1, 2  # HDF5's numbers of filters
+_USERBLOCKS = (0, *(512 << i for i in range(20)))  # where HDF5 looks for its signature
+
+
+def is_hdf5(path: Path) -> bool:
+    """Say whether a file is HDF5, by its signature and without h5py."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        for start in _USERBLOCKS:
+            if start + len(SIGNATURE) > size:
+                return False
+            file.seek(start)
+            if file.read(len(SIGNATURE)) == SIGNATURE:
+                return True
+    return False
+
+
+@contextmanager
+def opened(path: Path, max_bytes: int | None, suffix: str) -> Iterator["Group"]:
+    """Open a file for reading; what its arrays add up to may not exceed ``max_bytes``.
+
+    Raises
+    ------
+    FormatError
+        It is no HDF5 file, or is damaged; also for what is read inside of the block.
+    MissingDependency
+        The package h5py is not installed.
+    """
+    package = _package()
+    with path.open("rb") as file:  # a file that is missing is an OSError like any other format's
+        size = os.fstat(file.fileno()).st_size
+    limit = max(_INFLATED, _RATIO * size) if max_bytes is None else max_bytes
+    with refused(suffix), package.File(path, "r", locking=False) as file:
+        yield Group(file, "", _Budget(size, limit))
+
+
+@contextmanager
+def created(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yield a function that writes nested mappings of arrays, numbers and texts; the file is replaced as a whole."""
+    package = _package()
+    with replacing(path) as file:
+        with package.File(file.name, "w", track_order=True) as root:
+            yield lambda tree: _fill(root, tree)
+        with Path(file.name).open("rb") as written:
+            os.fsync(written.fileno())
+
+
+def _fill(group: Any, tree: Mapping[str, Any]) -> None:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            _fill(group.create_group(name, track_order=True), value)
+        elif isinstance(value, str):  # of a fixed length, with the NUL at its end that Caffe reads up to
+            raw = value.encode()
+            group.create_dataset(name, data=np.array(raw, f"S{len(raw) + 1}"))
+        else:
+            group.create_dataset(name, data=value)
+
+
+def _package() -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        msg = "HDF5 files (.caffemodel.h5, .solverstate.h5) need the package h5py: pip install 'sparknet[hdf5]'"
+        raise MissingDependency(msg, name="h5py") from error
+    return h5py
+
+
+class _Budget:
+    """Bytes that may still be read from a file of ``size`` bytes."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        self.size, self.limit, self.taken = size, limit, 0
+
+    def take(self, nbytes: int, name: str) -> None:
+        """Refuse an array that brings the sum over the limit."""
+        self.taken += nbytes
+        if self.taken > self.limit:
+            msg = (
+                f"{self.size} bytes that become {self.taken} with the array {name!r}; the limit is {self.limit}. "
+                f"Pass max_bytes={self.taken} or more if you trust where it comes from"
+            )
+            raise _wrong(msg, name)
+
+
+class Group:
+    """A group of an open file; ``name`` is its path."""
+
+    def __init__(self, group: Any, name: str, budget: _Budget) -> None:
+        self._group, self._name, self._budget = group, name, budget
+
+    def __contains__(self, name: str) -> bool:
+        """Say whether there is a link of this name."""
+        return name in self._group
+
+    def names(self) -> list[str]:
+        """Return the names in the order they were written in, or that of their bytes if the file does not keep it."""
+        return list(self._group)
+
+    def is_group(self, name: str) -> bool:
+        """Say whether a member is a group; refuse what is no hard link."""
+        self._check_link(name)
+        return bool(self._group.get(name, getclass=True) is _package().Group)
+
+    def group(self, name: str) -> "Group":
+        """Return a group in this one."""
+        if not self.is_group(name):
+            raise _wrong(f"{self._path(name)!r} is no group", self._path(name))
+        return Group(self._group[name], self._path(name), self._budget)
+
+    def array(self, name: str) -> Array:
+        """Return an array of numbers: a copy, in native byte order."""
+        data = self._dataset(name, "fiu", "numbers")
+        return admitted(self._path(name), self._read(data, self._path(name)))
+
+    def integer(self, name: str) -> int:
+        """Return a whole number."""
+        data = self._dataset(name, "iu", "a whole number")
+        if math.prod(data.shape) != 1:
+            raise _wrong(f"{self._path(name)!r} has shape {data.shape}, expected one number", self._path(name))
+        return int(self._read(data, self._path(name)).reshape(()))
+
+    def text(self, name: str) -> str:
+        """Return a text of a fixed length."""
+        data = self._dataset(name, "S", "text of a fixed length")
+        if data.shape != () or data.dtype.itemsize > _TEXT:
+            msg = f"{self._path(name)!r} has shape {data.shape} and {data.dtype.itemsize} bytes, expected one text"
+            raise _wrong(msg, self._path(name))
+        return bytes(self._read(data, self._path(name)).item()).partition(b"\0")[0].decode()
+
+    def _path(self, name: str) -> str:
+        return f"{self._name}/{name}" if self._name else name
+
+    def _check_link(self, name: str) -> None:
+        kind = self._group.get(name, getlink=True)
+        if type(kind) is not _package().HardLink:
+            what = type(kind).__name__ if kind is not None else "nothing"
+            raise _wrong(f"{self._path(name)!r} is {what}; expected what is in the file itself", self._path(name))
+
+    def _dataset(self, name: str, kinds: str, expected: str) -> Any:
+        """Return a data set whose elements are of these kinds, all of them in this file."""
+        path = self._path(name)
+        self._check_link(name)
+        if self._group.get(name, getclass=True) is not _package().Dataset:
+            raise _wrong(f"{path!r} is no data set; expected {expected}", path)
+        data = self._group[name]
+        if data.shape is None or data.dtype.kind not in kinds:
+            raise _wrong(f"{path!r} is of dtype {data.dtype}, expected {expected}", path)
+        if data.is_virtual or data.external:
+            raise _wrong(f"{path!r} has its elements in other files; expected them in this one", path)
+        return data
+
+    def _read(self, data: Any, path: str) -> Array:
+        nbytes = math.prod(data.shape) * data.dtype.itemsize
+        if data.chunks is not None:
+            chunk = math.prod(data.chunks) * data.dtype.itemsize
+            self._budget.take(max(nbytes, chunk), path)
+            return _chunked(data, chunk, path)
+        self._budget.take(nbytes, path)
+        stored = data.id.get_storage_size()
+        if stored != nbytes or stored > self._budget.size:
+            msg = f"{path!r} needs {nbytes} bytes for its shape {data.shape}; the file holds {stored}"
+            raise _wrong(msg, path)
+        return np.asarray(data[()]).reshape(data.shape)
+
+
+def _chunked(data: Any, nbytes: int, path: str) -> Array:
+    """Return the elements of a data set in chunks of ``nbytes``; each is inflated up to that and no further."""
+    filters = _filters(data, path)
+    expected = math.prod(-(-length // step) for length, step in zip(data.shape, data.chunks, strict=True))
+    if data.id.get_num_chunks() != expected:
+        raise _wrong(f"{path!r} has {data.id.get_num_chunks()} chunks, its shape needs {expected}", path)
+    out = np.empty(data.shape, data.dtype)
+    for i in range(expected):
+        offset = data.id.get_chunk_info(i).chunk_offset
+        mask, raw = data.id.read_direct_chunk(offset)
+        for bit, number in reversed(list(enumerate(filters))):
+            if not mask >> bit & 1:
+                raw = _undo(number, raw, nbytes, data.dtype.itemsize)
+        if len(raw) != nbytes:
+            raise _wrong(f"{path!r}, the chunk at {offset}: damaged, or not of {nbytes} bytes", path)
+        place = tuple(slice(start, start + step) for start, step in zip(offset, data.chunks, strict=True))
+        inside = tuple(slice(0, max(0, size - start)) for size, start in zip(data.shape, offset, strict=True))
+        out[place] = np.frombuffer(raw, data.dtype).reshape(data.chunks)[inside]
+    return out
+
+
+def _filters(data: Any, path: str) -> list[int]:
+    plan = data.id.get_create_plist()
+    found = [plan.get_filter(i) for i in range(plan.get_nfilters())]
+    for number, _, _, name in found:
+        if number not in (_DEFLATE, _SHUFFLE):
+            what = name.decode(errors="replace") or f"filter {number}"
+            raise _wrong(f"{path!r} is stored by {what}; expected gzip, shuffle or nothing: h5repack -f NONE", path)
+    return [number for number, *_ in found]
+
+
+def _undo(number: int, raw: bytes, nbytes: int, itemsize: int) -> bytes:
+    if number == _DEFLATE:
+        return zlib.decompressobj().decompress(raw, nbytes + 1)
+    return np.frombuffer(raw, np.uint8).reshape(itemsize, -1).T.tobytes()
+
+
+def _wrong(message: str, name: str) -> FormatError:
+    return FormatError(message, tensor=name, offset=None)
