@@ -106,15 +106,26 @@ def _factory(args: argparse.Namespace, images: ImageSet) -> tuple[NetFactory, in
         return MLP.factory(shape, images.classes, args.hidden, **options), args.batch_size or _DEFAULT_BATCH
     from sparknet.nets.caffe import CaffeNet
 
-    factory = CaffeNet.factory(
+    made = partial(
+        CaffeNet.factory,
         solver=args.solver,
         fields=images.fields,
-        batch_size=args.batch_size,
         solver_overrides={"base_lr": args.learning_rate} if args.learning_rate else None,
     )
-    declared = factory(seed=args.seed).input_shapes
-    shape = declared.get("data", (_DEFAULT_BATCH,))
-    return factory, args.batch_size or shape[0]
+    factory = made(batch_size=args.batch_size)
+    net = factory(seed=args.seed)
+    rows = net.input_shapes.get("data", (_DEFAULT_BATCH,))[0]
+    if net.passes == 1:
+        return factory, rows
+    batch_size = args.batch_size or net.passes * rows
+    if batch_size % net.passes:
+        msg = f"--batch-size {batch_size}: expected a multiple of the solver's iter_size, {net.passes}"
+        raise DataError(msg)
+    rows = batch_size // net.passes
+    print(
+        f"iter_size {net.passes}: minibatches of {batch_size} images, each in {net.passes} passes of {rows}", flush=True
+    )
+    return made(batch_size=rows), batch_size
 
 
 def _checked_net(factory: NetFactory, images: ImageSet, batch_size: int, args: argparse.Namespace) -> Net:

@@ -50,6 +50,18 @@ def test_the_minibatch_is_the_nets_own_unless_asked_for(capsys, tmp_path):
     assert "2 workers for 1 minibatches of 4000 examples" in err
 
 
+def test_iter_size_makes_minibatches_of_so_many_passes_and_says_so(capsys, tmp_path):
+    solver = tmp_path / "solver.prototxt"
+    text = LENET.read_text(encoding="utf-8").replace('net: "', f'net: "{LENET.parent}/')
+    solver.write_text(text + "\niter_size: 2\n", encoding="utf-8")
+    code, out, _ = run(capsys, "--solver", solver, "--out", tmp_path / "a")
+    assert (code, "iter_size 2: minibatches of 128 images, each in 2 passes of 64\n" in out) == (0, True)
+    code, out, _ = run(capsys, "--solver", solver, "--out", tmp_path / "b", "--batch-size", 32)
+    assert (code, "minibatches of 32 images, each in 2 passes of 16" in out) == (0, True)
+    code, _, err = run(capsys, "--solver", solver, "--out", tmp_path / "c", "--batch-size", 33)
+    assert (code, "--batch-size 33: expected a multiple of the solver's iter_size, 2" in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("solver", "text"),
     [

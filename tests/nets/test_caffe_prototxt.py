@@ -236,7 +236,7 @@ SOLVER_MISTAKES = [
     ("base_lr: 0.05", "base_rl: 0.05", r"solver\.prototxt:2:\d+: .*no field named \"base_rl\""),
     ("momentum", 'type: "SDG" momentum', "solver type 'SDG'; Caffe has SGD, Nesterov"),
     ("momentum", 'type: "AdaGrad" momentum', "'AdaGrad' takes no momentum, got 0.9"),
-    ("momentum", "iter_size: 4 momentum", "iter_size 4: .*use iter_size 1 and a batch 4 times as large"),
+    ("momentum", "iter_size: 0 momentum", "iter_size 0, expected at least 1"),
     ("momentum", 'regularization_type: "L3" momentum', "regularization_type 'L3'"),
     ("momentum", 'train_net: "net.prototxt" momentum', "names its net once.*got .*net.prototxt"),
     ("momentum", 'test_net: "none.prototxt" momentum', r"no net prototxt \(test_net: 'none.prototxt'\)"),

@@ -20,12 +20,13 @@ from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch, SolverState
 from sparknet.nets.caffe import model_file
 from sparknet.nets.caffe import state as solver_state
-from sparknet.nets.caffe.feed import Feeder, as_array
+from sparknet.nets.caffe.feed import Feeder, as_array, columns_of
 from sparknet.nets.caffe.inputs import inputs_of
 from sparknet.nets.caffe.layers import sources_of
 from sparknet.nets.caffe.making import new_solver, new_test_net
 from sparknet.nets.caffe.metrics import total_of
 from sparknet.nets.caffe.padding import padding_of
+from sparknet.nets.caffe.passes import parts_of, stepped
 from sparknet.nets.caffe.prototxt import Definition, define, parse
 from sparknet.nets.caffe.runtime import load, translated
 from sparknet.schema import check_same_schema
@@ -62,8 +63,8 @@ class CaffeNet:
         Shapes of the inputs that the prototxt does not give: a Field for each top of a data layer, with the shape that
         its examples have in a batch, so before a ``transform_param`` crops them.
     batch_size
-        Number of examples in the declared shape of all inputs; by default what the prototxt says. A batch may have
-        any number.
+        Number of examples in the declared shape of all inputs, which a pass takes; by default what the prototxt says. A batch
+        may have any number; with an ``iter_size`` k in the solver, any multiple of k.
     seed
         Of the initial weights, and of dropout and the like in the steps; 0 or more.
     solver_overrides
@@ -83,6 +84,9 @@ class CaffeNet:
     -----
     What can be checked before Caffe sees it is. What only Caffe can find (layers whose shapes do not fit, parameters out
     of range) is an exception in the Caffe that ``nox -s pycaffe`` builds; other builds end the process there.
+
+    A solver with ``iter_size`` k takes each step on a batch in k passes of equally many rows, one after the other. So a batch
+    of k times the declared rows takes the memory of the declared ones, and gives the bits of Caffe's own step on the parts.
 
     Random numbers of a step come from ``seed`` and the iteration alone, so a step tried again, or taken in another
     thread or beside another net, gives the same bits.
@@ -169,6 +173,11 @@ class CaffeNet:
         return inputs_of(self._train_param)
 
     @property
+    def passes(self) -> int:
+        """Passes of a step, the solver's ``iter_size``: the batch of a step is in so many parts of equally many rows."""
+        return int(self._param.iter_size)
+
+    @property
     def blob_names(self) -> list[str]:
         """Blobs of the test-phase net in its order: what ``forward(outputs=)`` can return."""
         return list(self._sources)
@@ -231,21 +240,27 @@ class CaffeNet:
         Returns
         -------
         float
-            The sum over all blobs that have a loss weight.
+            The sum over all blobs that have a loss weight; with an ``iter_size`` its mean over the passes, as Caffe's.
 
         Raises
         ------
         DataError
-            A column is missing, or its shape or labels do not fit; the net is as before.
+            A column is missing, its shape or labels do not fit, or the rows are no multiple of ``iter_size``; the net is as
+            before.
         NetError
             A value is not finite, or Caffe refuses the step.
         """
         self._check_schedule()
-        prepared = self._prepared(batch, train=True)
+        columns, rows = columns_of(self._prepared(batch, train=True), self._feeder.shapes)
+        parts = parts_of(columns, rows, self.passes)
         with translated("step()"):
-            self._feeder.feed(prepared)
-            self._set_generator()
-            self._solver.step(1)
+            losses = [
+                self._loss() for _ in stepped(self._solver, self._param, self._feeder, parts, self._set_generator)
+            ]
+        return float(np.mean(losses))
+
+    def _loss(self) -> float:
+        """Return what the last forward pass of the training net has lost."""
         return float(sum(weight * self._net.blobs[name].data.sum(dtype=np.float64) for name, weight in self._losses))
 
     def forward(self, batch: Batch, outputs: Sequence[str] | None = None) -> dict[str, NDArray]:
@@ -342,6 +357,12 @@ class CaffeNet:
         NetError
             A loss counts every row (it ignores no label, and does not depend on ``weight``), or a layer mixes rows.
         """
+        if self.passes > 1:
+            msg = (
+                f"padding(): iter_size is {self.passes}, and passes count equally in a step; one with padded rows "
+                "would give its own more weight. Use ragged='drop'"
+            )
+            raise NetError(msg)
         return padding_of(self._train_param, weight)
 
     def _test_net(self) -> tuple[Any, Feeder]:

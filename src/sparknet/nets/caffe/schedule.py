@@ -44,11 +44,8 @@ def _problems(param: Any) -> list[str]:
         for name in ("stepsize", "max_iter")
         if name in POLICIES.get(param.lr_policy, ()) and getattr(param, name) <= 0
     ]
-    if param.iter_size != 1:
-        out.append(
-            f"iter_size {param.iter_size}: Caffe would add up that many passes inside one step, which step(batch) feeds "
-            f"with one batch; use iter_size 1 and a batch {param.iter_size} times as large"
-        )
+    if param.iter_size < 1:
+        out.append(f"iter_size {param.iter_size}, expected at least 1")
     if param.type in _NO_MOMENTUM and param.momentum:
         out.append(f"solver type {param.type!r} takes no momentum, got {param.momentum:g}")
     if param.type == "RMSProp" and not 0 <= param.rms_decay < 1:

@@ -12,7 +12,7 @@ from sparknet.ndarray import NDArray
 from sparknet.nets.caffe.runtime import messages, translated
 from sparknet.nets.caffe.schedule import steps_passed
 
-__all__ = ["get_state", "set_state"]
+__all__ = ["get_state", "set_iteration", "set_state"]
 
 _LAST = np.iinfo(np.int32).max  # Caffe counts in int32
 
@@ -33,14 +33,18 @@ def set_state(solver: Any, param: Any, state: Mapping[str, NDArray]) -> None:
     """
     history = _history(solver)
     _check(state, history, param.type)
-    iteration = int(state["iteration"])
     for i, view in enumerate(history):
         view[...] = state[f"history/{i}"].to_host()
+    set_iteration(solver, param, int(state["iteration"]))
+
+
+def set_iteration(solver: Any, param: Any, iteration: int) -> None:
+    """Set how many steps the solver has taken, and with it its place in the schedule."""
     if type(solver).iter.fset is not None:
         solver.iter = iteration
         solver.current_step = steps_passed(param, iteration)
     elif solver.iter != iteration:
-        _restore(solver, iteration, steps_passed(param, iteration), history)
+        _restore(solver, iteration, steps_passed(param, iteration), _history(solver))
 
 
 def _history(solver: Any) -> list[Any]:
