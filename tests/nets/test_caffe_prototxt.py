@@ -82,6 +82,22 @@ def test_inputs_in_the_old_way(tiny, write, body, trained, old):
     )
 
 
+def test_an_old_input_without_a_shape_has_that_of_its_field(tiny, write, body, trained):
+    old = 'input: "data" input: "label"\n'
+    net = CaffeNet(write(SOLVER, old + body), fields=FIELDS, batch_size=8, seed=1)
+    assert net.input_shapes == {"data": (8, 1, 6, 6), "label": (8,)}
+    assert trained(net) == trained(CaffeNet(write(SOLVER, tiny.net_text), seed=1))
+
+
+def test_an_old_input_without_a_shape_means_nothing_beside_a_layer_that_makes_it(tiny, write, trained):
+    relu = 'layer { type: "ReLU" bottom: "data" top: "data" }'  # changes it, and does not make it
+    assert trained(CaffeNet(write(SOLVER, 'input: "data"\n' + tiny.net_text), seed=1)) == trained(
+        CaffeNet(write(SOLVER, tiny.net_text), seed=1)
+    )
+    net = CaffeNet(f'{SOLVER}\nnet_param {{ input: "data" {relu} }}', fields=FIELDS, batch_size=2)
+    assert net.input_shapes == {"data": (2, 1, 6, 6)}
+
+
 OLD_TYPES = ("Convolution", "Pooling", "ReLU", "InnerProduct", "Softmax", "Accuracy", "SoftmaxWithLoss")
 
 
@@ -184,7 +200,7 @@ NET_MISTAKES = [
         'bottom: "pol1" top: "ip1"',
         "layer 'ip1' reads 'pol1', which no layer before it makes; .*'pool1'",
     ),
-    ('name: "relu1"', 'name: "ip1"', "two layers are called 'ip1'"),
+    ('name: "relu1"', 'name: "ip1"', "2 layers are called 'ip1'"),
     (
         'bottom: "pool1" top: "pool1" }',
         'bottom: "pool1" top: "conv1" }',
@@ -259,8 +275,15 @@ def test_other_mistakes_are_named(tiny, write, body, tmp_path):
         (lambda: CaffeNet(SOLVER + "\n"), "names its net once.*got none"),
         (lambda: CaffeNet(SOLVER + "\nnet_param { }"), "the net has no layers"),
         (lambda: CaffeNet(SOLVER + "\nnet_param { layers { } layer { } }"), "mixes layer { } and layers { }"),
-        (lambda: CaffeNet(SOLVER + "\nnet_param { layers { layer { } } }"), "first format"),
-        (lambda: CaffeNet(SOLVER + '\nnet_param { input: "x" layer { } }'), "1 input, 0 input_shape, 0 input_dim"),
+        (lambda: CaffeNet(SOLVER + "\nnet_param { layers { layer { } } }"), "in Caffe's first format"),
+        (
+            lambda: CaffeNet(SOLVER + '\nnet_param { input: "x" layer { } }'),
+            r"'input' \(Input\) does not say what shape 'x' has",
+        ),
+        (
+            lambda: CaffeNet(SOLVER + '\nnet_param { input: "x" input_dim: [1, 2] layer { } }'),
+            "1 input, 0 input_shape, 2 input_dim",
+        ),
         (
             lambda: CaffeNet(fed),
             r"'input' \(Data\) does not say what shape 'data' has; pass fields=\[Field\('data'.*given: none",

@@ -1,7 +1,8 @@
 """CaffeNet: nets that Caffe trains, from any solver prototxt; and layers that feed Caffe's own loops. The home of ``caffe``.
 
 ``runtime`` imports Caffe, ``prototxt``, ``layers``, ``inputs``, ``transform`` and ``schedule`` read and check
-definitions, ``making`` makes nets of them, ``feed`` and ``padding`` fill inputs, ``state`` reads and sets a solver's
+definitions (``first_format`` and ``old_format`` those of 2013 and 2014), ``making`` makes nets of them, ``names`` checks
+what their weights are called, ``feed`` and ``padding`` fill inputs, ``state`` reads and sets a solver's
 state, ``net`` puts them together. ``python_layer`` is the ``RDDDataLayer`` that a prototxt names, ``layer_param`` its
 parameters, ``sources`` what feeds it. Nothing imports Caffe before a net, a factory or a layer is made.
 """

@@ -80,20 +80,28 @@ class Shapes:
         return (size, *self.fields[top].shape)
 
 
-def old_inputs(net: Any) -> list[Any]:
-    """Take ``input: "data" input_dim: 64 ...`` out of ``net`` and return it as an ``Input`` layer."""
+def old_inputs(net: Any, layers: Iterable[Any]) -> list[Any]:
+    """Take ``input: "data" input_dim: 64 ...`` out of ``net`` and return it as an ``Input`` layer.
+
+    Without any shape, an input that one of the ``layers`` makes means nothing, as in Caffe; the shape of another is that
+    of its field.
+    """
     names, dims = list(net.input), list(net.input_dim)
     shapes = [list(shape.dim) for shape in net.input_shape]
-    shapes = shapes or [dims[i : i + _OLD_AXES] for i in range(0, len(dims), _OLD_AXES)]
-    if len(shapes) != len(names) or any(not shape for shape in shapes) or len(dims) % _OLD_AXES:
-        msg = (
-            f"{len(names)} input, {len(net.input_shape)} input_shape, {len(dims)} input_dim; expected an input_shape, "
-            f"or {_OLD_AXES} input_dim, for each input"
-        )
-        raise NetError(msg)
+    if not shapes and not dims:
+        made = {top for layer in layers for top in layer.top if top not in layer.bottom}
+        names = [name for name in names if name not in made]
+    else:
+        shapes = shapes or [dims[i : i + _OLD_AXES] for i in range(0, len(dims), _OLD_AXES)]
+        if len(shapes) != len(names) or any(not shape for shape in shapes) or len(dims) % _OLD_AXES:
+            msg = (
+                f"{len(names)} input, {len(net.input_shape)} input_shape, {len(dims)} input_dim; expected an input_shape, "
+                f"or {_OLD_AXES} input_dim, for each input, or none of them"
+            )
+            raise NetError(msg)
     for field in ("input", "input_dim", "input_shape"):
         net.ClearField(field)
-    return [_input_layer(names[0], names, shapes)] if names else []
+    return [_input_layer("input", names, shapes)] if names else []
 
 
 def as_fed(layer: Any, shapes: Shapes) -> Any:

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from sparknet.errors import NetError
+from sparknet.nets.caffe.first_format import second_format
 from sparknet.nets.caffe.inputs import Shapes, as_fed, old_inputs
 from sparknet.nets.caffe.old_format import upgraded
 from sparknet.nets.caffe.runtime import load, messages
@@ -25,7 +26,7 @@ def layers_of(net: Any, state: Any) -> list[Any]:
             "the net mixes layer { } and layers { }, which is their old name" if net.layer else "the net has no layers"
         )
         raise NetError(msg)
-    every = net.layer or map(upgraded, net.layers)
+    every = net.layer or map(upgraded, second_format(net.layers))
     return [layer for layer in every if _included(layer, state)]
 
 
@@ -41,12 +42,11 @@ def fed_net(net: Any, layers: Sequence[Any], shapes: Shapes) -> Any:
     out.CopyFrom(net)
     for field in ("layer", "layers", "state"):
         out.ClearField(field)
-    out.layer.extend(as_fed(layer, shapes) for layer in [*old_inputs(out), *layers])
+    out.layer.extend(as_fed(layer, shapes) for layer in [*old_inputs(out, layers), *layers])
     for layer in out.layer:
         layer.ClearField("include")
         layer.ClearField("exclude")
     _check_types(out.layer)
-    _check_names(out.layer)
     _check_connections(out.layer)
     return out
 
@@ -88,15 +88,6 @@ def _check_types(layers: Sequence[Any]) -> None:
         if layer.type not in types:
             msg = f"layer {layer.name!r} has the unknown type {layer.type!r}{_near(layer.type, types)}"
             raise NetError(msg, layer=layer.name)
-
-
-def _check_names(layers: Sequence[Any]) -> None:
-    names: set[str] = set()
-    for layer in layers:
-        if layer.name in names:
-            msg = f"two layers are called {layer.name!r}; weights are kept by name, so each needs its own"
-            raise NetError(msg, layer=layer.name)
-        names.add(layer.name)
 
 
 def _check_connections(layers: Sequence[Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sparknet.nets.caffe.names import check_names
 from sparknet.nets.caffe.prototxt import Definition
 from sparknet.nets.caffe.runtime import load, messages, translated
 
@@ -15,13 +16,15 @@ _SEEDS = 1 << 32  # Caffe's generator takes a seed of 32 bits
 
 
 def new_solver(definition: Definition, seed: int) -> Any:
-    """Return a ``caffe.Solver`` whose weights depend on ``seed`` alone."""
+    """Return a ``caffe.Solver`` whose weights depend on ``seed`` alone; a NetError if they cannot be kept by name."""
     with tempfile.TemporaryDirectory(prefix="sparknet-") as folder, translated("the net of the TRAIN phase"):
         net, solver = Path(folder) / "train.prototxt", Path(folder) / "solver.prototxt"
         net.write_text(definition.train, encoding="utf-8")
         extra = f'net: "{net}"\nrandom_seed: {_seed_of_weights(seed)}\n'
         solver.write_text(definition.solver + extra, encoding="utf-8")
-        return load().get_solver(str(solver))
+        made = load().get_solver(str(solver))
+        check_names(made.net)
+        return made
 
 
 def new_test_net(definition: Definition, net: Any) -> Any:
@@ -30,6 +33,7 @@ def new_test_net(definition: Definition, net: Any) -> Any:
         path = Path(folder) / "test.prototxt"
         path.write_text(definition.test, encoding="utf-8")
         made = load().Net(str(path), messages().TEST)
+        check_names(made)
         made.share_with(net)
         return made
 

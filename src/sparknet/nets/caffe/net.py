@@ -127,8 +127,8 @@ class CaffeNet:
         self._solver = new_solver(solver, self._seed)
         self._net = self._solver.net  # kept: each access makes another wrapper
         self._feeder = Feeder(self._train_param, self._net)
-        self._losses = [
-            (name, w) for name, w in zip(self._net._blob_names, self._net._blob_loss_weights, strict=True) if w
+        self._losses = [  # by place: losses without a top are all called the same
+            (i, weight) for i, weight in enumerate(self._net._blob_loss_weights) if weight
         ]
         self._test: tuple[Any, Feeder] | None = None
 
@@ -261,7 +261,7 @@ class CaffeNet:
 
     def _loss(self) -> float:
         """Return what the last forward pass of the training net has lost."""
-        return float(sum(weight * self._net.blobs[name].data.sum(dtype=np.float64) for name, weight in self._losses))
+        return float(sum(weight * self._net._blobs[i].data.sum(dtype=np.float64) for i, weight in self._losses))
 
     def forward(self, batch: Batch, outputs: Sequence[str] | None = None) -> dict[str, NDArray]:
         """Run the net in its test phase, with the weights as they are, and return the named blobs.

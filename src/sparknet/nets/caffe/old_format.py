@@ -5,7 +5,6 @@ Caffe can do this itself, but only while it makes a net; the inputs must be know
 
 from typing import Any
 
-from sparknet.errors import NetError
 from sparknet.nets.caffe.runtime import messages
 
 __all__ = ["upgraded"]
@@ -25,13 +24,13 @@ _TYPES = {
 }
 # Old lists with one value for each array of weights -> the field of `param { }` that has it now.
 _PER_ARRAY = {"param": "name", "blobs_lr": "lr_mult", "weight_decay": "decay_mult", "blob_share_mode": "share_mode"}
+# What these parameters had themselves before there was a transform_param.
+_WITH_TRANSFORM = ("data_param", "image_data_param", "window_data_param")
+_TRANSFORM = ("scale", "mean_file", "crop_size", "mirror")
 
 
 def upgraded(layer: Any) -> Any:
     """Return the LayerParameter that means what the V1LayerParameter ``layer`` means."""
-    if layer.HasField("layer"):
-        msg = "it is in Caffe's first format, layers { layer { ... } }; write it as layer { ... }"
-        raise NetError(msg)
     name = layer.DESCRIPTOR.enum_types_by_name["LayerType"].values_by_number[layer.type].name
     camel = "".join(word.capitalize() for word in name.split("_"))
     out = messages().LayerParameter(type=_TYPES.get(name, camel))
@@ -42,4 +41,15 @@ def upgraded(layer: Any) -> Any:
                 setattr(spec, _PER_ARRAY[field.name], one)
         elif field.name != "type":  # the same name and message in both formats
             out.MergeFrom(messages().LayerParameter(**{field.name: value}))
+    _move_transform(out)
     return out
+
+
+def _move_transform(layer: Any) -> None:
+    """Move what a data layer does to its images into ``transform_param``, the only place that Caffe looks at."""
+    for name in _WITH_TRANSFORM:
+        param = getattr(layer, name)
+        for field in _TRANSFORM:
+            if layer.HasField(name) and param.HasField(field):
+                setattr(layer.transform_param, field, getattr(param, field))
+                param.ClearField(field)
