@@ -22,6 +22,7 @@ from sparknet import SparkCluster, averaged_sgd
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data import EpochSampler, load_image_set, pack
 from sparknet.data.preprocess import Scale
+from sparknet.data.preprocess.base import preprocessed
 from sparknet.nets import MLP
 from sparknet.spark import pack as spark_pack
 from sparknet.spark import start_spark
@@ -29,8 +30,12 @@ from sparknet.worker import evaluate_shard, single_threaded_blas
 
 BATCH = 64
 SEED = 7
-SCALE = Scale("data", 1 / 256)
 LENET = Path(__file__).parents[1] / "examples" / "lenet" / "lenet_solver.prototxt"
+
+
+def steps_of(net):
+    """What is done to pixels 0..255 before the net gets them; LeNet's prototxt says it itself."""
+    return Scale("data", 1 / 256) if net == "mlp" else None
 
 
 def factory_of(net, images, scale=1):
@@ -46,7 +51,7 @@ def columns(part):
 
 
 def accuracy(net, weights, test):
-    return mean_metrics(evaluate_shard(net, test.batches, weights, SCALE))["accuracy"]
+    return mean_metrics(evaluate_shard(net, test.batches, weights, test.preprocessor))["accuracy"]
 
 
 def plain(net, train, steps):
@@ -57,7 +62,7 @@ def plain(net, train, steps):
     start = time.perf_counter()
     with single_threaded_blas():
         for i in EpochSampler(train.num_batches, SEED, 0).indices(0, steps):
-            batch = SCALE(dict(train.batches[i]), rng, train=True)
+            batch = preprocessed(train.batches[i], train.preprocessor, rng, train=True)
             if solver is not None:
                 for name, column in batch.items():
                     caffe_net.blobs[name].reshape(*column.shape)
@@ -81,8 +86,9 @@ def main():
 
     images = load_image_set(args.data)
     factory = factory_of(args.net, images)
-    train = pack(columns(images.train), images.fields, BATCH, shuffle=SEED)
-    test = pack(columns(images.test), images.fields, BATCH)
+    pixels = steps_of(args.net)
+    train = pack(columns(images.train), images.fields, BATCH, pixels, shuffle=SEED)
+    test = pack(columns(images.test), images.fields, BATCH, pixels)
     results = []
 
     def report(what, accuracy, seconds):
@@ -96,7 +102,7 @@ def main():
 
     spark = start_spark(f"local[{args.workers}]")
     rows = spark.sparkContext.parallelize(list(zip(*images.train, strict=True)), args.workers)
-    packed = spark_pack(rows, images.fields, BATCH, SCALE, shards=args.workers, shuffle=SEED)
+    packed = spark_pack(rows, images.fields, BATCH, train.preprocessor, shards=args.workers, shuffle=SEED)
     for tau, scale in itertools.product(args.tau, args.scales):
         rounds = round(args.steps / args.workers / tau)
         start = time.perf_counter()

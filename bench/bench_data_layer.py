@@ -110,7 +110,7 @@ def cifar10_quick(folder):
     messages = packed(padded, labels, 100)
     steps = Compose(SubtractMean("data", padded.mean(axis=0)), Crop("data", 32, 32), Mirror("data"))
     text = QUICK.read_text(encoding="utf-8")
-    body = text[text.index('layer {\n  name: "conv1"') :]
+    body = text[text.index('layer {\n  name: "conv1"') :].replace('"centred"', '"data"')  # the mean is a step here
     return Case("cifar10_quick", body, [Field("data", (3, 32, 32)), Field("label")], 100, messages, steps, 3, 48)
 
 

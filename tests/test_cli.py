@@ -30,7 +30,9 @@ def test_the_main_job_writes_weights_and_events_and_a_line_a_round(capsys, tmp_p
     assert (code, err) == (0, "")
     lines = text.splitlines()
     assert lines[0] == "mnist: 4,000 images to train, 1,000 to test"
-    for i, line in enumerate(lines[1:3], start=1):
+    assert lines[1].startswith("data: uint8 0..255 -> x 0.00390625 (as --net mlp has it) -> 0..")
+    assert lines[2] == "label: int64 0..9 -> as it is"
+    for i, line in enumerate(lines[3:5], start=1):
         assert line.startswith(f"round {i}/2  loss ")
         for word in ("test accuracy", "images/s", "broadcast", "train", "collect"):
             assert word in line

@@ -84,6 +84,13 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     net = train.add_mutually_exclusive_group()
     net.add_argument("--net", choices=["mlp"], default="mlp", help="the embedded net, which needs no framework")
     net.add_argument("--solver", metavar="FILE.prototxt", help="a Caffe solver; trains its net through pycaffe")
+    train.add_argument(
+        "--scale",
+        type=_positive,
+        metavar="FACTOR",
+        help="multiply pixels 0..255 by this first (default: not at all with --solver, where the prototxt says it, as in "
+        "transform_param { scale: 0.00390625 }; 0.00390625 with --net mlp)",
+    )
     train.add_argument("--data", default="mnist", help="mnist, fashion-mnist, cifar10:DIR or idx:DIR")
     train.add_argument("--master", default="local[2]", help="Spark master, or 'none' for this process without Spark")
     train.add_argument(

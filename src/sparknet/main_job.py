@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from sparknet.clusters.local import LocalCluster
-from sparknet.data.dataset import pack
+from sparknet.data.dataset import Dataset, pack
 from sparknet.data.image_sets import ImageSet, load_image_set
 from sparknet.data.layout import check_shards
 from sparknet.data.preprocess import Scale
 from sparknet.errors import BrokenOff, DataError, SparknetError
 from sparknet.nets.base import Net, NetFactory
 from sparknet.nets.mlp import MLP
-from sparknet.report import EventLog, round_line
+from sparknet.report import EventLog, input_lines, round_line
 from sparknet.serialization import save
 from sparknet.training import Cluster, Round, averaged_sgd, check_fit
 
@@ -33,18 +33,20 @@ __all__ = ["run"]
 _DEFAULT_BATCH = 64
 _MLP_RATE = 0.05
 _SLICE_BYTES = 8 << 20  # Spark refuses tasks of 128 MiB and more
-# Pixels 0..255 reach the net as 0..1, as the LeNet of Caffe's examples has it (scale 1/256).
-_SCALE = Scale("data", 1 / 256)
+_MLP_SCALE = 1 / 256  # pixels 0..255 become 0..1, as in the LeNet of Caffe's examples
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the job that the command line's ``args`` describe; progress goes to standard output."""
     images = load_image_set(args.data)
     factory, batch_size = _factory(args, images)
-    net = _checked_net(factory, images, batch_size, args)
+    scale = _scale(args)
+    first = _first_batch(images, batch_size, args.workers, scale)
+    net = check_fit(factory, first, args.seed)
     out = _checked_directory(Path(args.out))
-    print(f"{args.data}: {len(images.train[0]):,} images to train, {len(images.test[0]):,} to test", flush=True)
-    with _packed(args, images, batch_size) as (cluster, train, test):
+    print(f"{args.data}: {len(images.train[0]):,} images to train, {len(images.test[0]):,} to test")
+    print(*input_lines(net, first, "--scale" if args.scale else "as --net mlp has it"), sep="\n", flush=True)
+    with _packed(args, images, batch_size, scale) as (cluster, train, test):
         rounds = averaged_sgd(
             factory,
             train,
@@ -128,12 +130,17 @@ def _factory(args: argparse.Namespace, images: ImageSet) -> tuple[NetFactory, in
     return made(batch_size=rows), batch_size
 
 
-def _checked_net(factory: NetFactory, images: ImageSet, batch_size: int, args: argparse.Namespace) -> Net:
-    """Return a net after running it on the first images; every misfit shows here."""
-    num_batches = -(-len(images.train[0]) // batch_size)
-    check_shards(num_batches, args.workers, batch_size)
+def _scale(args: argparse.Namespace) -> Scale | None:
+    """Return what the command does to the pixels: nothing for a Caffe net, whose prototxt says it, unless it is asked to."""
+    factor = args.scale or (_MLP_SCALE if args.solver is None else 1)
+    return None if factor == 1 else Scale("data", factor)
+
+
+def _first_batch(images: ImageSet, batch_size: int, workers: int, scale: Scale | None) -> Dataset:
+    """Return the first images, packed, on which every misfit of the net shows; a DataError if there are too few for the workers."""
+    check_shards(-(-len(images.train[0]) // batch_size), workers, batch_size)
     columns = {"data": images.train[0][:batch_size], "label": images.train[1][:batch_size]}
-    return check_fit(factory, pack(columns, images.fields, batch_size, _SCALE), args.seed)
+    return pack(columns, images.fields, batch_size, scale)
 
 
 def _checked_directory(out: Path) -> Path:
@@ -144,11 +151,13 @@ def _checked_directory(out: Path) -> Path:
 
 
 @contextmanager
-def _packed(args: argparse.Namespace, images: ImageSet, batch_size: int) -> Iterator[tuple[Cluster, Any, Any]]:
+def _packed(
+    args: argparse.Namespace, images: ImageSet, batch_size: int, scale: Scale | None
+) -> Iterator[tuple[Cluster, Any, Any]]:
     """Yield the cluster and the images packed on it, for training (shuffled) and for test."""
     if args.master == "none":
         train, test = ({"data": data, "label": label} for data, label in (images.train, images.test))
-        packed = partial(pack, fields=images.fields, batch_size=batch_size, preprocessor=_SCALE)
+        packed = partial(pack, fields=images.fields, batch_size=batch_size, preprocessor=scale)
         yield LocalCluster(), packed(train, shuffle=args.seed), packed(test)
         return
     from sparknet import spark as on_spark
@@ -162,7 +171,7 @@ def _packed(args: argparse.Namespace, images: ImageSet, batch_size: int) -> Iter
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         on_cluster = partial(
-            on_spark.pack, fields=images.fields, batch_size=batch_size, preprocessor=_SCALE, shards=args.workers
+            on_spark.pack, fields=images.fields, batch_size=batch_size, preprocessor=scale, shards=args.workers
         )
         train, test = (_rows(session.sparkContext, *part, args.workers) for part in (images.train, images.test))
         yield on_spark.SparkCluster(session), on_cluster(train, shuffle=args.seed), on_cluster(test)

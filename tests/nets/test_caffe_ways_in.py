@@ -24,7 +24,10 @@ SEED, STEPS = 7, 4
 def quick():
     """CIFAR-10-quick without its inputs: text, crop, rows of a batch, side of a stored image, solver."""
     text = QUICK.read_text(encoding="utf-8")
-    return text[text.index('layer {\n  name: "conv1"') :], 32, 20, 36, 'base_lr: 0.001 lr_policy: "fixed" momentum: 0.9'
+    body = text[text.index('layer {\n  name: "conv1"') :].replace(
+        '"centred"', '"data"'
+    )  # the mean comes from the inputs
+    return body, 32, 20, 36, 'base_lr: 0.001 lr_policy: "fixed" momentum: 0.9'
 
 
 def small_caffenet():

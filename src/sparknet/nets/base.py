@@ -23,10 +23,12 @@ SolverState = Mapping[str, NDArray]
 class Net(Protocol):
     """A net with its solver.
 
-    A worker also calls three methods of nets that have them. ``reseed(seed)`` comes before the steps of a round, for a
+    A worker, and the driver before it sends out work, also call methods of nets that have them. ``reseed(seed)`` comes before the steps of a round, for a
     framework with a generator of its own. ``prepare(batch, rng, train=True)`` comes before each step, in another thread
     and while the step before is taken; what it returns is what ``step`` gets. ``total(name, value, rows)`` returns, for a
     scalar output of the last ``forward``, a sum and what to divide it by; without it, outputs are means over the rows.
+    ``entering()`` returns the inputs of the last ``forward`` as they reach the first layer that learns from them, where the
+    net itself scales them.
     """
 
     @property

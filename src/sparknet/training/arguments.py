@@ -11,6 +11,7 @@ from sparknet.data.sampling import step_rng
 from sparknet.errors import DataError, located
 from sparknet.nets.base import Net, NetFactory
 from sparknet.training.protocols import PackedData
+from sparknet.training.values import warn_of_values
 
 __all__ = ["check_choice", "check_directory", "check_fit", "check_kinds", "check_numbers"]
 
@@ -19,13 +20,15 @@ def check_fit(factory: NetFactory, data: PackedData, seed: int, what: str = "the
     """Return the factory's net after running it forward on the first minibatch, here on the driver.
 
     Whatever does not fit (names, shapes, labels) shows before any job, as the exception of the preprocessor or net that
-    finds it; the message begins with ``what`` it was found in.
+    finds it; the message begins with ``what`` it was found in. Values from which a net can hardly learn are logged as a
+    warning.
     """
     net = factory(seed=seed)
     with located(what):
         batch = preprocessed(data.first_batch(), data.preprocessor, step_rng(seed, 0, 0), train=True)
         if rows_of_batch(batch):
             net.forward(batch)
+            warn_of_values(net, batch, data.preprocessor)
     return net
 
 

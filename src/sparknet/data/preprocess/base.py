@@ -117,6 +117,10 @@ class FieldStep(ABC):
         self._changed(array.shape[1:], array.dtype.name)
         return array
 
+    def describe(self) -> str:
+        """Return in a few words what happens to an example, such as ``"crop 28"``."""
+        return type(self).__name__
+
     def _check_name(self, names: Any) -> None:
         if self.field not in names:
             msg = f"{type(self).__name__}: no field {self.field!r}; there are {', '.join(map(repr, names))}"

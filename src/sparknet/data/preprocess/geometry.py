@@ -24,6 +24,10 @@ class Crop(PixelStep):
     height: int
     width: int
 
+    def describe(self) -> str:
+        """Return the size, as in ``"crop 28"`` or ``"crop 28x24"``."""
+        return f"crop {self.height}" if self.height == self.width else f"crop {self.height}x{self.width}"
+
     def _draw(self, n: int, shape: Shape, rng: Rng) -> tuple[Any, ...]:
         return tuple(rng.integers(0, free, n, endpoint=True) for free in self._free(shape))
 
@@ -47,6 +51,10 @@ class Mirror(PixelStep):
     """Flip each image left to right with probability one half in training; nothing in test."""
 
     field: str
+
+    def describe(self) -> str:
+        """Return ``"mirror"``."""
+        return "mirror"
 
     def _draw(self, n: int, shape: Shape, rng: Rng) -> tuple[Any, ...]:
         del shape
@@ -78,6 +86,10 @@ class Resize(FieldStep):
     def __post_init__(self) -> None:
         """Refuse a size or fit that is none."""
         check_size(self.height, self.width, self.fit)
+
+    def describe(self) -> str:
+        """Return the size, as in ``"resize 32x32"``."""
+        return f"resize {self.height}x{self.width}"
 
     def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
         """Return the batch with the images resized."""

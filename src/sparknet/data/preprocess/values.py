@@ -8,6 +8,7 @@ import numpy as np
 
 from sparknet.data.preprocess.base import IMAGE, Arrays, FieldStep, Rng, Shape
 from sparknet.data.preprocess.pixels import PixelStep
+from sparknet.data.ranges import number
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 
@@ -24,6 +25,10 @@ class Scale(PixelStep):
     def __post_init__(self) -> None:
         """Refuse what would leave no finite number."""
         _check_finite(self, self.factor)
+
+    def describe(self) -> str:
+        """Return the factor, as in ``"x 0.5"``."""
+        return f"x {number(self.factor)}"
 
     def _operand(self, shape: Shape) -> Any:
         return np.broadcast_to(np.float32(self.factor), shape)
@@ -50,6 +55,11 @@ class SubtractMean(PixelStep):
     def __post_init__(self) -> None:
         """Refuse what would leave no finite number."""
         _check_finite(self, self.mean)
+
+    def describe(self) -> str:
+        """Return the mean, as in ``"- 104, 117, 123"``, or the shape of a mean image."""
+        mean = np.asarray(self.mean)
+        return f"- mean image {mean.shape}" if mean.ndim > 1 else f"- {', '.join(map(number, mean.ravel()))}"
 
     def _operand(self, shape: Shape) -> Any:
         return np.broadcast_to(self._fitting(shape), shape)

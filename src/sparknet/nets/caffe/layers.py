@@ -10,7 +10,7 @@ from sparknet.nets.caffe.inputs import Shapes, as_fed, old_inputs
 from sparknet.nets.caffe.old_format import upgraded
 from sparknet.nets.caffe.runtime import load, messages
 
-__all__ = ["fed_net", "layers_of", "sources_of"]
+__all__ = ["fed_net", "in_todays_format", "layers_of", "sources_of"]
 
 
 def layers_of(net: Any, state: Any) -> list[Any]:
@@ -26,8 +26,12 @@ def layers_of(net: Any, state: Any) -> list[Any]:
             "the net mixes layer { } and layers { }, which is their old name" if net.layer else "the net has no layers"
         )
         raise NetError(msg)
-    every = net.layer or map(upgraded, second_format(net.layers))
-    return [layer for layer in every if _included(layer, state)]
+    return [layer for layer in in_todays_format(net) if _included(layer, state)]
+
+
+def in_todays_format(net: Any) -> list[Any]:
+    """Return all layers of ``net`` as LayerParameters."""
+    return list(net.layer) or list(map(upgraded, second_format(net.layers)))
 
 
 def fed_net(net: Any, layers: Sequence[Any], shapes: Shapes) -> Any:

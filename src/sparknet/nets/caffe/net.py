@@ -20,6 +20,7 @@ from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch, SolverState
 from sparknet.nets.caffe import model_file
 from sparknet.nets.caffe import state as solver_state
+from sparknet.nets.caffe.changes import power_tops
 from sparknet.nets.caffe.feed import Feeder, as_array, columns_of
 from sparknet.nets.caffe.inputs import inputs_of
 from sparknet.nets.caffe.layers import sources_of
@@ -181,6 +182,30 @@ class CaffeNet:
     def blob_names(self) -> list[str]:
         """Blobs of the test-phase net in its order: what ``forward(outputs=)`` can return."""
         return list(self._sources)
+
+    def input_changes(self, *, train: bool = True) -> dict[str, tuple[str, ...]]:
+        """Return input -> what this phase does to its values before a layer learns from them, in words and in order.
+
+        Parameters
+        ----------
+        train
+            The training phase, else the test phase.
+
+        Returns
+        -------
+        dict
+            Inputs whose values reach the layers as they come are left out. Each word has the place that says so, as in
+            ``("x 0.00390625 (net.prototxt:7)", "crop 24 (net.prototxt:9)")``. Steps of data layers are there, and Power
+            layers that an input goes through first.
+        """
+        changes = self._definition.train_changes if train else self._definition.test_changes
+        return {name: tuple(said) for name, said in changes.items()}
+
+    def entering(self) -> dict[str, NDArray]:
+        """Return input -> its values in the last ``forward``, behind the Power layers that it goes through first; copies."""
+        net, feeder = self._test_net()
+        tops = power_tops(self._test_param)
+        return {name: NDArray(net.blobs[tops.get(name, name)].data.copy()) for name in feeder.shapes}
 
     def reseed(self, seed: int) -> None:
         """Take the random numbers of the steps to come (dropout, ...) from ``seed``; weights stay."""

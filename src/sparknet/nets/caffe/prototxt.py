@@ -7,16 +7,19 @@ of the driver's files. Every check that Caffe would answer by ending the process
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sparknet.data.fields import Field
 from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import NetError
+from sparknet.nets.caffe.changes import changes_of
 from sparknet.nets.caffe.inputs import Shapes
-from sparknet.nets.caffe.layers import fed_net, layers_of
+from sparknet.nets.caffe.layers import fed_net, in_todays_format, layers_of
+from sparknet.nets.caffe.lines import line_of
 from sparknet.nets.caffe.runtime import MissingFileError, messages, text_format
 from sparknet.nets.caffe.schedule import SOLVERS, check_solver
 from sparknet.nets.caffe.transform import changed_fields, transform_of
@@ -44,6 +47,8 @@ class Definition:
         The NetParameter of each phase: only that phase's layers, every input an ``Input`` layer.
     train_transform, test_transform
         What the data layers of each phase do to their images.
+    train_changes, test_changes
+        Input -> what happens to its values in this phase, in words and in order, with the file and line that says so.
     """
 
     solver: str
@@ -51,6 +56,22 @@ class Definition:
     test: str
     train_transform: Preprocessor | None = None
     test_transform: Preprocessor | None = None
+    train_changes: Mapping[str, Sequence[str]] = dataclass_field(default_factory=dict)
+    test_changes: Mapping[str, Sequence[str]] = dataclass_field(default_factory=dict)
+
+
+class _Written(NamedTuple):
+    """A net as it is written: its message, its name in errors, and the file and text that it stands in.
+
+    ``within`` is the field of the solver that a net inside of one is in.
+    """
+
+    net: Any
+    name: str
+    folder: Path
+    file: str
+    text: str
+    within: str = ""
 
 
 def define(
@@ -71,27 +92,40 @@ def define(
     text, where = _solver_text(solver)
     param = parse(text, "SolverParameter", where)
     _override(param, solver_overrides or {}, where)
-    nets = _nets_of(param, Path() if where == "solver" else Path(where).parent)
-    states = [_state(0, nets[0][0].state, param.train_state), _state(1, nets[1][0].state, *param.test_state[:1])]
+    nets = _nets_of(param, Path() if where == "solver" else Path(where).parent, where, text)
+    states = [_state(0, nets[0].net.state, param.train_state), _state(1, nets[1].net.state, *param.test_state[:1])]
     _clean(param)
     check_solver(param, where)
     nets_and_states = zip(nets, states, strict=True)
-    phases = [_phase(*net, state, fields or (), batch_size, not ignore_transform) for net, state in nets_and_states]
-    texts = map(text_format().MessageToString, (param, *(net for net, _ in phases)))
-    return Definition(*texts, *(transform for _, transform in phases))
+    phases = [_phase(*pair, fields or (), batch_size, transformed=not ignore_transform) for pair in nets_and_states]
+    nets_made, transforms, changes = zip(*phases, strict=True)
+    texts = map(text_format().MessageToString, (param, *nets_made))
+    return Definition(*texts, *transforms, *changes)
 
 
 def _phase(
-    net: Any, name: str, folder: Path, state: Any, fields: Sequence[Field], batch_size: int | None, transformed: bool
-) -> tuple[Any, Preprocessor | None]:
-    """Return the NetParameter of one phase, and what its data layers do to their images if that is wanted."""
+    written: _Written, state: Any, fields: Sequence[Field], batch_size: int | None, *, transformed: bool
+) -> tuple[Any, Preprocessor | None, dict[str, tuple[str, ...]]]:
+    """Return the NetParameter of one phase, what its data layers do to their images if that is wanted, and that in words."""
     try:
-        layers = layers_of(net, state)
-        transform = transform_of(layers, partial(_beside, folder)) if transformed else None
+        layers = layers_of(written.net, state)
+        transform = transform_of(layers, partial(_beside, written.folder)) if transformed else None
         reaching = changed_fields(fields, layers, transform)
-        return fed_net(net, layers, Shapes(reaching, batch_size)), transform
+        changes = changes_of(layers, transform, partial(_place, written))
+        return fed_net(written.net, layers, Shapes(reaching, batch_size)), transform, changes
     except NetError as error:
-        raise NetError(f"{name}, {_PHASES[state.phase]} phase: {error}", **vars(error)) from None
+        raise NetError(f"{written.name}, {_PHASES[state.phase]} phase: {error}", **vars(error)) from None
+
+
+def _place(written: _Written, layer: Any, names: Sequence[str]) -> str:
+    """Return where the net says one of these fields of ``layer``, as in " (net.prototxt:12)"; nothing if it cannot be told."""
+    every = in_todays_format(written.net)
+    if layer not in every or len(every) != len(written.net.layer or written.net.layers):
+        return ""
+    number = every.index(layer)
+    lines = (line_of(written.text, number, name, written.within) for name in names)
+    line = next((line for line in lines if line is not None), None)
+    return "" if line is None else f" ({Path(written.file).name}:{line})"
 
 
 def parse(text: str, kind: str, where: str) -> Any:
@@ -125,30 +159,30 @@ def _read(path: Path, what: str) -> str:
         raise NetError(msg, path=str(path)) from error
 
 
-def _nets_of(param: Any, folder: Path) -> tuple[tuple[Any, str, Path], tuple[Any, str, Path]]:
-    """Return the train and the test net as they are written, with their names and folders."""
-    train = list(_named(param, folder, "net", "train_net"))
+def _nets_of(param: Any, folder: Path, *solver: str) -> tuple[_Written, _Written]:
+    """Return the train and the test net as they are written; ``solver`` is the file and text of the solver."""
+    train = list(_named(param, folder, solver, "net", "train_net"))
     if len(train) != 1:
-        got = ", ".join(name for _, name, _ in train) or "none"
+        got = ", ".join(written.name for written in train) or "none"
         msg = f"a solver names its net once, by one of net, net_param, train_net, train_net_param; got {got}"
         raise NetError(msg)
-    test = next(_named(param, folder, "test_net"), train[0])  # Caffe's own order: test nets first
+    test = next(_named(param, folder, solver, "test_net"), train[0])  # Caffe's own order: test nets first
     return train[0], test
 
 
-def _named(param: Any, folder: Path, *fields: str) -> Iterator[tuple[Any, str, Path]]:
+def _named(param: Any, folder: Path, solver: Sequence[str], *fields: str) -> Iterator[_Written]:
     """Yield the nets under ``fields``: inline, or in a file beside the solver or in the working folder."""
     for field in fields:
         repeated = field == "test_net"
         inline = getattr(param, f"{field}_param")
         yield from (
-            (net, f"{field}_param", folder)
+            _Written(net, f"{field}_param", folder, solver[0], solver[1], f"{field}_param")
             for net in (inline if repeated else [inline] * param.HasField(f"{field}_param"))
         )
         for name in getattr(param, field) if repeated else [getattr(param, field)] * param.HasField(field):
             path = _beside(folder, name)
             text = _read(path, f"net prototxt ({field}: {name!r})")
-            yield parse(text, "NetParameter", str(path)), str(path), path.parent
+            yield _Written(parse(text, "NetParameter", str(path)), str(path), path.parent, str(path), text)
 
 
 def _beside(folder: Path, name: str) -> Path:

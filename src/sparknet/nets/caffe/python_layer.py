@@ -1,16 +1,22 @@
 """RDDDataLayer: the Python layer that Caffe itself makes, from a prototxt. Importing this module imports Caffe."""
 
+import logging
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 from sparknet.data.fields import rows_of_batch
+from sparknet.data.ranges import implausible, line_about
 from sparknet.errors import NetError, located
-from sparknet.nets.caffe.feed import Labels, fill
+from sparknet.ndarray import NDArray
+from sparknet.nets.caffe.feed import Labels, as_array, fill
 from sparknet.nets.caffe.layer_param import LayerParam
 from sparknet.nets.caffe.runtime import load
 from sparknet.nets.caffe.sources import Source, source_of
 
 __all__ = ["RDDDataLayer"]
 
+_LOG = logging.getLogger(__name__)
 _PHASES = ("train", "test")
 
 
@@ -28,6 +34,10 @@ class RDDDataLayer(load().Layer):  # type: ignore[misc] # Caffe's classes have n
         }
 
     and fed by :func:`~sparknet.nets.caffe.feeding`. A CaffeNet takes the same prototxt, with the layer as its inputs.
+
+    Values go to the tops as they are in the batch, in float32; a ``transform_param`` does nothing here, as for each of
+    Caffe's Python layers. The first batch is told of in a line on standard error for each top, and its values are logged
+    as a warning where a net could hardly learn from them.
     """
 
     def setup(self, bottom: Any, top: Any) -> None:
@@ -46,6 +56,7 @@ class RDDDataLayer(load().Layer):  # type: ignore[misc] # Caffe's classes have n
         ]
         self._name = self._param.source or _PHASES[self.phase]
         self._connected: Source | None = None
+        self._told = False
 
     def connect(self, source: Source | None) -> None:
         """Take batches from ``source``; None: from the one of the layer's own name. A NetError if it is fed already."""
@@ -78,9 +89,22 @@ class RDDDataLayer(load().Layer):  # type: ignore[misc] # Caffe's classes have n
                 fill(name, top[i].data, batch[name])
             for labels in self._labels:
                 labels.check(top[self._columns.index(labels.input)].data)
+        self._tell(batch)
 
     def backward(self, top: Any, propagate_down: Any, bottom: Any) -> None:
         """Do nothing: data has no gradient."""
+
+    def _tell(self, batch: Mapping[str, NDArray]) -> None:
+        """Say once what the layer feeds."""
+        if self._told:
+            return
+        self._told = True
+        for name in self._columns:
+            column = as_array(batch[name])
+            print(f"RDDDataLayer {self._name!r}: {line_about(name, column, ())}", file=sys.stderr, flush=True)
+            warning = implausible(name, column)
+            if warning is not None:
+                _LOG.warning("%s", warning)
 
     def _reshape(self, top: Any, rows: int) -> None:
         for i, shape in enumerate(self._param.tops.values()):  # Caffe's vectors can be indexed, not iterated

@@ -5,6 +5,7 @@ generator is not Caffe's, so random places differ; all else is equal to the last
 the test phase does nothing: an evaluation gives the same result each time.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from sparknet.nets.caffe.runtime import MissingFileError
 
 __all__ = ["changed_fields", "transform_of"]
 
+_LOG = logging.getLogger(__name__)
 _DONE = {"scale", "mirror", "crop_size", "crop_h", "crop_w", "mean_file", "mean_value", "force_color", "force_gray"}
 _COLORS = {"force_color": 3, "force_gray": 1}  # channels of what a layer decodes
 
@@ -46,6 +48,11 @@ def transform_of(layers: Sequence[Any], find: Find) -> Preprocessor | None:
         if layer.type in DATA_LAYERS:
             with located(f"layer {layer.name!r} ({layer.type})"):
                 steps += _steps(layer, find)
+        elif layer.HasField("transform_param"):
+            _LOG.warning(
+                "layer %r (%s) has a transform_param, which Caffe uses in data layers alone: its values stay as they come",
+                *(layer.name, layer.type),
+            )
     return Compose(*steps) if steps else None
 
 

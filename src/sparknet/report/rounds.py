@@ -1,4 +1,4 @@
-"""What a person and a program see of a run: a line per round, and a file of JSON lines."""
+"""A line a round for a person, and a file of JSON lines for programs."""
 
 import json
 import math

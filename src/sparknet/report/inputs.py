@@ -1,0 +1,74 @@
+"""A line about each input of a net: what is stored, what happens to its values and who says so, and what comes out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sparknet.data.dataset import Dataset
+from sparknet.data.preprocess.base import preprocessed
+from sparknet.data.ranges import line_about
+from sparknet.data.sampling import step_rng
+from sparknet.ndarray import NDArray
+from sparknet.nets.base import Net
+
+__all__ = ["input_lines"]
+
+_RANDOM = ("mirror", "crop")  # differ between the phases by their nature
+
+
+def input_lines(net: Net, first: Dataset, source: str) -> list[str]:
+    """Return a line about each input, and one more where the test phase computes something else.
+
+    Parameters
+    ----------
+    net
+        A net that has just run forward on the first minibatch.
+    first
+        The first minibatch, packed; its preprocessor scales the field ``data``, or is None.
+    source
+        Who asks for the preprocessor, in words.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparknet import Field
+    >>> from sparknet.data import pack
+    >>> from sparknet.data.preprocess import Scale
+    >>> from sparknet.nets import MLP
+    >>> data = pack({"data": np.eye(8, dtype=np.uint8)}, [Field("data", (8,), "uint8")], 8, Scale("data", 1 / 256))
+    >>> input_lines(MLP((8,), 2), data, "--scale")
+    ['data: uint8 0..255 -> x 0.00390625 (--scale) -> 0..0.00390625 in the first minibatch']
+    """
+    stored = first.first_batch()
+    step: Any = first.preprocessor
+    own = {} if step is None else {step.field: (f"{step.describe()} ({source})",)}
+    reached = _reached(net, preprocessed(stored, step, step_rng(0, 0, 0), train=False))
+    train, test = (_changes(net, own, stored, train=train) for train in (True, False))
+    return [line for name in stored for line in _lines(name, stored[name], train[name], test[name], reached)]
+
+
+def _reached(net: Net, batch: Mapping[str, NDArray]) -> Mapping[str, NDArray]:
+    """Return the values as the first layer that learns gets them."""
+    entering = getattr(net, "entering", None)
+    return batch if entering is None else entering()
+
+
+def _changes(
+    net: Net, own: Mapping[str, tuple[str, ...]], stored: Mapping[str, NDArray], *, train: bool
+) -> dict[str, tuple[str, ...]]:
+    """Return input -> what happens to its values in this phase, in the preprocessor and then in the net."""
+    changes = getattr(net, "input_changes", None)
+    of_net = {} if changes is None else changes(train=train)
+    return {name: (*own.get(name, ()), *of_net.get(name, ())) for name in stored}
+
+
+def _lines(
+    name: str, stored: NDArray, train: Sequence[str], test: Sequence[str], reached: Mapping[str, NDArray]
+) -> Iterator[str]:
+    yield line_about(name, stored, train, reached.get(name))
+    if _computing(train) != _computing(test):
+        yield line_about(f"{name}, in test", stored, test)
+
+
+def _computing(steps: Sequence[str]) -> list[str]:
+    """Return the steps that compute with values, without the places that say so."""
+    return [step.partition(" (")[0] for step in steps if not step.startswith(_RANDOM)]
