@@ -61,7 +61,7 @@ def test_arrays_that_a_layer_shares_with_another_are_left_out_and_the_gap_is_kep
     arrays = {"first/0": np.ones(2, "f4"), "second/1": np.zeros(3, "f4")}
     write(path, arrays)
     assert bits_of(read(path).obj) == bits_of(arrays)
-    with pytest.raises(SchemaError, match="holds layers of arrays; got first/0, second/1"):
+    with pytest.raises(SchemaError, match=r"holds layers of arrays; got first/0, second/1"):
         convert(path, tmp_path / "w.caffemodel")
 
 
@@ -193,7 +193,7 @@ def test_the_limit_is_over_all_arrays_and_can_be_chosen(layer):
 
     made = layer(fill)
     assert len(read(made, max_bytes=40_000).obj["ip"]) == 10
-    with pytest.raises(FormatError, match="become 40000 with the array 'data/ip/9'; the limit is 39999"):
+    with pytest.raises(FormatError, match=r"become 40000 with the array 'data/ip/9'; the limit is 39999"):
         read(made, max_bytes=39_999)
 
 

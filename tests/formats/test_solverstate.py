@@ -91,19 +91,19 @@ def test_what_is_no_state_is_not_written(tmp_path, suffix, change, metadata, tex
 
 def test_what_is_no_state_is_not_read(tmp_path, wire):
     (tmp_path / "a.solverstate").write_bytes(wire.field(2, "x"))
-    with pytest.raises(FormatError, match="neither an iteration nor a history"):
+    with pytest.raises(FormatError, match=r"neither an iteration nor a history"):
         read(tmp_path / "a.solverstate")
     with h5py.File(tmp_path / "a.solverstate.h5", "w") as file:
         file["data"] = 1
-    with pytest.raises(FormatError, match="there are data; expected iter and history"):
+    with pytest.raises(FormatError, match=r"there are data; expected iter and history"):
         read(tmp_path / "a.solverstate.h5")
     with h5py.File(tmp_path / "a.solverstate.h5", "w") as file:
         file["iter"] = 1
         file["history/1"] = np.ones(2, "f4")
-    with pytest.raises(FormatError, match="the history has the arrays 1; expected 0, 1"):
+    with pytest.raises(FormatError, match=r"the history has the arrays 1; expected 0, 1"):
         read(tmp_path / "a.solverstate.h5")
     with h5py.File(tmp_path / "a.solverstate.h5", "a") as file:
         file["history/0"] = np.ones(2, "f4")
         file["learned_net"] = "a text of any length"
-    with pytest.raises(FormatError, match="'learned_net' is of dtype object, expected text of a fixed length"):
+    with pytest.raises(FormatError, match=r"'learned_net' is of dtype object, expected text of a fixed length"):
         read(tmp_path / "a.solverstate.h5")

@@ -27,8 +27,9 @@ from sparknet.nets.caffe.layers import sources_of
 from sparknet.nets.caffe.making import new_solver, new_test_net
 from sparknet.nets.caffe.metrics import total_of
 from sparknet.nets.caffe.padding import padding_of
+from sparknet.nets.caffe.parsing import parse
 from sparknet.nets.caffe.passes import parts_of, stepped
-from sparknet.nets.caffe.prototxt import Definition, define, parse
+from sparknet.nets.caffe.prototxt import Definition, define
 from sparknet.nets.caffe.runtime import load, translated
 from sparknet.schema import check_same_schema
 from sparknet.weights import WeightCollection

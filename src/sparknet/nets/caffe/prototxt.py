@@ -17,14 +17,16 @@ from sparknet.data.fields import Field
 from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import NetError
 from sparknet.nets.caffe.changes import changes_of
+from sparknet.nets.caffe.files import Places, read_text, solver_text
 from sparknet.nets.caffe.inputs import Shapes
 from sparknet.nets.caffe.layers import fed_net, in_todays_format, layers_of
 from sparknet.nets.caffe.lines import line_of
-from sparknet.nets.caffe.runtime import MissingFileError, messages, text_format
+from sparknet.nets.caffe.parsing import parse
+from sparknet.nets.caffe.runtime import messages, text_format
 from sparknet.nets.caffe.schedule import SOLVERS, check_solver
 from sparknet.nets.caffe.transform import changed_fields, transform_of
 
-__all__ = ["Definition", "define", "parse"]
+__all__ = ["Definition", "define"]
 
 # Testing, saving and showing are ours; the net comes from Definition; the seed from the factory.
 _REMOVED = (
@@ -33,6 +35,7 @@ _REMOVED = (
     *("snapshot", "snapshot_prefix", "snapshot_diff", "snapshot_format"),
 )
 _PHASES = ("TRAIN", "TEST")
+_SHOWN = 100  # characters of a name in a message
 
 
 @dataclass(frozen=True)
@@ -89,32 +92,36 @@ def define(
     NetError
         A file is missing (then also a FileNotFoundError) or malformed, or cannot be used.
     """
-    text, where = _solver_text(solver)
+    text, where = solver_text(solver)
     param = parse(text, "SolverParameter", where)
     _override(param, solver_overrides or {}, where)
-    nets = _nets_of(param, Path() if where == "solver" else Path(where).parent, where, text)
+    folder = Path() if where == "solver" else Path(where).parent
+    nets = _nets_of(param, folder, where, text)
     states = [_state(0, nets[0].net.state, param.train_state), _state(1, nets[1].net.state, *param.test_state[:1])]
     _clean(param)
     check_solver(param, where)
     nets_and_states = zip(nets, states, strict=True)
-    phases = [_phase(*pair, fields or (), batch_size, transformed=not ignore_transform) for pair in nets_and_states]
+    phases = [
+        _phase(net, state, Places(folder, net.folder), fields or (), batch_size, transformed=not ignore_transform)
+        for net, state in nets_and_states
+    ]
     nets_made, transforms, changes = zip(*phases, strict=True)
     texts = map(text_format().MessageToString, (param, *nets_made))
     return Definition(*texts, *transforms, *changes)
 
 
 def _phase(
-    written: _Written, state: Any, fields: Sequence[Field], batch_size: int | None, *, transformed: bool
+    written: _Written, state: Any, places: Places, fields: Sequence[Field], batch_size: int | None, *, transformed: bool
 ) -> tuple[Any, Preprocessor | None, dict[str, tuple[str, ...]]]:
     """Return the NetParameter of one phase, what its data layers do to their images if that is wanted, and that in words."""
     try:
         layers = layers_of(written.net, state)
-        transform = transform_of(layers, partial(_beside, written.folder)) if transformed else None
+        transform = transform_of(layers, places.find) if transformed else None
         reaching = changed_fields(fields, layers, transform)
         changes = changes_of(layers, transform, partial(_place, written))
         return fed_net(written.net, layers, Shapes(reaching, batch_size)), transform, changes
     except NetError as error:
-        raise NetError(f"{written.name}, {_PHASES[state.phase]} phase: {error}", **vars(error)) from None
+        raise error.placed(f"{written.name}, {_PHASES[state.phase]} phase") from None
 
 
 def _place(written: _Written, layer: Any, names: Sequence[str]) -> str:
@@ -126,37 +133,6 @@ def _place(written: _Written, layer: Any, names: Sequence[str]) -> str:
     lines = (line_of(written.text, number, name, written.within) for name in names)
     line = next((line for line in lines if line is not None), None)
     return "" if line is None else f" ({Path(written.file).name}:{line})"
-
-
-def parse(text: str, kind: str, where: str) -> Any:
-    """Return ``text`` as Caffe's message ``kind``; a NetError says line and column of a mistake."""
-    message = getattr(messages(), kind)()
-    try:
-        text_format().Parse(text, message)
-    except text_format().ParseError as error:
-        line, column = error.GetLine(), error.GetColumn()
-        reason = str(error).removeprefix(f"{line}:{column} : ")
-        msg = f"{where}:{line}:{column}: not a prototxt of a {kind}: {reason}"
-        raise NetError(msg, path=where, line=line, column=column) from None
-    return message
-
-
-def _solver_text(solver: str | Path) -> tuple[str, str]:
-    """Return the text and its name in messages: the path, or ``"solver"``."""
-    if isinstance(solver, str) and ("\n" in solver or (":" in solver and not Path(solver).exists())):
-        return solver, "solver"
-    return _read(Path(solver), "solver prototxt"), str(solver)
-
-
-def _read(path: Path, what: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        msg = f"no {what} at {str(path)!r} (working folder {str(Path.cwd())!r})"
-        raise MissingFileError(msg, path=str(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"the {what} {str(path)!r} cannot be read as text: {error}"
-        raise NetError(msg, path=str(path)) from error
 
 
 def _nets_of(param: Any, folder: Path, *solver: str) -> tuple[_Written, _Written]:
@@ -180,15 +156,10 @@ def _named(param: Any, folder: Path, solver: Sequence[str], *fields: str) -> Ite
             for net in (inline if repeated else [inline] * param.HasField(f"{field}_param"))
         )
         for name in getattr(param, field) if repeated else [getattr(param, field)] * param.HasField(field):
-            path = _beside(folder, name)
-            text = _read(path, f"net prototxt ({field}: {name!r})")
+            what = f"net prototxt ({field}: {name[:_SHOWN]!r})"
+            path = Places(folder).find(name, what)
+            text = read_text(path, what)
             yield _Written(parse(text, "NetParameter", str(path)), str(path), path.parent, str(path), text)
-
-
-def _beside(folder: Path, name: str) -> Path:
-    """Return the path of a file that a prototxt in ``folder`` names: beside it, else in the working folder."""
-    path = folder / name
-    return path if path.exists() or not Path(name).exists() else Path(name)
 
 
 def _state(phase: int, *states: Any) -> Any:

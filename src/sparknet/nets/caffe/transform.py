@@ -17,7 +17,6 @@ from sparknet.data.preprocess import Compose, Crop, Mirror, Preprocessor, Scale,
 from sparknet.errors import DataError, FormatError, NetError, located
 from sparknet.formats import binaryproto
 from sparknet.nets.caffe.inputs import DATA_LAYERS
-from sparknet.nets.caffe.runtime import MissingFileError
 
 __all__ = ["changed_fields", "transform_of"]
 
@@ -25,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 _DONE = {"scale", "mirror", "crop_size", "crop_h", "crop_w", "mean_file", "mean_value", "force_color", "force_gray"}
 _COLORS = {"force_color": 3, "force_gray": 1}  # channels of what a layer decodes
 
-Find = Callable[[str], Path]
+Find = Callable[[str, str], Path]
 
 
 def transform_of(layers: Sequence[Any], find: Find) -> Preprocessor | None:
@@ -36,7 +35,7 @@ def transform_of(layers: Sequence[Any], find: Find) -> Preprocessor | None:
     layers
         LayerParameters of one phase.
     find
-        Where a ``mean_file`` is.
+        Returns where a file is, for its name and for what it is: a ``mean_file``.
 
     Raises
     ------
@@ -134,12 +133,9 @@ def _check_channels(layer: Any, field: Field) -> None:
 
 def _mean_image(name: str, find: Find) -> "np.ndarray[Any, Any]":
     """Return the mean image (c, h, w), float32."""
-    path = find(name)
+    path = find(name, "mean_file")
     try:
         mean = binaryproto.read(path, max_bytes=None).obj.to_host()
-    except FileNotFoundError:
-        msg = f"no mean_file at {str(path)!r} (working folder {str(Path.cwd())!r})"
-        raise MissingFileError(msg, path=str(path)) from None
     except (OSError, FormatError) as error:
         msg = f"the mean_file {str(path)!r} cannot be read: {error}"
         raise NetError(msg, path=str(path)) from error

@@ -1,0 +1,104 @@
+"""Finding and reading the files that a user and a prototxt name. What is not found says where it was looked for.
+
+A file that a prototxt names is looked for beside the solver, then beside the net, then in the working folder. Caffe
+looks in the working folder alone, so its own examples are run from its root.
+"""
+
+from pathlib import Path
+
+from sparknet.errors import NetError
+from sparknet.nets.caffe.runtime import MissingFileError
+
+__all__ = ["Places", "read_text", "shown", "solver_text"]
+
+_SHOWN = 100  # characters of a path in a message
+_LISTED = 5  # files of a folder in a message
+
+
+class Places:
+    """The folders in which a file that a prototxt names is looked for, in this order; the working folder comes last.
+
+    Parameters
+    ----------
+    folders
+        Of the solver, of the net.
+    """
+
+    def __init__(self, *folders: Path) -> None:
+        self.folders = tuple(dict.fromkeys([*folders, Path()]))
+
+    def find(self, name: str, what: str) -> Path:
+        """Return where the file ``name`` is; an absolute one is nowhere else.
+
+        Raises
+        ------
+        MissingFileError
+            It is in none of the folders.
+        NetError
+            It is a folder.
+        """
+        paths = list(dict.fromkeys(folder / name for folder in self.folders)) if name else []
+        for path in paths:
+            if _is_there(path):
+                _check_file(path, what)
+                return path
+        first = shown(paths[0]) if paths else "''"
+        looked = ", ".join(repr(str(folder)) for folder in self.folders if folder != Path())
+        work = f"working folder {str(Path.cwd())!r}"
+        where = f"; looked in {looked} and the {work}" if looked and len(paths) > 1 else f" ({work})"
+        msg = f"no {what} at {first}{where}"
+        raise MissingFileError(msg, path=name)
+
+
+def solver_text(solver: str | Path) -> tuple[str, str]:
+    """Return the text of a solver and its name in messages: the path, or ``"solver"`` where it is a text itself.
+
+    A text has a line break, or a colon or brace and is no file.
+    """
+    if isinstance(solver, str):
+        if not solver.strip():
+            msg = f"the solver is {solver!r}; expected the path of a solver prototxt, or its text"
+            raise NetError(msg)
+        if "\n" in solver or (set(":{") & set(solver) and not _is_there(Path(solver))):
+            return solver, "solver"
+    return read_text(Path(solver), "solver prototxt"), str(solver)
+
+
+def read_text(path: Path, what: str) -> str:
+    """Return the text of a file that the user calls ``what``.
+
+    Raises
+    ------
+    NetError
+        It is missing (then a MissingFileError), a folder, or no text.
+    """
+    if not _is_there(path):
+        return Places().find(str(path), what).read_text()  # raises
+    _check_file(path, what)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"the {what} {shown(path)} cannot be read as text: {error}"
+        raise NetError(msg, path=str(path)) from error
+
+
+def shown(path: Path) -> str:
+    """Return a path for a message: quoted, and not longer than a line."""
+    text = str(path)
+    return repr(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 20]}...{text[-17:]}")
+
+
+def _is_there(path: Path) -> bool:
+    """Say whether there is something at a path; a name that no file can have (too long, with a NUL) is not there."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _check_file(path: Path, what: str) -> None:
+    if path.is_dir():
+        names = sorted(found.name for found in path.glob("*.prototxt"))[:_LISTED]
+        has = f"; it has {', '.join(names)}" if names else ""
+        msg = f"the {what} {shown(path)} cannot be read as text: it is a folder; name a file in it{has}"
+        raise NetError(msg, path=str(path))
