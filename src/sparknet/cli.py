@@ -91,6 +91,11 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="multiply pixels 0..255 by this first (default: not at all with --solver, where the prototxt says it, as in "
         "transform_param { scale: 0.00390625 }; 0.00390625 with --net mlp)",
     )
+    train.add_argument(
+        "--drop-unknown-fields",
+        action="store_true",
+        help="leave out of the prototxts what this Caffe does not know, such as fields of forks, and say what",
+    )
     train.add_argument("--data", default="mnist", help="mnist, fashion-mnist, cifar10:DIR or idx:DIR")
     train.add_argument("--master", default="local[2]", help="Spark master, or 'none' for this process without Spark")
     train.add_argument(

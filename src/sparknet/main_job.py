@@ -24,7 +24,7 @@ from sparknet.data.preprocess import Scale
 from sparknet.errors import BrokenOff, DataError, SparknetError
 from sparknet.nets.base import Net, NetFactory
 from sparknet.nets.mlp import MLP
-from sparknet.report import EventLog, input_lines, round_line
+from sparknet.report import EventLog, input_lines, round_line, told
 from sparknet.serialization import save
 from sparknet.training import Cluster, Round, averaged_sgd, check_fit
 
@@ -39,7 +39,8 @@ _MLP_SCALE = 1 / 256  # pixels 0..255 become 0..1, as in the LeNet of Caffe's ex
 def run(args: argparse.Namespace) -> None:
     """Run the job that the command line's ``args`` describe; progress goes to standard output."""
     images = load_image_set(args.data)
-    factory, batch_size = _factory(args, images)
+    with told("sparknet.nets.caffe"):
+        factory, batch_size = _factory(args, images)
     scale = _scale(args)
     first = _first_batch(images, batch_size, args.workers, scale)
     net = check_fit(factory, first, args.seed)
@@ -113,6 +114,7 @@ def _factory(args: argparse.Namespace, images: ImageSet) -> tuple[NetFactory, in
         solver=args.solver,
         fields=images.fields,
         solver_overrides={"base_lr": args.learning_rate} if args.learning_rate else None,
+        unknown_fields="drop" if args.drop_unknown_fields else "error",
     )
     factory = made(batch_size=args.batch_size)
     net = factory(seed=args.seed)

@@ -9,6 +9,7 @@ from sparknet.nets.caffe.first_format import second_format
 from sparknet.nets.caffe.inputs import Shapes, as_fed, old_inputs
 from sparknet.nets.caffe.old_format import upgraded
 from sparknet.nets.caffe.runtime import load, messages
+from sparknet.nets.caffe.unknown import forks_with
 
 __all__ = ["fed_net", "in_todays_format", "layers_of", "sources_of"]
 
@@ -88,10 +89,19 @@ def _meets(rule: Any, state: Any) -> bool:
 # ---- checks
 def _check_types(layers: Sequence[Any]) -> None:
     types = set(load().layer_type_list())
-    for layer in layers:
-        if layer.type not in types:
-            msg = f"layer {layer.name!r} has the unknown type {layer.type!r}{_near(layer.type, types)}"
-            raise NetError(msg, layer=layer.name)
+    unknown = [layer for layer in layers if layer.type not in types]
+    if unknown:
+        said = "; ".join(f"layer {one.name!r} has the unknown type {one.type!r}{_known(one, types)}" for one in unknown)
+        raise NetError(said, layer=unknown[0].name)
+
+
+def _known(layer: Any, types: Iterable[str]) -> str:
+    """Return what may be meant by a layer of an unknown type."""
+    forks = forks_with(layer.type)
+    if not forks:
+        return _near(layer.type, types)
+    fix = "; it reads data: write it as type 'Data', with a transform_param" if not layer.bottom else ""
+    return f", {forks}{fix}"
 
 
 def _check_connections(layers: Sequence[Any]) -> None:

@@ -74,6 +74,9 @@ class CaffeNet:
     ignore_transform
         Leave out what data layers do to their images (``transform_param``: mean, scale, crop, mirror), because the
         batches come with that done. By default the net does it, see :meth:`prepare`.
+    unknown_fields
+        ``"error"`` refuses fields that this Caffe does not know, such as those of forks, all in one message; ``"drop"`` leaves
+        them out, and the log says which.
 
     Raises
     ------
@@ -111,6 +114,7 @@ class CaffeNet:
         seed: int = 0,
         solver_overrides: Mapping[str, Any] | None = None,
         ignore_transform: bool = False,
+        unknown_fields: str = "error",
     ) -> None:
         if not isinstance(solver, Definition):
             solver = define(
@@ -119,6 +123,7 @@ class CaffeNet:
                 batch_size=batch_size,
                 solver_overrides=solver_overrides,
                 ignore_transform=ignore_transform,
+                unknown_fields=unknown_fields,
             )
         self._definition = solver
         self._param = parse(solver.solver, "SolverParameter", "solver")
@@ -143,6 +148,7 @@ class CaffeNet:
         batch_size: int | None = None,
         solver_overrides: Mapping[str, Any] | None = None,
         ignore_transform: bool = False,
+        unknown_fields: str = "error",
     ) -> CaffeFactory:
         """Return a picklable ``factory(seed=...)``; the parameters are those of CaffeNet.
 
@@ -154,6 +160,7 @@ class CaffeNet:
             batch_size=batch_size,
             solver_overrides=solver_overrides,
             ignore_transform=ignore_transform,
+            unknown_fields=unknown_fields,
         )
         cls(definition)._test_net()  # shapes that do not fit show here, not on a worker
         return CaffeFactory(definition)

@@ -1,28 +1,73 @@
-"""From a text to a message of Caffe. A mistake is told by its place, and by what the text is if it is another kind."""
+"""From a text to a message of Caffe. A mistake is told by its place, and by what the text is if it is another kind.
 
+All that this Caffe does not know is named in one error, or dropped.
+"""
+
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sparknet.errors import NetError
 from sparknet.formats.prototxt import outline
 from sparknet.nets.caffe.runtime import messages, text_format
+from sparknet.nets.caffe.unknown import Unknown, blanked, described, unknown_in
 
 __all__ = ["parse"]
 
+_LOG = logging.getLogger(__name__)
 _KINDS = {"SolverParameter": "solver", "NetParameter": "net"}
 
 
-def parse(text: str, kind: str, where: str) -> Any:
-    """Return ``text`` as Caffe's message ``kind``; a NetError says line and column of a mistake."""
+def parse(text: str, kind: str, where: str, *, drop: bool = False) -> Any:
+    """Return ``text`` as Caffe's message ``kind``.
+
+    Parameters
+    ----------
+    text
+        A prototxt.
+    kind
+        Name of the message, as ``"NetParameter"``.
+    where
+        What errors call the text.
+    drop
+        Leave out the fields that this Caffe does not know; the log names each once.
+
+    Raises
+    ------
+    NetError
+        Line and column of a mistake; of what is not known all, with the forks of Caffe that know it.
+    """
     message = getattr(messages(), kind)()
     try:
         text_format().Parse(text, message)
     except text_format().ParseError as error:
-        line, column = error.GetLine(), error.GetColumn()
-        reason = str(error).removeprefix(f"{line}:{column} : ")
-        msg = f"{where}:{line}:{column}: not a prototxt of a {kind}: {reason}{_mistaken(text, kind, where)}"
-        raise NetError(msg, path=where, line=line, column=column) from None
+        mistaken, unknown = _mistaken(text, kind, where), unknown_in(text, message.DESCRIPTOR)
+        if mistaken or not unknown:
+            raise _misread(error, kind, where, mistaken) from None
+        if not drop or any(one.enum for one in unknown):
+            raise _not_known(text, unknown, kind, where) from None
+        _LOG.warning("%s: dropped what this Caffe does not know: %s", where, "; ".join(described(text, unknown)))
+        return parse(blanked(text, unknown), kind, where)
     return message
+
+
+def _misread(error: Any, kind: str, where: str, mistaken: str) -> NetError:
+    line, column = error.GetLine(), error.GetColumn()
+    reason = str(error).removeprefix(f"{line}:{column} : ")
+    msg = f"{where}:{line}:{column}: not a prototxt of a {kind}: {reason}{mistaken}"
+    return NetError(msg, path=where, line=line, column=column)
+
+
+def _not_known(text: str, unknown: Sequence[Unknown], kind: str, where: str) -> NetError:
+    """Return the error for all that Caffe does not know, at the place of the first."""
+    start = unknown[0].start
+    line, column = text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
+    fix = "Take such fields out, or have them dropped: unknown_fields='drop', in the command --drop-unknown-fields"
+    if any(one.enum for one in unknown):
+        fix += ". A word that a known field is set to cannot be dropped"
+    msg = f"{where}:{line}:{column}: not a prototxt of a {kind}: {'; '.join(described(text, unknown))}. {fix}"
+    return NetError(msg, path=where, line=line, column=column)
 
 
 def _mistaken(text: str, kind: str, where: str) -> str:

@@ -5,7 +5,7 @@ all that reads or writes files taken out. They are text because text pickles, so
 of the driver's files. Every check that Caffe would answer by ending the process is made here first.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from difflib import get_close_matches
@@ -35,6 +35,8 @@ _REMOVED = (
     *("snapshot", "snapshot_prefix", "snapshot_diff", "snapshot_format"),
 )
 _PHASES = ("TRAIN", "TEST")
+
+Read = Callable[[str, str, str], Any]  # text, kind of message and name of the text -> the message
 _SHOWN = 100  # characters of a name in a message
 
 
@@ -84,6 +86,7 @@ def define(
     batch_size: int | None = None,
     solver_overrides: Mapping[str, Any] | None = None,
     ignore_transform: bool = False,
+    unknown_fields: str = "error",
 ) -> Definition:
     """Return the definition of the solver at path (or in text) ``solver``; see CaffeNet.
 
@@ -92,11 +95,15 @@ def define(
     NetError
         A file is missing (then also a FileNotFoundError) or malformed, or cannot be used.
     """
+    if unknown_fields not in ("error", "drop"):
+        msg = f"unknown_fields is {unknown_fields!r}, expected 'error' or 'drop'"
+        raise NetError(msg)
     text, where = solver_text(solver)
-    param = parse(text, "SolverParameter", where)
+    read = partial(parse, drop=unknown_fields == "drop")
+    param = read(text, "SolverParameter", where)
     _override(param, solver_overrides or {}, where)
     folder = Path() if where == "solver" else Path(where).parent
-    nets = _nets_of(param, folder, where, text)
+    nets = _nets_of(param, folder, read, where, text)
     states = [_state(0, nets[0].net.state, param.train_state), _state(1, nets[1].net.state, *param.test_state[:1])]
     _clean(param)
     check_solver(param, where)
@@ -135,18 +142,18 @@ def _place(written: _Written, layer: Any, names: Sequence[str]) -> str:
     return "" if line is None else f" ({Path(written.file).name}:{line})"
 
 
-def _nets_of(param: Any, folder: Path, *solver: str) -> tuple[_Written, _Written]:
+def _nets_of(param: Any, folder: Path, read: Read, *solver: str) -> tuple[_Written, _Written]:
     """Return the train and the test net as they are written; ``solver`` is the file and text of the solver."""
-    train = list(_named(param, folder, solver, "net", "train_net"))
+    train = list(_named(param, folder, read, solver, "net", "train_net"))
     if len(train) != 1:
         got = ", ".join(written.name for written in train) or "none"
         msg = f"a solver names its net once, by one of net, net_param, train_net, train_net_param; got {got}"
         raise NetError(msg)
-    test = next(_named(param, folder, solver, "test_net"), train[0])  # Caffe's own order: test nets first
+    test = next(_named(param, folder, read, solver, "test_net"), train[0])  # Caffe's own order: test nets first
     return train[0], test
 
 
-def _named(param: Any, folder: Path, solver: Sequence[str], *fields: str) -> Iterator[_Written]:
+def _named(param: Any, folder: Path, read: Read, solver: Sequence[str], *fields: str) -> Iterator[_Written]:
     """Yield the nets under ``fields``: inline, or in a file beside the solver or in the working folder."""
     for field in fields:
         repeated = field == "test_net"
@@ -159,7 +166,7 @@ def _named(param: Any, folder: Path, solver: Sequence[str], *fields: str) -> Ite
             what = f"net prototxt ({field}: {name[:_SHOWN]!r})"
             path = Places(folder).find(name, what)
             text = read_text(path, what)
-            yield _Written(parse(text, "NetParameter", str(path)), str(path), path.parent, str(path), text)
+            yield _Written(read(text, "NetParameter", str(path)), str(path), path.parent, str(path), text)
 
 
 def _state(phase: int, *states: Any) -> Any:
