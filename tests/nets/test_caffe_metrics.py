@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sparknet import Field, LocalCluster, NDArray, averaged_sgd
+from sparknet import DataError, Field, LocalCluster, NDArray, averaged_sgd
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data import pack
 from sparknet.nets.caffe import CaffeNet
@@ -23,6 +23,12 @@ layer {{ name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
 LOSS = 'layer {{ name: "loss" type: "{type}" bottom: "ip" bottom: "label" top: "loss" loss_param {{ {param} }} }}'
 ACCURACY = (
     'layer {{ name: "acc" type: "Accuracy" bottom: "ip" bottom: "label" top: "acc" accuracy_param {{ {param} }} }}'
+)
+GAIN = """layer { name: "H" type: "DummyData" top: "H"
+    dummy_data_param { shape { dim: 2 dim: 2 } data_filler { type: "constant" value: 0.5 } } }"""
+INFOGAIN = (
+    'layer {{ name: "loss" type: "InfogainLoss" bottom: "ip" bottom: "label" bottom: "H" top: "loss" '
+    "loss_param {{ {param} }} }}"
 )
 IGNORING = "ignore_label: -1"
 ROWS = 10
@@ -53,6 +59,32 @@ def test_labels_that_are_ignored_do_not_count(size, normalization):
     metrics = found(net, LABELS, size)
     assert metrics["acc"] == pytest.approx(float(whole["acc"]), rel=1e-6)
     assert metrics["loss"] == pytest.approx(float(whole["loss"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 3, 10])
+@pytest.mark.parametrize(
+    "normalization", ["", "normalization: VALID", "normalization: FULL", "normalization: BATCH_SIZE", "normalize: true"]
+)
+def test_targets_that_are_ignored_do_not_count_with_several_of_them(size, normalization):
+    net = net_of(LOSS.format(type="SigmoidCrossEntropyLoss", param=f"{IGNORING} {normalization}"), labels=2)
+    # the fraction of a target is cut off before it is compared, so -1.5 is ignored and 0.5 is not
+    targets = np.stack([np.where(LABELS < 0, -1.5, LABELS), np.arange(ROWS) % 2 / 2], axis=1).astype(np.float32)
+    whole = net.forward({"data": NDArray(DATA), "label": NDArray(targets)})
+    assert found(net, targets, size)["loss"] == pytest.approx(float(whole["loss"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 3, 10])
+@pytest.mark.parametrize("normalization", ["", "normalization: FULL"])
+def test_an_infogain_loss_is_a_mean_over_the_labels_that_count(size, normalization):
+    net = net_of(GAIN, INFOGAIN.format(param=f"{IGNORING} {normalization}"))
+    whole = net.forward({"data": NDArray(DATA), "label": NDArray(LABELS)})
+    assert found(net, LABELS, size)["loss"] == pytest.approx(float(whole["loss"]), rel=1e-6)
+
+
+def test_an_infogain_loss_takes_labels_of_its_classes_alone():
+    net = net_of(GAIN, INFOGAIN.format(param=""))
+    with pytest.raises(DataError, match="got the label 2; layer 'loss' has 2 classes"):
+        net.forward({"data": NDArray(DATA), "label": NDArray(np.full(ROWS, 2))})
 
 
 @pytest.mark.parametrize("size", [1, 3, 10])

@@ -49,6 +49,16 @@ def test_a_padded_batch_is_a_step_on_its_own_rows(make, tiny, rows):
     assert not close(padded.get_weights(), make().get_weights())
 
 
+def test_targets_that_a_sigmoid_loss_ignores_are_padding_too(make, tiny):
+    cross = EUCLIDEAN.replace("EuclideanLoss", "SigmoidCrossEntropyLoss").rstrip(" }\n")
+    cross += " loss_param { ignore_label: -1 normalization: VALID } }"
+    padded, short = (make(before=TARGET, after=cross) for _ in range(2))
+    assert padded.padding() == {"label": -1.0, "target": -1.0}
+    batch = {**tiny.batch(3), "target": NDArray(np.random.default_rng(0).integers(0, 2, size=(3, 5)))}
+    assert padded.step(pad_batch(batch, 8, padded.padding())) == pytest.approx(short.step(batch), rel=1e-5)
+    assert close(padded.get_weights(), short.get_weights())
+
+
 def test_weight_zero_takes_padded_rows_out_of_a_loss_that_ignores_none(make, tiny):
     net = make(before=TARGET + WEIGHT, after=WEIGHTED)
     assert net.padding(weight="weight") == {"weight": 0.0, "label": -1.0}

@@ -33,7 +33,15 @@ class Solver(SimpleNamespace):
     """As Caffe's SolverParameter: every field has a value, and HasField says which were given."""
 
     def __init__(self, **given):
-        numbers = {"iter_size": 1, "average_loss": 1, "rms_decay": 0.99, "momentum": 0.0, "stepsize": 0, "max_iter": 0}
+        numbers = {
+            "iter_size": 1,
+            "average_loss": 1,
+            "rms_decay": 0.99,
+            "momentum": 0.0,
+            "stepsize": 0,
+            "max_iter": 0,
+            "gamma": 0.0,
+        }
         super().__init__(**{"type": "SGD", "regularization_type": "L2", **numbers, **given}, given=given)
 
     def HasField(self, name):  # noqa: N802 - protobuf's name
@@ -59,6 +67,11 @@ def test_solvers_that_caffe_can_run_pass(given):
     ("given", "match"),
     [
         ({"lr_policy": "exp", "base_lr": 0.1}, "s: lr_policy 'exp' needs gamma"),
+        ({"lr_policy": "exp", "base_lr": 0.1, "gamma": -0.9}, "lr_policy 'exp' has gamma -0.9, expected at least 0"),
+        (
+            {"lr_policy": "sigmoid", "base_lr": 0.1, "gamma": float("nan"), "stepsize": 2},
+            "gamma nan, expected at least 0",
+        ),
         ({"lr_policy": "sigmoid", "base_lr": 0.1, "gamma": 1.0, "stepsize": -1}, "stepsize -1, expected more than 0"),
         ({"lr_policy": "fixed", "base_lr": 0.1, "type": "RMSProp", "rms_decay": 1.0}, "rms_decay 1, expected"),
         ({"lr_policy": "fixed", "base_lr": 0.1, "average_loss": 0}, "average_loss 0"),

@@ -26,7 +26,7 @@ POLICIES = {
     "inv": {"gamma": 0.1, "power": 0.75},
     "multistep": {"gamma": 0.5, "stepvalue": [3, 10, 10, 11, 25]},
     "poly": {"power": 1.5, "max_iter": 40},
-    "sigmoid": {"gamma": -0.2, "stepsize": 12},
+    "sigmoid": {"gamma": 0.2, "stepsize": 12},
 }
 CHOICES = [(kind, "step") for kind in SOLVERS] + [("SGD", policy) for policy in POLICIES if policy != "step"]
 

@@ -59,7 +59,9 @@ def _labels(layer: Any, net: Any) -> Labels | None:
         param, classes = layer.loss_param, size(layer.softmax_param.axis)
     elif layer.type == "Accuracy":
         param, classes = layer.accuracy_param, size(layer.accuracy_param.axis)
-    elif layer.type in ("MultinomialLogisticLoss", "InfogainLoss", "HingeLoss"):
+    elif layer.type == "InfogainLoss":
+        param, classes = layer.loss_param, size(layer.infogain_loss_param.axis)
+    elif layer.type in ("MultinomialLogisticLoss", "HingeLoss"):
         param, classes = None, net.blobs[layer.bottom[0]].count // size(0)
     else:
         return None

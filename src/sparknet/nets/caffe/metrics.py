@@ -5,7 +5,13 @@ With the normalization NONE a loss is no mean but a sum.
 
 from typing import Any
 
+import numpy as np
+
 __all__ = ["ignores", "total_of"]
+
+
+# The losses that read loss_param, and what they divide by where it says nothing.
+_NORMALIZED = {"SoftmaxWithLoss": "VALID", "InfogainLoss": "VALID", "SigmoidCrossEntropyLoss": "BATCH_SIZE"}
 
 
 def total_of(layer: Any, labels: Any, value: float, rows: int) -> tuple[float, int]:
@@ -27,8 +33,8 @@ def total_of(layer: Any, labels: Any, value: float, rows: int) -> tuple[float, i
     if not ignores(layer):
         return value * rows, rows
     param = layer.accuracy_param if layer.type == "Accuracy" else layer.loss_param
-    counted = int((labels != param.ignore_label).sum())
-    return (value * counted, counted) if counted else (0.0, 0)  # of no label at all an Accuracy is NaN
+    counted = int((np.trunc(labels) != param.ignore_label).sum())  # Caffe cuts the fraction off a label
+    return (value * counted, counted) if counted else (0.0, 0)
 
 
 def ignores(layer: Any) -> bool:
@@ -39,10 +45,12 @@ def ignores(layer: Any) -> bool:
 
 
 def _normalization(layer: Any) -> str | None:
-    """Return the name of a loss's normalization; None for what has none: in this Caffe only SoftmaxWithLoss has one."""
-    if layer.type != "SoftmaxWithLoss":
+    """Return the name of a loss's normalization; None for what has none."""
+    if layer.type not in _NORMALIZED:
         return None
     param = layer.loss_param
-    if param.HasField("normalize") and not param.HasField("normalization"):
+    if param.HasField("normalization"):
+        return str(param.NormalizationMode.Name(param.normalization))
+    if param.HasField("normalize"):
         return "VALID" if param.normalize else "BATCH_SIZE"
-    return str(param.NormalizationMode.Name(param.normalization))
+    return _NORMALIZED[layer.type]

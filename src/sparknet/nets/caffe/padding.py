@@ -56,7 +56,8 @@ def _losses(layers: Iterable[Any]) -> list[Any]:
 
 def _refusal(layer: Any, fault: str) -> str:
     return (
-        f"padding(): layer {layer.name!r} ({layer.type}) {fault}. Give a SoftmaxWithLoss an input as its labels and "
-        "loss_param { ignore_label: -1 }, with the normalization VALID; or multiply the loss by an input and name it "
+        f"padding(): layer {layer.name!r} ({layer.type}) {fault}. Give a SoftmaxWithLoss, InfogainLoss or "
+        "SigmoidCrossEntropyLoss an input as its labels and "
+        "loss_param { ignore_label: -1 normalization: VALID }; or multiply the loss by an input and name it "
         "(weight=); or use ragged='drop' or 'reshape'"
     )

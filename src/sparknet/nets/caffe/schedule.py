@@ -39,11 +39,7 @@ def _problems(param: Any) -> list[str]:
     missing = [name for name in POLICIES.get(param.lr_policy, ()) if not param.HasField(name)]
     if missing:
         out.append(f"lr_policy {param.lr_policy!r} needs {' and '.join(missing)}")
-    out += [
-        f"lr_policy {param.lr_policy!r} has {name} {getattr(param, name)}, expected more than 0"
-        for name in ("stepsize", "max_iter")
-        if name in POLICIES.get(param.lr_policy, ()) and getattr(param, name) <= 0
-    ]
+    out += _out_of_range(param)
     if param.iter_size < 1:
         out.append(f"iter_size {param.iter_size}, expected at least 1")
     if param.type in _NO_MOMENTUM and param.momentum:
@@ -54,6 +50,19 @@ def _problems(param: Any) -> list[str]:
         out.append(f"regularization_type {param.regularization_type!r}; Caffe has L1, L2")
     if param.average_loss < 1:
         out.append(f"average_loss {param.average_loss}, expected at least 1")
+    return out
+
+
+def _out_of_range(param: Any) -> list[str]:
+    """Return which of the numbers that the solver's policy computes with it cannot have."""
+    used, has = POLICIES.get(param.lr_policy, ()), f"lr_policy {param.lr_policy!r} has"
+    out = [
+        f"{has} {name} {getattr(param, name)}, expected more than 0"
+        for name in ("stepsize", "max_iter")
+        if name in used and getattr(param, name) <= 0
+    ]
+    if "gamma" in used and not param.gamma >= 0:  # a NaN is not either
+        out.append(f"{has} gamma {param.gamma:g}, expected at least 0")
     return out
 
 
