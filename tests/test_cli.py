@@ -162,8 +162,26 @@ def test_inspect_prints_json_that_any_program_reads(capsys, tmp_path):
         ("a", "float32", [3, 2], 24),
         ("b", "bool", [], 1),
     ]
+    assert (info["format"], info["parameters"]) == ("sparknet", 7)
     assert (info["kind"], info["nbytes"], info["verified"]) == ("mapping", path.stat().st_size, False)
     assert info["metadata"] == {"loss": None, "best": None, "round": 3, "raw": "00ff", "note": "é"}
+
+
+def test_inspect_tells_other_formats_by_their_contents(capsys, tmp_path):
+    np.savez(tmp_path / "weights", **{"ip/0": np.ones((2, 3), "float32")})
+    path = (tmp_path / "weights.npz").rename(tmp_path / "weights")
+    assert main(["inspect", str(path)]) == 0
+    assert capsys.readouterr().out.startswith("npz: weights, 1 tensors, 6 parameters, 24 bytes; the file has ")
+    assert main(["inspect", "--json", str(path)]) == 0
+    info = json.loads(capsys.readouterr().out)
+    assert (info["format"], info["parameters"], info["tensors"][0]["name"]) == ("npz", 6, "ip/0")
+    assert main(["inspect", "--verify", str(path)]) == 2
+    assert "has no checksums to verify" in capsys.readouterr().err
+    path.write_bytes(b"Dear reader,")
+    assert main(["inspect", str(path)]) == 2
+    assert (
+        "12 bytes of no known format; expected sparknet, npy, npz, safetensors, caffemodel" in capsys.readouterr().err
+    )
 
 
 def test_convert_says_what_it_did_and_what_it_left_out(capsys, tmp_path):

@@ -11,17 +11,16 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 from sparknet import __version__
-from sparknet.errors import BrokenOff, SparknetError
-
-if TYPE_CHECKING:
-    from sparknet.serialization import MessageInfo
+from sparknet.errors import BrokenOff, FormatError, SparknetError
 
 __all__ = ["main"]
 
 _INTERRUPTED = 130
+_MAX_BYTES = "bytes that a compressed file may become (default: 1 GiB, or 16 times its size if that is more)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,10 +120,19 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _add_inspect(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    inspect = commands.add_parser("inspect", help="show what is in a file of weights, without reading its payload")
-    inspect.add_argument("file", help="a file written by sparknet.save or by 'sparknet train'")
-    inspect.add_argument("--verify", action="store_true", help="read the payload too and compare the checksums")
+    inspect = commands.add_parser(
+        "inspect",
+        help="show what is in a file of weights, a solver's state or a prototxt",
+        description="Tell what a file is, by its contents, and list its tensors: .sparknet or .msg (from the header, without "
+        "reading the payload), .npy, .npz, .safetensors, .caffemodel, .caffemodel.h5, .binaryproto, .solverstate, "
+        ".solverstate.h5; of a prototxt its fields and layers.",
+    )
+    inspect.add_argument("file", help="the file")
+    inspect.add_argument(
+        "--verify", action="store_true", help="of a .sparknet: read the payload too and compare the checksums"
+    )
     inspect.add_argument("--json", action="store_true", help="one JSON object, for programs")
+    inspect.add_argument("--max-bytes", type=_at_least(0), metavar="N", help=_MAX_BYTES)
     inspect.set_defaults(run=_inspect)
 
 
@@ -145,7 +153,7 @@ def _add_convert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--max-bytes",
         type=_at_least(0),
         metavar="N",
-        help="bytes that a compressed SRC may become (default: 1 GiB, or 16 times its size if that is more)",
+        help=_MAX_BYTES,
     )
     convert.set_defaults(run=_convert)
 
@@ -158,15 +166,25 @@ def _train(args: argparse.Namespace) -> None:
 
 def _inspect(args: argparse.Namespace) -> None:
     import sparknet
+    from sparknet import formats
 
-    info = sparknet.inspect(args.file, verify=args.verify)
+    path = Path(args.file)
+    if formats.format_of(path) == "sparknet":
+        info: Any = sparknet.inspect(path, verify=args.verify)
+    elif args.verify:
+        msg = f"{args.file!r} has no checksums to verify: only sparknet's own format has; try without --verify"
+        raise FormatError(msg)
+    else:
+        info = formats.describe(path, max_bytes=args.max_bytes)
     with contextlib.suppress(BrokenPipeError):
         print(_json(info) if args.json else info)
 
 
-def _json(info: "MessageInfo") -> str:
-    """Return the description of a message as JSON: bytes as hexadecimal digits, NaN and infinities as null."""
-    text = json.dumps(dataclasses.asdict(info), default=bytes.hex)
+def _json(info: Any) -> str:
+    """Return a description as JSON: bytes as hexadecimal digits, NaN and infinities as null."""
+    said = {"format": "sparknet", **dataclasses.asdict(info)}
+    said.setdefault("parameters", sum(math.prod(tensor["shape"]) for tensor in said["tensors"]))
+    text = json.dumps(said, default=bytes.hex)
     return json.dumps(json.loads(text, parse_constant=lambda _: None), allow_nan=False)
 
 

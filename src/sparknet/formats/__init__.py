@@ -22,5 +22,7 @@ True
 
 from sparknet.formats.contents import Contents
 from sparknet.formats.conversion import Conversion, convert, read, write
+from sparknet.formats.description import ArrayInfo, FileInfo, describe
+from sparknet.formats.sniffing import format_of
 
-__all__ = ["Contents", "Conversion", "convert", "read", "write"]
+__all__ = ["ArrayInfo", "Contents", "Conversion", "FileInfo", "convert", "describe", "format_of", "read", "write"]

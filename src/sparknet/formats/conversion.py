@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from sparknet.errors import FormatError, SchemaError, SparknetError
 from sparknet.formats import binaryproto, caffemodel, caffemodel_h5, hdf5, message, npy, npz, safetensors, solverstate
 from sparknet.formats.contents import Contents
+from sparknet.formats.sniffing import format_of
 from sparknet.serialization.collect import collect
 from sparknet.serialization.metadata import check_metadata
 
-__all__ = ["Conversion", "convert", "read", "write"]
+__all__ = ["FORMATS", "Conversion", "convert", "read", "write"]
 
 AnyPath = str | os.PathLike[str]
 
@@ -32,7 +33,7 @@ class _Format(NamedTuple):
         return {key: value for key, value in metadata.items() if self.keeps is None or key in self.keeps}
 
 
-_FORMATS = {
+FORMATS = {
     "sparknet": _Format((".sparknet", ".msg"), None, message.read, message.write),
     "npy": _Format((".npy",), (), npy.read, npy.write),
     "npz": _Format((".npz",), (), npz.read, npz.write),
@@ -44,7 +45,7 @@ _FORMATS = {
     "solverstate.h5": _Format((".solverstate.h5",), solverstate.KEPT, solverstate.read_h5, solverstate.write_h5),
 }
 _IN_HDF5 = ("caffemodel", "solverstate")  # Caffe asks the file, not its name, whether it is HDF5
-_BY_SUFFIX = {suffix: name for name, form in _FORMATS.items() for suffix in form.suffixes}
+_BY_SUFFIX = {suffix: name for name, form in FORMATS.items() for suffix in form.suffixes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ def read(path: AnyPath, *, file_format: str | None = None, max_bytes: int | None
         The file.
     file_format
         ``"sparknet"``, ``"npy"``, ``"npz"``, ``"safetensors"``, ``"caffemodel"``, ``"caffemodel.h5"``, ``"binaryproto"``,
-        ``"solverstate"`` or ``"solverstate.h5"``; by default what the suffix says. What is HDF5 is read as such also where
-        the name has no ``.h5``.
+        ``"solverstate"`` or ``"solverstate.h5"``; by default what the suffix says, or where it is unknown what the contents
+        are. What is HDF5 is read as such also where the name has no ``.h5``.
     max_bytes
         Size in bytes that what is compressed in the file may have when it is inflated, compared before anything is: the
         tensors of a message as for :func:`sparknet.load`, all of an ``.npz`` archive or of HDF5. None: 1 GiB, or 16 times
@@ -116,11 +117,11 @@ def read(path: AnyPath, *, file_format: str | None = None, max_bytes: int | None
     >>> read(path).obj.shape
     (3, 2, 2)
     """
-    name = _named(path, file_format)
+    name = _named_source(path, file_format)
     if name in _IN_HDF5 and Path(path).is_file() and hdf5.is_hdf5(Path(path)):
         name = f"{name}.h5"
     try:
-        return _FORMATS[name].read(Path(path), max_bytes)
+        return FORMATS[name].read(Path(path), max_bytes)
     except FormatError as error:
         msg = f"{os.fspath(path)!r}: {error}"
         raise FormatError(msg, **vars(error)) from error
@@ -162,7 +163,7 @@ def write(path: AnyPath, obj: Any, *, file_format: str | None = None, metadata: 
     try:
         check_metadata(metadata)
         _check_kept(name, metadata)
-        _FORMATS[name].write(Path(path), obj, metadata)
+        FORMATS[name].write(Path(path), obj, metadata)
     except ValueError as error:  # a limit of the format, or a name that is no Unicode
         kind = type(error) if isinstance(error, SparknetError) else SchemaError
         msg = f"{os.fspath(path)!r}: {error}"
@@ -213,12 +214,12 @@ def convert(
     ('weights', 2, 8)
     """
     begin = time.perf_counter()
-    names = _named(source, source_format), _named(target, target_format)
+    names = _named_source(source, source_format), _named(target, target_format)
     if Path(target).exists() and Path(source).samefile(target):
         msg = f"{os.fspath(target)!r} is the source itself; write to another file"
         raise shutil.SameFileError(msg)
     obj, metadata = read(source, file_format=names[0], max_bytes=max_bytes)
-    kept = _FORMATS[names[1]].kept(metadata)
+    kept = FORMATS[names[1]].kept(metadata)
     write(target, obj, file_format=names[1], metadata=kept)
     kind, layers, counts, arrays = collect(obj)
     lost = [key for key in metadata if key not in kept]
@@ -235,9 +236,20 @@ def convert(
     )
 
 
+def _named_source(path: AnyPath, file_format: str | None) -> str:
+    """Return the name of a format as :func:`_named`, or where the suffix is unknown that of the contents."""
+    try:
+        return _named(path, file_format)
+    except FormatError:
+        found = format_of(Path(path)) if file_format is None and Path(path).is_file() else None
+        if found not in FORMATS:
+            raise
+        return found
+
+
 def _named(path: AnyPath, file_format: str | None) -> str:
     """Return the name of the format that was asked for, or that the suffix says."""
-    if file_format in _FORMATS:
+    if file_format in FORMATS:
         return file_format
     name = Path(path).name.lower()
     found = [suffix for suffix in _BY_SUFFIX if name.endswith(suffix) and name != suffix]
@@ -247,13 +259,13 @@ def _named(path: AnyPath, file_format: str | None) -> str:
     if file_format is None:
         msg = f"{os.fspath(path)!r}: got the suffix {suffix!r}, expected one of {', '.join(_BY_SUFFIX)}; or name the format"
     else:
-        msg = f"got the format {file_format!r}, expected one of {', '.join(_FORMATS)}"
+        msg = f"got the format {file_format!r}, expected one of {', '.join(FORMATS)}"
     raise FormatError(msg, tensor=None, offset=None)
 
 
 def _check_kept(name: str, metadata: Mapping[str, Any]) -> None:
     """Raise a SchemaError if a format has no place for some of the metadata."""
-    lost = sorted(metadata.keys() - _FORMATS[name].kept(metadata).keys())
+    lost = sorted(metadata.keys() - FORMATS[name].kept(metadata).keys())
     if lost:
         msg = f"a file of format {name} has no place for the metadata {', '.join(lost)}"
         raise SchemaError(msg, got=lost)

@@ -1,5 +1,6 @@
 """What a message holds, told from its header."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,7 +104,9 @@ class MessageInfo:
         sums = "without checksums"
         if any(tensor.checksum is not None for tensor in self.tensors):
             sums = "checksums verified" if self.verified else "checksums not verified"
-        lines = [f"{self.kind}, {len(self.tensors)} tensors, {self.nbytes:,} bytes, format {self.version}, {sums}"]
+        parameters = sum(math.prod(tensor.shape) for tensor in self.tensors)
+        size = f"{len(self.tensors)} tensors, {parameters:,} parameters, {self.nbytes:,} bytes"
+        lines = [f"{self.kind}, {size}, format {self.version}, {sums}"]
         width = max((len(tensor.name) for tensor in self.tensors), default=0)
         lines += [
             f"  {t.name:<{width}}  {t.dtype:<10} {t.shape!s:<20} {t.nbytes:>15,} bytes{_how_stored(t)}"

@@ -1,0 +1,125 @@
+"""Which format a file is of, told from its contents: for what people call their files as they like."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from sparknet.errors import FormatError
+from sparknet.formats.hdf5 import is_hdf5, opened
+from sparknet.formats.prototxt import outline
+from sparknet.serialization.layout import MAGIC
+
+__all__ = ["format_of"]
+
+_MAGICS = {MAGIC[:-1]: "sparknet", b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"PK\x05\x06": "npz"}
+_TEXT = 1 << 26  # bytes of a text that is looked at
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # how protobuf writes a field
+_HISTORY, _ITERATION = (3, _LENGTH), (1, _VARINT)
+_LAYERS = {(2, _LENGTH), (100, _LENGTH)}  # of a NetParameter, the old and the new
+_ELEMENTS = {(5, _LENGTH), (5, _FIXED32), (8, _LENGTH), (8, _FIXED64)}  # of a BlobProto
+
+
+def format_of(path: str | os.PathLike[str]) -> str | None:
+    """Return the name of a file's format, as :func:`~sparknet.formats.read` has it, or ``"net"`` or ``"solver"`` for a prototxt.
+
+    Returns
+    -------
+    str or None
+        None where it is none that is known.
+
+    Raises
+    ------
+    FormatError
+        It is HDF5, but neither weights nor a state.
+    MissingDependency
+        It is HDF5, and the package h5py is not installed.
+    OSError
+        The file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "lenet"
+    >>> path.write_text('net: "lenet.prototxt" base_lr: 0.01')
+    35
+    >>> format_of(path)
+    'solver'
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(16)
+        for magic, name in _MAGICS.items():
+            if head.startswith(magic):
+                return name
+        if 1 < int.from_bytes(head[:8], "little") <= size - 8 and head[8:9] == b"{":
+            return "safetensors"
+        if is_hdf5(path):
+            return _in_hdf5(path)
+        file.seek(0)
+        try:
+            return _in_protobuf(set(_fields(file, size))) or _in_text(path, size)
+        except ValueError:
+            return _in_text(path, size)
+
+
+def _in_hdf5(path: Path) -> str:
+    with opened(path, None, ".h5") as root:
+        names = root.names()
+        if {"iter", "history"} <= set(names):
+            return "solverstate.h5"
+        if "data" in names and root.is_group("data"):
+            return "caffemodel.h5"
+    msg = (
+        f"{str(path)!r}: an HDF5 file, but neither the weights of a Caffe net (a group 'data') nor a solver's state ('iter', "
+        f"'history'); it holds {', '.join(names)[:200] or 'nothing'}"
+    )
+    raise FormatError(msg, tensor=None, offset=None)
+
+
+def _in_protobuf(fields: set[tuple[int, int]]) -> str | None:
+    """Return the format of a message with these fields: numbers, and how they are written."""
+    if _ITERATION in fields and _HISTORY in fields:
+        return "solverstate"
+    if fields & _LAYERS:
+        return "caffemodel"
+    return "binaryproto" if fields & _ELEMENTS and all(number < 10 for number, _ in fields) else None
+
+
+def _fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
+    """Yield number and way of each field of a message in a file, and read no contents; a ValueError if it is none."""
+    while file.tell() < size:
+        tag = _varint(file)
+        number, way = tag >> 3, tag & 7
+        if not number or way not in (_VARINT, _FIXED64, _LENGTH, _FIXED32):
+            raise ValueError(tag)
+        yield number, way
+        if way == _VARINT:
+            _varint(file)
+        else:
+            file.seek({_FIXED64: 8, _FIXED32: 4}.get(way) or _varint(file), 1)
+    if file.tell() > size:
+        raise ValueError(size)
+
+
+def _varint(file: BinaryIO) -> int:
+    value = 0
+    for place in range(10):
+        byte = file.read(1)
+        if not byte:
+            raise ValueError(value)
+        value |= (byte[0] & 127) << 7 * place
+        if byte[0] < 128:
+            return value
+    raise ValueError(value)
+
+
+def _in_text(path: Path, size: int) -> str | None:
+    if size > _TEXT:
+        return None
+    try:
+        found = outline(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        return None
+    return None if found is None else found.kind
