@@ -55,6 +55,12 @@ def test_all_unknown_fields_are_in_one_message_with_line_and_fork(write):
     assert (caught.value.line, caught.value.column) == (4, 3)
 
 
+def test_a_field_that_caffe_writes_otherwise_is_named_with_its_other_form(write):
+    pool = 'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { ceil_mode: false } }'
+    with pytest.raises(NetError, match=r'no field named "ceil_mode" \(say round_mode: CEIL for true, round_mode: FLOOR'):
+        CaffeNet(write(SOLVER, pool))
+
+
 def test_dropped_fields_are_said_once_and_the_rest_is_as_without_them(write, caplog):
     known = re.sub(
         r"source_class: (\"com.*?\"|'a' \"b\")|source: \"file.*?\"$|share.*;|cos.*>|weight_filer { .*? }",

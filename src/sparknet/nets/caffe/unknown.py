@@ -18,6 +18,8 @@ __all__ = ["Unknown", "blanked", "described", "forks_with", "unknown_in"]
 _TOKEN = re.compile(r"""(?:\s+|\#[^\n]*)|("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[\w.+-]+|.)""", re.DOTALL)
 _ENDS = {"{": "}", "<": ">"}
 _SHOWN_LINES = 4
+# Forks' words for what Caffe says otherwise.
+_OTHERWISE = {"ceil_mode": "say round_mode: CEIL for true, round_mode: FLOOR for false"}
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def _phrase(one: Unknown) -> str:
         what = f'{one.message} has no {one.enum} "{one.name}"'
     forks = forks_with(one.name, "type" if one.enum == "type" else one.message)
     near = get_close_matches(one.name, one.known, 1, 0.8)
-    hint = forks or (f'did you mean "{near[0]}"?' if near else "")
+    hint = _OTHERWISE.get(one.name) or forks or (f'did you mean "{near[0]}"?' if near else "")
     return f"{what} ({hint})" if hint else what
 
 
