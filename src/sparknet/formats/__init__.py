@@ -23,6 +23,19 @@ True
 from sparknet.formats.contents import Contents
 from sparknet.formats.conversion import Conversion, convert, read, write
 from sparknet.formats.description import ArrayInfo, FileInfo, describe
+from sparknet.formats.layers import Taken, take_layers
 from sparknet.formats.sniffing import format_of
 
-__all__ = ["ArrayInfo", "Contents", "Conversion", "FileInfo", "convert", "describe", "format_of", "read", "write"]
+__all__ = [
+    "ArrayInfo",
+    "Contents",
+    "Conversion",
+    "FileInfo",
+    "Taken",
+    "convert",
+    "describe",
+    "format_of",
+    "read",
+    "take_layers",
+    "write",
+]

@@ -14,7 +14,7 @@ from sparknet.formats.contents import Array, Contents, assemble, check_dtypes, f
 from sparknet.serialization.files import replacing
 from sparknet.weights import WeightCollection
 
-__all__ = ["read", "write"]
+__all__ = ["read", "read_layers", "write"]
 
 _SUFFIX = ".caffemodel"
 _AROUND_ARRAY = 512  # bytes at most, around the elements: tags, lengths, and 32 axes of 10 bytes
@@ -26,17 +26,28 @@ def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothi
     Layers of all three generations are read: ``layer``, ``layers`` of 2014, and those of 2013 within them.
     """
     net = parse("NetParameter", path)
-    layers: dict[str, list[Array]] = {}
+    weights = {name: list(arrays.values()) for name, arrays in _arrays(net).items() if arrays}
+    return Contents(WeightCollection(weights), {"name": _text(net.name)} if net.name else {})
+
+
+def read_layers(path: Path, max_bytes: int | None) -> dict[str, dict[int, Array]]:  # noqa: ARG001 - nothing is compressed
+    """Return the arrays of all layers by their numbers; layers without arrays too."""
+    return _arrays(parse("NetParameter", path))
+
+
+def _arrays(net: Any) -> dict[str, dict[int, Array]]:
+    layers: dict[str, dict[int, Array]] = {}
     for raw, blobs in _layers(net):
         name = _text(raw)
-        if name in layers:
+        if layers.get(name) and blobs:
             msg = f"the layer {name[:200]!r} occurs twice, each time with arrays"
             raise FormatError(msg, tensor=name, offset=None)
-        layers[name] = [array_of(blob, f"{name}/{i}") for i, blob in enumerate(blobs)]
-    if not layers:
+        if blobs or name not in layers:
+            layers[name] = {i: array_of(blob, f"{name}/{i}") for i, blob in enumerate(blobs)}
+    if not any(layers.values()):
         msg = f"no layer has arrays; expected a {_SUFFIX} file, as Caffe writes it"
         raise FormatError(msg, tensor=None, offset=None)
-    return Contents(WeightCollection(layers), {"name": _text(net.name)} if net.name else {})
+    return layers
 
 
 def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
@@ -63,14 +74,13 @@ def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
 
 
 def _layers(net: Any) -> Iterator[tuple[bytes, Any]]:
-    """Yield name and arrays of each layer that has any."""
+    """Yield name and arrays of each layer."""
     if net.layers and net.layer:
         msg = "it has both layers of 2014 ('layers') and of today ('layer'), which Caffe refuses too"
         raise FormatError(msg, tensor=None, offset=None)
     for outer in net.layers or net.layer:
         layer = outer.layer if net.layers and outer.HasField("layer") else outer
-        if layer.blobs:
-            yield layer.name, layer.blobs
+        yield layer.name, layer.blobs
 
 
 def _text(raw: bytes) -> str:

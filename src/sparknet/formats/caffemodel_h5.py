@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sparknet.errors import FormatError, SchemaError
-from sparknet.formats.contents import Array, Contents, assemble, check_dtypes, flatten
-from sparknet.formats.hdf5 import created, opened
+from sparknet.formats.contents import Array, Contents, assemble, check_dtypes, flatten, split_name
+from sparknet.formats.hdf5 import Group, created, opened
 
-__all__ = ["read", "write"]
+__all__ = ["read", "read_layers", "write"]
 
 _SUFFIX = ".caffemodel.h5"
 _GROUP = "data"
@@ -22,23 +22,37 @@ def read(path: Path, max_bytes: int | None) -> Contents:
 
     Caffe keeps no order in such a file: layers come in the order of their names.
     """
-    arrays: dict[str, Array] = {}
+    layers = read_layers(path, max_bytes)
+    return Contents(
+        assemble({f"{name}/{i}": array for name, layer in layers.items() for i, array in layer.items()}), {}
+    )
+
+
+def read_layers(path: Path, max_bytes: int | None) -> dict[str, dict[int, Array]]:
+    """Return the arrays of all layers by their numbers; layers without arrays too."""
     with opened(path, max_bytes, _SUFFIX) as root:
         if _GROUP not in root:
             msg = f"there is no group {_GROUP!r}; expected a {_SUFFIX} file, as Caffe writes it"
             raise FormatError(msg, tensor=None, offset=None)
-        layers = root.group(_GROUP)
-        for name in layers.names():
-            layer = layers.group(name)
-            for index in sorted(layer.names(), key=lambda number: (len(number), number)):
-                if not (index.isascii() and index.isdecimal()):
-                    msg = f"the layer {name!r} has the member {index[:200]!r}; expected arrays called 0, 1, ..."
-                    raise FormatError(msg, tensor=f"{name}/{index}", offset=None)
-                arrays[f"{name}/{index}"] = layer.array(index)
-    if not arrays:
+        groups = root.group(_GROUP)
+        layers = {name: _arrays(name, groups.group(name)) for name in groups.names()}
+    if not any(layers.values()):
         msg = f"no layer has arrays; expected a {_SUFFIX} file, as Caffe writes it"
         raise FormatError(msg, tensor=None, offset=None)
-    return Contents(assemble(arrays), {})
+    return layers
+
+
+def _arrays(name: str, layer: Group) -> dict[int, Array]:
+    numbers = layer.names()
+    for number in numbers:
+        if split_name(f"{name}/{number}") != (name, _number(number)):
+            msg = f"the layer {name!r} has the member {number[:200]!r}; expected arrays called 0, 1, ..."
+            raise FormatError(msg, tensor=f"{name}/{number}", offset=None)
+    return {int(number): layer.array(number) for number in sorted(numbers, key=int)}
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() else None
 
 
 def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:  # noqa: ARG001 - there is none in the format
@@ -47,12 +61,12 @@ def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:  # noqa: ARG0
     check_dtypes(arrays, ("float32", "float64"), _SUFFIX)
     tree: dict[str, dict[str, Array]] = {}
     for name, array in arrays.items():
-        layer, _, index = name.rpartition("/")
-        if not (index.isascii() and index.isdecimal()):
+        layer, index = split_name(name)
+        if index is None:
             msg = f"a {_SUFFIX} file holds layers of arrays; got {name[:200]!r}, expected names such as 'conv1/0', 'conv1/1'"
             raise SchemaError(msg, got=list(arrays))
         _check_name(layer)
-        tree.setdefault(layer, {})[index] = array
+        tree.setdefault(layer, {})[str(index)] = array
     with created(path) as fill:
         fill({_GROUP: tree})
 

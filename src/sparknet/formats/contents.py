@@ -62,14 +62,20 @@ def assemble(arrays: Mapping[str, Array]) -> Any:
         return NDArray(arrays[ALONE])
     layers: dict[str, dict[int, Array]] = {}
     for name, array in arrays.items():
-        found = _IN_LAYER.fullmatch(name)
-        if found is None:
+        layer_name, index = split_name(name)
+        if index is None:
             break
-        layers.setdefault(found[1], {})[int(found[2])] = array
+        layers.setdefault(layer_name, {})[index] = array
     else:
         if layers and all(sorted(layer) == list(range(len(layer))) for layer in layers.values()):
             return WeightCollection({name: [layer[i] for i in range(len(layer))] for name, layer in layers.items()})
     return {name: NDArray(array) for name, array in arrays.items()}
+
+
+def split_name(name: str) -> tuple[str, int | None]:
+    """Return layer and number of an array called ``layer/i``; the name itself and None if it is not called so."""
+    found = _IN_LAYER.fullmatch(name)
+    return (name, None) if found is None else (found[1], int(found[2]))
 
 
 def only(arrays: Mapping[str, Array], suffix: str) -> Array:

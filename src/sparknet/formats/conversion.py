@@ -15,7 +15,7 @@ from sparknet.formats.sniffing import format_of
 from sparknet.serialization.collect import collect
 from sparknet.serialization.metadata import check_metadata
 
-__all__ = ["FORMATS", "Conversion", "convert", "read", "write"]
+__all__ = ["FORMATS", "Conversion", "convert", "format_to_read", "read", "write"]
 
 AnyPath = str | os.PathLike[str]
 
@@ -117,9 +117,7 @@ def read(path: AnyPath, *, file_format: str | None = None, max_bytes: int | None
     >>> read(path).obj.shape
     (3, 2, 2)
     """
-    name = _named_source(path, file_format)
-    if name in _IN_HDF5 and Path(path).is_file() and hdf5.is_hdf5(Path(path)):
-        name = f"{name}.h5"
+    name = format_to_read(path, file_format)
     try:
         return FORMATS[name].read(Path(path), max_bytes)
     except FormatError as error:
@@ -214,7 +212,7 @@ def convert(
     ('weights', 2, 8)
     """
     begin = time.perf_counter()
-    names = _named_source(source, source_format), _named(target, target_format)
+    names = format_to_read(source, source_format), _named(target, target_format)
     if Path(target).exists() and Path(source).samefile(target):
         msg = f"{os.fspath(target)!r} is the source itself; write to another file"
         raise shutil.SameFileError(msg)
@@ -236,15 +234,16 @@ def convert(
     )
 
 
-def _named_source(path: AnyPath, file_format: str | None) -> str:
-    """Return the name of a format as :func:`_named`, or where the suffix is unknown that of the contents."""
+def format_to_read(path: AnyPath, file_format: str | None) -> str:
+    """Return the name of the format to read a file in: what was asked for, else what suffix or contents say."""
     try:
-        return _named(path, file_format)
+        name = _named(path, file_format)
     except FormatError:
         found = format_of(Path(path)) if file_format is None and Path(path).is_file() else None
         if found not in FORMATS:
             raise
         return found
+    return f"{name}.h5" if name in _IN_HDF5 and Path(path).is_file() and hdf5.is_hdf5(Path(path)) else name
 
 
 def _named(path: AnyPath, file_format: str | None) -> str:

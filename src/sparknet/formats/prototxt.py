@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Outline", "outline"]
+__all__ = ["Outline", "cut", "outline"]
 
 _GAP = r"(?:\s|\#[^\n]*(?:\n|$))*"
 _TEXT = r""" "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' """
@@ -62,7 +62,7 @@ def outline(text: str) -> Outline | None:
     names = set()
     layers: list[dict[str, str]] = []
     try:
-        for path, value in _walk(text):
+        for path, value, _ in _walk(text):
             names.add(path[0])
             if len(path) == 1 and value is None and path[0] in ("layer", "layers"):
                 layers.append({})
@@ -80,8 +80,27 @@ def outline(text: str) -> Outline | None:
 _OF_LAYER = (("name",), ("type",), ("layer", "name"), ("layer", "type"))  # the latter two in files of 2013
 
 
-def _walk(text: str) -> Iterator[tuple[tuple[str, ...], str | None]]:
-    """Yield the path and the value of each plain field, and None where a message begins; a ValueError for no prototxt."""
+def cut(text: str, name: str) -> tuple[str, list[str]]:
+    """Return a text without the plain fields ``name`` at its top, and what they were set to, as it was written.
+
+    All else keeps its line and column. A text that is no prototxt is returned as it is.
+
+    Examples
+    --------
+    >>> cut('net: "a" weights: "b" type: "SGD"', "weights")
+    ('net: "a"              type: "SGD"', ['"b"'])
+    """
+    try:
+        found = [item for path, value, item in _walk(text) if path == (name,) and value is not None]
+    except ValueError:
+        return text, []
+    for item in found:
+        text = text[: item.start()] + re.sub(r"[^\n]", " ", item[0]) + text[item.end() :]
+    return text, [item[0][item.start("value") - item.start() :] for item in found]
+
+
+def _walk(text: str) -> Iterator[tuple[tuple[str, ...], str | None, re.Match[str]]]:
+    """Yield path, value and match of each plain field, and None where a message begins; a ValueError for no prototxt."""
     stack: list[str] = []
     place = _SPACE.match(text).end()  # type: ignore[union-attr] # it may be empty
     while found := _ITEM.match(text, place):
@@ -89,9 +108,9 @@ def _walk(text: str) -> Iterator[tuple[tuple[str, ...], str | None]]:
             raise ValueError(found[0])
         if found["begin"]:
             stack.append(found["begin"])
-            yield tuple(stack), None
+            yield tuple(stack), None, found
         elif found["field"]:
-            yield (*stack, found["field"]), found["value"].strip("\"'")
+            yield (*stack, found["field"]), found["value"].strip("\"'"), found
         elif found["end"]:
             stack.pop()
         place = _SPACE.match(text, found.end()).end()  # type: ignore[union-attr]

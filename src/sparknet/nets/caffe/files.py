@@ -9,7 +9,7 @@ from pathlib import Path
 from sparknet.errors import NetError
 from sparknet.nets.caffe.runtime import MissingFileError
 
-__all__ = ["Places", "read_text", "shown", "solver_text"]
+__all__ = ["Places", "is_there", "read_text", "shown", "solver_text"]
 
 _SHOWN = 100  # characters of a path in a message
 _LISTED = 5  # files of a folder in a message
@@ -39,7 +39,7 @@ class Places:
         """
         paths = list(dict.fromkeys(folder / name for folder in self.folders)) if name else []
         for path in paths:
-            if _is_there(path):
+            if is_there(path):
                 _check_file(path, what)
                 return path
         first = shown(paths[0]) if paths else "''"
@@ -59,7 +59,7 @@ def solver_text(solver: str | Path) -> tuple[str, str]:
         if not solver.strip():
             msg = f"the solver is {solver!r}; expected the path of a solver prototxt, or its text"
             raise NetError(msg)
-        if "\n" in solver or (set(":{") & set(solver) and not _is_there(Path(solver))):
+        if "\n" in solver or (set(":{") & set(solver) and not is_there(Path(solver))):
             return solver, "solver"
     return read_text(Path(solver), "solver prototxt"), str(solver)
 
@@ -72,7 +72,7 @@ def read_text(path: Path, what: str) -> str:
     NetError
         It is missing (then a MissingFileError), a folder, or no text.
     """
-    if not _is_there(path):
+    if not is_there(path):
         return Places().find(str(path), what).read_text()  # raises
     _check_file(path, what)
     try:
@@ -88,7 +88,7 @@ def shown(path: Path) -> str:
     return repr(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 20]}...{text[-17:]}")
 
 
-def _is_there(path: Path) -> bool:
+def is_there(path: Path) -> bool:
     """Say whether there is something at a path; a name that no file can have (too long, with a NUL) is not there."""
     try:
         return path.exists()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sparknet.nets.caffe.carried import placed
 from sparknet.nets.caffe.names import check_names
 from sparknet.nets.caffe.prototxt import Definition
 from sparknet.nets.caffe.runtime import load, messages, translated
@@ -19,7 +20,7 @@ def new_solver(definition: Definition, seed: int) -> Any:
     """Return a ``caffe.Solver`` whose weights depend on ``seed`` alone; a NetError if they cannot be kept by name."""
     with tempfile.TemporaryDirectory(prefix="sparknet-") as folder, translated("the net of the TRAIN phase"):
         net, solver = Path(folder) / "train.prototxt", Path(folder) / "solver.prototxt"
-        net.write_text(definition.train, encoding="utf-8")
+        net.write_text(placed(definition.train, definition.files, Path(folder)), encoding="utf-8")
         extra = f'net: "{net}"\nrandom_seed: {_seed_of_weights(seed)}\n'
         solver.write_text(definition.solver + extra, encoding="utf-8")
         made = load().get_solver(str(solver))
@@ -31,7 +32,7 @@ def new_test_net(definition: Definition, net: Any) -> Any:
     """Return the ``caffe.Net`` of the test phase; its weights are the memory of the training ``net``."""
     with tempfile.TemporaryDirectory(prefix="sparknet-") as folder, translated("the net of the TEST phase"):
         path = Path(folder) / "test.prototxt"
-        path.write_text(definition.test, encoding="utf-8")
+        path.write_text(placed(definition.test, definition.files, Path(folder)), encoding="utf-8")
         made = load().Net(str(path), messages().TEST)
         check_names(made)
         made.share_with(net)

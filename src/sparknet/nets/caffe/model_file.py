@@ -1,64 +1,88 @@
-"""Files of trained weights in Caffe's own format, ``.caffemodel``: checked before reading, whole after writing."""
+"""Files of trained weights: into a net by the names of layers, and out of it. Read without Caffe, whole after writing."""
 
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparknet.errors import NetError
-from sparknet.nets.caffe.runtime import MissingFileError, decode_error, messages, translated
+import numpy as np
+
+from sparknet.errors import FormatError, NetError, SchemaError
+from sparknet.formats import format_of
+from sparknet.formats import write as write_file
+from sparknet.formats.conversion import FORMATS, format_to_read
+from sparknet.formats.layers import Layers, fitted, layers_of
+from sparknet.ndarray import NDArray
+from sparknet.nets.caffe.files import Places
+from sparknet.nets.caffe.runtime import MissingFileError, translated
 from sparknet.weights import WeightCollection
 
-__all__ = ["copy_from", "save"]
+__all__ = ["by_layer", "put", "read", "save"]
 
 
-def copy_from(net: Any, path: Path, weights: WeightCollection) -> None:
-    """Copy the layers of the file that ``net``, whose weights are ``weights``, has too; by name.
+def read(path: Path) -> Layers:
+    """Return the layers of a file of any format, told by its contents as Caffe does it, not by its name.
 
     Raises
     ------
     NetError
-        The file is missing, no ``.caffemodel``, or does not fit; nothing is changed.
+        The file is missing (then a FileNotFoundError too), damaged, or holds no layers.
     """
-    if not path.is_file():
-        msg = f"no weights file at {str(path)!r} (working folder {str(Path.cwd())!r})"
-        raise MissingFileError(msg, path=str(path))
-    model = messages().NetParameter()
+    path = Places().find(str(path), "weights file")
     try:
-        model.ParseFromString(path.read_bytes())
-    except decode_error() as error:
-        msg = f"{str(path)!r} is no .caffemodel: {error}"
-        raise NetError(msg, path=str(path)) from None
-    found = {layer.name: layer.blobs for layer in model.layer or model.layers if layer.blobs}
-    if not found.keys() & weights.keys():
-        got, needed = ", ".join(found) or "none", ", ".join(weights)
-        msg = f"{str(path)!r} has weights for the layers {got}; this net has {needed}"
-        raise NetError(msg, path=str(path))
-    for name in found.keys() & weights.keys():
-        _check_layer(path, name, [_shape(blob) for blob in found[name]], [array.shape for array in weights[name]])
-    with translated(f"weights {str(path)!r}"):
-        net.copy_from(str(path))
+        found = format_of(path)
+        if found not in FORMATS:
+            what = f"a prototxt of a {found}" if found else "no .caffemodel, nor of another known format"
+            msg = f"{str(path)!r} is {what}; expected trained weights"
+            raise NetError(msg, path=str(path))
+        return layers_of(path, file_format=found)
+    except (FormatError, SchemaError) as error:
+        raise NetError(_naming(path, error), path=str(path)) from error
 
 
-def _shape(blob: Any) -> tuple[int, ...] | None:
-    """Return the shape of a BlobProto, or None for the old way, which Caffe compares by its own rules."""
-    return tuple(blob.shape.dim) if blob.HasField("shape") else None
+def by_layer(net: Any) -> dict[str, Sequence[NDArray]]:
+    """Return views of the arrays of a ``caffe.Net`` by layer, layers without any too; not to be kept."""
+    weights = WeightCollection({name: [blob.data for blob in blobs] for name, blobs in net.params.items()})
+    return dict.fromkeys(net._layer_names, ()) | dict(weights)
 
 
-def _check_layer(path: Path, name: str, got: list[Any], expected: list[Any]) -> None:
-    if len(got) != len(expected) or any(g not in (e, None) for g, e in zip(got, expected, strict=True)):
-        msg = (
-            f"{str(path)!r}: layer {name!r} has arrays of the shapes {got}; this net needs {expected}. "
-            "A layer of another shape needs another name"
-        )
-        raise NetError(msg, layer=name, got=got, expected=expected)
+def put(weights: Mapping[str, Sequence[NDArray]], layers: Layers, where: str) -> None:
+    """Copy the layers of a file that a net has too into the net's own memory; others stay.
+
+    Parameters
+    ----------
+    weights
+        Views of the net's arrays, by layer; a layer without arrays is known by its name.
+    layers, where
+        Of the file, and what errors call it.
+
+    Raises
+    ------
+    NetError
+        There is no such layer, or one of another shape; nothing is changed.
+    """
+    try:
+        found = fitted(weights, layers, where)
+    except SchemaError as error:
+        raise NetError(str(error), **vars(error)) from None
+    for name, arrays in found.items():
+        for i, array in arrays.items():
+            np.copyto(weights[name][i].to_host(), array)
 
 
-def save(net: Any, path: Path) -> None:
-    """Write the weights of ``net`` to ``path``: all of them, or nothing."""
+def save(net: Any, path: Path, weights: WeightCollection) -> None:
+    """Write the weights of ``net`` to ``path``, in the format of its suffix: all of them, or nothing."""
     if not path.parent.is_dir():
         msg = f"cannot save weights to {str(path)!r}: there is no folder {str(path.parent)!r}"
         raise MissingFileError(msg, path=str(path))
+    try:
+        file_format = format_to_read(path, None)
+    except FormatError:
+        file_format = "caffemodel"  # Caffe itself asks for no suffix
+    if file_format != "caffemodel":
+        write_file(path, weights, file_format=file_format)
+        return
     with tempfile.TemporaryDirectory(prefix=".sparknet-", dir=path.parent) as folder:
         temporary = Path(folder) / "weights.caffemodel"
         with translated(f"weights {str(path)!r}"):
@@ -66,3 +90,7 @@ def save(net: Any, path: Path) -> None:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+
+
+def _naming(path: Path, error: Exception) -> str:
+    return str(error) if str(path) in str(error) else f"{str(path)!r}: {error}"

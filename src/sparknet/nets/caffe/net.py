@@ -18,10 +18,11 @@ from sparknet.data.sampling import step_rng
 from sparknet.errors import NetError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch, SolverState
-from sparknet.nets.caffe import model_file
+from sparknet.nets.caffe import model_file, snapshots
 from sparknet.nets.caffe import state as solver_state
 from sparknet.nets.caffe.changes import power_tops
 from sparknet.nets.caffe.feed import Feeder, as_array, columns_of
+from sparknet.nets.caffe.initial import start_from
 from sparknet.nets.caffe.inputs import inputs_of
 from sparknet.nets.caffe.layers import sources_of
 from sparknet.nets.caffe.making import new_solver, new_test_net
@@ -133,6 +134,7 @@ class CaffeNet:
         self.reseed(seed)
         self._solver = new_solver(solver, self._seed)
         self._net = self._solver.net  # kept: each access makes another wrapper
+        start_from(solver.initial, self._net)
         self._feeder = Feeder(self._train_param, self._net)
         self._losses = [  # by place: losses without a top are all called the same
             (i, weight) for i, weight in enumerate(self._net._blob_loss_weights) if weight
@@ -245,19 +247,27 @@ class CaffeNet:
             np.copyto(target.to_host(), source.to_host())
 
     def copy_trained_layers_from(self, path: str | Path) -> None:
-        """Copy the weights of a ``.caffemodel`` into the layers of the same names; others stay.
+        """Copy the layers of a file into the layers of the same names; others stay.
+
+        Parameters
+        ----------
+        path
+            A ``.caffemodel``, a ``.caffemodel.h5``, or any other file of layers; its contents say which, not its name.
 
         Raises
         ------
         NetError
-            The file is missing, is no ``.caffemodel``, has no layer of this net, or one of another shape; nothing is
-            changed.
+            The file is missing, holds no layers, has no layer of this net, or one of another shape; nothing is changed.
         """
-        model_file.copy_from(self._net, Path(path), self._weights())
+        model_file.put(model_file.by_layer(self._net), model_file.read(Path(path)), repr(str(path)))
 
     def save_weights(self, path: str | Path) -> None:
-        """Write the weights as a ``.caffemodel``: all of it, or nothing (a temporary file, renamed)."""
-        model_file.save(self._net, Path(path))
+        """Write the weights, all of them or nothing (a temporary file, renamed).
+
+        The suffix says the format: a ``.caffemodel``, with the net's definition, if it is none that
+        :func:`sparknet.formats.write` knows.
+        """
+        model_file.save(self._net, Path(path), self._weights())
 
     # ---- running
     def step(self, batch: Batch) -> float:
@@ -403,6 +413,7 @@ class CaffeNet:
         if self._test is None:
             self._set_generator()
             net = new_test_net(self._definition, self._net)
+            start_from(self._definition.initial, net, but=self._net.params)
             self._test = net, Feeder(self._test_param, net)
         return self._test
 
@@ -428,6 +439,55 @@ class CaffeNet:
             each of them, for Adam and AdaDelta two.
         """
         return solver_state.get_state(self._solver)
+
+    def snapshot(self, prefix: str | Path, *, snapshot_format: str = "BINARYPROTO") -> tuple[Path, Path]:
+        """Write weights and the solver's state as Caffe's own solvers do, so that plain Caffe can go on from them.
+
+        Parameters
+        ----------
+        prefix
+            Of the names of both files, as a solver's ``snapshot_prefix``; its folder must be there.
+        snapshot_format
+            ``"BINARYPROTO"`` or ``"HDF5"``, the words of a solver prototxt.
+
+        Returns
+        -------
+        tuple
+            Paths: ``<prefix>_iter_<n>.caffemodel`` and ``<prefix>_iter_<n>.solverstate``, in HDF5 with ``.h5`` at the end.
+            Caffe's ``solver.restore`` looks for the first as it is named in the second: by the path given here.
+        """
+        weights, state = snapshots.names(str(prefix), self.iteration, snapshot_format)
+        self.save_weights(weights)
+        snapshots.write_state(state, weights, self._solver, self._param, self.get_state())
+        return weights, state
+
+    def restore(self, path: str | Path) -> None:
+        """Go on from a ``.solverstate`` that Caffe or :meth:`snapshot` wrote, with the same bits.
+
+        Parameters
+        ----------
+        path
+            In protobuf's format or in HDF5. The weights that it names are loaded too, from where it says or from beside
+            it; a state that names none leaves the weights as they are.
+
+        Raises
+        ------
+        NetError
+            A file is missing (then it is a FileNotFoundError too), damaged, or its layers do not fit; nothing is changed.
+        SchemaError
+            The state belongs to another net or another type of solver; nothing is changed.
+        """
+        state, learned_net = snapshots.read(Path(path), self.get_state())
+        layers = None if learned_net is None else model_file.read(learned_net)
+        before = self.get_state()
+        self.set_state(state)
+        if layers is None:
+            return
+        try:
+            model_file.put(model_file.by_layer(self._net), layers, repr(str(learned_net)))
+        except NetError:
+            self.set_state(before)
+            raise
 
     def set_state(self, state: SolverState) -> None:
         """Continue as the solver that ``state`` was taken from: same history, same place in the schedule.

@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 from sparknet.data.fields import Field
 from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import NetError
+from sparknet.nets.caffe.carried import Carried, carry, without_writers
 from sparknet.nets.caffe.changes import changes_of
 from sparknet.nets.caffe.files import Places, read_text, solver_text
+from sparknet.nets.caffe.initial import Initial, initial_of, without_weights
 from sparknet.nets.caffe.inputs import Shapes
 from sparknet.nets.caffe.layers import fed_net, in_todays_format, layers_of
 from sparknet.nets.caffe.lines import line_of
@@ -54,6 +56,10 @@ class Definition:
         What the data layers of each phase do to their images.
     train_changes, test_changes
         Input -> what happens to its values in this phase, in words and in order, with the file and line that says so.
+    files
+        What layers open for themselves, by the marks that the nets have in the place of their names.
+    initial
+        Layers that the weights start from, for each file that the solver's ``weights`` name.
     """
 
     solver: str
@@ -63,6 +69,8 @@ class Definition:
     test_transform: Preprocessor | None = None
     train_changes: Mapping[str, Sequence[str]] = dataclass_field(default_factory=dict)
     test_changes: Mapping[str, Sequence[str]] = dataclass_field(default_factory=dict)
+    files: Carried = dataclass_field(default_factory=dict)
+    initial: Initial = dataclass_field(default=(), repr=False)
 
 
 class _Written(NamedTuple):
@@ -100,8 +108,11 @@ def define(
         raise NetError(msg)
     text, where = solver_text(solver)
     read = partial(parse, drop=unknown_fields == "drop")
-    param = read(text, "SolverParameter", where)
-    _override(param, solver_overrides or {}, where)
+    rest, weights = without_weights(text, where)
+    param = read(rest, "SolverParameter", where)
+    overrides = dict(solver_overrides or {})
+    weights = overrides.pop("weights", weights)
+    _override(param, overrides, where)
     folder = Path() if where == "solver" else Path(where).parent
     nets = _nets_of(param, folder, read, where, text)
     states = [_state(0, nets[0].net.state, param.train_state), _state(1, nets[1].net.state, *param.test_state[:1])]
@@ -112,21 +123,24 @@ def define(
         _phase(net, state, Places(folder, net.folder), fields or (), batch_size, transformed=not ignore_transform)
         for net, state in nets_and_states
     ]
-    nets_made, transforms, changes = zip(*phases, strict=True)
+    nets_made, transforms, changes, files = zip(*phases, strict=True)
+    names = [layer.name for net in nets_made for layer in net.layer]
+    initial = initial_of(weights, names, Places(folder, *(net.folder for net in nets)), where)
     texts = map(text_format().MessageToString, (param, *nets_made))
-    return Definition(*texts, *transforms, *changes)
+    return Definition(*texts, *transforms, *changes, files=files[0] | files[1], initial=initial)
 
 
 def _phase(
     written: _Written, state: Any, places: Places, fields: Sequence[Field], batch_size: int | None, *, transformed: bool
-) -> tuple[Any, Preprocessor | None, dict[str, tuple[str, ...]]]:
-    """Return the NetParameter of one phase, what its data layers do to their images if that is wanted, and that in words."""
+) -> tuple[Any, Preprocessor | None, dict[str, tuple[str, ...]], Carried]:
+    """Return of one phase the NetParameter, what its data layers do to their images if that is wanted, that in words, and files."""
     try:
-        layers = layers_of(written.net, state)
+        layers = without_writers(layers_of(written.net, state), written.name)
         transform = transform_of(layers, places.find) if transformed else None
         reaching = changed_fields(fields, layers, transform)
         changes = changes_of(layers, transform, partial(_place, written))
-        return fed_net(written.net, layers, Shapes(reaching, batch_size)), transform, changes
+        net = fed_net(written.net, layers, Shapes(reaching, batch_size))
+        return net, transform, changes, carry(net, places)
     except NetError as error:
         raise error.placed(f"{written.name}, {_PHASES[state.phase]} phase") from None
 

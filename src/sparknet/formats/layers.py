@@ -1,0 +1,232 @@
+"""Layers of a file by name, and which of them a net takes: fine-tuning, for every format and every net.
+
+The rules are Caffe's. A layer is taken by its name, whole; one of another shape is an error, because a net that starts
+from half of what was meant trains without a word. A layer that is to be learned from scratch gets another name.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sparknet.errors import SchemaError
+from sparknet.formats import caffemodel, caffemodel_h5
+from sparknet.formats.contents import Array, split_name
+from sparknet.formats.conversion import format_to_read, read
+from sparknet.ndarray import NDArray
+from sparknet.serialization.collect import collect
+from sparknet.weights import WeightCollection
+
+__all__ = ["Layers", "Taken", "fitted", "layers_of", "take_layers"]
+
+Layers = Mapping[str, Mapping[int, Array]]  # layer -> number of an array in it -> the array
+_OLD_AXES = 4  # of every array in files of 2014
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a net took from a file.
+
+    Parameters
+    ----------
+    weights
+        The net's weights with the layers of the file in their places; all arrays are new.
+    taken
+        Layers that are in both.
+    skipped
+        Layers of the file that the net does not have.
+    new
+        Layers of the net that the file does not have: they are as they were.
+    rounded
+        Layers among the taken whose arrays had another dtype in the file.
+    """
+
+    weights: WeightCollection
+    taken: tuple[str, ...]
+    skipped: tuple[str, ...]
+    new: tuple[str, ...]
+    rounded: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return a line for each of them that there is."""
+        said = {
+            "taken": self.taken,
+            "skipped, not in this net": self.skipped,
+            "new, not in the file": self.new,
+            "rounded to the net's dtype": self.rounded,
+        }
+        return "\n".join(f"{what}: {', '.join(names)}" for what, names in said.items() if names)
+
+
+def take_layers(
+    weights: WeightCollection,
+    path: str | os.PathLike[str],
+    *,
+    file_format: str | None = None,
+    max_bytes: int | None = None,
+) -> Taken:
+    """Return the weights of a net, with the layers that a file has too taken from it: what fine-tuning starts from.
+
+    Parameters
+    ----------
+    weights
+        Of the net: ``net.get_weights()``. Not written to.
+    path
+        A file of layers in any format.
+    file_format, max_bytes
+        As for :func:`~sparknet.formats.read`.
+
+    Raises
+    ------
+    SchemaError
+        The file holds no layers, none of this net, or one of another shape.
+    FormatError, MissingDependency, OSError
+        As for :func:`~sparknet.formats.read`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sparknet.formats import write
+    >>> path = Path(tempfile.mkdtemp()) / "old.npz"
+    >>> write(path, WeightCollection({"ip1": [np.ones((2, 3), "f4")], "ip9": [np.ones(3, "f4")]}))
+    >>> net = WeightCollection({"ip1": [np.zeros((2, 3), "f4")], "ip2": [np.zeros(2, "f4")]})
+    >>> taken = take_layers(net, path)
+    >>> print(taken)
+    taken: ip1
+    skipped, not in this net: ip9
+    new, not in the file: ip2
+    >>> taken.weights["ip1"][0][0, 0]
+    NDArray(1., shape=(), dtype=float32, device='cpu')
+    """
+    layers = layers_of(path, file_format=file_format, max_bytes=max_bytes)
+    found = fitted(weights, layers, repr(os.fspath(path)))
+    out = {
+        name: [_in_place_of(array, found[name].get(i) if name in found else None) for i, array in enumerate(arrays)]
+        for name, arrays in weights.items()
+    }
+    return Taken(
+        WeightCollection(out),
+        taken=tuple(found),
+        skipped=tuple(name for name, arrays in layers.items() if arrays and name not in weights),
+        new=tuple(name for name, arrays in weights.items() if arrays and name not in found),
+        rounded=tuple(name for name in found if _is_rounded(weights[name], layers[name])),
+    )
+
+
+def layers_of(path: str | os.PathLike[str], *, file_format: str | None = None, max_bytes: int | None = None) -> Layers:
+    """Return the layers of a file; of Caffe's own files those without arrays too, as Caffe compares them.
+
+    Raises
+    ------
+    SchemaError
+        It holds arrays that are in no layers.
+    """
+    name = format_to_read(path, file_format)
+    reader = {"caffemodel": caffemodel.read_layers, "caffemodel.h5": caffemodel_h5.read_layers}.get(name)
+    if reader is not None:
+        return reader(Path(path), max_bytes)
+    obj, _ = read(path, file_format=name, max_bytes=max_bytes)
+    if isinstance(obj, WeightCollection):
+        return {layer: {i: a.to_host() for i, a in enumerate(arrays)} for layer, arrays in obj.items()}
+    out: dict[str, dict[int, Array]] = {}
+    arrays = obj if isinstance(obj, Mapping) else {"": obj}
+    for key, array in arrays.items():
+        layer, index = split_name(key)
+        if index is None:
+            msg = (
+                f"{os.fspath(path)!r} holds {collect(obj).kind} {key[:200]!r}; expected layers of arrays, as 'conv1/0', 'conv1/1': "
+                "make layers of it with sparknet.formats.read and write"
+            )
+            raise SchemaError(msg, got=list(arrays))
+        out.setdefault(layer, {})[index] = array.to_host()
+    return out
+
+
+def fitted(weights: Mapping[str, Sequence[NDArray]], layers: Layers, where: str) -> dict[str, dict[int, Array]]:
+    """Return the arrays of the layers that are in both, in the shapes and dtypes of ``weights``.
+
+    Parameters
+    ----------
+    weights
+        Of a net; a layer without arrays is known by its name.
+    layers
+        Of a file.
+    where
+        What errors call the file.
+
+    Raises
+    ------
+    SchemaError
+        There are none, or one of another shape.
+    """
+    both = [name for name in layers if name in weights and (layers[name] or weights[name])]
+    if not any(layers[name] for name in both):
+        got = ", ".join(name for name, arrays in layers.items() if arrays) or "none"
+        needed = ", ".join(name for name, arrays in weights.items() if arrays) or "none"
+        msg = f"{where} has weights for the layers {got}; this net has {needed}. Layers are taken by their names"
+        raise SchemaError(msg, got=list(layers), expected=list(weights))
+    shared = set(_shared(weights))
+    for name in both:
+        _check_layer(where, name, layers[name], weights[name], shared)
+    return {
+        name: {i: _as(array, weights[name][i]) for i, array in sorted(layers[name].items())}
+        for name in both
+        if layers[name]
+    }
+
+
+def _shared(weights: Mapping[str, Sequence[NDArray]]) -> Iterator[tuple[str, int]]:
+    """Yield the places of arrays whose memory is that of an array before them: Caffe's HDF5 files leave them out."""
+    seen = set()
+    for name, arrays in weights.items():
+        for i, array in enumerate(arrays):
+            raw = array.unwrap()
+            place = raw.ctypes.data if isinstance(raw, np.ndarray) and raw.size else id(raw)
+            if place in seen:
+                yield name, i
+            seen.add(place)
+
+
+def _check_layer(
+    where: str, name: str, got: Mapping[int, Array], expected: Sequence[NDArray], shared: set[tuple[str, int]]
+) -> None:
+    missing = [i for i in range(len(expected)) if i not in got and (name, i) not in shared]
+    fits = not missing and max(got, default=-1) < len(expected)
+    if fits and all(_same_shape(array.shape, expected[i].shape) for i, array in got.items()):
+        _check_dtypes(where, name, got)
+        return
+    shapes = [got[i].shape for i in sorted(got)], [array.shape for array in expected]
+    msg = (
+        f"{where}: layer {name!r} has arrays of the shapes {shapes[0]}; this net needs {shapes[1]}. "
+        "A layer of another shape needs another name: rename it in the net, and it is learned from scratch"
+    )
+    raise SchemaError(msg, layer=name, got=shapes[0], expected=shapes[1])
+
+
+def _check_dtypes(where: str, name: str, got: Mapping[int, Array]) -> None:
+    for i, array in got.items():
+        if array.dtype.kind not in "fV":  # "V": bfloat16 and float8 of ml_dtypes
+            msg = f"{where}: layer {name!r}, array {i} is {array.dtype.name}; expected floating numbers"
+            raise SchemaError(msg, layer=name, got=array.dtype.name)
+
+
+def _same_shape(got: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Say whether an array has a shape, or that of files of 2014, whose arrays are all 4-d: (1, 1, 1, n) for (n,)."""
+    old = (1,) * (_OLD_AXES - len(expected)) + expected
+    return got == expected or (len(got) == _OLD_AXES and got == old)
+
+
+def _as(array: Array, mine: NDArray) -> Array:
+    with np.errstate(over="ignore"):  # to infinity, as Caffe's cast
+        return np.ascontiguousarray(array).reshape(mine.shape).astype(np.dtype(str(mine.dtype)), copy=False)
+
+
+def _in_place_of(mine: NDArray, array: Array | None) -> NDArray:
+    host = np.array(mine.to_host() if array is None else array)
+    return NDArray(host).to_device(mine.device)
+
+
+def _is_rounded(weights: Sequence[NDArray], layer: Mapping[int, Array]) -> bool:
+    return any(str(weights[i].dtype) != array.dtype.name for i, array in layer.items())

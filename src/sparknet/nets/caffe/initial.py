@@ -1,0 +1,88 @@
+"""The ``weights:`` of a solver: files of trained layers that its nets start from, read where the prototxt is.
+
+Caffe has the field since 2018, so it is taken out of the text here and works in every Caffe.
+"""
+
+import logging
+from collections.abc import Container, Iterable, Sequence
+from typing import Any
+
+from sparknet.errors import NetError
+from sparknet.formats.layers import Layers
+from sparknet.formats.prototxt import cut
+from sparknet.nets.caffe import model_file
+from sparknet.nets.caffe.files import Places
+from sparknet.nets.caffe.runtime import messages, text_format
+
+__all__ = ["Initial", "initial_of", "start_from", "without_weights"]
+
+_LOG = logging.getLogger(__name__)
+_FIELD = "weights"
+Initial = tuple[tuple[str, Layers], ...]
+
+
+def without_weights(text: str, where: str) -> tuple[str, list[str]]:
+    """Return a solver's text without its ``weights:``, and what they name: comma lists, as in Caffe."""
+    rest, raw = cut(text, _FIELD)
+    said = messages().SolverParameter()
+    try:
+        for value in raw:
+            text_format().Parse(f"test_net: {value}", said)  # any repeated text does
+    except text_format().ParseError as error:
+        msg = f"{where}: {_FIELD} is {value}; expected the name of a file, or several with commas between: {error}"
+        raise NetError(msg) from None
+    return rest, list(said.test_net)
+
+
+def initial_of(weights: str | Sequence[str], layers: Iterable[str], places: Places, where: str) -> Initial:
+    """Return name and layers of each file, in order; of the layers those that are in the nets.
+
+    Parameters
+    ----------
+    weights
+        Comma lists of files.
+    layers
+        Names of the nets' layers.
+    places
+        Where they are looked for.
+    where
+        What errors call the solver.
+
+    Raises
+    ------
+    NetError
+        A file is missing (then a FileNotFoundError too), damaged, or has no layer of the nets.
+    """
+    wanted = set(layers)
+    out = []
+    for said in [weights] if isinstance(weights, str) else weights:
+        for name in said.split(","):
+            path = places.find(name.strip(), f"weights file ({_FIELD}: {said[:100]!r})")
+            found = model_file.read(path)
+            kept = {layer: arrays for layer, arrays in found.items() if layer in wanted}
+            if not any(kept.values()):
+                msg = (
+                    f"{where}: {str(path)!r} has weights for the layers {', '.join(found)}; the nets have none of them"
+                )
+                raise NetError(msg, path=str(path))
+            skipped = [layer for layer, arrays in found.items() if arrays and layer not in wanted]
+            also = f"; skipped, not in this net: {', '.join(skipped)}" if skipped else ""
+            nbytes = sum(array.nbytes for arrays in kept.values() for array in arrays.values())
+            _LOG.info("%s: starts from %s, %s bytes%s", where, path, f"{nbytes:,}", also)
+            out.append((str(path), kept))
+    return tuple(out)
+
+
+def start_from(initial: Initial, net: Any, but: Container[str] = ()) -> None:
+    """Copy the layers into a ``caffe.Net``, those that it has and that are not in ``but``.
+
+    Raises
+    ------
+    NetError
+        A layer has another shape.
+    """
+    weights = model_file.by_layer(net)
+    for path, layers in initial:
+        mine = {name: arrays for name, arrays in layers.items() if name in weights and name not in but}
+        if any(mine.values()):
+            model_file.put(weights, mine, repr(path))
