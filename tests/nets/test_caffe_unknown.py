@@ -57,7 +57,9 @@ def test_all_unknown_fields_are_in_one_message_with_line_and_fork(write):
 
 def test_a_field_that_caffe_writes_otherwise_is_named_with_its_other_form(write):
     pool = 'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { ceil_mode: false } }'
-    with pytest.raises(NetError, match=r'no field named "ceil_mode" \(say round_mode: CEIL for true, round_mode: FLOOR'):
+    with pytest.raises(
+        NetError, match=r'no field named "ceil_mode" \(say round_mode: CEIL for true, round_mode: FLOOR'
+    ):
         CaffeNet(write(SOLVER, pool))
 
 

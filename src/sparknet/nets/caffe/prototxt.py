@@ -6,7 +6,7 @@ of the driver's files. Every check that Caffe would answer by ending the process
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from difflib import get_close_matches
 from functools import partial
@@ -127,7 +127,8 @@ def define(
     names = [layer.name for net in nets_made for layer in net.layer]
     initial = initial_of(weights, names, Places(folder, *(net.folder for net in nets)), where)
     texts = map(text_format().MessageToString, (param, *nets_made))
-    return Definition(*texts, *transforms, *changes, files=files[0] | files[1], initial=initial)
+    made = Definition(*texts, *transforms, *changes)
+    return replace(made, files=files[0] | files[1], initial=initial)
 
 
 def _phase(
