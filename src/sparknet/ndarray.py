@@ -8,12 +8,13 @@ and wrapped again: two slots, no ``isinstance`` chain on the way. How its operat
 import builtins
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, final
 
-from sparknet import operators
+from sparknet import interchange, operators
 from sparknet.backends import Backend, backend_of, get_backend
 from sparknet.backends.devices import convert
+from sparknet.elements import Elements, plainly
 from sparknet.errors import DeviceError, explain
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def wrap_all(arrays: Iterable[Any], backend: Backend) -> "list[NDArray]":
 
 
 @final
-class NDArray:
+class NDArray(Elements):
     """An n-dimensional array on one backend (numpy, cupy, ...).
 
     Parameters
@@ -70,6 +71,8 @@ class NDArray:
     -----
     Arithmetic follows the array-API standard. With a numpy array or scalar on the other side the
     result is an NDArray, from the left and from the right; arrays of another device are refused.
+    ``v[i]`` of one axis is an element, a 0-d array that shares no memory with ``v``; ``v[i, ...]`` is a view of it.
+    Functions are those of :mod:`sparknet.nd`, where numpy has methods: an attribute that is missing says which.
 
     Examples
     --------
@@ -297,9 +300,11 @@ class NDArray:
         dl_device: tuple[Any, int] | None = None,
         copy: bool | None = None,
     ) -> Any:
-        """Return a DLPack capsule of the backend's array."""
-        options = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
-        return self._array.__dlpack__(**{name: value for name, value in options.items() if value is not None})
+        """Return a DLPack capsule of the memory, or of a copy if it is read-only and the consumer cannot respect that."""
+        who = interchange.consumer()
+        return interchange.capsule(
+            self._array, who, stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
+        )
 
     def __dlpack_device__(self) -> tuple[Any, int]:
         """Return the DLPack device type and id."""
@@ -312,21 +317,25 @@ class NDArray:
 
     # ---- elements
     def __getitem__(self, key: Any, /) -> "NDArray":
-        """Return a view for integers, slices, ``...`` and ``None``; a copy for index and mask arrays."""
+        """Return a view for slices, ``...``, ``None`` and some integers; a copy for index and mask arrays, and for one element.
+
+        An integer for every axis gives an element: a 0-d array with memory of its own, on every backend, so that
+        ``v[0], v[1] = v[1], v[0]`` swaps. ``v[0, ...]`` is the view of it.
+        """
         backend = self._backend
         kind = type(key)
-        # with the ellipsis a backend gives a 0-d view where it would give a scalar
-        own = (key, ...) if kind is int else key if kind is builtins.slice else _key(key)
+        own: Any = key if kind is int or kind is builtins.slice else _key(key)
+        if kind is int and len(self._array.shape) > 1:
+            own = (key, ...)  # the standard wants an index for every axis, or an ellipsis
         try:
-            result = self._array[own] if backend.call is None else backend.call(operator.getitem, self._array, own)
-            if type(result) is not backend.array_type:
-                whole = own if type(own) is tuple else (own,)
-                if not any(part is Ellipsis for part in whole):
-                    result = self._array[(*whole, ...)]  # all integers: numpy gave a scalar, this is a view
+            result: Any = self._array[own] if backend.call is None else backend.call(operator.getitem, self._array, own)
+            if not result.shape and not _has_ellipsis(own) and type(result) is backend.array_type:
+                result = backend.asarray(result, copy=True)  # numpy gives a scalar here, others a view
         except (TypeError, ValueError, IndexError, RuntimeError) as error:
             explain(error, "indexing", self, key)
         if type(result) is not backend.array_type:
-            return wrap(result, backend)
+            dtype = self._array.dtype  # of which a scalar forgets the byte order
+            result = backend.asarray(result) if result.dtype == dtype else backend.asarray(result, dtype=dtype)
         out = _new(NDArray)
         out._array = result
         out._backend = backend
@@ -340,7 +349,7 @@ class NDArray:
             if own is NotImplemented:
                 msg = f"expected a number or an array, got {type(value).__name__}"
                 raise TypeError(msg)  # noqa: TRY301 - explained below, as the others
-            (self._backend.call or _plainly)(operator.setitem, self._array, _key(key), own)
+            (self._backend.call or plainly)(operator.setitem, self._array, _key(key), own)
         except (TypeError, ValueError, IndexError, RuntimeError) as error:
             explain(error, "assignment to an index", self, key, value)
 
@@ -352,37 +361,8 @@ class NDArray:
         return int(self._array.shape[0])
 
     def __iter__(self) -> Iterator["NDArray"]:
-        """Iterate over views along the first axis."""
+        """Iterate over the first axis: views, or the elements of a 1-d array."""
         return (self[i] for i in range(len(self)))
-
-    def _scalar(self, convert: Callable[[Any], Any]) -> Any:
-        if len(self._array.shape):
-            msg = (
-                f"{convert.__name__}() needs a 0-d array, this one has shape {self.shape}; "
-                "index one element, or use nd.all, nd.any or .to_host()"
-            )
-            raise (ValueError if convert is bool else TypeError)(msg)
-        return (self._backend.call or _plainly)(convert, self._array)
-
-    def __bool__(self) -> bool:
-        """Return the truth of a 0-d array."""
-        return bool(self._scalar(bool))
-
-    def __int__(self) -> int:
-        """Return the value of a 0-d array."""
-        return int(self._scalar(int))
-
-    def __float__(self) -> float:
-        """Return the value of a 0-d array."""
-        return float(self._scalar(float))
-
-    def __complex__(self) -> complex:
-        """Return the value of a 0-d array."""
-        return complex(self._scalar(complex))
-
-    def __index__(self) -> int:
-        """Return the value of a 0-d integer array."""
-        return int(self._scalar(operator.index))
 
     # ---- SparkNet's own
     def slice(self, axis: int, index: int) -> "NDArray":
@@ -413,7 +393,7 @@ class NDArray:
             if not 0 <= low <= high <= length:
                 msg = f"subarray(): got bounds {tuple(lower)}, {tuple(upper)}; expected 0 <= lower <= upper <= {self.shape}"
                 raise IndexError(msg)
-        return self[tuple(map(builtins.slice, lower, upper))]
+        return self[(*map(builtins.slice, lower, upper), ...)]
 
     def to_flat(self) -> "NDArray":
         """Return a new one-dimensional array of the elements in row-major order; a copy.
@@ -574,8 +554,8 @@ class NDArray:
     __invert__ = operators.unary(operator.invert)
 
 
-def _plainly(function: Callable[..., Any], *args: Any) -> Any:
-    return function(*args)
+def _has_ellipsis(key: Any) -> bool:
+    return any(part is Ellipsis for part in key) if type(key) is tuple else key is Ellipsis
 
 
 def _key(key: Any) -> Any:

@@ -157,6 +157,9 @@ def ufunc(self: "NDArray", function: Any, method: str, inputs: tuple[Any, ...], 
         return _as_operator(self, function, method, inputs, options)
     out = options.get("out", ())
     own = [_argument(self, value) for value in inputs]
+    if method == "at" and not own[0].flags.writeable:  # numpy itself (2.4) does not look, and writes
+        msg = f"numpy's {function.__name__}.at() of an array that is read-only, as a view of a message is: make a copy first"
+        raise ValueError(msg)
     if out:
         options["out"] = tuple(_argument(self, value) for value in out)
     if "where" in options:

@@ -7,6 +7,7 @@ the host, so a forgotten way through host memory fails on a machine without a GP
 import copy
 import operator
 import pickle
+import random
 import sys
 from importlib.util import find_spec
 from types import ModuleType
@@ -216,6 +217,24 @@ def test_integers_and_slices_give_views(make, device, x, key):
 def test_an_index_for_every_axis_gives_an_element(make, device, x):
     assert agree(make(x)[0, 2], x[0, 2], device)
     assert agree(make(x)[-1, -1], x[-1, -1], device)
+
+
+def test_an_element_shares_no_memory_and_an_ellipsis_makes_it_a_view(make, device):
+    v = make([1.0, 2.0, 3.0, 4.0])
+    v[0], v[3] = v[3], v[0]
+    random.Random(1).shuffle(v)
+    assert sorted(v.tolist()) == [1, 2, 3, 4]
+    element, view = v[1], v[1, ...]
+    v[1] = 9
+    assert (element.item() == 9, view.item()) == (False, 9)
+    assert element.device == device
+
+
+def test_numbers_of_a_0d_array(make):
+    a = make(2.567)
+    assert (f"{a:.1f}", round(a, 1), a.item(), a.tolist()) == ("2.6", 2.6, 2.567, 2.567)
+    assert 2 in make([[1, 2], [3, 4]])
+    assert make([[1, 2], [3, 4]]).tolist() == [[1, 2], [3, 4]]
 
 
 def test_masks_and_index_arrays_select(make, device, x):

@@ -46,6 +46,39 @@ def test_asarray_shares_memory_both_ways():
     assert nd.asarray(tensor).to_host().ctypes.data == tensor.data_ptr()
 
 
+WAYS = {
+    "from_dlpack": torch.from_dlpack,
+    "utils.dlpack": torch.utils.dlpack.from_dlpack,
+    "from a capsule": lambda a: torch.from_dlpack(a.__dlpack__()),
+    "asarray": torch.asarray,
+    "as_tensor": torch.as_tensor,
+    "tensor": torch.tensor,
+    "asarray of numpy's": lambda a: torch.asarray(np.array(a)),
+    "to_device": lambda a: a.to_device("torch:cpu").unwrap(),
+}
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_tensor_over_read_only_memory_is_a_copy_that_can_be_written(tmp_path, way, mapped):
+    save(tmp_path / "w.msg", {"w": np.ones(3)})
+    message = (tmp_path / "w.msg").read_bytes()
+    weights = load(tmp_path / "w.msg") if mapped else loads(message)
+    tensor = way(weights["w"])
+    tensor += 1
+    assert tensor.tolist() == [2, 2, 2]
+    assert weights["w"].tolist() == loads(message, verify=True)["w"].tolist() == [1, 1, 1]
+    assert load(tmp_path / "w.msg", verify=True)["w"].tolist() == [1, 1, 1]
+
+
+def test_torch_told_to_make_no_copy_of_read_only_memory_is_refused():
+    a = loads(dumps(np.ones(3)))
+    with pytest.raises(BufferError, match=r"torch writes to memory that is marked read-only; .* mmap=False"):
+        torch.from_dlpack(a, copy=False)
+    writable = nd.ones(3)
+    assert torch.from_dlpack(writable, copy=False).data_ptr() == writable.unwrap().ctypes.data
+
+
 def test_copies_are_made_where_they_are_asked_for():
     a, tensor = nd.zeros(3), torch.zeros(3)
     torch.tensor(a)[0] = 5
