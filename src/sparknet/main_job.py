@@ -39,14 +39,15 @@ _MLP_SCALE = 1 / 256  # pixels 0..255 become 0..1, as in the LeNet of Caffe's ex
 def run(args: argparse.Namespace) -> None:
     """Run the job that the command line's ``args`` describe; progress goes to standard output."""
     images = load_image_set(args.data)
-    with told("sparknet.nets.caffe"):
+    with told("sparknet.nets.caffe") as notes:
         factory, batch_size = _factory(args, images)
     scale = _scale(args)
     first = _first_batch(images, batch_size, args.workers, scale)
     net = check_fit(factory, first, args.seed)
     out = _checked_directory(Path(args.out))
     print(f"{args.data}: {len(images.train[0]):,} images to train, {len(images.test[0]):,} to test")
-    print(*input_lines(net, first, "--scale" if args.scale else "as --net mlp has it"), sep="\n", flush=True)
+    lines = input_lines(net, first, "--scale" if args.scale else "as --net mlp has it")
+    print(*lines, *notes, sep="\n", flush=True)
     with _packed(args, images, batch_size, scale) as (cluster, train, test):
         rounds = averaged_sgd(
             factory,

@@ -189,14 +189,18 @@ def evaluate_shard(
 
 
 def evaluate_batch(net: Net, batch: Mapping[str, NDArray]) -> dict[str, tuple[float, float]]:
-    """Return the sum of each of the net's scalar (0-d) test outputs, and what it is to be divided by.
+    """Return the sum of each of the net's metrics, and what it is to be divided by.
 
-    They are means over the minibatch, such as loss and accuracy, unless the net's own ``total`` knows better.
+    Metrics are its scalar (0-d) test outputs, means over the minibatch such as loss and accuracy, unless the net's own
+    ``totals`` or ``total`` knows better.
     """
     rows = rows_of_batch(batch)
+    outputs = net.forward(batch)
+    totals = getattr(net, "totals", None)
+    if totals is not None:
+        return dict(totals(outputs, rows))
     total = getattr(net, "total", _total)
-    outputs = net.forward(batch).items()
-    return {name: total(name, float(value.to_host()), rows) for name, value in outputs if value.ndim == 0}
+    return {name: total(name, float(value.to_host()), rows) for name, value in outputs.items() if value.ndim == 0}
 
 
 def _total(_name: str, value: float, rows: int) -> tuple[float, float]:

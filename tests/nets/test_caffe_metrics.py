@@ -126,3 +126,45 @@ def test_training_reports_the_same_for_every_batch_size():
         run = averaged_sgd(factory, data, cluster=LocalCluster(), tau=0, rounds=1, evaluate=(data, 1), weights=weights)
         metrics.append(next(iter(run)).metrics)
     assert metrics[0] == pytest.approx(metrics[1], rel=1e-6)
+
+
+PER_CLASS = 'layer {{ name: "acc" type: "Accuracy" bottom: "ip" bottom: "label" top: "acc" top: "each" accuracy_param {{ {param} }} }}'
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 10])
+@pytest.mark.parametrize("param", ["", IGNORING])
+def test_the_accuracy_of_each_class_is_over_its_own_labels(size, param):
+    net = net_of(PER_CLASS.format(param=param), outputs=4)
+    labels = LABELS if param else np.where(LABELS < 0, 3, LABELS)
+    scores = net.forward({"data": NDArray(DATA), "label": NDArray(labels)}, ["ip"])["ip"].to_host()
+    right = scores.argmax(1) == labels
+    metrics = found(net, labels, size)
+    for i in range(4):
+        expected = right[labels == i].mean() if (labels == i).any() else math.nan  # no label, no accuracy
+        assert metrics[f"each/{i}"] == pytest.approx(expected, nan_ok=True)
+    assert metrics["acc"] == pytest.approx(right[labels >= 0].mean())
+    assert set(metrics) == {"acc", *(f"each/{i}" for i in range(4))}
+
+
+@pytest.mark.parametrize("size", [1, 3, 10])
+def test_a_top_with_a_loss_weight_is_a_metric_whatever_its_shape(size):
+    weighted = 'layer { name: "n" type: "Reduction" bottom: "ip" top: "n" loss_weight: 0.5 reduction_param { operation: ASUM axis: 1 } }'
+    net = net_of(
+        weighted,
+        'layer { name: "p" type: "Softmax" bottom: "ip" top: "p" }',
+        'layer { type: "Silence" bottom: "label" }',
+    )
+    out = net.forward({"data": NDArray(DATA), "label": NDArray(np.abs(LABELS))}, ["ip"])["ip"].to_host()
+    metrics = found(net, np.abs(LABELS), size)
+    assert metrics == {
+        "n": pytest.approx(np.abs(out).sum() / ROWS, rel=1e-5)
+    }  # of each example, so no sum over the batch
+
+
+def test_one_number_in_an_array_is_a_metric():
+    number = 'layer { name: "r" type: "Reshape" bottom: "loss" top: "r" reshape_param { shape { dim: 1 } } }'
+    net = net_of(LOSS.format(type="SoftmaxWithLoss", param=""), number)
+    labels = np.abs(LABELS)
+    whole = net.forward({"data": NDArray(DATA), "label": NDArray(labels)})
+    assert whole["r"].shape == (1,)
+    assert found(net, labels, 5) == {"r": pytest.approx(float(whole["r"][0]), rel=1e-6)}

@@ -27,6 +27,7 @@ class Net(Protocol):
     framework with a generator of its own. ``prepare(batch, rng, train=True)`` comes before each step, in another thread
     and while the step before is taken; what it returns is what ``step`` gets. ``total(name, value, rows)`` returns, for a
     scalar output of the last ``forward``, a sum and what to divide it by; without it, outputs are means over the rows.
+    ``totals(outputs, rows)`` returns that for all metrics, by name, where they are not just the scalar outputs.
     ``entering()`` returns the inputs of the last ``forward`` as they reach the first layer that learns from them, where the
     net itself scales them.
     """

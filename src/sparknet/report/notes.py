@@ -1,7 +1,6 @@
 """What the library logs, shown to who types a command."""
 
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,24 +8,31 @@ __all__ = ["told"]
 
 
 @contextmanager
-def told(name: str) -> Iterator[None]:
-    """Print what the logger ``name`` and those below it say inside the block, a line each, and nowhere else."""
-    logger = logging.getLogger(name)
-    printer, level, propagate = _Printer(), logger.level, logger.propagate
-    logger.addHandler(printer)
+def told(name: str) -> Iterator[list[str]]:
+    """Collect what the logger ``name`` and those below it say inside the block; it is logged nowhere else.
+
+    Where the block fails, what was said is printed, because nobody else will.
+    """
+    logger, said = logging.getLogger(name), list[str]()
+    collector, level, propagate = _Collector(said), logger.level, logger.propagate
+    logger.addHandler(collector)
     logger.setLevel(logging.INFO)
     logger.propagate = False
     try:
-        yield
+        yield said
+    except Exception:
+        print(*said, sep="\n", end="\n" if said else "", flush=True)
+        raise
     finally:
-        logger.removeHandler(printer)
+        logger.removeHandler(collector)
         logger.setLevel(level)
         logger.propagate = propagate
 
 
-class _Printer(logging.Handler):
-    """Writes to standard output as it is now, and not as it was when Python started."""
+class _Collector(logging.Handler):
+    def __init__(self, said: list[str]) -> None:
+        super().__init__()
+        self._said = said
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stdout.write(record.getMessage() + "\n")
-        sys.stdout.flush()
+        self._said.append(record.getMessage())

@@ -5,11 +5,14 @@ from typing import Any
 
 from sparknet.data.images import FIT_WARP, check_size, resize_images
 from sparknet.data.preprocess.base import IMAGE, Arrays, FieldStep, Rng, Shape
+from sparknet.data.preprocess.bilinear import resize_bilinear
 from sparknet.data.preprocess.pixels import PixelStep
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 
 __all__ = ["Crop", "Mirror", "Resize"]
+
+_PILLOW, _OPENCV = "pillow", "opencv"
 
 
 @dataclass(frozen=True)
@@ -75,17 +78,22 @@ class Resize(FieldStep):
 
     ``fit="warp"`` changes the proportions, as Caffe's ``resize_height`` and ``new_height`` do;
     ``"crop"`` keeps them, brings the shorter side to size and cuts the centre out of the longer one.
-    Bilinear, over all pixels that a new one covers (Pillow's, which has to be installed).
+    Bilinear, over all pixels that a new one covers (Pillow's, which has to be installed). With ``method="opencv"`` it is
+    over the four nearest pixels, with the bits of OpenCV for uint8, as Caffe's ``ImageData`` has it; it always warps.
     """
 
     field: str
     height: int
     width: int
     fit: str = FIT_WARP
+    method: str = _PILLOW
 
     def __post_init__(self) -> None:
-        """Refuse a size or fit that is none."""
+        """Refuse a size, fit or method that is none."""
         check_size(self.height, self.width, self.fit)
+        if self.method not in (_PILLOW, _OPENCV) or (self.method == _OPENCV and self.fit != FIT_WARP):
+            msg = f"Resize: got method {self.method!r}, fit {self.fit!r}; expected {_PILLOW!r}, or {_OPENCV!r} with 'warp'"
+            raise DataError(msg)
 
     def describe(self) -> str:
         """Return the size, as in ``"resize 32x32"``."""
@@ -94,10 +102,12 @@ class Resize(FieldStep):
     def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
         """Return the batch with the images resized."""
         del rng, train
-        return {
-            **batch,
-            self.field: NDArray(resize_images(self._fitting_array(batch), self.height, self.width, self.fit)),
-        }
+        images = self._fitting_array(batch)
+        if self.method == _OPENCV:
+            resized = resize_bilinear(images, self.height, self.width)
+        else:
+            resized = resize_images(images, self.height, self.width, self.fit)
+        return {**batch, self.field: NDArray(resized)}
 
     def _changed(self, shape: Shape, dtype: str) -> tuple[Shape, str]:
         if len(shape) != IMAGE or not all(shape) or dtype not in ("uint8", "float32"):

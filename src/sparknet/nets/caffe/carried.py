@@ -17,11 +17,11 @@ import numpy as np
 from sparknet.errors import FormatError, NetError, located
 from sparknet.formats.blobs import array_of, parse
 from sparknet.nets.caffe.files import Places
+from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.runtime import messages, text_format
 
 __all__ = ["Carried", "carry", "placed", "without_writers"]
 
-_LOG = logging.getLogger(__name__)
 _MARK = "sparknet-carried-"
 _MATRIX_BOTTOM = 3  # an InfogainLoss with so many bottoms takes its matrix from the last
 
@@ -72,13 +72,14 @@ _WRITERS = ("HDF5Output",)
 
 
 def without_writers(layers: Sequence[Any], where: str) -> list[Any]:
-    """Return the layers but those that write files; the log names each."""
+    """Return the layers but those that write files; a note names each."""
     for layer in layers:
         if layer.type in _WRITERS:
-            msg = (
-                "%s: left out layer %r (%s), which writes a file; take its inputs from forward(outputs=) or featurize()"
+            note(
+                f"{where}: left out layer {layer.name!r} ({layer.type}), which writes a file; take its inputs from "
+                "forward(outputs=) or featurize()",
+                logging.WARNING,
             )
-            _LOG.warning(msg, where, layer.name, layer.type)
     return [layer for layer in layers if layer.type not in _WRITERS]
 
 
@@ -101,7 +102,7 @@ def carry(net: Any, places: Places) -> Carried:
             mark = _MARK + hashlib.sha256(data).hexdigest()
             out[mark] = data
             setattr(message, opened.field, mark)
-            _LOG.info("%s: %s bytes travel with the net, for layer %r", path, f"{len(data):,}", layer.name)
+            note(f"{path}: {len(data):,} bytes travel with the net, for layer {layer.name!r}")
     return out
 
 

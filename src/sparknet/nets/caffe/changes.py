@@ -17,6 +17,7 @@ Where = Callable[[Any, Sequence[str]], str]
 _FIELDS = {
     "Crop": ("crop_size", "crop_h"),
     "Mirror": ("mirror",),
+    "Resize": ("new_height",),
     "Scale": ("scale",),
     "SubtractMean": ("mean_file", "mean_value"),
 }

@@ -9,11 +9,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from sparknet.errors import NetError
+from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.runtime import messages
 
 __all__ = ["second_format"]
-
-_LOG = logging.getLogger(__name__)
 
 # Type -> its name in the format of 2014, and the message of its parameters.
 _TYPES = {
@@ -105,11 +104,10 @@ def _upgraded(layer: Any) -> Any:
         if field.name != "type" and not _set(out, own, field, value):
             lost.append(field.name)
     if lost:
-        _LOG.warning(
-            "layer %r (%s) of the first format: %s left out, as Caffe does; it means nothing for this type",
-            old.name,
-            old.type,
-            ", ".join(lost),
+        note(
+            f"layer {old.name!r} ({old.type}) of the first format: {', '.join(lost)} left out, as Caffe does; it means "
+            "nothing for this type",
+            logging.WARNING,
         )
     return out
 

@@ -7,11 +7,14 @@ from typing import Any
 from sparknet.errors import NetError
 from sparknet.nets.caffe.first_format import second_format
 from sparknet.nets.caffe.inputs import Shapes, as_fed, old_inputs
+from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.old_format import upgraded
 from sparknet.nets.caffe.runtime import load, messages
 from sparknet.nets.caffe.unknown import forks_with
 
 __all__ = ["fed_net", "in_todays_format", "layers_of", "sources_of"]
+
+_WITHOUT_BOTTOM = ("Input", "DummyData", "Parameter")  # what these make does not depend on the machine
 
 
 def layers_of(net: Any, state: Any) -> list[Any]:
@@ -45,13 +48,16 @@ def fed_net(net: Any, layers: Sequence[Any], shapes: Shapes) -> Any:
     """
     out = messages().NetParameter()
     out.CopyFrom(net)
-    for field in ("layer", "layers", "state"):
+    if out.debug_info:
+        note("debug_info of the net: without effect here")
+    for field in ("layer", "layers", "state", "debug_info"):
         out.ClearField(field)
     out.layer.extend(as_fed(layer, shapes) for layer in [*old_inputs(out, layers), *layers])
     for layer in out.layer:
         layer.ClearField("include")
         layer.ClearField("exclude")
     _check_types(out.layer)
+    _check_readers(out.layer)
     _check_connections(out.layer)
     return out
 
@@ -93,6 +99,22 @@ def _check_types(layers: Sequence[Any]) -> None:
     if unknown:
         said = "; ".join(f"layer {one.name!r} has the unknown type {one.type!r}{_known(one, types)}" for one in unknown)
         raise NetError(said, layer=unknown[0].name)
+
+
+def _check_readers(layers: Sequence[Any]) -> None:
+    """Refuse layers that read files or the like themselves, each worker its own."""
+    for layer in layers:
+        kind = layer.type
+        if kind == "Python":
+            kind = f"Python: {layer.python_param.module}.{layer.python_param.layer}"
+        if not layer.bottom and layer.type not in _WITHOUT_BOTTOM:
+            tops = ", ".join(map(repr, layer.top)) or "none"
+            msg = (
+                f"layer {layer.name!r} ({kind}) makes its tops ({tops}) itself: each worker would run its own, and the data "
+                "packed for them would not be used. Put an Input layer or an RDDDataLayer with these tops in its place, and "
+                "pack what it reads"
+            )
+            raise NetError(msg, layer=layer.name)
 
 
 def _known(layer: Any, types: Iterable[str]) -> str:

@@ -1,13 +1,16 @@
 """What the numbers that a net reports are means of: all rows of a batch, or the labels that its layer does not ignore.
 
-With the normalization NONE a loss is no mean but a sum.
+With the normalization NONE a loss is no mean but a sum. A metric is what does not grow with the batch: scalars, the
+accuracy of each class, and whatever the solver minimises.
 """
 
 from typing import Any
 
 import numpy as np
 
-__all__ = ["ignores", "total_of"]
+from sparknet.nets.caffe.inputs import inputs_of
+
+__all__ = ["class_totals", "ignores", "is_per_class", "loss_total", "numbers_of", "total_of"]
 
 
 # The losses that read loss_param, and what they divide by where it says nothing.
@@ -35,6 +38,38 @@ def total_of(layer: Any, labels: Any, value: float, rows: int) -> tuple[float, i
     param = layer.accuracy_param if layer.type == "Accuracy" else layer.loss_param
     counted = int((np.trunc(labels) != param.ignore_label).sum())  # Caffe cuts the fraction off a label
     return (value * counted, counted) if counted else (0.0, 0)
+
+
+def is_per_class(layer: Any, name: str) -> bool:
+    """Say whether ``name`` is the second top of an Accuracy: the accuracy of each class."""
+    return layer.type == "Accuracy" and list(layer.top[1:]) == [name]
+
+
+def numbers_of(net: Any, param: Any) -> frozenset[str]:
+    """Return the outputs of a new net that are one number in an array, such as the metric of a Python layer.
+
+    They are told from one number for each example by the declared batch, so by none of one example.
+    """
+    batches = [shape[0] for shape in inputs_of(param).values()]
+    alone = not batches or min(batches) == 1
+    return frozenset() if alone else frozenset(name for name in net.outputs if net.blobs[name].data.size == 1)
+
+
+def class_totals(layer: Any, labels: Any, accuracies: Any) -> list[tuple[float, int]]:
+    """Return for each class how many of its labels were found, and how many there are; ignored ones aside."""
+    counted = np.trunc(labels).ravel()
+    if layer.accuracy_param.HasField("ignore_label"):
+        counted = counted[counted != layer.accuracy_param.ignore_label]
+    numbers = np.bincount(counted.astype(np.intp), minlength=len(accuracies))
+    return [(float(one) * int(number), int(number)) for one, number in zip(accuracies, numbers, strict=True)]
+
+
+def loss_total(layer: Any, labels: Any, values: Any, rows: int) -> tuple[float, int]:
+    """Return sum and divisor of what a top with a loss weight adds to the loss, whatever its shape: its elements' sum."""
+    value = float(values.sum(dtype=np.float64))
+    if values.ndim and len(values) == rows:  # of each example
+        return value, rows
+    return total_of(layer, labels, value, rows)
 
 
 def ignores(layer: Any) -> bool:

@@ -26,12 +26,13 @@ from sparknet.nets.caffe.initial import start_from
 from sparknet.nets.caffe.inputs import inputs_of
 from sparknet.nets.caffe.layers import sources_of
 from sparknet.nets.caffe.making import new_solver, new_test_net
-from sparknet.nets.caffe.metrics import total_of
+from sparknet.nets.caffe.metrics import class_totals, is_per_class, loss_total, numbers_of, total_of
 from sparknet.nets.caffe.padding import padding_of
 from sparknet.nets.caffe.parsing import parse
 from sparknet.nets.caffe.passes import parts_of, stepped
 from sparknet.nets.caffe.prototxt import Definition, define
 from sparknet.nets.caffe.runtime import load, translated
+from sparknet.nets.caffe.sharing import copy_shared, shared_by_name
 from sparknet.schema import check_same_schema
 from sparknet.weights import WeightCollection
 
@@ -140,6 +141,8 @@ class CaffeNet:
             (i, weight) for i, weight in enumerate(self._net._blob_loss_weights) if weight
         ]
         self._test: tuple[Any, Feeder] | None = None
+        self._shared: list[tuple[Any, Any]] = []  # weights of the test net alone, and the training net's they follow
+        self._numbers: frozenset[str] = frozenset()  # outputs that are one number in an array
 
     @classmethod
     def factory(
@@ -338,21 +341,45 @@ class CaffeNet:
         prepared = self._prepared(batch, train=False)
         with translated("forward()"):
             feeder.feed(prepared, optional=feeder.shapes.keys() - needed)
+            copy_shared(self._shared)
             self._set_generator()
             net.forward()
         return {name: NDArray(net.blobs[name].data.copy()) for name in names}
 
     def total(self, name: str, value: float, rows: int) -> tuple[float, float]:
-        """Return a sum, and what to divide it by, for an output of the last ``forward``, of ``rows`` examples.
+        """Return a sum, and what to divide it by, for a scalar output of the last ``forward``, of ``rows`` examples.
 
         A mean is over all rows, or over the labels that are not its layer's ``ignore_label``; with the normalization NONE it
         is a sum already.
         """
-        layer = next((layer for layer in self._test_param.layer if name in layer.top), None)
-        if layer is None:
-            return value * rows, rows
-        labels = self._test_net()[0].blobs[layer.bottom[1]].data if len(layer.bottom) > 1 else None
-        return total_of(layer, labels, value, rows)
+        layer, labels = self._reporting(name)
+        return (value * rows, rows) if layer is None else total_of(layer, labels, value, rows)
+
+    def totals(self, outputs: Mapping[str, NDArray], rows: int) -> dict[str, tuple[float, float]]:
+        """Return metric -> a sum, and what to divide it by, for the ``outputs`` of the last ``forward``, of ``rows`` examples.
+
+        Metrics are scalar outputs; outputs with a loss weight, of any shape, as their elements' sum; and the
+        second top of an Accuracy, as ``"top/0"``, ``"top/1"``, ... for the classes. Other outputs are features.
+        """
+        net = self._test_net()[0]
+        weights = dict(zip(net._blob_names, net._blob_loss_weights, strict=True))
+        found: dict[str, tuple[float, float]] = {}
+        for name, array in outputs.items():
+            (layer, labels), values = self._reporting(name), array.to_host()
+            if layer is not None and is_per_class(layer, name):
+                found |= {f"{name}/{i}": each for i, each in enumerate(class_totals(layer, labels, values))}
+            elif layer is not None and weights.get(name):
+                found[name] = loss_total(layer, labels, values, rows)
+            elif values.ndim == 0 or name in self._numbers:
+                found[name] = self.total(name, float(values.sum()), rows)
+        return found
+
+    def _reporting(self, name: str) -> tuple[Any, Any]:
+        """Return the layer of the test phase that has written a blob last, and the labels that it has read."""
+        layer = next((layer for layer in reversed(self._test_param.layer) if name in layer.top), None)
+        if layer is None or len(layer.bottom) < 2:
+            return layer, None
+        return layer, self._test_net()[0].blobs[layer.bottom[1]].data
 
     def prepare(self, batch: Batch, rng: np.random.Generator, *, train: bool) -> Prepared:
         """Return the batch changed as the prototxt's data layers say: ready for ``step`` or ``forward``.
@@ -414,6 +441,9 @@ class CaffeNet:
             self._set_generator()
             net = new_test_net(self._definition, self._net)
             start_from(self._definition.initial, net, but=self._net.params)
+            loaded = {name for _, layers in self._definition.initial for name in layers}
+            self._shared = shared_by_name(self._train_param, self._net, self._test_param, net, loaded)
+            self._numbers = numbers_of(net, self._test_param)
             self._test = net, Feeder(self._test_param, net)
         return self._test
 

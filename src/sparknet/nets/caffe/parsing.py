@@ -10,12 +10,12 @@ from typing import Any
 
 from sparknet.errors import NetError
 from sparknet.formats.prototxt import outline
+from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.runtime import messages, text_format
 from sparknet.nets.caffe.unknown import Unknown, blanked, described, unknown_in
 
 __all__ = ["parse"]
 
-_LOG = logging.getLogger(__name__)
 _KINDS = {"SolverParameter": "solver", "NetParameter": "net"}
 
 
@@ -47,7 +47,8 @@ def parse(text: str, kind: str, where: str, *, drop: bool = False) -> Any:
             raise _misread(error, kind, where, mistaken) from None
         if not drop or any(one.enum for one in unknown):
             raise _not_known(text, unknown, kind, where) from None
-        _LOG.warning("%s: dropped what this Caffe does not know: %s", where, "; ".join(described(text, unknown)))
+        dropped = "; ".join(described(text, unknown))
+        note(f"{where}: dropped what this Caffe does not know: {dropped}", logging.WARNING)
         return parse(blanked(text, unknown), kind, where)
     return message
 

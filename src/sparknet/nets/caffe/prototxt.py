@@ -23,10 +23,13 @@ from sparknet.nets.caffe.initial import Initial, initial_of, without_weights
 from sparknet.nets.caffe.inputs import Shapes
 from sparknet.nets.caffe.layers import fed_net, in_todays_format, layers_of
 from sparknet.nets.caffe.lines import line_of
+from sparknet.nets.caffe.notes import noting
 from sparknet.nets.caffe.parsing import parse
 from sparknet.nets.caffe.runtime import messages, text_format
 from sparknet.nets.caffe.schedule import SOLVERS, check_solver
+from sparknet.nets.caffe.tested import one_of, test_nets
 from sparknet.nets.caffe.transform import changed_fields, transform_of
+from sparknet.nets.caffe.unused import note_unused
 
 __all__ = ["Definition", "define"]
 
@@ -108,27 +111,32 @@ def define(
         raise NetError(msg)
     text, where = solver_text(solver)
     read = partial(parse, drop=unknown_fields == "drop")
-    rest, weights = without_weights(text, where)
-    param = read(rest, "SolverParameter", where)
-    overrides = dict(solver_overrides or {})
-    weights = overrides.pop("weights", weights)
-    _override(param, overrides, where)
     folder = Path() if where == "solver" else Path(where).parent
-    nets = _nets_of(param, folder, read, where, text)
-    states = [_state(0, nets[0].net.state, param.train_state), _state(1, nets[1].net.state, *param.test_state[:1])]
-    _clean(param)
-    check_solver(param, where)
-    nets_and_states = zip(nets, states, strict=True)
-    phases = [
-        _phase(net, state, Places(folder, net.folder), fields or (), batch_size, transformed=not ignore_transform)
-        for net, state in nets_and_states
-    ]
+    with noting():
+        rest, weights = without_weights(text, where)
+        param = read(rest, "SolverParameter", where)
+        overrides = dict(solver_overrides or {})
+        weights = overrides.pop("weights", weights)
+        _override(param, overrides, where)
+        train, tests = _nets_of(param, folder, read, where, text)
+        train_state = messages().NetState()
+        train_state.CopyFrom(param.train_state)
+        note_unused(param, where)
+        _clean(param, where)
+        check_solver(param, where)
+
+        def made(phase: int, written: _Written, state: Any) -> tuple[Any, Any, Any, Any]:
+            whole, places = _state(phase, written.net.state, state), Places(folder, written.folder)
+            return _phase(written, whole, places, fields or (), batch_size, transformed=not ignore_transform)
+
+        phases = made(0, train, train_state), one_of(tests, partial(made, 1))
     nets_made, transforms, changes, files = zip(*phases, strict=True)
     names = [layer.name for net in nets_made for layer in net.layer]
-    initial = initial_of(weights, names, Places(folder, *(net.folder for net in nets)), where)
-    texts = map(text_format().MessageToString, (param, *nets_made))
-    made = Definition(*texts, *transforms, *changes)
-    return replace(made, files=files[0] | files[1], initial=initial)
+    places = Places(folder, train.folder, *(written.folder for written, _ in tests))
+    initial = initial_of(weights, names, places, where)
+    texts = [text_format().MessageToString(message) for message in (param, *nets_made)]
+    definition = Definition(texts[0], texts[1], texts[2], *transforms, *changes)
+    return replace(definition, files=files[0] | files[1], initial=initial)
 
 
 def _phase(
@@ -157,15 +165,15 @@ def _place(written: _Written, layer: Any, names: Sequence[str]) -> str:
     return "" if line is None else f" ({Path(written.file).name}:{line})"
 
 
-def _nets_of(param: Any, folder: Path, read: Read, *solver: str) -> tuple[_Written, _Written]:
-    """Return the train and the test net as they are written; ``solver`` is the file and text of the solver."""
+def _nets_of(param: Any, folder: Path, read: Read, *solver: str) -> tuple[_Written, list[tuple[_Written, Any]]]:
+    """Return the train net and the test nets, each of these with its state; ``solver`` is the file and text of the solver."""
     train = list(_named(param, folder, read, solver, "net", "train_net"))
     if len(train) != 1:
         got = ", ".join(written.name for written in train) or "none"
         msg = f"a solver names its net once, by one of net, net_param, train_net, train_net_param; got {got}"
         raise NetError(msg)
-    test = next(_named(param, folder, read, solver, "test_net"), train[0])  # Caffe's own order: test nets first
-    return train[0], test
+    own = list(_named(param, folder, read, solver, "test_net"))
+    return train[0], test_nets(param, own, train[0], has_net=param.HasField("net") or param.HasField("net_param"))
 
 
 def _named(param: Any, folder: Path, read: Read, solver: Sequence[str], *fields: str) -> Iterator[_Written]:
@@ -187,7 +195,7 @@ def _named(param: Any, folder: Path, read: Read, solver: Sequence[str], *fields:
 def _state(phase: int, *states: Any) -> Any:
     """Return Caffe's NetState: the phase, then what the net and then the solver say."""
     out = messages().NetState(phase=phase)
-    for state in states:
+    for state in filter(None, states):
         out.MergeFrom(state)
     out.phase = phase
     return out
@@ -212,9 +220,12 @@ def _override(param: Any, overrides: Mapping[str, Any], where: str) -> None:
             raise NetError(msg) from error
 
 
-def _clean(param: Any) -> None:
+def _clean(param: Any, where: str) -> None:
     """Take out of the solver what is ours to do, and upgrade ``solver_type: NESTEROV`` to ``type: "Nesterov"``."""
-    if param.HasField("solver_type") and not param.HasField("type"):
+    if param.HasField("solver_type") and param.HasField("type"):
+        msg = f"{where}: got type {param.type!r} and the old solver_type; Caffe takes one of them"
+        raise NetError(msg)
+    if param.HasField("solver_type"):
         param.type = SOLVERS[param.solver_type]
     for name in _REMOVED:
         param.ClearField(name)

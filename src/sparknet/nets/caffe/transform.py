@@ -6,23 +6,23 @@ the test phase does nothing: an evaluation gives the same result each time.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sparknet.data.fields import Field
-from sparknet.data.preprocess import Compose, Crop, Mirror, Preprocessor, Scale, SubtractMean
+from sparknet.data.preprocess import Compose, Crop, Mirror, Preprocessor, Resize, Scale, SubtractMean
 from sparknet.errors import DataError, FormatError, NetError, located
 from sparknet.formats import binaryproto
+from sparknet.nets.caffe.data_params import check_data_param
 from sparknet.nets.caffe.inputs import DATA_LAYERS
+from sparknet.nets.caffe.notes import note
 
 __all__ = ["changed_fields", "transform_of"]
 
-_LOG = logging.getLogger(__name__)
 _DONE = {"scale", "mirror", "crop_size", "crop_h", "crop_w", "mean_file", "mean_value", "force_color", "force_gray"}
-_COLORS = {"force_color": 3, "force_gray": 1}  # channels of what a layer decodes
 
 Find = Callable[[str, str], Path]
 
@@ -48,9 +48,10 @@ def transform_of(layers: Sequence[Any], find: Find) -> Preprocessor | None:
             with located(f"layer {layer.name!r} ({layer.type})"):
                 steps += _steps(layer, find)
         elif layer.HasField("transform_param"):
-            _LOG.warning(
-                "layer %r (%s) has a transform_param, which Caffe uses in data layers alone: its values stay as they come",
-                *(layer.name, layer.type),
+            note(
+                f"layer {layer.name!r} ({layer.type}) has a transform_param, which Caffe uses in data layers alone: its "
+                "values stay as they come",
+                logging.WARNING,
             )
     return Compose(*steps) if steps else None
 
@@ -74,6 +75,7 @@ def changed_fields(fields: Sequence[Field], layers: Sequence[Any], transform: Pr
 
 
 def _steps(layer: Any, find: Find) -> list[Preprocessor]:
+    check_data_param(layer)
     params, field = _params(layer), layer.top[0] if layer.top else ""
     unknown = [name for name in params if name not in _DONE]
     if unknown:
@@ -84,6 +86,7 @@ def _steps(layer: Any, find: Find) -> list[Preprocessor]:
         raise NetError(msg)
     _check(layer, params)
     height, width = (params.get("crop_size") or params.get(side, 0) for side in ("crop_h", "crop_w"))
+    sized = _resize(layer.image_data_param, field) if layer.type == "ImageData" else []
     moves: list[Preprocessor] = [Crop(field, height, width)] if height and width else []
     moves += [Mirror(field)] if params.get("mirror") else []
     scale: list[Preprocessor] = [Scale(field, params["scale"])] if params.get("scale", 1) != 1 else []
@@ -91,18 +94,34 @@ def _steps(layer: Any, find: Find) -> list[Preprocessor]:
         mean = _mean_image(params["mean_file"], find)
         if layer.type == "WindowData" and height and width:  # its images are cut already, its mean is not
             mean = _centre(mean, height, width)
-        return [SubtractMean(field, mean), *moves, *scale]  # before the crop: a pixel's mean is that of its place
+        return [
+            *sized,
+            SubtractMean(field, mean),
+            *moves,
+            *scale,
+        ]  # before the crop: a pixel's mean is that of its place
     values = list(params.get("mean_value", ()))
     means: list[Preprocessor] = [SubtractMean(field, values if len(values) > 1 else values[0])] if values else []
-    return [*moves, *means, *scale]  # moving uint8 is cheaper than moving float32
+    return [*sized, *moves, *means, *scale]  # moving uint8 is cheaper than moving float32
+
+
+def _resize(param: Any, field: str) -> list[Preprocessor]:
+    """Return the step for ``new_height`` and ``new_width``, which comes before all others, as in Caffe."""
+    height, width = param.new_height, param.new_width
+    if (height > 0) != (width > 0):
+        msg = f"got new_height {height} and new_width {width}, expected both or neither, as Caffe does"
+        raise NetError(msg)
+    return [Resize(field, height, width, method="opencv")] if height else []
 
 
 def _params(layer: Any) -> dict[str, Any]:
-    """Return what is set other than to its default: in ``transform_param``, else where prototxts of 2014 have it."""
-    of_layer = getattr(layer, DATA_LAYERS[layer.type])
-    old = [(field, value) for field, value in of_layer.ListFields() if field.name in _DONE]
+    """Return what ``transform_param`` sets other than to its default; the scale of WindowData is elsewhere."""
+    said = list(layer.transform_param.ListFields())
+    if layer.type == "WindowData":
+        said = [(field, value) for field, value in said if field.name != "scale"]
+        said += [(field, value) for field, value in layer.window_data_param.ListFields() if field.name == "scale"]
     found = {}
-    for field, value in [*old, *layer.transform_param.ListFields()]:
+    for field, value in said:
         plain = isinstance(value, str | bool | int | float)
         if not plain or value != field.default_value:
             found[field.name] = value
@@ -122,13 +141,33 @@ def _check(layer: Any, params: dict[str, Any]) -> None:
 
 def _check_channels(layer: Any, field: Field) -> None:
     """Raise a NetError if images that the layer would decode have another number of channels."""
-    for name, channels in _COLORS.items():
-        if getattr(layer.transform_param, name) and len(field.shape) == 3 and field.shape[0] != channels:
+    if len(field.shape) != 3:
+        return
+    for name, channels in _channels(layer):
+        if field.shape[0] != channels:
             msg = (
                 f"layer {layer.name!r} ({layer.type}) has {name}, so its images have {channels} channels; the field given "
                 f"is {field}. Decode them so: sparknet.data.preprocess has Decode and Grayscale"
             )
             raise NetError(msg, input=field.name, got=field.shape)
+    if layer.type == "ImageData" and not layer.image_data_param.HasField("is_color") and field.shape[0] == 1:
+        note(
+            f"layer {layer.name!r} (ImageData) does not say is_color: false, so Caffe would decode 3 channels; the field "
+            f"given is {field}, and stays so",
+            logging.WARNING,
+        )
+
+
+def _channels(layer: Any) -> Iterator[tuple[str, int]]:
+    """Yield what the layer says of the colors of its images, and the number of channels that this means."""
+    for name, channels in (("force_color", 3), ("force_gray", 1)):
+        if getattr(layer.transform_param, name):
+            yield name, channels
+    if layer.type == "Data" and layer.data_param.force_encoded_color:
+        yield "force_encoded_color", 3
+    if layer.type == "ImageData" and layer.image_data_param.HasField("is_color"):
+        color = layer.image_data_param.is_color
+        yield f"is_color: {str(color).lower()}", 3 if color else 1
 
 
 def _mean_image(name: str, find: Find) -> "np.ndarray[Any, Any]":

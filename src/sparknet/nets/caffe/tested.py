@@ -1,0 +1,87 @@
+"""The test nets of a solver: Caffe makes one for each ``test_net``, ``test_iter`` and ``test_state``; here one is evaluated.
+
+Several that differ only in what they read are one here, because what is read is what is passed.
+"""
+
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from sparknet.errors import NetError
+from sparknet.nets.caffe.inputs import inputs_of
+from sparknet.nets.caffe.notes import note
+
+__all__ = ["one_of", "test_nets"]
+
+W = TypeVar("W")
+Phase = tuple[Any, Any, Any, Any]  # NetParameter, transformation, that in words, and files
+
+
+def test_nets(param: Any, own: Sequence[W], generic: W, *, has_net: bool) -> list[tuple[W, Any]]:
+    """Return the test nets of a solver, each with its ``test_state`` or None, in Caffe's order.
+
+    Parameters
+    ----------
+    param
+        The SolverParameter.
+    own
+        The nets that it names for testing.
+    generic
+        The net that it trains, which is tested too where it is named by ``net`` or ``net_param``.
+    has_net
+        Whether it is.
+
+    Raises
+    ------
+    NetError
+        There is not a ``test_state`` for each.
+    """
+    states = list(param.test_state)
+    count = max(len(own), len(param.test_iter), len(states), 1) if has_net or not own else len(own)
+    nets = [*own, *[generic] * (count - len(own))]
+    if states and len(states) != len(nets):
+        msg = f"the solver has {len(states)} test_state for {len(nets)} test nets; expected one for each, or none"
+        raise NetError(msg)
+    return list(zip(nets, states or [None] * len(nets), strict=True))
+
+
+def one_of(nets: Sequence[tuple[W, Any]], made: Callable[[W, Any], Phase]) -> Phase:
+    """Return the one phase that all test nets are; a NetError if they differ in more than in what they read."""
+    phases = [made(net, state) for net, state in nets]
+    first = _compared(phases[0])
+    for (_, state), phase in zip(nets[1:], phases[1:], strict=True):
+        if _compared(phase) != first:
+            stages = ", ".join(getattr(state, "stage", ()))
+            msg = (
+                f"the solver has {len(nets)} test nets, and they differ: {_difference(phases[0][0], phase[0])}"
+                f"{f' (test_state {stages!r})' if stages else ''}. sparknet evaluates one; leave one test_net, test_state "
+                "and test_iter in the solver, and evaluate the others with solvers of their own"
+            )
+            raise NetError(msg)
+    if len(phases) > 1:
+        note(
+            f"the {len(phases)} test nets of the solver differ only in what they read: one is evaluated, on what is passed"
+        )
+    return phases[0]
+
+
+def _compared(phase: Phase) -> bytes:
+    """Return what decides of a phase: its layers without their batch sizes, and what happens to its images."""
+    net = type(phase[0])()
+    net.CopyFrom(phase[0])
+    for layer in net.layer:
+        for shape in layer.input_param.shape:
+            shape.dim[0] = 0
+    return bytes(net.SerializeToString(deterministic=True)) + pickle.dumps(phase[1])
+
+
+def _difference(one: Any, other: Any) -> str:
+    """Return in words what two nets differ in."""
+    first, second = ({layer.name: layer for layer in net.layer} for net in (one, other))
+    alone = [name for name in [*first, *second] if (name in first) != (name in second)]
+    if alone:
+        return f"only one has the layer{'s' if len(alone) > 1 else ''} {', '.join(map(repr, alone))}"
+    changed = [name for name, layer in first.items() if layer != second[name]]
+    if changed and inputs_of(one) == inputs_of(other):
+        return f"in the layer{'s' if len(changed) > 1 else ''} {', '.join(map(repr, changed))}"
+    return "in their inputs, or in what happens to their values"
