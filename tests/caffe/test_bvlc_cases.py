@@ -49,9 +49,6 @@ SAFER = {
 # them may be wrong by a few roundings as a whole.
 RELATIVE, ABSOLUTE = 2.0**-17, 2.0**-22
 
-# These wait for the patches of the Python interface.
-WAITING = ("apply_update", "load_hdf5", "copy_from")
-
 
 def values(nested):
     """Return a float32 array; "NaN" and "inf" are written as strings."""
@@ -139,13 +136,7 @@ def computed(case, folder):
     return solver, net
 
 
-def parameters():
-    """Return the cases as parameters of a test."""
-    waits = pytest.mark.xfail(strict=True)
-    return [pytest.param(case, id=case["id"], marks=[waits] * case["id"].startswith(WAITING)) for case in CASES]
-
-
-@pytest.mark.parametrize("case", parameters())
+@pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in CASES])
 def test_the_wheel_computes_what_bvlc_caffe_computes(case, tmp_path):
     expected = case["expected"]
     message = (SAFER | REFUSED).get(case["id"])

@@ -263,11 +263,30 @@ def test_solve_runs_to_max_iter_and_takes_up_a_solver_state(solver_of, tmp_path)
     assert [(solver.iter, solver.net.params["w"][0].data.item()) for solver in (first, second)] == [(5, -5), (5, -5)]
 
 
-def test_apply_update_takes_the_gradients_as_they_are(solver_of):
+def test_apply_update_takes_the_gradients_as_they_are_and_counts(solver_of):
     solver = solver_of(SLOPE, 'base_lr: 0.5 lr_policy: "fixed"')
     solver.net.params["w"][0].diff[...] = 4
     solver.apply_update()
-    assert (solver.iter, solver.net.params["w"][0].data.item()) == (0, -2)
+    assert (solver.iter, solver.net.params["w"][0].data.item()) == (1, -2)
+
+
+@pytest.mark.parametrize("policy", ["step", "exp", "inv", "multistep", "poly", "sigmoid"])
+@pytest.mark.parametrize("kind", SOLVER_TYPES)
+def test_a_loop_of_forward_backward_and_apply_update_is_step_bit_for_bit(solver_of, kind, policy):
+    momentum = "" if kind in ("AdaGrad", "RMSProp") else "momentum: 0.9"
+    settings = f'type: "{kind}" base_lr: 0.05 {momentum} lr_policy: "{policy}" gamma: 0.5 power: 0.75 delta: 1e-4'
+    settings += " stepsize: 2 stepvalue: 1 stepvalue: 3 max_iter: 9"
+    by_step, by_hand = solver_of(SLOPE, settings), solver_of(SLOPE, settings)
+    net = by_hand.net
+    by_step.step(5)
+    for _ in range(5):
+        net.clear_param_diffs()
+        net.forward()
+        net.backward()
+        by_hand.apply_update()
+    assert (by_step.iter, by_hand.iter) == (5, 5)
+    assert by_step.current_step == by_hand.current_step
+    assert same_bits(weights(by_step), weights(by_hand))
 
 
 @pytest.mark.parametrize("policy", ["fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid"])

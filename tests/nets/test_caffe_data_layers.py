@@ -164,7 +164,7 @@ def test_a_transformation_that_does_nothing_passes(make, tiny):
     [
         (
             layer("transform_param { emit_constraint { } }"),
-            r"TRAIN phase: layer 'in' \(Data\): sparknet has no step for emit_constraint; .* ignore_transform=True",
+            r'TransformationParameter has no field named "emit_constraint" \(known to SSD',
         ),
         (layer('transform_param { mean_file: "m" mean_value: 1 }'), "both mean_file and mean_value"),
         (layer("transform_param { force_color: true force_gray: true }"), "both force_color and force_gray"),

@@ -28,6 +28,14 @@ ADDED = ("CMakeLists.txt", "pyproject.toml", "caffe_check_throws.h")
 KEPT = ("LICENSE", "include/", "src/caffe/", "python/caffe/")
 # Tests, CUDA, and the output of an old protoc, which must not stand in the way of ours.
 DROPPED = ("/test/", "/__pycache__/", ".cu", "caffe.pb.h", "caffe.pb.cc", "caffe_pb2.py")
+# Layers of other forks that this tree has gathered, and what only they use: several have no gradient or a wrong one.
+FORKS = (
+    *("annotated_data", "batch_norm_kyle", "bilinear_interpolate", "bn_layer", "detection_evaluate"),
+    *("detection_output", "hardsigmoid", "hardswish", "lconv2", "maxunpool", "multibox_loss", "normalize_layer"),
+    *("pad_layer", "permute_layer", "pixelshuffle", "prior_box", "proposal_layer", "psroi_pooling", "relu6"),
+    *("resize_layer", "smooth_L1", "unsqueeze", "upsample_layer", "video_data", "bbox_util", "im_transforms"),
+    *("util/sampler", "util/nms", "util/util_img", "caffe/3rdparty/", "model_libs", "caffe/parallel."),
+)
 # Flags of the caller's shell are not part of the cache key, so they must not reach the compiler.
 NEUTRAL = {"CFLAGS": "", "CPPFLAGS": "", "LDFLAGS": "", "CMAKE_ARGS": "", "CMAKE_GENERATOR": "Ninja"}
 LINES_SHOWN = 30
@@ -96,7 +104,7 @@ def unpack(archive: Path, work: Path) -> Path:
 
 def wanted(name: str) -> bool:
     """Say whether a file of the archive is needed."""
-    return name.partition("/")[2].startswith(KEPT) and not any(part in name for part in DROPPED)
+    return name.partition("/")[2].startswith(KEPT) and not any(part in name for part in DROPPED + FORKS)
 
 
 def apply_patches(source: Path, folder: Path) -> None:
