@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.data}: {len(images.train[0]):,} images to train, {len(images.test[0]):,} to test")
     lines = input_lines(net, first, "--scale" if args.scale else "as --net mlp has it")
     print(*lines, *notes, sep="\n", flush=True)
-    with _packed(args, images, batch_size, scale) as (cluster, train, test):
+    sizes = batch_size, batch_size // getattr(net, "passes", 1)  # a test has no passes to share a minibatch
+    with told("sparknet.data.ragged") as said, _packed(args, images, sizes, scale) as (cluster, train, test):
         rounds = averaged_sgd(
             factory,
             train,
@@ -59,6 +60,9 @@ def run(args: argparse.Namespace) -> None:
             seed=args.seed,
             evaluate=(test, args.test_every),
         )
+        for line in said:
+            print(line, flush=True)
+        said.clear()
         out.mkdir(parents=True, exist_ok=True)
         with EventLog(out / "events.jsonl") as log:
             settings = {name: value for name, value in vars(args).items() if not callable(value)}
@@ -155,13 +159,13 @@ def _checked_directory(out: Path) -> Path:
 
 @contextmanager
 def _packed(
-    args: argparse.Namespace, images: ImageSet, batch_size: int, scale: Scale | None
+    args: argparse.Namespace, images: ImageSet, sizes: tuple[int, int], scale: Scale | None
 ) -> Iterator[tuple[Cluster, Any, Any]]:
-    """Yield the cluster and the images packed on it, for training (shuffled) and for test."""
+    """Yield the cluster and the images packed on it in minibatches of these sizes, for training (shuffled) and for test."""
     if args.master == "none":
         train, test = ({"data": data, "label": label} for data, label in (images.train, images.test))
-        packed = partial(pack, fields=images.fields, batch_size=batch_size, preprocessor=scale)
-        yield LocalCluster(), packed(train, shuffle=args.seed), packed(test)
+        packed = partial(pack, fields=images.fields, preprocessor=scale, ragged=args.ragged)
+        yield LocalCluster(), packed(train, batch_size=sizes[0], shuffle=args.seed), packed(test, batch_size=sizes[1])
         return
     from sparknet import spark as on_spark
 
@@ -174,10 +178,11 @@ def _packed(
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         on_cluster = partial(
-            on_spark.pack, fields=images.fields, batch_size=batch_size, preprocessor=scale, shards=args.workers
+            on_spark.pack, fields=images.fields, preprocessor=scale, shards=args.workers, ragged=args.ragged
         )
         train, test = (_rows(session.sparkContext, *part, args.workers) for part in (images.train, images.test))
-        yield on_spark.SparkCluster(session), on_cluster(train, shuffle=args.seed), on_cluster(test)
+        packed_train = on_cluster(train, batch_size=sizes[0], shuffle=args.seed)
+        yield on_spark.SparkCluster(session), packed_train, on_cluster(test, batch_size=sizes[1])
     finally:
         session.stop()
 

@@ -18,13 +18,14 @@ from sparknet.data.fields import rows_of_batch
 from sparknet.data.prefetch import prefetch
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import preprocessed
+from sparknet.data.ragged import Even
 from sparknet.data.sampling import SAMPLERS, Sampling, step_rng
 from sparknet.errors import located, ours
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, SolverState
 from sparknet.weights import WeightCollection
 
-__all__ = ["Outcome", "Task", "evaluate_batch", "evaluate_shard", "single_threaded_blas", "train_round"]
+__all__ = ["Outcome", "Task", "evaluate_batch", "evaluate_shard", "evened", "single_threaded_blas", "train_round"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Task:
         Stop before ``tau`` steps once this many seconds have passed, but not before the first; None: never.
     sampling
         In which order the minibatches are visited, as ``sparknet.data.sampling`` has them.
+    even
+        What becomes of a minibatch that is short; None: the net takes it as it is.
     """
 
     worker: int
@@ -56,6 +59,7 @@ class Task:
     seed: int
     max_seconds: float | None = None
     sampling: Sampling = "epoch"
+    even: Even | None = None
 
     def indices(self) -> Iterator[int]:
         """Iterate over the shard-local index of the minibatch of every step."""
@@ -67,8 +71,9 @@ class Outcome:
     """What a worker brings back: weights, solver state, and what it took.
 
     ``steps`` are the minibatches gone through, ``seconds`` the time spent in them. ``updates`` of them had rows, and the net
-    took a step on each; the others have none because all of their images were dropped. ``loss`` is the mean over the
-    updates (NaN for none).
+    took a step on each; the others have none because all of their images were dropped, or because they were short and are
+    left out. ``examples`` are rows that the net learned from, without padded ones. ``loss`` is the mean over the updates
+    (NaN for none).
     """
 
     worker: int
@@ -134,14 +139,13 @@ def train_round(
     prepare = partial(_prepared, shard, task, preprocessor, getattr(net, "prepare", None))
     with single_threaded_blas(), prefetch(enumerate(task.indices()), prepare) as batches:
         start = time.perf_counter()
-        for index, batch in batches:
+        for index, rows, batch in batches:
             late = task.max_seconds is not None and time.perf_counter() - start >= task.max_seconds
             if late and taken:
                 break
             taken += 1
-            with located(_place(task, index)):
-                rows = rows_of_batch(batch)
-                if rows:
+            if rows:
+                with located(_place(task, index)):
                     losses.append(net.step(batch))
             examples += rows
             del batch  # its memory is free before the next one is asked for
@@ -152,15 +156,22 @@ def train_round(
 
 def _prepared(
     shard: Shard, task: Task, preprocessor: Preprocessor | None, prepare: Any, step: tuple[int, int]
-) -> tuple[int, Mapping[str, NDArray]]:
-    """Return the minibatch of a step, given as (its number in the round, shard-local index), as the net takes it."""
+) -> tuple[int, int, Mapping[str, NDArray]]:
+    """Return (shard-local index, rows without padding, minibatch as the net takes it) for (number in the round, index)."""
     number, index = step
     rng = step_rng(task.seed, task.worker, task.first_step + number)
     try:
-        batch = preprocessed(shard[index], preprocessor, rng, train=True)
-        return index, batch if prepare is None or not rows_of_batch(batch) else prepare(batch, rng, train=True)
+        rows, batch = evened(preprocessed(shard[index], preprocessor, rng, train=True), task.even)
+        return index, rows, batch if prepare is None or not rows else prepare(batch, rng, train=True)
     except Exception as error:
         raise ours(error).placed(_place(task, index), batch=index) from error
+
+
+def evened(batch: Mapping[str, NDArray], even: Even | None) -> tuple[int, Mapping[str, NDArray]]:
+    """Return the rows of a batch that count, and the batch with those that are added; no rows where it is left out."""
+    rows = rows_of_batch(batch)
+    whole = even(batch) if even is not None and rows else batch
+    return (0, batch) if whole is None else (rows, whole)
 
 
 def _place(task: Task, index: int) -> str:
@@ -172,8 +183,9 @@ def evaluate_shard(
     batches: Iterable[Mapping[str, NDArray]],
     weights: WeightCollection,
     preprocessor: Preprocessor | None = None,
+    even: Even | None = None,
 ) -> list[dict[str, tuple[float, float]]]:
-    """Return :func:`evaluate_batch` for each minibatch that has rows after the preprocessor's test behaviour.
+    """Return :func:`evaluate_batch` for each minibatch that has rows after the preprocessor's test behaviour, and is used.
 
     One entry a minibatch and not one a shard, so that the sum can be rounded once, whatever the sharding.
     """
@@ -182,19 +194,18 @@ def evaluate_shard(
     with single_threaded_blas():
         for index, stored in enumerate(batches):
             with located(f"evaluation: minibatch {index}"):
-                batch = preprocessed(stored, preprocessor, step_rng(0, 0, 0), train=False)
-                if rows_of_batch(batch):
-                    parts.append(evaluate_batch(net, batch))
+                rows, batch = evened(preprocessed(stored, preprocessor, step_rng(0, 0, 0), train=False), even)
+                if rows:
+                    parts.append(evaluate_batch(net, batch, rows))
     return parts
 
 
-def evaluate_batch(net: Net, batch: Mapping[str, NDArray]) -> dict[str, tuple[float, float]]:
+def evaluate_batch(net: Net, batch: Mapping[str, NDArray], rows: int) -> dict[str, tuple[float, float]]:
     """Return the sum of each of the net's metrics, and what it is to be divided by.
 
     Metrics are its scalar (0-d) test outputs, means over the minibatch such as loss and accuracy, unless the net's own
-    ``totals`` or ``total`` knows better.
+    ``totals`` or ``total`` knows better. ``rows`` of the batch count; it may be padded.
     """
-    rows = rows_of_batch(batch)
     outputs = net.forward(batch)
     totals = getattr(net, "totals", None)
     if totals is not None:

@@ -206,3 +206,57 @@ def test_a_feed_for_testing_is_in_order_and_one_without_an_end_goes_on():
             data.feed(worker=worker, workers=workers)
     with pytest.raises(DataError, match="9 workers for 5 minibatches"):
         data.feed(workers=9, train=False)
+
+
+# ---- short minibatches
+@given(n=st.integers(1, 40), batch_size=st.integers(1, 12), shuffle=st.none() | st.integers(0, 3))
+def test_dropping_leaves_the_whole_minibatches_of_the_same_packing(n, batch_size, shuffle):
+    assume(n >= batch_size)
+    labels = {"image": np.zeros((n, 2), int), "label": np.arange(n)}
+    kept = pack(labels, FIELDS, batch_size, shuffle=shuffle, ragged="drop")
+    every = packed(n, batch_size, shuffle)
+    assert (kept.count(), kept.num_batches) == (n - n % batch_size, n // batch_size)
+    for ours, theirs in zip(kept.batches, every.batches, strict=False):
+        assert ours["label"].to_host().tolist() == theirs["label"].to_host().tolist()
+
+
+def test_what_is_dropped_is_logged_and_a_set_of_nothing_refused(caplog):
+    columns = {"image": np.zeros((7, 2), int), "label": np.arange(7)}
+    pack(columns, FIELDS, 3, ragged="drop")
+    assert caplog.messages == [
+        "pack(): 1 of 7 examples are left out: they make no whole minibatch of 3 (ragged='drop')"
+    ]
+    pack(columns, FIELDS, 7, ragged="drop")
+    assert len(caplog.messages) == 1
+    with pytest.raises(DataError, match=r"ragged='drop' leaves out all 7 examples, which make no whole minibatch of 8"):
+        pack(columns, FIELDS, 8, ragged="drop")
+
+
+def test_both_parts_of_a_split_keep_the_choice():
+    columns = {"image": np.zeros((25, 2), int), "label": np.arange(25)}
+    train, test = pack(columns, FIELDS, 4, ragged="drop").train_test_split(0.3, seed=1)
+    assert (train.count(), test.count()) == (16, 4)  # 24 in all: 17 and 7 before
+    padded = pack(columns, FIELDS, 4, ragged="pad", padding={"label": -1})
+    assert [(part.ragged, part.padding) for part in padded.train_test_split(0.3)] == [("pad", {"label": -1})] * 2
+
+
+def test_a_feed_pads_short_minibatches_and_asks_with_what():
+    columns = {"image": np.ones((5, 2), int), "label": np.arange(5)}
+    with pack(columns, FIELDS, 4, ragged="pad", padding={"label": -1}).feed(train=False) as batches:
+        assert [batch["label"].to_host().tolist() for batch in batches] == [[0, 1, 2, 3], [4, -1, -1, -1]]
+    with pytest.raises(DataError, match=r"feed\(\): ragged='pad' does not say what with"):
+        pack(columns, FIELDS, 4, ragged="pad").feed()
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"ragged": "cut"}, "ragged='cut', expected one of 'drop', 'pad', 'reshape'"),
+        ({"padding": {"label": 0}}, r"padding={'label': 0} with ragged=None; expected ragged='pad'"),
+        ({"ragged": "drop", "padding": {}}, "with ragged='drop'; expected ragged='pad'"),
+        ({"ragged": "pad", "padding": {"y": 0}}, "padding for 'y'; expected names of fields: 'image', 'label'"),
+    ],
+)
+def test_choices_that_are_none_are_refused(options, match):
+    with pytest.raises(DataError, match=match):
+        pack({"image": np.ones((5, 2), int), "label": np.arange(5)}, FIELDS, 4, **options)

@@ -60,7 +60,7 @@ class _LocalSession:
     def evaluate(self, weights: WeightCollection, data: Any) -> dict[str, float]:
         """Return the means over ``data``."""
         data = _in_memory(data)
-        return mean_metrics(evaluate_shard(self.net, data.batches, weights, data.preprocessor))
+        return mean_metrics(evaluate_shard(self.net, data.batches, weights, data.preprocessor, data.even))
 
 
 def _in_memory(data: Any) -> Dataset:

@@ -12,6 +12,7 @@ from sparknet.data.layout import check_packing, check_shards, is_whole, packed_p
 from sparknet.data.prefetch import Prefetcher, prefetch
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import check_preprocessor, preprocessed
+from sparknet.data.ragged import Even, Ragged, check_ragged, say_dropped
 from sparknet.data.rows import array_of_values, batch_of_rows, check_columns
 from sparknet.data.sampling import EpochSampler, step_rng
 from sparknet.errors import DataError
@@ -34,12 +35,16 @@ class Dataset:
         Examples in every minibatch but the last.
     preprocessor
         Applied when a minibatch is used, not when it is stored.
+    ragged, padding
+        What becomes of a short minibatch when it is used, as for :func:`pack`.
     """
 
     batches: Sequence[Mapping[str, NDArray]]
     fields: tuple[Field, ...]
     batch_size: int
     preprocessor: Preprocessor | None = None
+    ragged: Ragged | None = None
+    padding: Mapping[str, float] | None = None
 
     def count(self) -> int:
         """Return the number of examples."""
@@ -49,6 +54,11 @@ class Dataset:
     def num_batches(self) -> int:
         """Number of minibatches."""
         return len(self.batches)
+
+    @property
+    def even(self) -> Even:
+        """What becomes of short minibatches, as far as the data set says it."""
+        return Even(self.batch_size, self.ragged or "reshape", self.padding or {})
 
     def shard(self, worker: int, workers: int) -> Sequence[Mapping[str, NDArray]]:
         """Return the minibatches of ``worker`` out of ``workers``; nothing is copied."""
@@ -82,12 +92,14 @@ class Dataset:
         Returns
         -------
         Prefetcher
-            An iterator, best used in a ``with`` block. A minibatch whose images were all dropped has no rows.
+            An iterator, best used in a ``with`` block. A minibatch whose images were all dropped has no rows; nor has one
+            that is short after the preprocessor and left out (``ragged="drop"``). Padded ones have all rows.
 
         Raises
         ------
         DataError
-            ``epochs`` or ``worker`` is out of range, or there are more workers than minibatches. While iterating: a
+            ``epochs`` or ``worker`` is out of range, there are more workers than minibatches, or ``ragged="pad"`` does not
+            say what with. While iterating: a
             minibatch is refused; the message begins with its number.
 
         Examples
@@ -103,6 +115,9 @@ class Dataset:
         if not (is_whole(workers, 1) and is_whole(worker, 0) and worker < workers):
             msg = f"feed(): got worker={worker!r} of workers={workers!r}, expected a whole number from 0 to workers - 1"
             raise DataError(msg)
+        if self.ragged == "pad" and self.padding is None:
+            msg = "feed(): ragged='pad' does not say what with: pack(..., padding=net.padding())"
+            raise DataError(msg)
         check_shards(self.num_batches, workers, self.batch_size)
         shard = self.shard(worker, workers)
         steps = sys.maxsize if epochs is None else epochs * len(shard)
@@ -113,7 +128,9 @@ class Dataset:
 
         def batch(place: tuple[int, int]) -> dict[str, NDArray]:
             step, index = place
-            return preprocessed(shard[index], self.preprocessor, step_rng(seed, worker, step), train=train)
+            made = preprocessed(shard[index], self.preprocessor, step_rng(seed, worker, step), train=train)
+            even = self.even(made) if rows_of_batch(made) else made
+            return {name: column[:0] for name, column in made.items()} if even is None else dict(even)
 
         return prefetch(enumerate(indices), batch)
 
@@ -130,7 +147,8 @@ class Dataset:
         Returns
         -------
         Dataset, Dataset
-            Packed anew, in new memory: only the last minibatch of each may be short.
+            Packed anew, in new memory: only the last minibatch of each may be short, and is left out where ``ragged`` is
+            ``"drop"``.
 
         Raises
         ------
@@ -145,7 +163,7 @@ class Dataset:
         """
         whole = {f.name: np.concatenate([batch[f.name].to_host() for batch in self.batches]) for f in self.fields}
         train, test = (
-            replace(self, batches=_cut({name: a[where >= 0] for name, a in whole.items()}, self.batch_size))
+            replace(self, batches=_cut({name: a[where >= 0] for name, a in whole.items()}, self.even))
             for where in split_positions(self.count(), fraction, seed)
         )
         return train, test
@@ -159,6 +177,8 @@ def pack(
     *,
     columns: Mapping[str, str] | None = None,
     shuffle: int | None = None,
+    ragged: Ragged | None = None,
+    padding: Mapping[str, float] | None = None,
 ) -> Dataset:
     """Pack examples into minibatches in this process's memory.
 
@@ -170,13 +190,21 @@ def pack(
     fields
         Name, shape and dtype of each input, as it is to be stored.
     batch_size
-        Examples in a minibatch; the last one of the set may be short, none is dropped.
+        Examples in a minibatch; the last one of the set may be short.
     preprocessor
         Applied each time a minibatch is used.
     columns
         Field name -> name in ``rows``, where they differ: ``{"data": "pixels"}``.
     shuffle
         Seed of a permutation of all examples; None keeps their order.
+    ragged
+        What becomes of a short last minibatch, for nets that fix their batch size. ``"reshape"``: the net takes it as it is.
+        ``"drop"``: its examples are left out here, which the log says. ``"pad"``: it is filled up each time it is used,
+        after the preprocessor; the rows added are counted nowhere. None: what the net's own data layer says, else
+        ``"reshape"``.
+    padding
+        For ``"pad"``: field name -> value of the rows added, else zeros. None: what the net itself ignores,
+        ``net.padding()``.
 
     Raises
     ------
@@ -192,6 +220,7 @@ def pack(
     check_packing(batch_size, shuffle)
     fields = check_fields(fields, columns)
     check_preprocessor(preprocessor, fields)
+    check_ragged(ragged, padding, [field.name for field in fields])
     named = isinstance(rows, Mapping)
     whole = _columns(rows, fields, columns or {}) if named else batch_of_rows(list(rows), fields, columns)
     n = rows_of_batch(whole)
@@ -202,12 +231,15 @@ def pack(
     if shuffle is not None:
         order = np.argsort(packed_positions(n, shuffle))
         arrays = {name: array[order] for name, array in arrays.items()}
-    return Dataset(_cut(arrays, batch_size), fields, batch_size, preprocessor)
+    batches = _cut(arrays, Even(batch_size, ragged or "reshape"))
+    return Dataset(batches, fields, batch_size, preprocessor, ragged, padding)
 
 
-def _cut(arrays: Mapping[str, "np.ndarray[Any, Any]"], batch_size: int) -> list[dict[str, NDArray]]:
-    """Return the minibatches of all examples; views."""
-    n = len(next(iter(arrays.values())))
+def _cut(arrays: Mapping[str, "np.ndarray[Any, Any]"], even: Even) -> list[dict[str, NDArray]]:
+    """Return the minibatches of all examples, or of all but those that are left out; views."""
+    n, batch_size = len(next(iter(arrays.values()))), even.batch_size
+    if even.ragged == "drop":
+        n = say_dropped("pack()", n, batch_size)
     return [{name: NDArray(a[i : i + batch_size]) for name, a in arrays.items()} for i in range(0, n, batch_size)]
 
 

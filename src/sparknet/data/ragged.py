@@ -4,7 +4,9 @@ There is no default here: a short batch that a net trains on counts as much as a
 seen, and one that is padded needs a net that leaves the padding out of its loss.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -13,9 +15,74 @@ from sparknet.data.fields import rows_of_batch
 from sparknet.errors import DataError, located
 from sparknet.ndarray import NDArray
 
-__all__ = ["Ragged", "even_batch", "even_batches", "pad_batch"]
+__all__ = ["Even", "Ragged", "check_ragged", "even_batch", "even_batches", "pad_batch", "say_dropped"]
 
 Ragged = Literal["drop", "pad", "reshape"]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Even:
+    """What becomes of the short batches of a data set: :func:`even_batch` with all but the batch.
+
+    Parameters
+    ----------
+    batch_size, ragged, padding
+        As for :func:`even_batches`.
+
+    Examples
+    --------
+    >>> Even(3, "pad", {"label": -1})({"label": NDArray(np.arange(2))})["label"].to_host().tolist()
+    [0, 1, -1]
+    """
+
+    batch_size: int
+    ragged: Ragged = "reshape"
+    padding: Mapping[str, float] = field(default_factory=dict)
+
+    def __call__(self, batch: Mapping[str, NDArray]) -> Mapping[str, NDArray] | None:
+        """Return the batch as it is used; None if it is left out."""
+        return even_batch(batch, self.batch_size, self.ragged, self.padding)
+
+
+def check_ragged(ragged: Any, padding: Any, names: Collection[str]) -> None:
+    """Raise a DataError unless ``ragged`` and ``padding`` are choices for a data set with these fields; both may be None."""
+    if ragged is not None and ragged not in get_args(Ragged):
+        msg = f"ragged={ragged!r}, expected one of {', '.join(map(repr, get_args(Ragged)))}"
+        raise DataError(msg)
+    if padding is None:
+        return
+    if ragged != "pad":
+        msg = f"padding={padding!r} with ragged={ragged!r}; expected ragged='pad', which alone pads"
+        raise DataError(msg)
+    unknown = [name for name in padding if name not in names]
+    if unknown:
+        msg = f"padding for {', '.join(map(repr, unknown))}; expected names of fields: {', '.join(map(repr, names))}"
+        raise DataError(msg)
+
+
+def say_dropped(what: str, examples: int, batch_size: int) -> int:
+    """Log how many of ``examples`` make no whole minibatch and are left out, if some are; return how many are kept.
+
+    Raises
+    ------
+    DataError
+        None is kept.
+    """
+    rest = examples % batch_size
+    if rest == examples:
+        msg = (
+            f"{what}: ragged='drop' leaves out all {examples} examples, which make no whole minibatch of {batch_size}; "
+            "choose a smaller batch size, or ragged='pad' or 'reshape'"
+        )
+        raise DataError(msg)
+    if rest:
+        _LOG.warning(
+            "%s: %d of %d examples are left out: they make no whole minibatch of %d (ragged='drop')",
+            *(what, rest, examples, batch_size),
+        )
+    return examples - rest
 
 
 def even_batches(

@@ -1,8 +1,19 @@
 """Training by averaging: the driver, what it asks of a cluster and of data, and what it yields."""
 
-from sparknet.training.arguments import check_fit
 from sparknet.training.driver import averaged_sgd
 from sparknet.training.protocols import Cluster, Collected, PackedData, Session
+from sparknet.training.rehearsal import check_fit, padding_for, rehearsed
 from sparknet.training.rounds import Round, Seconds
 
-__all__ = ["Cluster", "Collected", "PackedData", "Round", "Seconds", "Session", "averaged_sgd", "check_fit"]
+__all__ = [
+    "Cluster",
+    "Collected",
+    "PackedData",
+    "Round",
+    "Seconds",
+    "Session",
+    "averaged_sgd",
+    "check_fit",
+    "padding_for",
+    "rehearsed",
+]

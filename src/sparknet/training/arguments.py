@@ -4,32 +4,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from sparknet.data.fields import rows_of_batch
 from sparknet.data.layout import is_whole
-from sparknet.data.preprocess.base import preprocessed
-from sparknet.data.sampling import step_rng
-from sparknet.errors import DataError, located
-from sparknet.nets.base import Net, NetFactory
-from sparknet.training.protocols import PackedData
-from sparknet.training.values import warn_of_values
+from sparknet.errors import DataError
 
-__all__ = ["check_choice", "check_directory", "check_fit", "check_kinds", "check_numbers"]
-
-
-def check_fit(factory: NetFactory, data: PackedData, seed: int, what: str = "the first minibatch") -> Net:
-    """Return the factory's net after running it forward on the first minibatch, here on the driver.
-
-    Whatever does not fit (names, shapes, labels) shows before any job, as the exception of the preprocessor or net that
-    finds it; the message begins with ``what`` it was found in. Values from which a net can hardly learn are logged as a
-    warning.
-    """
-    net = factory(seed=seed)
-    with located(what):
-        batch = preprocessed(data.first_batch(), data.preprocessor, step_rng(seed, 0, 0), train=True)
-        if rows_of_batch(batch):
-            net.forward(batch)
-            warn_of_values(net, batch, data.preprocessor)
-    return net
+__all__ = ["check_choice", "check_directory", "check_kinds", "check_numbers"]
 
 
 def check_kinds(cluster: Any, data: Any, rule: Any, evaluate: Any) -> None:

@@ -17,11 +17,13 @@ import numpy as np
 from sparknet.averaging import Mean, Rule
 from sparknet.checkpoint import Checkpoint, Position
 from sparknet.data.layout import check_shards, shard_length
+from sparknet.data.ragged import Even
 from sparknet.data.sampling import SAMPLERS, Sampling
 from sparknet.errors import DataError, located
 from sparknet.nets.base import Net, NetFactory, SolverState
-from sparknet.training.arguments import check_choice, check_directory, check_fit, check_kinds, check_numbers
+from sparknet.training.arguments import check_choice, check_directory, check_kinds, check_numbers
 from sparknet.training.protocols import Cluster, PackedData, Session
+from sparknet.training.rehearsal import even_of, rehearsed, used_batches
 from sparknet.training.rounds import Round, Seconds
 from sparknet.training.states import StatePolicy, next_states
 from sparknet.weights import WeightCollection
@@ -138,9 +140,12 @@ def averaged_sgd(
     check_choice("sampling", sampling, tuple(SAMPLERS))
     workers = cluster.default_workers(data) if workers is None else workers
     check_shards(data.num_batches, workers, data.batch_size)
-    net = check_fit(factory, data, seed)
+    net = factory(seed=seed)
+    data = rehearsed(net, data, seed, train=True)
+    num_batches = used_batches(data)
+    check_shards(num_batches, workers, data.batch_size)
     if evaluate is not None:
-        check_fit(factory, evaluate[0], seed, "evaluation: the first minibatch")
+        evaluate = (rehearsed(net, evaluate[0], seed, train=False), evaluate[1])
     if weights is not None:
         net.set_weights(weights)
     start = Position(0, net.get_weights(), [net.get_state()], [0] * workers)
@@ -148,6 +153,8 @@ def averaged_sgd(
         cluster=cluster,
         factory=factory,
         data=data,
+        num_batches=num_batches,
+        even=even_of(data),
         workers=workers,
         tau=tau,
         rounds=rounds,
@@ -192,6 +199,8 @@ class _Run:
     cluster: Cluster
     factory: NetFactory
     data: PackedData
+    num_batches: int
+    even: Even
     workers: int
     tau: int
     rounds: int
@@ -206,8 +215,8 @@ class _Run:
     def settings(self) -> dict[str, Any]:
         """Return what decides, with net and data, where every step of the run goes."""
         names = ("workers", "seed", "solver_state", "sampling")
-        sizes = {"num_batches": self.data.num_batches, "batch_size": self.data.batch_size}
-        return {name: getattr(self, name) for name in names} | sizes
+        sizes = {"num_batches": self.num_batches, "batch_size": self.data.batch_size}
+        return {name: getattr(self, name) for name in names} | sizes | {"ragged": self.even.ragged}
 
     def rounds_from(self, position: Position, checkpoint: Checkpoint | None) -> Iterator[Round]:
         """Yield the rounds after ``position``."""
@@ -257,12 +266,13 @@ class _Run:
         return [
             Task(
                 worker=k,
-                num_batches=shard_length(self.data.num_batches, k, self.workers),
+                num_batches=shard_length(self.num_batches, k, self.workers),
                 first_step=first,
                 tau=self.tau,
                 seed=self.seed,
                 max_seconds=self.max_seconds,
                 sampling=self.sampling,
+                even=self.even,
             )
             for k, first in enumerate(first_steps)
         ]

@@ -15,7 +15,11 @@ __all__ = ["Cluster", "Collected", "PackedData", "Session"]
 
 
 class PackedData(Protocol):
-    """What the driver itself asks of a packed data set, in memory or on a cluster."""
+    """What the driver itself asks of a packed data set, in memory or on a cluster.
+
+    A set that has ``even`` (:class:`~sparknet.data.ragged.Even`) and ``count()`` says with them what becomes of a short last
+    minibatch; the net takes that of any other set as it is.
+    """
 
     @property
     def num_batches(self) -> int:

@@ -152,6 +152,7 @@ class _SparkSession:
                 factory=self.factory,
                 sent=sent,
                 preprocessor=data.preprocessor,
+                even=data.even,
             )
             return mean_metrics(collected(data.rdd.mapPartitionsWithIndex(work)))
 

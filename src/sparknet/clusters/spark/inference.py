@@ -6,6 +6,7 @@ each image is what the DataFrame holds anyway. Factory and weights are broadcast
 of them and keeps it.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -16,17 +17,29 @@ import numpy as np
 
 from sparknet.clusters.spark.cluster import SparkCluster
 from sparknet.clusters.spark.frames import check_frame, is_frame
-from sparknet.clusters.spark.inference_tasks import Plan, check_added, computed, evaluated, with_columns, with_values
+from sparknet.clusters.spark.inference_tasks import (
+    Plan,
+    check_added,
+    computed,
+    evaluated,
+    made,
+    with_columns,
+    with_values,
+)
 from sparknet.clusters.spark.jobs import collected
 from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.fields import Field
 from sparknet.data.preprocess import Preprocessor
-from sparknet.errors import DataError, located
+from sparknet.data.ragged import Even, Ragged, check_ragged
+from sparknet.errors import DataError, NetError, located
 from sparknet.nets.base import NetFactory
+from sparknet.training import padding_for, rehearsed
 from sparknet.weights import WeightCollection
 
 __all__ = ["evaluate", "featurize", "predict"]
+
+_LOG = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
 
@@ -57,7 +70,8 @@ def featurize(
     columns
         Field name -> column, where they differ.
     batch_size
-        Rows that the net computes at once; the last minibatch of a partition may have fewer.
+        Rows that the net computes at once; the last minibatch of a partition may have fewer. Where the net takes this
+        number of rows alone, it is filled up with zeros, and what the net makes of those is left out.
     preprocessor
         Applied to each minibatch in its test behaviour; it must keep all rows.
 
@@ -132,10 +146,12 @@ def evaluate(
     columns: Mapping[str, str] | None = None,
     batch_size: int = 100,
     preprocessor: Preprocessor | None = None,
+    ragged: Ragged | None = None,
+    padding: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """Return the mean over all rows of each number that the net's test phase reports: loss, accuracy, ...
 
-    It runs one job.
+    It runs one job, and for packed data a small one before, which brings a minibatch.
 
     Parameters
     ----------
@@ -148,6 +164,9 @@ def evaluate(
         As for :func:`featurize`, with the labels; a PackedDataset has its own.
     preprocessor
         As for :func:`featurize`; default for a PackedDataset: its own.
+    ragged, padding
+        What becomes of a short minibatch, the last of a partition or of packed data, as for :func:`sparknet.data.pack`.
+        Default for a PackedDataset: its own. The log says how many rows are left out; padded ones count nowhere.
 
     Raises
     ------
@@ -156,18 +175,49 @@ def evaluate(
     """
     if isinstance(rows, PackedDataset):
         rows = rows if preprocessor is None else replace(rows, preprocessor=preprocessor)
+        rows = rows if ragged is None else replace(rows, ragged=ragged, padding=padding)
         fields, columns, batch_size, preprocessor = rows.fields, None, rows.batch_size, rows.preprocessor
     if fields is None:
         msg = "evaluate(): got no fields; expected fields=[...], the net's inputs among the columns, for what is not packed"
         raise DataError(msg)
+    check_ragged(getattr(rows, "ragged", ragged), getattr(rows, "padding", padding), [f.name for f in fields])
     plan = Plan.of("evaluate()", factory, weights, fields, columns, batch_size, preprocessor)
-    if not any(values.ndim == 0 for values in plan.trial(None, 2)[0].values()):
-        msg = "evaluate(): the net's test phase reports no number, such as a loss or an accuracy; use featurize()"
-        raise DataError(msg)
     if isinstance(rows, PackedDataset):
+        with located("evaluate()"):
+            rows = rehearsed(made(plan.load), rows, 0, train=False)
+        _check_numbers(replace(plan, even=rows.even), batch_size)
         with SparkCluster(rows.rdd.context).session(factory, rows, rows.shards) as session:
             return session.evaluate(weights, rows)
-    return _means(rows, plan)
+    return _means(rows, _settled(plan, ragged, padding))
+
+
+def _settled(plan: Plan, ragged: Ragged | None, padding: Mapping[str, float] | None) -> Plan:
+    """Return the plan with what becomes of short minibatches, which the net was tried on."""
+    net = made(plan.load)
+    said = net.even(train=False) if hasattr(net, "even") else Even(plan.batch_size)
+    chosen = ragged or said.ragged
+    if chosen == "pad":
+        with located(f"{plan.who}: ragged='pad'"):
+            padding = padding_for(net, padding or said.padding, train=False)
+    plan = replace(plan, even=Even(plan.batch_size, chosen, padding or {}))
+    try:
+        _check_numbers(plan, plan.batch_size if chosen == "drop" else min(2, plan.batch_size))
+    except NetError as error:
+        if chosen == "reshape":
+            _check_numbers(plan, plan.batch_size)  # if not even that fits, this is what has to be said
+            fix = (
+                "ragged='drop' leaves out the last minibatch of a partition where it is short, ragged='pad' fills it up"
+            )
+            raise error.placed(f"{plan.who}: {fix}") from error
+        raise
+    return plan
+
+
+def _check_numbers(plan: Plan, rows: int) -> None:
+    """Raise a DataError if the net, tried on so many rows, reports no number."""
+    if not any(values.ndim == 0 for values in plan.trial(None, rows)[0].values()):
+        msg = "evaluate(): the net's test phase reports no number, such as a loss or an accuracy; use featurize()"
+        raise DataError(msg)
 
 
 def _means(rows: Any, plan: Plan) -> dict[str, float]:
@@ -178,16 +228,21 @@ def _means(rows: Any, plan: Plan) -> dict[str, float]:
     finally:
         with suppress(Exception):  # if Spark is gone, what it died of is what matters
             sent.destroy()
-    if not parts:
-        msg = "evaluate(): got no rows, expected at least one"
+    dropped = sum(part for part in parts if isinstance(part, int))
+    if dropped:
+        _LOG.warning("evaluate(): %d rows are left out, which make no whole minibatch of %d", dropped, plan.batch_size)
+    totals = [part for part in parts if not isinstance(part, int)]
+    if not totals:
+        msg = f"evaluate(): got no rows{f' but {dropped} that are left out' * bool(dropped)}, expected at least one"
         raise DataError(msg)
-    return mean_metrics(parts)
+    return mean_metrics(totals)
 
 
 def _extended(rows: Any, plan: Plan, outputs: Mapping[str, str], finish: Callable[[Array], Array]) -> Any:
     """Return ``rows`` with ``finish(blob)`` of each blob in ``outputs`` as a column."""
     rdd = _rdd_of(rows, plan, list(outputs.values()))
-    found = {name: finish(values) for name, values in plan.trial_by_row(list(outputs)).items()}
+    plan, tried = plan.trial_by_row(list(outputs))
+    found = {name: finish(values) for name, values in tried.items()}
     work = partial(
         computed, plan=plan.light, sent=rdd.context.broadcast(plan.load), blobs=tuple(outputs), finish=finish
     )

@@ -16,16 +16,17 @@ from sparknet.data.fields import Field, check_fields, rows_of_batch
 from sparknet.data.layout import check_packing
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import check_preprocessor, preprocessed
+from sparknet.data.ragged import Even
 from sparknet.data.rows import batch_of_rows
 from sparknet.data.sampling import step_rng
 from sparknet.errors import DataError, NetError, SparknetError, located
 from sparknet.ndarray import NDArray
-from sparknet.nets.base import Net, NetFactory
+from sparknet.nets.base import Batch, Net, NetFactory
 from sparknet.serialization import dumps, loads
 from sparknet.weights import WeightCollection
-from sparknet.worker import evaluate_batch, single_threaded_blas
+from sparknet.worker import evaluate_batch, evened, single_threaded_blas
 
-__all__ = ["Plan", "check_added", "computed", "evaluated", "with_columns", "with_values"]
+__all__ = ["Plan", "check_added", "computed", "evaluated", "made", "with_columns", "with_values"]
 
 Array = np.ndarray[Any, Any]
 _MOST_NETS = 2  # a job may go through one net after another
@@ -45,6 +46,8 @@ class Plan:
         Digest of the load.
     fields, columns, batch_size, preprocessor
         As for :func:`~sparknet.clusters.spark.inference.featurize`.
+    even
+        What becomes of a short minibatch; None: the net takes it as it is.
     """
 
     who: str
@@ -54,6 +57,7 @@ class Plan:
     columns: Mapping[str, str]
     batch_size: int
     preprocessor: Preprocessor | None
+    even: Even | None = None
 
     @classmethod
     def of(
@@ -84,29 +88,42 @@ class Plan:
         fields = check_preprocessor(self.preprocessor, self.fields)
         net = made(self.load)
         zeros = [{f.name: NDArray(np.zeros((rows, *f.shape), f.dtype)) for f in fields} for rows in sizes]
-        return [{name: values.to_host() for name, values in net.forward(batch, blobs).items()} for batch in zeros]
+        used = [evened(batch, self.even)[1] for batch in zeros]
+        return [{name: values.to_host() for name, values in net.forward(batch, blobs).items()} for batch in used]
 
-    def trial_by_row(self, blobs: Sequence[str]) -> dict[str, Array]:
-        """Return :meth:`trial` for blobs that must have a row for each example; a NetError if one has not."""
-        two, three = self.trial(blobs, 2, 3)  # what has 2 rows by chance has not 3 by chance too
+    def trial_by_row(self, blobs: Sequence[str]) -> "tuple[Plan, dict[str, Array]]":
+        """Return the plan that the net can take, and :meth:`trial` for blobs, which must have a row for each example.
+
+        A net that takes no other number of rows than ``batch_size`` has short minibatches filled up with zeros.
+        """
+        plan, sizes = self, [2, 3]  # what has 2 rows by chance has not 3 by chance too
+        try:
+            tried = plan.trial(blobs, *sizes)
+        except (NetError, DataError):
+            plan, sizes = replace(self, even=Even(self.batch_size, "pad")), [self.batch_size]
+            tried = plan.trial(blobs, *sizes)
         for name in blobs:
-            if (two[name].shape[:1], three[name].shape[:1]) != ((2,), (3,)):
+            if [values[name].shape[:1] for values in tried] != [(rows,) for rows in sizes]:
                 msg = (
-                    f"{self.who}: the blob {name!r} has no row for each example: 2 examples give the shape "
-                    f"{two[name].shape}; take another one, or evaluate() for means"
+                    f"{self.who}: the blob {name!r} has no row for each example: {sizes[0]} examples give the shape "
+                    f"{tried[0][name].shape}; take another one, or evaluate() for means"
                 )
                 raise NetError(msg)
-        return two
+        return plan, tried[0]
 
-    def batches(self, partition: int, rows: Iterable[Any]) -> Iterator[tuple[range, list[Any], dict[str, NDArray]]]:
-        """Yield some rows, by their numbers and themselves, and the minibatch made of them, until there are none."""
+    def batches(self, partition: int, rows: Iterable[Any]) -> Iterator[tuple[range, list[Any], int, Batch]]:
+        """Yield some rows, by their numbers and themselves, and the minibatch made of them, until there are none.
+
+        Before the minibatch comes how many of its rows count, after the preprocessor and without padding.
+        """
         rows, done = iter(rows), 0
         while part := list(islice(rows, self.batch_size)):
             numbers = range(done, done + len(part))
             with self.placing(partition, numbers):
                 batch = batch_of_rows(part, self.fields, self.columns)
                 batch = preprocessed(batch, self.preprocessor, step_rng(0, 0, 0), train=False)
-            yield numbers, part, batch
+                count, used = evened(batch, self.even)
+            yield numbers, part, count, used
             done += len(part)
 
     @contextmanager
@@ -146,32 +163,35 @@ def computed(
 ) -> Iterator[Any]:
     """Yield ``join(row, values)`` for each row of a partition, with the values of ``finish(blob)`` of each blob."""
     with single_threaded_blas():
-        for numbers, part, batch in plan.batches(partition, rows):
+        for numbers, part, count, batch in plan.batches(partition, rows):
             with plan.placing(partition, numbers):
-                values = _values(_net_of(plan, sent), batch, len(part), blobs)
+                _check_count(count, len(part))
+                found = _net_of(plan, sent).forward(batch, blobs)
+                values = [found[name].to_host()[:count] for name in blobs]
                 joined = [join(row, ours) for row, *ours in zip(part, *map(finish, values), strict=True)]
             yield from joined
 
 
-def _values(net: Net, batch: Mapping[str, NDArray], rows: int, blobs: Sequence[str]) -> list[Array]:
-    """Return the blobs of a minibatch that was made of so many rows."""
-    if rows_of_batch(batch) != rows:
+def _check_count(count: int, rows: int) -> None:
+    """Raise a DataError unless the preprocessor has kept all rows."""
+    if count != rows:
         msg = (
-            f"the preprocessor made {rows_of_batch(batch)} rows of {rows}; expected one for each row "
+            f"the preprocessor made {count} rows of {rows}; expected one for each row "
             "(on_error='raise', or filter the rows first)"
         )
         raise DataError(msg)
-    found = net.forward(batch, blobs)
-    return [found[name].to_host() for name in blobs]
 
 
 def evaluated(partition: int, rows: Iterable[Any], *, plan: Plan, sent: Any) -> Iterator[Any]:
-    """Yield what :func:`~sparknet.worker.evaluate_batch` returns for each minibatch of a partition, or an error as a value."""
+    """Yield what :func:`~sparknet.worker.evaluate_batch` returns for each minibatch of a partition, or an error as a value.
+
+    For a minibatch that is left out it yields its number of rows.
+    """
     try:
         with single_threaded_blas():
-            for numbers, _, batch in plan.batches(partition, rows):
+            for numbers, _, count, batch in plan.batches(partition, rows):
                 with plan.placing(partition, numbers):
-                    part = evaluate_batch(_net_of(plan, sent), batch)
+                    part = evaluate_batch(_net_of(plan, sent), batch, count) if count else rows_of_batch(batch)
                 yield part
     except SparknetError as error:  # an exception would be tried again, in vain
         yield error

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,7 @@ from sparknet.data.dataset import Dataset
 from sparknet.data.fields import Field
 from sparknet.data.layout import Layout, is_whole, split_positions
 from sparknet.data.preprocess import Preprocessor
+from sparknet.data.ragged import Even, Ragged, say_dropped
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 from sparknet.serialization import loads
@@ -25,7 +26,7 @@ from sparknet.serialization import loads
 if TYPE_CHECKING:
     from pyspark import RDD
 
-__all__ = ["PackedDataset", "ShardSize", "packed_from"]
+__all__ = ["PackedDataset", "ShardSize", "first_of", "kept_of", "packed_from"]
 
 
 class ShardSize(NamedTuple):
@@ -55,6 +56,8 @@ class PackedDataset:
     preprocessor
         Applied when a minibatch is used. ``dataclasses.replace(data, preprocessor=...)`` is another view of the same
         minibatches: what releases one releases both.
+    ragged, padding
+        What becomes of a short minibatch when it is used, as for :func:`~sparknet.spark.pack`; replaceable as well.
     """
 
     rdd: "RDD[tuple[int, bytes]]"
@@ -64,6 +67,8 @@ class PackedDataset:
     num_examples: int
     shards: int
     preprocessor: Preprocessor | None = None
+    ragged: Ragged | None = None
+    padding: Mapping[str, float] | None = None
     # The id of the RDD -> where its shards' files are: shared by all that `replace` makes of this one.
     _kept_by_rdd: "dict[int, RDD[store.Kept]]" = field(default_factory=dict, repr=False)
 
@@ -94,6 +99,11 @@ class PackedDataset:
         return [ShardSize(len(layout.batches(k)), n, n * self._records.size) for k, n in enumerate(examples)]
 
     @property
+    def even(self) -> Even:
+        """What becomes of short minibatches, as far as the data set says it."""
+        return Even(self.batch_size, self.ragged or "reshape", self.padding or {})
+
+    @property
     def _records(self) -> Records:
         return Records(self.fields)
 
@@ -121,12 +131,14 @@ class PackedDataset:
     def train_test_split(self, fraction: float, seed: int = 0) -> "tuple[PackedDataset, PackedDataset]":
         """Part the examples in a training set and a test set, as :meth:`sparknet.data.Dataset.train_test_split` does.
 
-        Both are packed anew and persisted as this one is; copies on the cluster, so this one may be unpersisted.
+        Both are packed anew and persisted as this one is; copies on the cluster, so this one may be unpersisted. A short
+        last minibatch of each is left out where ``ragged`` is ``"drop"``.
         """
-        totals = [int((part >= 0).sum()) for part in split_positions(self.num_examples, fraction, seed)]
+        parts_of_all = split_positions(self.num_examples, fraction, seed)
+        totals = [kept_of(int((part >= 0).sum()), self.even, "train_test_split()") for part in parts_of_all]
         parts = []
         for which, total in enumerate(totals):
-            moved = partial(_part, which, self.num_examples, fraction, seed)
+            moved = partial(_part, which, self.num_examples, fraction, seed, total)
             shards = min(self.shards, -(-total // self.batch_size))
             part = self._repacked(moved, Layout(total, self.batch_size, shards))
             parts.append(part._persisted(self.rdd.getStorageLevel()))
@@ -135,7 +147,8 @@ class PackedDataset:
 
     def _repacked(self, moved: Callable[[], Any], layout: Layout) -> "PackedDataset":
         rows = as_records(self.rdd, self._records, self.batch_size)
-        return packed_from(rows, moved, self.fields, layout, self.preprocessor)
+        packed = packed_from(rows, moved, self.fields, layout, self.preprocessor)
+        return replace(packed, ragged=self.ragged, padding=self.padding)
 
     def _persisted(self, storage: Any) -> "PackedDataset":
         """Return this data set after its minibatches were computed and persisted."""
@@ -151,7 +164,7 @@ class PackedDataset:
         """Return the whole set in the driver's memory, for ``LocalCluster``."""
         messages = dict(collected(self.rdd))
         batches = [loads(messages[i]) for i in range(self.num_batches)]
-        return Dataset(batches, self.fields, self.batch_size, self.preprocessor)
+        return Dataset(batches, self.fields, self.batch_size, self.preprocessor, self.ragged, self.padding)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the set to storage, from where :func:`sparknet.spark.load_packed` takes it; packing is done once.
@@ -160,14 +173,15 @@ class PackedDataset:
         ----------
         path
             A directory that does not exist yet, on any file system that Spark knows (``hdfs://...``,
-            ``s3a://...``) and all executors reach. The preprocessor is not saved.
+            ``s3a://...``) and all executors reach. The preprocessor is not saved, ``ragged`` and ``padding`` are.
 
         Raises
         ------
         DataError
             ``path`` exists, or is the root of a file system. A set whose saving broke off is refused when it is loaded.
         """
-        saved.write(self.rdd, os.fspath(path).rstrip("/"), self.fields, self._layout(self.shards))
+        choice = {"ragged": self.ragged, "padding": None if self.padding is None else dict(self.padding)}
+        saved.write(self.rdd, os.fspath(path).rstrip("/"), self.fields, self._layout(self.shards), choice)
 
     @property
     def _name(self) -> str:
@@ -203,6 +217,11 @@ class PackedDataset:
         self.rdd.unpersist()
 
 
+def kept_of(examples: int, even: Even, what: str) -> int:
+    """Return how many of the ``examples`` are packed: all, or those of whole minibatches; the log says what is left out."""
+    return say_dropped(what, examples, even.batch_size) if even.ragged == "drop" else examples
+
+
 def packed_from(
     rows: "RDD[tuple[int, bytes]]",
     moved: Callable[[], Any],
@@ -216,8 +235,13 @@ def packed_from(
 
 
 # ---- in the Python workers
-def _part(which: int, count: int, fraction: float, seed: int) -> Any:
-    return split_positions(count, fraction, seed)[which]
+def _part(which: int, count: int, fraction: float, seed: int, total: int) -> Any:
+    return first_of(split_positions(count, fraction, seed)[which], total)
+
+
+def first_of(positions: Any, total: int) -> Any:
+    """Return the positions, with those behind the first ``total`` as examples to leave out (-1)."""
+    return np.where(positions < total, positions, -1)
 
 
 def _drop(name: str, _element: Any) -> None:

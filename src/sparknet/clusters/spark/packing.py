@@ -20,13 +20,14 @@ from sparknet.clusters.spark.chunks import Chunk, Source, error_of
 from sparknet.clusters.spark.exchange import as_records
 from sparknet.clusters.spark.frames import is_frame, selected
 from sparknet.clusters.spark.jobs import PerPartition, release, run_job
-from sparknet.clusters.spark.packed import PackedDataset, packed_from
+from sparknet.clusters.spark.packed import PackedDataset, first_of, kept_of, packed_from
 from sparknet.clusters.spark.records import Records
 from sparknet.data.dataset import Dataset
 from sparknet.data.fields import Field, check_fields
 from sparknet.data.layout import Layout, check_packing, packed_positions
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import check_preprocessor
+from sparknet.data.ragged import Even, Ragged, check_ragged
 from sparknet.errors import ClusterError, DataError, SparknetError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import NetFactory
@@ -51,6 +52,8 @@ def pack(
     factory: NetFactory | None = None,
     id_column: str | None = None,
     arrow: bool | None = None,
+    ragged: Ragged | None = None,
+    padding: Mapping[str, float] | None = None,
 ) -> PackedDataset:
     """Pack an RDD or DataFrame into minibatches, spread evenly over ``shards`` partitions.
 
@@ -64,7 +67,7 @@ def pack(
     fields
         Name, shape and dtype of each input, as it is to be stored.
     batch_size
-        Examples in a minibatch; only the last one of the whole set may be short, none is dropped.
+        Examples in a minibatch; only the last one of the whole set may be short.
     preprocessor
         Applied on the worker each time a minibatch is used.
     columns
@@ -83,6 +86,8 @@ def pack(
     arrow
         Whether a DataFrame comes as Arrow batches, without a Python object for each value; default: if pyarrow is
         installed (``pip install 'sparknet[arrow]'``). The executors need it too.
+    ragged, padding
+        What becomes of a short last minibatch, as for :func:`sparknet.data.pack`.
 
     Returns
     -------
@@ -102,6 +107,7 @@ def pack(
     check_packing(batch_size, shuffle, shards)
     fields = check_fields(fields, columns)
     check_preprocessor(preprocessor, fields)
+    check_ragged(ragged, padding, [field.name for field in fields])
     if factory is not None:
         _check_net(factory, fields, batch_size, preprocessor)
     storage = _storage_level(storage)
@@ -109,11 +115,14 @@ def pack(
         _chunks(rows, Source(Records(fields), columns or {}, id_column), arrow), storage
     )
     try:
-        total = starts[-1]
+        total = kept_of(starts[-1], Even(batch_size, ragged or "reshape"), "pack()")
         layout = Layout(total, batch_size, shards or min(len(starts) - 1, -(-total // batch_size)))
         placed = chunks.mapPartitionsWithIndex(partial(_placed, starts=starts, checksums=checksums))
-        packed = packed_from(placed, partial(packed_positions, total, shuffle), fields, layout, preprocessor)
-        return packed._persisted(storage)  # computed now, while the chunks are there
+        moved = partial(_moved, starts[-1], shuffle, total)
+        packed = packed_from(placed, moved, fields, layout, preprocessor)
+        return replace(packed, ragged=ragged, padding=padding)._persisted(
+            storage
+        )  # computed now, while the chunks are there
     finally:
         release(chunks)
 
@@ -125,6 +134,8 @@ def load_packed(
     *,
     shards: int | None = None,
     storage: Any = None,
+    ragged: Ragged | None = None,
+    padding: Mapping[str, float] | None = None,
 ) -> PackedDataset:
     """Load what :meth:`PackedDataset.save` wrote: the same minibatches, persisted on the executors.
 
@@ -138,6 +149,8 @@ def load_packed(
         As for :func:`pack`.
     shards
         Default: as many as it was saved with.
+    ragged, padding
+        As for :func:`pack`; default: those that it was saved with.
 
     Raises
     ------
@@ -146,13 +159,17 @@ def load_packed(
     ClusterError
         Minibatches are missing or damaged.
     """
-    batches, fields, layout = saved.read(getattr(spark, "sparkContext", spark), os.fspath(path).rstrip("/"))
+    batches, fields, layout, choice = saved.read(getattr(spark, "sparkContext", spark), os.fspath(path).rstrip("/"))
     check_packing(layout.batch_size, shards=shards)
     check_preprocessor(preprocessor, fields)
-    layout = replace(layout, shards=shards or layout.shards)
+    check_ragged(ragged, padding, [field.name for field in fields])
+    choice = choice if ragged is None else {"ragged": ragged, "padding": padding}
+    total = kept_of(layout.total, Even(layout.batch_size, choice["ragged"] or "reshape"), "load_packed()")
     rows = as_records(batches, Records(fields), layout.batch_size)
-    packed = packed_from(rows, partial(np.arange, layout.total), fields, layout, preprocessor)
-    return packed._persisted(_storage_level(storage))
+    moved = partial(_moved, layout.total, None, total)
+    layout = replace(layout, total=total, shards=shards or layout.shards)
+    packed = packed_from(rows, moved, fields, layout, preprocessor)
+    return replace(packed, **choice)._persisted(_storage_level(storage))
 
 
 def _check_net(
@@ -211,6 +228,11 @@ def _check_counts(counts: Mapping[int, Any]) -> None:
 
 
 # ---- in the Python workers
+def _moved(count: int, shuffle: int | None, kept: int) -> Any:
+    """Return the new position of each of ``count`` examples; -1 for all but the first ``kept`` in their new order."""
+    return first_of(packed_positions(count, shuffle), kept)
+
+
 def _counting(partition: int, chunks: Iterable[Chunk], *, counts: Any) -> Iterator[Chunk]:
     total: Any = 0
     checksum = 0

@@ -6,11 +6,13 @@ writes both by way of temporary names, the manifest last: a set without one was 
 
 import json
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sparknet.clusters.spark.jobs import run_job
 from sparknet.data.fields import Field
 from sparknet.data.layout import Layout
+from sparknet.data.ragged import check_ragged
 from sparknet.errors import ClusterError, DataError
 
 if TYPE_CHECKING:
@@ -23,8 +25,10 @@ _ROOT = re.compile(r"([\w+.-]+:(//[^/]*)?)?/*")  # of a file system, such as "/"
 _KEYS, _VALUES = "org.apache.hadoop.io.IntWritable", "org.apache.hadoop.io.BytesWritable"
 
 
-def write(batches: "RDD[tuple[int, bytes]]", path: str, fields: tuple[Field, ...], layout: Layout) -> None:
-    """Write a packed data set under ``path``, which must not exist."""
+def write(
+    batches: "RDD[tuple[int, bytes]]", path: str, fields: tuple[Field, ...], layout: Layout, choice: Mapping[str, Any]
+) -> None:
+    """Write a packed data set under ``path``, which must not exist; ``choice`` is its ``ragged`` and ``padding``."""
     if _ROOT.fullmatch(path):
         msg = f"save(): got the path {path!r}, expected a directory that does not exist yet, such as /data/train"
         raise DataError(msg)
@@ -34,6 +38,7 @@ def write(batches: "RDD[tuple[int, bytes]]", path: str, fields: tuple[Field, ...
         "examples": layout.total,
         "batch_size": layout.batch_size,
         "shards": layout.shards,
+        **choice,
     }
     lines = batches.context.parallelize([json.dumps(manifest)], 1)
     try:
@@ -46,7 +51,7 @@ def write(batches: "RDD[tuple[int, bytes]]", path: str, fields: tuple[Field, ...
         raise DataError(msg) from error
 
 
-def read(context: Any, path: str) -> tuple["RDD[tuple[int, bytes]]", tuple[Field, ...], Layout]:
+def read(context: Any, path: str) -> tuple["RDD[tuple[int, bytes]]", tuple[Field, ...], Layout, dict[str, Any]]:
     """Return the (minibatch number, message) pairs under ``path``, in any order, and what the manifest says.
 
     Raises
@@ -63,16 +68,18 @@ def read(context: Any, path: str) -> tuple["RDD[tuple[int, bytes]]", tuple[Field
         )
         raise DataError(msg) from error
     try:
-        fields, layout = _parsed(text)
+        fields, layout, choice = _parsed(text)
     except (ValueError, KeyError, TypeError) as error:
         msg = f"load_packed(): {path}/manifest is {text[:80]!r}; expected that of a {_FORMAT}"
         raise DataError(msg) from error
-    return context.sequenceFile(f"{path}/batches", _KEYS, _VALUES), fields, layout
+    return context.sequenceFile(f"{path}/batches", _KEYS, _VALUES), fields, layout, choice
 
 
-def _parsed(text: str) -> tuple[tuple[Field, ...], Layout]:
+def _parsed(text: str) -> tuple[tuple[Field, ...], Layout, dict[str, Any]]:
     manifest = json.loads(text)
     if manifest["format"] != _FORMAT:
         raise ValueError(manifest["format"])
     fields = tuple(Field(name, tuple(shape), dtype) for name, shape, dtype in manifest["fields"])
-    return fields, Layout(manifest["examples"], manifest["batch_size"], manifest["shards"])
+    choice = {name: manifest.get(name) for name in ("ragged", "padding")}
+    check_ragged(choice["ragged"], choice["padding"], [field.name for field in fields])
+    return fields, Layout(manifest["examples"], manifest["batch_size"], manifest["shards"]), choice

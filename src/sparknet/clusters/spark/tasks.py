@@ -9,6 +9,7 @@ from typing import Any
 from sparknet.clusters.spark.kept_nets import kept_net
 from sparknet.clusters.spark.store import DamagedFileError, Kept, opened
 from sparknet.data.preprocess import Preprocessor
+from sparknet.data.ragged import Even
 from sparknet.errors import SparknetError, located
 from sparknet.nets.base import Net, NetFactory
 from sparknet.serialization import dumps, loads
@@ -71,13 +72,14 @@ def evaluate_partition(
     factory: NetFactory,
     sent: Any,
     preprocessor: Preprocessor | None,
+    even: Even,
 ) -> Iterator[Any]:
     """Yield for each minibatch the sums of its metrics and its examples, or an error."""
     batches = (loads(message) for _, message in partition)
     try:
         weights = loads(sent.value[0], verify=True)
         with located(f"shard {shard}"):
-            yield from evaluate_shard(_net_of(run, factory), batches, weights, preprocessor)
+            yield from evaluate_shard(_net_of(run, factory), batches, weights, preprocessor, even)
     except SparknetError as error:
         yield error
 

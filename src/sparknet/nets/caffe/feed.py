@@ -14,6 +14,7 @@ from sparknet.data.fields import rows_of_batch
 from sparknet.errors import DataError, NetError
 from sparknet.ndarray import NDArray
 from sparknet.nets.caffe.inputs import bare, inputs_of
+from sparknet.nets.caffe.rows import ANY, Rows
 
 __all__ = ["Feeder", "Labels", "as_array", "columns_of", "fill", "labels_of"]
 
@@ -78,19 +79,32 @@ class Feeder:
         The NetParameter that ``net`` was made from.
     net
         A ``caffe.Net``.
+    said
+        What RDDDataLayers say of a batch, in whose place the inputs are.
+
+    Attributes
+    ----------
+    shapes, output_shapes
+        Those of inputs and of the net's outputs, as it was made.
+    rows
+        Of the batch that was fed last.
     """
 
-    def __init__(self, definition: Any, net: Any) -> None:
+    def __init__(self, definition: Any, net: Any, said: Rows = ANY) -> None:
         self.shapes = inputs_of(definition)
         self._net = net
         self._blobs = {name: net.blobs[name] for name in self.shapes}
-        self._labels = labels_of(definition, net)
+        self._said = said
+        self._labels = [*(Labels("RDDDataLayer", *each) for each in said.labels), *labels_of(definition, net)]
+        self.output_shapes = {name: tuple(net.blobs[name].shape) for name in net.outputs if name not in self.shapes}
+        self.rows = self.declared_rows = next(iter(self.shapes.values()), (0,))[0]
 
-    def feed(self, batch: Mapping[str, NDArray], optional: Collection[str] = ()) -> None:
+    def feed(self, batch: Mapping[str, NDArray], optional: Collection[str] = (), *, reshape: bool = True) -> None:
         """Copy the columns of ``batch`` into the inputs, which take its number of rows.
 
         Columns that the net has no input for are left alone, because one batch may feed several
-        nets. Inputs in ``optional`` without a column become zeros.
+        nets. Inputs in ``optional`` without a column become zeros. Without ``reshape``, the layers find the number of rows
+        at their forward pass.
 
         Raises
         ------
@@ -100,7 +114,9 @@ class Feeder:
             A value is not finite in float32, or Caffe refuses the shapes.
         """
         columns, rows = columns_of(batch, self.shapes, optional)
-        self._reshape(rows)
+        self._said.check(rows)
+        self._resize(rows, reshape)
+        self.rows = rows
         for name, column in columns.items():
             fill(name, self._blobs[name].data, column)
         for name in self.shapes.keys() - columns.keys():
@@ -109,14 +125,14 @@ class Feeder:
             if labels.input in columns:
                 labels.check(self._blobs[labels.input].data)
 
-    def _reshape(self, rows: int) -> None:
+    def _resize(self, rows: int, reshape: bool) -> None:
         """Give all inputs ``rows`` rows, so that none is left from a longer batch."""
         changed = False
         for name, blob in self._blobs.items():
             if rows and blob.shape[0] != rows:
                 blob.reshape(rows, *self.shapes[name][1:])
                 changed = True
-        if changed:
+        if changed and reshape:
             self._net.reshape()
 
 

@@ -6,7 +6,8 @@ Arrays of Caffe are never kept, because a blob's memory moves when it grows or i
 because Caffe hands out a new wrapper at each access.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,8 +15,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from sparknet.data.fields import Field
+from sparknet.data.ragged import Even
 from sparknet.data.sampling import step_rng
-from sparknet.errors import NetError
+from sparknet.errors import NetError, located
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch, SolverState
 from sparknet.nets.caffe import model_file, snapshots
@@ -31,6 +33,7 @@ from sparknet.nets.caffe.padding import padding_of
 from sparknet.nets.caffe.parsing import parse
 from sparknet.nets.caffe.passes import parts_of, stepped
 from sparknet.nets.caffe.prototxt import Definition, define
+from sparknet.nets.caffe.rehearsal import rehearse
 from sparknet.nets.caffe.runtime import load, translated
 from sparknet.nets.caffe.sharing import copy_shared, shared_by_name
 from sparknet.schema import check_same_schema
@@ -136,13 +139,14 @@ class CaffeNet:
         self._solver = new_solver(solver, self._seed)
         self._net = self._solver.net  # kept: each access makes another wrapper
         start_from(solver.initial, self._net)
-        self._feeder = Feeder(self._train_param, self._net)
+        self._feeder = Feeder(self._train_param, self._net, solver.train_rows)
         self._losses = [  # by place: losses without a top are all called the same
             (i, weight) for i, weight in enumerate(self._net._blob_loss_weights) if weight
         ]
         self._test: tuple[Any, Feeder] | None = None
         self._shared: list[tuple[Any, Any]] = []  # weights of the test net alone, and the training net's they follow
         self._numbers: frozenset[str] = frozenset()  # outputs that are one number in an array
+        self._rehearsed_train = False  # whether what ran last without learning was the training net
 
     @classmethod
     def factory(
@@ -215,9 +219,13 @@ class CaffeNet:
         return {name: tuple(said) for name, said in changes.items()}
 
     def entering(self) -> dict[str, NDArray]:
-        """Return input -> its values in the last ``forward``, behind the Power layers that it goes through first; copies."""
-        net, feeder = self._test_net()
-        tops = power_tops(self._test_param)
+        """Return input -> its values as ``rehearse`` or ``forward`` ran last, behind the Power layers that it goes through first.
+
+        They are copies.
+        """
+        train = self._rehearsed_train
+        net, feeder = (self._net, self._feeder) if train else self._test_net()
+        tops = power_tops(self._train_param if train else self._test_param)
         return {name: NDArray(net.blobs[tops.get(name, name)].data.copy()) for name in feeder.shapes}
 
     def reseed(self, seed: int) -> None:
@@ -299,7 +307,7 @@ class CaffeNet:
         self._check_schedule()
         columns, rows = columns_of(self._prepared(batch, train=True), self._feeder.shapes)
         parts = parts_of(columns, rows, self.passes)
-        with translated("step()"):
+        with self._named("step()", parts, train=True):
             losses = [
                 self._loss() for _ in stepped(self._solver, self._param, self._feeder, parts, self._set_generator)
             ]
@@ -332,15 +340,16 @@ class CaffeNet:
             A column is missing, or its shape or labels do not fit.
         """
         net, feeder = self._test_net()
+        self._rehearsed_train = False
         names = [name for name in net.outputs if name not in feeder.shapes] if outputs is None else list(outputs)
         unknown = [name for name in names if name not in self._sources]
         if unknown:
             msg = f"forward(): no blob {', '.join(map(repr, unknown))}; the net has {', '.join(self._sources)}"
             raise NetError(msg, unknown=unknown)
         needed = frozenset[str]().union(*(self._sources[name] for name in names))
-        prepared = self._prepared(batch, train=False)
-        with translated("forward()"):
-            feeder.feed(prepared, optional=feeder.shapes.keys() - needed)
+        prepared, optional = self._prepared(batch, train=False), feeder.shapes.keys() - needed
+        with self._named("forward()", [prepared], optional, train=False):
+            feeder.feed(prepared, optional)
             copy_shared(self._shared)
             self._set_generator()
             net.forward()
@@ -410,7 +419,7 @@ class CaffeNet:
             return batch
         return self.prepare(batch, step_rng(self._seed, 0, self.iteration), train=train)
 
-    def padding(self, weight: str | None = None) -> dict[str, float]:
+    def padding(self, weight: str | None = None, *, train: bool = True) -> dict[str, float]:
         """Return what to pad a short batch with, input -> value, so that its own rows alone are learned from.
 
         It is the ``padding`` of :func:`~sparknet.data.ragged.even_batches`. A batch is padded for nets that cannot take any
@@ -421,19 +430,74 @@ class CaffeNet:
         weight
             The input that the net multiplies each example's loss by, if it has one: padded with 0. The batches must
             have the column.
+        train
+            For learning; else for an evaluation, where each number that the net reports must leave padded rows out.
 
         Raises
         ------
         NetError
             A loss counts every row (it ignores no label, and does not depend on ``weight``), or a layer mixes rows.
         """
-        if self.passes > 1:
+        if train and self.passes > 1:
             msg = (
                 f"padding(): iter_size is {self.passes}, and passes count equally in a step; one with padded rows "
                 "would give its own more weight. Use ragged='drop'"
             )
             raise NetError(msg)
-        return padding_of(self._train_param, weight)
+        return padding_of(self._train_param if train else self._test_param, weight, train=train)
+
+    def even(self, *, train: bool) -> Even:
+        """Return what becomes of short batches in one phase, as far as an RDDDataLayer says it; else ``"reshape"``."""
+        rows = self._definition.train_rows if train else self._definition.test_rows
+        return rows.even or Even(self._feeder.declared_rows)
+
+    def rehearse(self, batch: Batch, *, train: bool) -> None:
+        """Run a batch forward in one phase, layer by layer; the net is as before afterwards.
+
+        Whether a net takes a number of rows is found out so before it is trained: see :func:`~sparknet.averaged_sgd`.
+
+        Parameters
+        ----------
+        batch
+            As for ``step``.
+        train
+            The training phase, where an ``iter_size`` parts the batch and one part is run; else the test phase.
+
+        Raises
+        ------
+        DataError
+            As for ``step``.
+        NetError
+            As for ``step``; what a layer refuses begins with its name. Or a blob keeps its rows whatever the batch has.
+        """
+        feeder = self._feeder if train else self._test_net()[1]
+        columns, rows = columns_of(self._prepared(batch, train=train), feeder.shapes)
+        self._rehearse(parts_of(columns, rows, self.passes if train else 1), train=train)
+
+    def _rehearse(self, parts: Sequence[Batch], optional: Collection[str] = (), *, train: bool) -> None:
+        net, feeder = (self._net, self._feeder) if train else self._test_net()
+        self._rehearsed_train = train
+        kept = self.get_weights() if train else None  # BatchNorm's statistics are among them
+        copy_shared(self._shared)
+        try:
+            rehearse(net, feeder, parts, self._set_generator, optional)
+        finally:
+            if kept is not None:
+                self.set_weights(kept)
+
+    @contextmanager
+    def _named(
+        self, what: str, parts: Sequence[Batch], optional: Collection[str] = (), *, train: bool
+    ) -> Iterator[None]:
+        """Turn what Caffe refuses in the block into a NetError that names the layer, where a second try finds it."""
+        try:
+            with translated(what):
+                yield
+        except NetError as error:
+            if isinstance(error.__cause__, RuntimeError):
+                with located(what):
+                    self._rehearse(parts, optional, train=train)
+            raise
 
     def _test_net(self) -> tuple[Any, Feeder]:
         """Return the test-phase net, made at the first use; its weights are the training net's own memory."""
@@ -444,7 +508,7 @@ class CaffeNet:
             loaded = {name for _, layers in self._definition.initial for name in layers}
             self._shared = shared_by_name(self._train_param, self._net, self._test_param, net, loaded)
             self._numbers = numbers_of(net, self._test_param)
-            self._test = net, Feeder(self._test_param, net)
+            self._test = net, Feeder(self._test_param, net, self._definition.test_rows)
         return self._test
 
     def _set_generator(self) -> None:

@@ -16,15 +16,18 @@ __all__ = ["padding_of"]
 
 # Layers whose output for one row depends on the others, in the training phase.
 _MIXING = {"BatchNorm", "BatchNormKyle", "BatchReindex", "LSTM", "RNN"}
+_SEPARATE_IN_TEST = {"BatchNorm", "BatchNormKyle"}  # they take the statistics of training there
 
 
-def padding_of(net: Any, weight: str | None) -> dict[str, float]:
+def padding_of(net: Any, weight: str | None, *, train: bool = True) -> dict[str, float]:
     """Return input -> value for the rows that are added to a batch of the phase net ``net``; other inputs get zeros.
 
     Parameters
     ----------
     net
-        A NetParameter of the training phase.
+        A NetParameter of the phase.
+    train
+        Whether it is the training phase, where losses count; in the test phase every number that is reported does.
     weight
         The input that the net multiplies each example's loss by, if it has one.
 
@@ -39,11 +42,13 @@ def padding_of(net: Any, weight: str | None) -> dict[str, float]:
         raise NetError(msg)
     padding: dict[str, float] = {} if weight is None else {weight: 0.0}
     for layer in net.layer:
-        if layer.type in _MIXING:
+        if layer.type in _MIXING - (set() if train else _SEPARATE_IN_TEST):
             raise NetError(_refusal(layer, "mixes the rows of a batch, so padded ones would change the others"))
-    for layer in _losses(net.layer):
+    for layer in _losses(net.layer) if train else _numbers(net.layer):
         if ignores(layer) and layer.bottom[1] in inputs:
-            padding[layer.bottom[1]] = float(layer.loss_param.ignore_label)
+            ignored = float((layer.accuracy_param if layer.type == "Accuracy" else layer.loss_param).ignore_label)
+            if padding.setdefault(layer.bottom[1], ignored) != ignored:
+                raise NetError(_refusal(layer, f"ignores {ignored:g} and another layer {padding[layer.bottom[1]]:g}"))
         elif weight is None or weight not in frozenset[str]().union(*(sources[name] for name in layer.bottom)):
             raise NetError(_refusal(layer, "counts every row, padded ones too"))
     return padding
@@ -54,10 +59,17 @@ def _losses(layers: Iterable[Any]) -> list[Any]:
     return [layer for layer in layers if (any(layer.loss_weight) if layer.loss_weight else layer.type.endswith("Loss"))]
 
 
+def _numbers(layers: Iterable[Any]) -> list[Any]:
+    """Return the layers that report a number for a batch: losses, accuracies, and sums that nothing reads."""
+    read = {bottom for layer in layers for bottom in layer.bottom}
+    kinds = [layer for layer in layers if layer.type.endswith("Loss") or layer.type in ("Accuracy", "Reduction")]
+    return [layer for layer in kinds if not set(layer.top) <= read]
+
+
 def _refusal(layer: Any, fault: str) -> str:
     return (
         f"padding(): layer {layer.name!r} ({layer.type}) {fault}. Give a SoftmaxWithLoss, InfogainLoss or "
         "SigmoidCrossEntropyLoss an input as its labels and "
-        "loss_param { ignore_label: -1 normalization: VALID }; or multiply the loss by an input and name it "
+        "loss_param { ignore_label: -1 normalization: VALID } (an Accuracy: accuracy_param { ignore_label: -1 }); or multiply the loss by an input and name it "
         "(weight=); or use ragged='drop' or 'reshape'"
     )

@@ -39,8 +39,8 @@ def parts_of(columns: Part, rows: int, passes: int) -> list[Part]:
     if rows % passes:
         msg = (
             f"got a batch of {rows} rows, expected a multiple of {passes}: with iter_size {passes} a step is the mean of "
-            f"{passes} passes of equally many rows. Choose a batch size that is such a multiple; pack(..., ragged='drop') "
-            "leaves a short last minibatch out"
+            f"{passes} passes of equally many rows. Choose a batch size that is such a multiple; ragged='drop' leaves a "
+            "short last minibatch out"
         )
         raise DataError(msg, rows=rows, passes=passes)
     size = rows // passes

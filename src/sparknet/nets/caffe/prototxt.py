@@ -25,6 +25,7 @@ from sparknet.nets.caffe.layers import fed_net, in_todays_format, layers_of
 from sparknet.nets.caffe.lines import line_of
 from sparknet.nets.caffe.notes import noting
 from sparknet.nets.caffe.parsing import parse
+from sparknet.nets.caffe.rows import ANY, Rows, rows_of_layers
 from sparknet.nets.caffe.runtime import messages, text_format
 from sparknet.nets.caffe.schedule import SOLVERS, check_solver
 from sparknet.nets.caffe.tested import one_of, test_nets
@@ -63,6 +64,8 @@ class Definition:
         What layers open for themselves, by the marks that the nets have in the place of their names.
     initial
         Layers that the weights start from, for each file that the solver's ``weights`` name.
+    train_rows, test_rows
+        What the RDDDataLayers of each phase say of a batch.
     """
 
     solver: str
@@ -74,6 +77,8 @@ class Definition:
     test_changes: Mapping[str, Sequence[str]] = dataclass_field(default_factory=dict)
     files: Carried = dataclass_field(default_factory=dict)
     initial: Initial = dataclass_field(default=(), repr=False)
+    train_rows: Rows = ANY
+    test_rows: Rows = ANY
 
 
 class _Written(NamedTuple):
@@ -125,31 +130,31 @@ def define(
         _clean(param, where)
         check_solver(param, where)
 
-        def made(phase: int, written: _Written, state: Any) -> tuple[Any, Any, Any, Any]:
+        def made(phase: int, written: _Written, state: Any) -> tuple[Any, Any, Any, Any, Rows]:
             whole, places = _state(phase, written.net.state, state), Places(folder, written.folder)
             return _phase(written, whole, places, fields or (), batch_size, transformed=not ignore_transform)
 
         phases = made(0, train, train_state), one_of(tests, partial(made, 1))
-    nets_made, transforms, changes, files = zip(*phases, strict=True)
+    nets_made, transforms, changes, files, rows = zip(*phases, strict=True)
     names = [layer.name for net in nets_made for layer in net.layer]
     places = Places(folder, train.folder, *(written.folder for written, _ in tests))
     initial = initial_of(weights, names, places, where)
     texts = [text_format().MessageToString(message) for message in (param, *nets_made)]
     definition = Definition(texts[0], texts[1], texts[2], *transforms, *changes)
-    return replace(definition, files=files[0] | files[1], initial=initial)
+    return replace(definition, files=files[0] | files[1], initial=initial, train_rows=rows[0], test_rows=rows[1])
 
 
 def _phase(
     written: _Written, state: Any, places: Places, fields: Sequence[Field], batch_size: int | None, *, transformed: bool
-) -> tuple[Any, Preprocessor | None, dict[str, tuple[str, ...]], Carried]:
-    """Return of one phase the NetParameter, what its data layers do to their images if that is wanted, that in words, and files."""
+) -> tuple[Any, Preprocessor | None, dict[str, tuple[str, ...]], Carried, Rows]:
+    """Return of one phase the NetParameter, what its data layers do to their images if that is wanted, that in words, files, rows."""
     try:
         layers = without_writers(layers_of(written.net, state), written.name)
         transform = transform_of(layers, places.find) if transformed else None
         reaching = changed_fields(fields, layers, transform)
         changes = changes_of(layers, transform, partial(_place, written))
         net = fed_net(written.net, layers, Shapes(reaching, batch_size))
-        return net, transform, changes, carry(net, places)
+        return net, transform, changes, carry(net, places), rows_of_layers(layers, batch_size)
     except NetError as error:
         raise error.placed(f"{written.name}, {_PHASES[state.phase]} phase") from None
 

@@ -14,7 +14,7 @@ from sparknet.nets.caffe.notes import note
 __all__ = ["one_of", "test_nets"]
 
 W = TypeVar("W")
-Phase = tuple[Any, Any, Any, Any]  # NetParameter, transformation, that in words, and files
+Phase = tuple[Any, Any, Any, Any, Any]  # NetParameter, transformation, that in words, files, and rows
 
 
 def test_nets(param: Any, own: Sequence[W], generic: W, *, has_net: bool) -> list[tuple[W, Any]]:

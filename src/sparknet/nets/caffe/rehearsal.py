@@ -1,0 +1,71 @@
+"""A forward pass, layer by layer, that tells which layer does not take a batch of so many rows."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from sparknet.errors import NetError, SparknetError
+from sparknet.ndarray import NDArray
+from sparknet.nets.caffe.feed import Feeder
+
+__all__ = ["rehearse"]
+
+
+def rehearse(
+    net: Any,
+    feeder: Feeder,
+    parts: Sequence[Mapping[str, NDArray]],
+    seed: Callable[[], None],
+    optional: Collection[str] = (),
+) -> None:
+    """Run the first of the ``parts`` of a batch forward; the others are only checked.
+
+    Parameters
+    ----------
+    net, feeder
+        A ``caffe.Net`` and what fills its inputs.
+    parts
+        Columns for the inputs; those of ``optional`` inputs may be missing.
+    seed
+        Seeds Caffe's generator.
+
+    Raises
+    ------
+    DataError
+        A column does not fit.
+    NetError
+        A layer refuses the rows; or the net takes them, and gives as many rows as for another number of them.
+    """
+    for part in reversed(parts):
+        feeder.feed(part, optional, reshape=False)
+    seed()
+    for index, name in enumerate(net._layer_names):
+        try:
+            net._forward(index, index)
+        except SparknetError:
+            raise
+        except Exception as error:  # a Python layer may raise anything
+            refusal = "Caffe refuses it" if isinstance(error, RuntimeError) else type(error).__name__
+            msg = f"layer {name!r} ({net.layers[index].type}){_rows(feeder, len(parts))}: {refusal}: {error}"
+            raise NetError(msg, layer=name) from error
+    _check_outputs(net, feeder)
+
+
+def _rows(feeder: Feeder, passes: int) -> str:
+    rows, declared = feeder.rows, feeder.declared_rows
+    if rows == declared:
+        return ""
+    each = "batch" if passes == 1 else "pass"
+    return f", with a {each} of {rows} rows where the prototxt declares {declared} (a batch size of {declared * passes} fits)"
+
+
+def _check_outputs(net: Any, feeder: Feeder) -> None:
+    """Raise a NetError for an output with the declared rows that got its values for another number, so from elsewhere."""
+    rows, declared = feeder.rows, feeder.declared_rows
+    for name, before in feeder.output_shapes.items():
+        now = tuple(net.blobs[name].shape)
+        if rows != declared and before[:1] == (declared,) == now[:1] and before != now:
+            msg = (
+                f"the blob {name!r} has the shape {now} for a batch of {rows} rows, and {before} for {declared}: a layer fixes "
+                "the number of rows, and mixes the values of different ones"
+            )
+            raise NetError(msg, blob=name)

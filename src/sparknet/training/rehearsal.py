@@ -1,0 +1,135 @@
+"""What does not fit shows before any work is sent out: the net is tried on whole and short minibatches, here on the driver.
+
+A net may fix its batch size inside (a Reshape with a number for the batch), where only the last minibatch of a data set
+would find it. So both shapes are tried, in the phase that the data is for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sparknet.data.fields import rows_of_batch
+from sparknet.data.preprocess.base import preprocessed
+from sparknet.data.ragged import Even, say_dropped
+from sparknet.data.sampling import step_rng
+from sparknet.errors import DataError, located
+from sparknet.ndarray import NDArray
+from sparknet.nets.base import Net, NetFactory
+from sparknet.training.protocols import PackedData
+from sparknet.training.values import warn_of_values
+from sparknet.worker import evened
+
+__all__ = ["check_fit", "even_of", "padding_for", "rehearsed", "used_batches"]
+
+
+def check_fit(
+    factory: NetFactory, data: PackedData, seed: int, what: str = "the first minibatch", *, train: bool = True
+) -> Net:
+    """Return the factory's net after running it on the first minibatch, here on the driver.
+
+    Whatever does not fit (names, shapes, labels) shows before any job, as the exception of the preprocessor or net that
+    finds it; the message begins with ``what`` it was found in. Values from which a net can hardly learn are logged as a
+    warning.
+    """
+    net = factory(seed=seed)
+    _first_batch(net, data, seed, what, train=train)
+    return net
+
+
+def rehearsed(net: Net, data: Any, seed: int, *, train: bool) -> Any:
+    """Return the data with its short minibatches settled, after the net was tried on a whole and on a short one.
+
+    Parameters
+    ----------
+    net
+        It is as before afterwards.
+    data
+        A packed data set. What it leaves open of ``ragged`` and ``padding`` the net says.
+    seed
+        Of the preprocessor's random choices.
+    train
+        Whether the net learns from it, in its training phase, or is evaluated on it, in its test phase.
+
+    Raises
+    ------
+    SparknetError
+        The net does not take the minibatches; the message names which, and the fix.
+    """
+    where = "" if train else "evaluation: "
+    data = _settled(net, data, where, train=train)
+    batch = _first_batch(net, data, seed, f"{where}the first minibatch", train=train)
+    rows, even = min(_rest(data), rows_of_batch(batch)), even_of(data)
+    if not rows or data.num_batches == 1 or even.ragged == "drop":
+        return data
+    fix = ", which is padded"
+    if even.ragged == "reshape":
+        fix = " (packed with ragged='drop' it is left out, with 'pad' filled up where the net ignores a label)"
+    with located(f"{where}the last minibatch, of {rows} rows{fix}"):
+        short = {name: column[:rows] for name, column in batch.items()}
+        _run(net, even(short) or short, train=train)
+    return data
+
+
+def even_of(data: Any) -> Even:
+    """Return what becomes of the short minibatches of packed data."""
+    return getattr(data, "even", None) or Even(data.batch_size)
+
+
+def used_batches(data: PackedData) -> int:
+    """Return how many minibatches are used: all, or all but a short last one that is left out."""
+    return data.num_batches - (even_of(data).ragged == "drop" and _rest(data) > 0)
+
+
+def _rest(data: Any) -> int:
+    """Return the rows of a short last minibatch, 0 if there is none."""
+    return int(data.count() % data.batch_size) if hasattr(data, "count") else 0
+
+
+def _first_batch(net: Net, data: Any, seed: int, what: str, *, train: bool) -> Mapping[str, NDArray]:
+    """Return the first minibatch, preprocessed, after the net ran on it as it is used."""
+    with located(what):
+        batch = preprocessed(data.first_batch(), data.preprocessor, step_rng(seed, 0, 0), train=train)
+        rows, used = evened(batch, even_of(data))
+        if rows:
+            _run(net, used, train=train)
+            if train:
+                warn_of_values(net, batch, data.preprocessor)
+    return batch
+
+
+def _run(net: Net, batch: Mapping[str, NDArray], *, train: bool) -> None:
+    """Run the net on a batch in one phase; a net without phases runs forward."""
+    rehearse = getattr(net, "rehearse", None)
+    if rehearse is not None:
+        rehearse(batch, train=train)
+    else:
+        net.forward(batch)
+
+
+def _settled(net: Net, data: Any, where: str, *, train: bool) -> Any:
+    """Return the data with ``ragged`` and ``padding`` as they will be, where it or the net says them."""
+    said = net.even(train=train) if hasattr(net, "even") else Even(data.batch_size)
+    ragged = getattr(data, "ragged", None) or said.ragged
+    if ragged == "reshape":
+        return data
+    if ragged == "drop":
+        say_dropped(f"{where}averaged_sgd()", data.count(), data.batch_size)
+        return replace(data, ragged=ragged)
+    with located(f"{where}ragged='pad'"):
+        return replace(data, ragged=ragged, padding=padding_for(net, data.padding or said.padding, train=train))
+
+
+def padding_for(net: Net, padding: Mapping[str, float] | None, *, train: bool) -> Mapping[str, float]:
+    """Return what to pad with: what was said, else what the net ignores; in an evaluation both must agree."""
+    if padding and train:
+        return padding
+    if not hasattr(net, "padding"):
+        msg = f"a {type(net).__name__} counts padded rows; expected a net that ignores a label. Use ragged='reshape' or 'drop'"
+        raise DataError(msg)
+    ignored: Mapping[str, float] = net.padding(train=train)
+    differing = [name for name, value in ignored.items() if padding and padding.get(name, 0) != value]
+    if padding and differing:
+        name = differing[0]
+        msg = f"got padding={dict(padding)!r}, and the net ignores {ignored[name]:g} in {name!r}; expected the same"
+        raise DataError(msg)
+    return padding or ignored
