@@ -158,3 +158,29 @@ def test_layers_that_make_constants_are_left_alone():
         "p",
         "ip",
     }
+
+
+PYTHON = 'layer {{ name: "own" type: "Python" bottom: "data" top: "own" python_param {{ module: "{}" layer: "{}" }} }}'
+
+
+@pytest.mark.parametrize(
+    ("module", "match"),
+    [
+        (
+            "no.such",
+            r"layer 'own' \(Python\): the module 'no.such' cannot be imported .*PYTHONPATH, here and on every worker",
+        ),
+        ("", "the module '' cannot be imported"),
+        ("json", "the module 'json' has no 'Mine'"),
+    ],
+)
+def test_a_python_layer_whose_class_cannot_be_had_is_named(module, match):
+    with pytest.raises(NetError, match=match):
+        CaffeNet(SOLVER.format(layer("Data"), PYTHON.format(module, "Mine")), fields=FIELDS)
+
+
+def test_steps_of_a_net_without_a_loss_are_warned_of_once(caplog):
+    net = made("Data")
+    for _ in range(3):
+        assert net.step(BATCH) == 0
+    assert caplog.text.count("no layer of the TRAIN phase is a loss") == 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from importlib import import_module
 from typing import Any
 
 from sparknet.errors import NetError
@@ -58,6 +59,7 @@ def fed_net(net: Any, layers: Sequence[Any], shapes: Shapes) -> Any:
         layer.ClearField("exclude")
     _check_types(out.layer)
     _check_readers(out.layer)
+    _check_modules(out.layer)
     _check_connections(out.layer)
     return out
 
@@ -115,6 +117,24 @@ def _check_readers(layers: Sequence[Any]) -> None:
                 "pack what it reads"
             )
             raise NetError(msg, layer=layer.name)
+
+
+def _check_modules(layers: Sequence[Any]) -> None:
+    """Refuse Python layers whose class cannot be had, which Caffe finds out in the middle of making a net."""
+    for layer in layers:
+        if layer.type == "Python":
+            module, name = layer.python_param.module, layer.python_param.layer
+            try:
+                found = hasattr(import_module(module), name)
+            except (ImportError, ValueError) as error:  # ValueError: the name is empty
+                msg = (
+                    f"layer {layer.name!r} (Python): the module {module!r} cannot be imported ({error}); put its folder on "
+                    "PYTHONPATH, here and on every worker"
+                )
+                raise NetError(msg, layer=layer.name) from error
+            if not found:
+                msg = f"layer {layer.name!r} (Python): the module {module!r} has no {name!r}"
+                raise NetError(msg, layer=layer.name)
 
 
 def _known(layer: Any, types: Iterable[str]) -> str:

@@ -64,10 +64,13 @@ def class_totals(layer: Any, labels: Any, accuracies: Any) -> list[tuple[float, 
     return [(float(one) * int(number), int(number)) for one, number in zip(accuracies, numbers, strict=True)]
 
 
-def loss_total(layer: Any, labels: Any, values: Any, rows: int) -> tuple[float, int]:
-    """Return sum and divisor of what a top with a loss weight adds to the loss, whatever its shape: its elements' sum."""
+def loss_total(layer: Any, labels: Any, values: Any, rows: int, fed: int) -> tuple[float, int]:
+    """Return sum and divisor of what a top with a loss weight adds to the loss, whatever its shape: its elements' sum.
+
+    ``fed`` rows are in the batch, of which ``rows`` count.
+    """
     value = float(values.sum(dtype=np.float64))
-    if values.ndim and len(values) == rows:  # of each example
+    if values.ndim and len(values) == fed:  # of each example
         return value, rows
     return total_of(layer, labels, value, rows)
 

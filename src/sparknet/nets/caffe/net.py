@@ -6,6 +6,7 @@ Arrays of Caffe are never kept, because a blob's memory moves when it grows or i
 because Caffe hands out a new wrapper at each access.
 """
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from sparknet.nets.caffe.inputs import inputs_of
 from sparknet.nets.caffe.layers import sources_of
 from sparknet.nets.caffe.making import new_solver, new_test_net
 from sparknet.nets.caffe.metrics import class_totals, is_per_class, loss_total, numbers_of, total_of
+from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.padding import padding_of
 from sparknet.nets.caffe.parsing import parse
 from sparknet.nets.caffe.passes import parts_of, stepped
@@ -305,6 +307,11 @@ class CaffeNet:
             A value is not finite, or Caffe refuses the step.
         """
         self._check_schedule()
+        if not self._losses and not self.iteration:
+            note(
+                "step(): no layer of the TRAIN phase is a loss, so steps change nothing but by weight decay",
+                logging.WARNING,
+            )
         columns, rows = columns_of(self._prepared(batch, train=True), self._feeder.shapes)
         parts = parts_of(columns, rows, self.passes)
         with self._named("step()", parts, train=True):
@@ -370,7 +377,8 @@ class CaffeNet:
         Metrics are scalar outputs; outputs with a loss weight, of any shape, as their elements' sum; and the
         second top of an Accuracy, as ``"top/0"``, ``"top/1"``, ... for the classes. Other outputs are features.
         """
-        net = self._test_net()[0]
+        net, feeder = self._test_net()
+        fed = next((net.blobs[name].shape[0] for name in feeder.shapes), rows)  # a padded batch has more rows
         weights = dict(zip(net._blob_names, net._blob_loss_weights, strict=True))
         found: dict[str, tuple[float, float]] = {}
         for name, array in outputs.items():
@@ -378,7 +386,7 @@ class CaffeNet:
             if layer is not None and is_per_class(layer, name):
                 found |= {f"{name}/{i}": each for i, each in enumerate(class_totals(layer, labels, values))}
             elif layer is not None and weights.get(name):
-                found[name] = loss_total(layer, labels, values, rows)
+                found[name] = loss_total(layer, labels, values, rows, fed)
             elif values.ndim == 0 or name in self._numbers:
                 found[name] = self.total(name, float(values.sum()), rows)
         return found
