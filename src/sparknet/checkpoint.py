@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from sparknet.averaging import first_nonfinite
 from sparknet.errors import DataError, FormatError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import SolverState
@@ -144,16 +145,32 @@ class Checkpoint:
         weights, position, *states = (load(folder / f"{name}.sparknet", mmap=False) for name in names)
         return Position(_index(folder) + 1, weights, states, position["steps"].to_host().tolist())
 
-    def write(self, position: Position) -> None:
+    def write(self, position: Position, *, nonfinite: bool = False) -> None:
         """Write a position, and remove all but the last two; when this returns, it is on the disk.
+
+        Parameters
+        ----------
+        position
+            Where the training stands.
+        nonfinite
+            Write NaN and infinities too. By default a position with such numbers, from which no training recovers, does not
+            take the place of the last finite one.
 
         Raises
         ------
         DataError
-            The directory has this round already, or a later one: another training writes there.
+            The position is not finite, the message names the first array; or the directory has this round already, or a later
+            one: another training writes there. Nothing was written.
         OSError
             It cannot be written; those before are as they were.
         """
+        found = None if nonfinite else first_nonfinite(position.weights, position.states)
+        if found is not None:
+            msg = (
+                f"checkpoint: after round {position.rounds - 1} {found}; expected finite numbers, what is there stays as it is. "
+                "Write it all the same with write(position, nonfinite=True)"
+            )
+            raise DataError(msg, layer=found.layer, index=found.index)
         target = self._directory / f"round-{position.rounds - 1:06d}"
         for written in self.folders():
             if _index(written) >= _index(target):

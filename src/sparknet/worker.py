@@ -5,6 +5,7 @@ that is kept from an earlier round is a cache: everything that matters is set be
 the result does not depend on whether it was there.
 """
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sparknet.averaging import first_nonfinite
 from sparknet.data.fields import rows_of_batch
 from sparknet.data.prefetch import prefetch
 from sparknet.data.preprocess import Preprocessor
@@ -73,7 +75,7 @@ class Outcome:
     ``steps`` are the minibatches gone through, ``seconds`` the time spent in them. ``updates`` of them had rows, and the net
     took a step on each; the others have none because all of their images were dropped, or because they were short and are
     left out. ``examples`` are rows that the net learned from, without padded ones. ``loss`` is the mean over the updates
-    (NaN for none).
+    (NaN for none). ``nonfinite`` says what is NaN or infinite of loss, weights and state, in words; None: nothing is.
     """
 
     worker: int
@@ -84,6 +86,7 @@ class Outcome:
     updates: int
     examples: int
     seconds: float
+    nonfinite: str | None = None
 
 
 class Shard(Protocol):
@@ -151,7 +154,17 @@ def train_round(
             del batch  # its memory is free before the next one is asked for
         seconds = time.perf_counter() - start
     loss = float(np.mean(losses)) if losses else float("nan")
-    return Outcome(task.worker, net.get_weights(), net.get_state(), loss, taken, len(losses), examples, seconds)
+    result, left = net.get_weights(), net.get_state()
+    wrong = _nonfinite(losses, result, left)
+    return Outcome(task.worker, result, left, loss, taken, len(losses), examples, seconds, wrong)
+
+
+def _nonfinite(losses: list[float], weights: WeightCollection, state: SolverState) -> str | None:
+    """Say which step first had a loss that is not finite, and which array holds such a number; None for neither."""
+    step = next((step for step, loss in enumerate(losses) if not math.isfinite(loss)), None)
+    found = first_nonfinite(weights, [state])
+    said = [] if step is None else [f"the loss of its update {step + 1} of {len(losses)} is {losses[step]}"]
+    return ", ".join(said + ([] if found is None else [str(found)])) or None
 
 
 def _prepared(

@@ -14,6 +14,7 @@ from sparknet import ClusterError, DataError, Field, LocalCluster, NetError, Spa
 from sparknet import data as local
 from sparknet.clusters.spark import cluster
 from sparknet.data.preprocess import Compose, LabelMap, Mirror, Scale
+from sparknet.errors import BrokenOff
 from sparknet.nets import MLP
 from sparknet.spark import pack
 
@@ -97,6 +98,32 @@ def test_a_mistake_in_the_data_arrives_as_itself_and_the_cluster_lives(spark, co
         last(averaged_sgd(FACTORY, mapped, cluster=SparkCluster(spark), tau=10, rounds=1))
     mapped.unpersist()
     assert context.parallelize([1, 2]).sum() == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+@pytest.mark.parametrize("policy", ["average", "local"])
+def test_a_worker_that_diverges_is_named_or_left_out_as_in_one_process(spark, context, policy):
+    fields = [Field("data", (2,)), Field("label", (), "int64")]
+    values = RNG.normal(size=(60, 2)).astype(np.float32)
+    ours = local.pack({"data": values, "label": LABELS[:60]}, fields, 5)
+    for i in range(4):  # the products of these overflow
+        ours.shard(2, 3)[i]["data"][...] = 3e38
+    values = np.concatenate([batch["data"].to_host() for batch in ours.batches])
+    numbers = list(zip(values, LABELS[:60].tolist(), strict=True))
+    there, here = pack(context.parallelize(numbers, 3), fields, 5), local.pack(numbers, fields, 5)
+    both = [(SparkCluster(spark), there), (LocalCluster(), here)]
+    options = {"workers": 3, "tau": 4, "rounds": 2, "seed": 3, "solver_state": policy}
+    train = partial(averaged_sgd, MLP.factory((2,), 3, (4,), momentum=0.9), **options)
+    left = [last(train(data, cluster=where, on_nonfinite="leave_out")) for where, data in both]
+    assert left[0].weights == left[1].weights
+    assert [result.workers for result in left] == [(0, 1)] * 2
+    said = []
+    for where, data in both:
+        with pytest.raises(BrokenOff, match=r"^round 0: worker 2: the loss .* layer 'ip1', array 0 holds") as raised:
+            last(train(data, cluster=where))
+        said.append(str(raised.value))
+    assert said[0] == said[1]
+    there.unpersist()
 
 
 @pytest.mark.parametrize("policy", ["average", "local"])

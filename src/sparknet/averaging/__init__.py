@@ -4,6 +4,7 @@ A rule is a picklable value without state of its own; it is given the round's st
 back, in the order of the workers, and returns the next start.
 """
 
+from sparknet.averaging.finite import Nonfinite, first_nonfinite
 from sparknet.averaging.rules import Mean, Rule, WeightedMean
 
-__all__ = ["Mean", "Rule", "WeightedMean"]
+__all__ = ["Mean", "Nonfinite", "Rule", "WeightedMean", "first_nonfinite"]

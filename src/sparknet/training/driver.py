@@ -22,6 +22,7 @@ from sparknet.data.sampling import SAMPLERS, Sampling
 from sparknet.errors import DataError, located
 from sparknet.nets.base import Net, NetFactory, SolverState
 from sparknet.training.arguments import check_choice, check_directory, check_kinds, check_numbers
+from sparknet.training.divergence import Divergence, OnNonfinite
 from sparknet.training.protocols import Cluster, PackedData, Session
 from sparknet.training.rehearsal import even_of, rehearsed, used_batches
 from sparknet.training.rounds import Round, Seconds
@@ -49,6 +50,7 @@ def averaged_sgd(
     weights: WeightCollection | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = True,
+    on_nonfinite: OnNonfinite = "error",
 ) -> Iterator[Round]:
     """Train by averaging: send the weights, each worker takes ``tau`` steps on its shard, average, repeat.
 
@@ -97,6 +99,13 @@ def averaged_sgd(
         ``solver_state`` and ``sampling`` must be those of before: names, shapes and sizes are compared, the data itself is
         not. ``tau``, ``rounds``, ``rule``, ``max_seconds`` and ``evaluate`` may change.
         False: a checkpoint that is there already is an error.
+    on_nonfinite
+        What a loss, a weight or a solver state does that is NaN or infinite after a worker's steps. ``"error"`` ends the training
+        at once, because the next rounds would be lost work: the message names round, worker and first layer. ``"leave_out"``
+        averages the others: such a worker takes no part in the round (``Round.workers`` says who did), starts the next
+        one from the average, and its own solver state, if ``solver_state="local"``, is as before the round; if no worker is left,
+        it is an error. ``"warn"`` goes on with what there is. Both log a warning in each such round. What is not finite
+        is never written to the checkpoint.
 
     Yields
     ------
@@ -108,7 +117,10 @@ def averaged_sgd(
     DataError, NetError, SchemaError, FormatError, OSError
         Before any work is sent out: an argument is wrong, the data does not fit the net, there are
         more workers than minibatches, the checkpoint does not fit the training or is damaged, its directory cannot be
-        written. A round that cannot be written is an OSError too; those before it stay whole.
+        written, the weights to start from are not finite. A round that cannot be written is an OSError too; those before it
+        stay whole.
+    BrokenOff
+        After work had begun: results are not finite, see ``on_nonfinite``. It has ``round`` and ``worker``.
 
     Notes
     -----
@@ -138,6 +150,7 @@ def averaged_sgd(
     check_directory(checkpoint)
     check_choice("solver_state", solver_state, get_args(StatePolicy))
     check_choice("sampling", sampling, tuple(SAMPLERS))
+    check_choice("on_nonfinite", on_nonfinite, get_args(OnNonfinite))
     workers = cluster.default_workers(data) if workers is None else workers
     check_shards(data.num_batches, workers, data.batch_size)
     net = factory(seed=seed)
@@ -165,11 +178,13 @@ def averaged_sgd(
         solver_state=solver_state,
         sampling=sampling,
         new_state=start.states[0],
+        divergence=Divergence(on_nonfinite, None if checkpoint is None else str(checkpoint)),
     )
-    if checkpoint is None:
-        return run.rounds_from(start, None)
-    kept = Checkpoint(checkpoint, run.settings())
-    return run.rounds_from(_last_position(kept, net, resume=resume) or start, kept)
+    kept = None if checkpoint is None else Checkpoint(checkpoint, run.settings())
+    if kept is not None:
+        start = _last_position(kept, net, resume=resume) or start
+    run.divergence.check_start(start)
+    return run.rounds_from(start, kept)
 
 
 def _last_position(checkpoint: Checkpoint, net: Net, *, resume: bool) -> Position | None:
@@ -211,6 +226,7 @@ class _Run:
     solver_state: StatePolicy
     sampling: Sampling
     new_state: SolverState
+    divergence: Divergence
 
     def settings(self) -> dict[str, Any]:
         """Return what decides, with net and data, where every step of the run goes."""
@@ -226,12 +242,14 @@ class _Run:
                 collected = session.train(self._tasks(position.steps), position.weights, position.states)
                 outcomes = collected.outcomes
                 averaging = time.perf_counter()
-                position = self._next(position, outcomes)
+                taking_part = self.divergence.taking_part(index, outcomes)
+                position = self._next(position, outcomes, taking_part)
+                is_finite = self.divergence.is_finite(position)
                 evaluating = time.perf_counter()
                 metrics = self._metrics(session, position.weights, index)
                 keeping = time.perf_counter()
-                if checkpoint is not None:
-                    checkpoint.write(position)
+                if checkpoint is not None and is_finite:
+                    checkpoint.write(position, nonfinite=True)  # has been looked at
                 end = time.perf_counter()
                 seconds = Seconds(
                     broadcast=collected.broadcast,
@@ -245,7 +263,8 @@ class _Run:
                 yield Round(
                     index=index,
                     weights=position.weights,
-                    loss=_mean_loss(outcomes),
+                    loss=_mean_loss(taking_part),
+                    workers=tuple(o.worker for o in taking_part),
                     metrics=metrics,
                     seconds=seconds,
                     steps=sum(o.steps for o in outcomes),
@@ -254,11 +273,15 @@ class _Run:
                     bytes_up=collected.bytes_up,
                 )
 
-    def _next(self, position: Position, outcomes: Sequence[Outcome]) -> Position:
-        """Return where the run stands when a round from ``position`` had these outcomes."""
-        examples = [o.examples for o in outcomes]
-        weights = self.rule(position.weights, [o.weights for o in outcomes], examples)
-        states = next_states(self.solver_state, [o.state for o in outcomes], self.rule.shares(examples), self.new_state)
+    def _next(self, position: Position, outcomes: Sequence[Outcome], taking_part: Sequence[Outcome]) -> Position:
+        """Return where the run stands when a round from ``position`` had these outcomes, and these are averaged."""
+        examples = [o.examples for o in taking_part]
+        weights = self.rule(position.weights, [o.weights for o in taking_part], examples)
+        states = [o.state for o in taking_part]
+        if self.solver_state == "local":
+            taken = {o.worker for o in taking_part}
+            states = [o.state if o.worker in taken else _left_out(position, o) for o in outcomes]
+        states = next_states(self.solver_state, states, self.rule.shares(examples), self.new_state)
         steps = [s + o.steps for s, o in zip(position.steps, outcomes, strict=True)]
         return Position(position.rounds + 1, weights, states, steps)
 
@@ -283,6 +306,12 @@ class _Run:
         data, every = self.evaluate
         due = (index + 1) % every == 0 or index == self.rounds - 1
         return session.evaluate(weights, data) if due else {}
+
+
+def _left_out(position: Position, outcome: Outcome) -> SolverState:
+    """Return the solver state of a worker that takes no part: as before the round, but for its iteration count."""
+    before = position.states[outcome.worker % len(position.states)]
+    return {**before, **{name: outcome.state[name] for name in ("iteration",) if name in outcome.state}}
 
 
 def _mean_loss(outcomes: Sequence[Outcome]) -> float:

@@ -37,7 +37,7 @@ class Round:
     weights
         The averaged weights. The next round starts from this very object: copy it to change it.
     loss
-        Mean training loss over the round's steps, of all workers.
+        Mean training loss over the round's steps, of the workers that took part.
     metrics
         Test metrics (loss, accuracy, ...) of these weights; empty in rounds without evaluation.
     seconds
@@ -47,6 +47,8 @@ class Round:
         dropped (``Decode(on_error="drop")``) counts as a step, although the net does not see it.
     bytes_down, bytes_up
         Bytes of weights and solver state sent to the workers, and brought back.
+    workers
+        Which workers' results were averaged: all, but for those that ``on_nonfinite="leave_out"`` left out.
     """
 
     index: int
@@ -58,3 +60,4 @@ class Round:
     examples: int
     bytes_down: int
     bytes_up: int
+    workers: tuple[int, ...] = ()

@@ -17,6 +17,8 @@ from sparknet.worker import Shard, Task, evaluate_shard, train_round
 
 __all__ = ["Away", "evaluate_partition", "train_partition"]
 
+_FACTS = ("worker", "loss", "steps", "updates", "examples", "seconds", "nonfinite")
+
 
 @dataclass(frozen=True)
 class Away:
@@ -60,7 +62,7 @@ def _trained(
     weights, state = (loads(part, verify=True) for part in parts)
     fetched = time.perf_counter() - start
     outcome = train_round(_net_of(run, factory), shard, task, weights, state, preprocessor)
-    facts = {name: getattr(outcome, name) for name in ("worker", "loss", "steps", "updates", "examples", "seconds")}
+    facts = {name: getattr(outcome, name) for name in _FACTS}
     return dumps(outcome.weights), dumps(outcome.state), facts, fetched
 
 
