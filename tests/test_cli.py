@@ -13,6 +13,7 @@ import pytest
 
 import sparknet
 from sparknet.cli import main
+from sparknet.formats import convert, write
 from sparknet.nets import MLP
 
 FAST = ["--master", "none", "--rounds", "2", "--tau", "3", "--hidden", "8"]
@@ -184,6 +185,77 @@ def test_inspect_tells_other_formats_by_their_contents(capsys, tmp_path):
     )
 
 
+ONE_ROUND = ["train", "--master", "none", "--rounds", "1", "--tau", "1"]
+
+
+def test_weights_of_any_format_are_trained_on_from(capsys, tmp_path):
+    assert main([*ONE_ROUND, "--out", str(tmp_path / "a")]) == 0
+    convert(tmp_path / "a" / "weights.sparknet", tmp_path / "w.npz")
+    capsys.readouterr()
+    losses = []
+    for name in "a/weights.sparknet", "w.npz":
+        assert main([*ONE_ROUND, "--out", str(tmp_path / "b"), "--seed", "3", "--weights", str(tmp_path / name)]) == 0
+        out = capsys.readouterr().out
+        assert f"--weights {tmp_path / name}\n  taken: ip1, ip2\n" in out
+        losses.append(re.search(r"loss  (\S+)", out)[1])
+    assert losses[0] == losses[1]
+    assert main([*ONE_ROUND, "--out", str(tmp_path / "b"), "--seed", "3"]) == 0
+    assert re.search(r"loss  (\S+)", capsys.readouterr().out)[1] != losses[0]
+
+
+def test_layers_that_are_skipped_or_new_are_said_and_later_files_come_over_earlier_ones(capsys, tmp_path):
+    one = {"ip1": [np.zeros((128, 784), "f4"), np.ones(128, "f4")], "fc8": [np.ones(2, "f4")]}
+    for name, value in ("one", 1), ("two", 2):
+        layers = {**one, "ip1": [array * value for array in one["ip1"]]}
+        write(tmp_path / f"{name}.npz", sparknet.WeightCollection(layers))
+    both = f"{tmp_path / 'one.npz'}, {tmp_path / 'two.npz'}"
+    assert main([*ONE_ROUND, "--out", str(tmp_path / "out"), "--weights", both, "--learning-rate", "1e-30"]) == 0
+    said = "taken: ip1\n  skipped, not in this net: fc8\n  new, not in the file: ip2\n"
+    assert capsys.readouterr().out.count(said) == 2
+    assert sparknet.load(tmp_path / "out" / "weights.sparknet")["ip1"][1].to_host().tolist() == [2] * 128
+
+
+@pytest.mark.parametrize(
+    ("weights", "text"),
+    [
+        ("none.npz", "No such file or directory: 'none.npz'"),
+        (
+            "solver.prototxt",
+            "'solver.prototxt' is a prototxt of a solver, which holds no arrays; expected sparknet, npy",
+        ),
+        ("text", "got the suffix '', expected one of .sparknet"),
+        (".", "Is a directory"),
+        (
+            "wide.npz",
+            "another name: rename it in the net, and it is learned from scratch. The layers of --net mlp have the widths of --hidden, 128",
+        ),
+        ("other.npz", "has weights for the layers fc8; this net has ip1, ip2. Layers are taken by their names"),
+    ],
+)
+def test_weights_that_do_not_fit_are_one_line_and_nothing_is_written(capsys, tmp_path, monkeypatch, weights, text):
+    monkeypatch.chdir(tmp_path)
+    write("wide.npz", sparknet.WeightCollection({"ip1": [np.ones((3, 4), "f4"), np.ones(3, "f4")]}))
+    write("other.npz", sparknet.WeightCollection({"fc8": [np.ones(3, "f4")]}))
+    (tmp_path / "solver.prototxt").write_text("base_lr: 1", encoding="utf-8")
+    (tmp_path / "text").write_text("Dear reader,", encoding="utf-8")
+    assert main([*ONE_ROUND, "--weights", weights]) == 2
+    err = capsys.readouterr().err
+    assert text in err
+    assert err.startswith("sparknet train: error: ")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "sparknet-out").exists()
+
+
+def test_a_compressed_file_is_refused_in_the_words_of_the_command(capsys, tmp_path):
+    path = tmp_path / "w.npz"
+    np.savez_compressed(path, **{"ip1/0": np.zeros((128, 784), "f4"), "ip1/1": np.zeros(128, "f4")})
+    for command in ([*ONE_ROUND, "--out", str(tmp_path / "out"), "--weights"], ["inspect"]):
+        assert main([*command, str(path), "--max-bytes", "100"]) == 2
+        found = re.search(r"the limit is 100\. Pass --max-bytes (\d+) if you trust", capsys.readouterr().err)
+        assert main([*command, str(path), "--max-bytes", found[1]]) == 0
+        capsys.readouterr()
+
+
 def test_convert_says_what_it_did_and_what_it_left_out(capsys, tmp_path):
     source, target = tmp_path / "w.sparknet", tmp_path / "w.npz"
     weights = sparknet.WeightCollection({"ip": [np.ones((400, 3), "float32")], "relu": []})
@@ -205,7 +277,7 @@ def test_convert_inflates_as_much_as_it_is_told_to(capsys, tmp_path):
     source, target = tmp_path / "w.sparknet", tmp_path / "w.npz"
     sparknet.save(source, {"a": np.zeros(1000)}, compression="zstd")
     assert main(["convert", "--max-bytes", "7999", str(source), str(target)]) == 2
-    assert "the limit is 7999. Pass max_bytes=8000 if you trust where it comes from" in capsys.readouterr().err
+    assert "the limit is 7999. Pass --max-bytes 8000 if you trust where it comes from" in capsys.readouterr().err
     assert not target.exists()
     assert main(["convert", "--max-bytes", "8000", str(source), str(target)]) == 0
     assert np.array_equal(np.load(target)["a"], np.zeros(1000))

@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback = getattr(error, "traceback", "")  # of a failed worker: a fault, not bad input
         if traceback:
             print(traceback, file=sys.stderr)
-        message = " ".join(str(error).split())
+        from sparknet.report.wording import for_command
+
+        message = for_command(" ".join(str(error).split()))
         print(f"sparknet {args.command}: error: {message}", file=sys.stderr)
         return 1 if isinstance(error, BrokenOff) else 2
     return 0
@@ -95,6 +97,13 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         action="store_true",
         help="leave out of the prototxts what this Caffe does not know, such as fields of forks, and say what",
     )
+    train.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="fine-tune: start from the layers of this file that the net has too, by their names; any format that 'sparknet "
+        "convert' reads, several with commas between. It takes the place of the solver's own weights",
+    )
+    train.add_argument("--max-bytes", type=_at_least(0), metavar="N", help="of --weights: " + _MAX_BYTES)
     train.add_argument("--data", default="mnist", help="mnist, fashion-mnist, cifar10:DIR or idx:DIR")
     train.add_argument("--master", default="local[2]", help="Spark master, or 'none' for this process without Spark")
     train.add_argument(

@@ -21,12 +21,14 @@ from sparknet.data.dataset import Dataset, pack
 from sparknet.data.image_sets import ImageSet, load_image_set
 from sparknet.data.layout import check_shards
 from sparknet.data.preprocess import Scale
-from sparknet.errors import BrokenOff, DataError, SparknetError
+from sparknet.errors import BrokenOff, DataError, SchemaError, SparknetError
+from sparknet.formats import Taken, take_layers
 from sparknet.nets.base import Net, NetFactory
 from sparknet.nets.mlp import MLP
 from sparknet.report import EventLog, input_lines, round_line, told
 from sparknet.serialization import save
 from sparknet.training import Cluster, Round, averaged_sgd, check_fit
+from sparknet.weights import WeightCollection
 
 __all__ = ["run"]
 
@@ -44,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
     scale = _scale(args)
     first = _first_batch(images, batch_size, args.workers, scale)
     net = check_fit(factory, first, args.seed)
+    weights = _start(net, args)
     out = _checked_directory(Path(args.out))
     print(f"{args.data}: {len(images.train[0]):,} images to train, {len(images.test[0]):,} to test")
     lines = input_lines(net, first, "--scale" if args.scale else "as --net mlp has it")
@@ -59,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
             rounds=args.rounds,
             seed=args.seed,
             evaluate=(test, args.test_every),
+            weights=weights,
         )
         for line in said:
             print(line, flush=True)
@@ -118,7 +122,7 @@ def _factory(args: argparse.Namespace, images: ImageSet) -> tuple[NetFactory, in
         CaffeNet.factory,
         solver=args.solver,
         fields=images.fields,
-        solver_overrides={"base_lr": args.learning_rate} if args.learning_rate else None,
+        solver_overrides=_overrides(args),
         unknown_fields="drop" if args.drop_unknown_fields else "error",
     )
     factory = made(batch_size=args.batch_size)
@@ -135,6 +139,34 @@ def _factory(args: argparse.Namespace, images: ImageSet) -> tuple[NetFactory, in
         f"iter_size {net.passes}: minibatches of {batch_size} images, each in {net.passes} passes of {rows}", flush=True
     )
     return made(batch_size=rows), batch_size
+
+
+def _overrides(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of the solver that the command line has other values for."""
+    rate = {"base_lr": args.learning_rate} if args.learning_rate else {}
+    return rate | ({} if args.weights is None else {"weights": []})
+
+
+def _start(net: Net, args: argparse.Namespace) -> WeightCollection | None:
+    """Return the weights to start from: the net's own with the layers of ``--weights`` in their places; say which."""
+    if args.weights is None:
+        return None
+    weights = net.get_weights()
+    for name in [args.weights] if Path(args.weights).exists() else args.weights.split(","):
+        taken = _taken(weights, name.strip(), args)
+        print(f"--weights {name.strip()}", *str(taken).splitlines(), sep="\n  ", flush=True)
+        weights = taken.weights
+    return weights
+
+
+def _taken(weights: WeightCollection, name: str, args: argparse.Namespace) -> Taken:
+    try:
+        return take_layers(weights, name, max_bytes=args.max_bytes)
+    except SchemaError as error:
+        if args.solver is not None or not hasattr(error, "layer"):
+            raise
+        msg = f"{error}. The layers of --net mlp have the widths of --hidden, {','.join(map(str, args.hidden))}"
+        raise SchemaError(msg, **vars(error)) from None
 
 
 def _scale(args: argparse.Namespace) -> Scale | None:

@@ -154,7 +154,10 @@ HOSTILE = {
     "loop": (lambda group: group.__setitem__("0", group), "'data/ip/0' is no data set; expected numbers"),
     "external data": (elsewhere, "has its elements in other files"),
     "virtual": (virtual, "has its elements in other files"),
-    "huge": (huge, r"bytes that become 4398046511104 with the array 'data/ip/0'; the limit is \d+. Pass max_bytes="),
+    "huge": (
+        huge,
+        r"bytes that become 4398046511104 \(refused at the array 'data/ip/0'\); the limit is \d+. Pass max_bytes=",
+    ),
     "huge chunks": (huge_chunks, "bytes that become 4398046511104"),
     "bomb": (bomb, "the chunk at .*: damaged, or not of 4 bytes"),
     "flat bomb": (flat_bomb, "bytes that become 1258291200 .* the limit is"),
@@ -193,8 +196,15 @@ def test_the_limit_is_over_all_arrays_and_can_be_chosen(layer):
 
     made = layer(fill)
     assert len(read(made, max_bytes=40_000).obj["ip"]) == 10
-    with pytest.raises(FormatError, match=r"become 40000 with the array 'data/ip/9'; the limit is 39999"):
+    with pytest.raises(FormatError, match=r"become 40000 \(refused at the array 'data/ip/9'\); the limit is 39999"):
         read(made, max_bytes=39_999)
+
+
+def test_the_limit_that_all_arrays_need_is_said_at_the_first(path):
+    write(path, WeightCollection({name: [np.zeros(1000, "f4")] for name in "abc"}))
+    with pytest.raises(FormatError, match=r"become 12000 \(refused at the array 'data/a/0'\).*Pass max_bytes=12000 if"):
+        read(path, max_bytes=100)
+    assert read(path, max_bytes=12000).obj.nbytes == 12000
 
 
 @pytest.mark.parametrize("name", ["inception_3a/1x1", "", ".", "a\0b"])

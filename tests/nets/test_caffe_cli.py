@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import sparknet
 from sparknet.cli import main
 from sparknet.data import image_sets
+from sparknet.formats import write
 from sparknet.nets import CaffeNet
 
 pytestmark = pytest.mark.caffe
@@ -84,3 +86,91 @@ def test_mistakes_are_one_line_and_exit_code_2_and_write_nothing(capsys, tmp_pat
     assert text in err
     assert err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+NET = """
+layer { name: "d" type: "Data" top: "data" top: "label" data_param { source: "x" batch_size: 64 } %s }
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 10 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+"""
+BASE = 'base_lr: 0.01 lr_policy: "fixed"'
+WRONG = {
+    "a top that no field has": (
+        NET.replace('top: "label"', 'top: "lable"'),
+        [],
+        "--data has 'data', 'label': call the top so",
+    ),
+    "no batch size": (NET.replace("batch_size: 64", ""), [], "does not say its batch size; give --batch-size"),
+    "no step": (
+        NET.replace("%s", "transform_param { resize_param { } }"),
+        [],
+        "take it out of the prototxt|has no field",
+    ),
+    "a rate that no float has": (NET, ["--learning-rate", "1e39"], "base_lr inf, expected a finite number"),
+    "a crop larger than the images": (NET.replace("%s", "transform_param { crop_size: 40 }"), [], "images of --data"),
+    "a field of a fork": (NET + "layer { layer_of_a_fork: 1 }", [], "--drop-unknown-fields"),
+    "a shape of other images": (
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 3 dim: 32 dim: 32 } } }',
+        [],
+        "--data has 'data' uint8 (1, 28, 28)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("net", "options", "text"), WRONG.values(), ids=WRONG)
+def test_errors_are_in_the_words_of_the_command(capsys, tmp_path, net, options, text):
+    path = tmp_path / "solver.prototxt"
+    path.write_text(f"{BASE}\nnet_param {{ {net.replace('%s', '')} }}", encoding="utf-8")
+    code, _, err = run(capsys, "--solver", path, "--out", tmp_path / "out", *options)
+    assert code == 2
+    assert any(each in err for each in text.split("|"))
+    for word in (
+        "fields=",
+        "batch_size=",
+        "ignore_transform",
+        "unknown_fields",
+        "max_bytes",
+        "solver_overrides",
+        "Field(",
+    ):
+        assert word not in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("", "the solver is ''; expected the path"),
+        ("s" * 300, "no solver prototxt at 'sss"),
+        (LENET.parent, "it is a folder; name a file in it; it has lenet_solver.prototxt"),
+        (LENET.with_name("lenet_train_test.prototxt"), "It is a net ("),
+        ("w.npz", "It is of the format npz, which holds arrays"),
+    ],
+)
+def test_what_is_no_solver_is_named(capsys, tmp_path, monkeypatch, given, text):
+    monkeypatch.chdir(tmp_path)
+    write("w.npz", {"a": np.ones(3)})
+    code, _, err = run(capsys, "--solver", given)
+    assert code == 2
+    assert text in err
+    assert err.count("\n") == 1
+
+
+def test_a_caffe_net_is_fine_tuned_and_its_solvers_own_weights_give_way(capsys, tmp_path):
+    net = CaffeNet(LENET, seed=5)
+    weights = {name: list(arrays) for name, arrays in net.get_weights().items()}
+    weights["old"] = weights.pop("ip2")
+    write(tmp_path / "w.caffemodel.h5", sparknet.WeightCollection(weights))
+    path = tmp_path / "solver.prototxt"
+    path.write_text(
+        f'weights: "none.caffemodel"\nnet: "{LENET.with_name("lenet_train_test.prototxt")}"\n{BASE}', encoding="utf-8"
+    )
+    assert run(capsys, "--solver", path)[0] == 2
+    code, out, _ = run(
+        capsys, "--solver", path, "--out", tmp_path, "--weights", tmp_path / "w.caffemodel.h5", "--learning-rate", 1e-30
+    )
+    assert code == 0
+    assert "taken: conv1, conv2, ip1\n  skipped, not in this net: old\n  new, not in the file: ip2\n" in out
+    trained = sparknet.load(tmp_path / "weights.sparknet")
+    assert trained["conv1"][0].allclose(weights["conv1"][0], 1e-6)
+    assert not trained["ip2"][0].allclose(weights["old"][0], 1e-6)

@@ -67,6 +67,7 @@ def test_solvers_that_caffe_can_run_pass(given):
     ("given", "match"),
     [
         ({"lr_policy": "exp", "base_lr": 0.1}, "s: lr_policy 'exp' needs gamma"),
+        ({"lr_policy": "fixed", "base_lr": float("inf")}, "base_lr inf, expected a finite number"),
         ({"lr_policy": "exp", "base_lr": 0.1, "gamma": -0.9}, "lr_policy 'exp' has gamma -0.9, expected at least 0"),
         (
             {"lr_policy": "sigmoid", "base_lr": 0.1, "gamma": float("nan"), "stepsize": 2},

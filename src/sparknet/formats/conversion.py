@@ -15,7 +15,7 @@ from sparknet.formats.sniffing import format_of
 from sparknet.serialization.collect import collect
 from sparknet.serialization.metadata import check_metadata
 
-__all__ = ["FORMATS", "Conversion", "convert", "format_to_read", "read", "write"]
+__all__ = ["FORMATS", "Conversion", "convert", "format_by_suffix", "format_to_read", "read", "write"]
 
 AnyPath = str | os.PathLike[str]
 
@@ -156,7 +156,7 @@ def write(path: AnyPath, obj: Any, *, file_format: str | None = None, metadata: 
     >>> read(path).obj
     {'scale': NDArray([1., 1.], shape=(2,), dtype=float32, device='cpu')}
     """
-    name = _named(path, file_format)
+    name = format_by_suffix(path, file_format)
     metadata = {} if metadata is None else metadata
     try:
         check_metadata(metadata)
@@ -212,7 +212,7 @@ def convert(
     ('weights', 2, 8)
     """
     begin = time.perf_counter()
-    names = format_to_read(source, source_format), _named(target, target_format)
+    names = format_to_read(source, source_format), format_by_suffix(target, target_format)
     if Path(target).exists() and Path(source).samefile(target):
         msg = f"{os.fspath(target)!r} is the source itself; write to another file"
         raise shutil.SameFileError(msg)
@@ -237,16 +237,19 @@ def convert(
 def format_to_read(path: AnyPath, file_format: str | None) -> str:
     """Return the name of the format to read a file in: what was asked for, else what suffix or contents say."""
     try:
-        name = _named(path, file_format)
+        name = format_by_suffix(path, file_format)
     except FormatError:
-        found = format_of(Path(path)) if file_format is None and Path(path).is_file() else None
-        if found not in FORMATS:
+        found = None if file_format is not None else format_of(path)
+        if found in FORMATS:
+            return found
+        if found is None:
             raise
-        return found
+        msg = f"{os.fspath(path)!r} is a prototxt of a {found}, which holds no arrays; expected {', '.join(FORMATS)}"
+        raise FormatError(msg, tensor=None, offset=None) from None
     return f"{name}.h5" if name in _IN_HDF5 and Path(path).is_file() and hdf5.is_hdf5(Path(path)) else name
 
 
-def _named(path: AnyPath, file_format: str | None) -> str:
+def format_by_suffix(path: AnyPath, file_format: str | None) -> str:
     """Return the name of the format that was asked for, or that the suffix says."""
     if file_format in FORMATS:
         return file_format

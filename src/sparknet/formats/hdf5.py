@@ -59,7 +59,7 @@ def opened(path: Path, max_bytes: int | None, suffix: str) -> Iterator["Group"]:
         size = os.fstat(file.fileno()).st_size
     limit = max(_INFLATED, _RATIO * size) if max_bytes is None else max_bytes
     with refused(suffix), package.File(path, "r", locking=False) as file:
-        yield Group(file, "", _Budget(size, limit))
+        yield Group(file, "", _Budget(file, size, limit))
 
 
 @contextmanager
@@ -96,18 +96,30 @@ def _package() -> Any:
 class _Budget:
     """Bytes that may still be read from a file of ``size`` bytes."""
 
-    def __init__(self, size: int, limit: int) -> None:
-        self.size, self.limit, self.taken = size, limit, 0
+    def __init__(self, root: Any, size: int, limit: int) -> None:
+        self.size, self.limit, self._taken, self._root = size, limit, 0, root
 
     def take(self, nbytes: int, name: str) -> None:
-        """Refuse an array that brings the sum over the limit."""
-        self.taken += nbytes
-        if self.taken > self.limit:
+        """Refuse an array that brings the sum over the limit; say what all together need."""
+        self._taken += nbytes
+        if self._taken > self.limit:
+            needed = max(self._taken, self._declared())
             msg = (
-                f"{self.size} bytes that become {self.taken} with the array {name!r}; the limit is {self.limit}. "
-                f"Pass max_bytes={self.taken} or more if you trust where it comes from"
+                f"{self.size} bytes that become {needed} (refused at the array {name!r}); the limit is {self.limit}. "
+                f"Pass max_bytes={needed} if you trust where it comes from"
             )
             raise _wrong(msg, name)
+
+    def _declared(self) -> int:
+        """Return what all data sets of the file add up to."""
+        sizes: list[int] = []
+
+        def add(_: str, found: Any) -> None:
+            if getattr(found, "shape", None) is not None:
+                sizes.append(math.prod(found.shape) * found.dtype.itemsize)
+
+        self._root.visititems(add)
+        return sum(sizes)
 
 
 class Group:

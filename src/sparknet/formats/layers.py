@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sparknet.errors import SchemaError
+from sparknet.errors import SchemaError, located
 from sparknet.formats import caffemodel, caffemodel_h5
 from sparknet.formats.contents import Array, split_name
 from sparknet.formats.conversion import format_to_read, read
@@ -126,7 +126,8 @@ def layers_of(path: str | os.PathLike[str], *, file_format: str | None = None, m
     name = format_to_read(path, file_format)
     reader = {"caffemodel": caffemodel.read_layers, "caffemodel.h5": caffemodel_h5.read_layers}.get(name)
     if reader is not None:
-        return reader(Path(path), max_bytes)
+        with located(repr(os.fspath(path))):
+            return reader(Path(path), max_bytes)
     obj, _ = read(path, file_format=name, max_bytes=max_bytes)
     if isinstance(obj, WeightCollection):
         return {layer: {i: a.to_host() for i, a in enumerate(arrays)} for layer, arrays in obj.items()}
@@ -136,8 +137,8 @@ def layers_of(path: str | os.PathLike[str], *, file_format: str | None = None, m
         layer, index = split_name(key)
         if index is None:
             msg = (
-                f"{os.fspath(path)!r} holds {collect(obj).kind} {key[:200]!r}; expected layers of arrays, as 'conv1/0', 'conv1/1': "
-                "make layers of it with sparknet.formats.read and write"
+                f"{os.fspath(path)!r} holds {collect(obj).kind} {key[:200]!r}; expected layers of arrays, called "
+                "'conv1/0', 'conv1/1', ..."
             )
             raise SchemaError(msg, got=list(arrays))
         out.setdefault(layer, {})[index] = array.to_host()

@@ -10,7 +10,7 @@ Examples
 >>> loads(message)["mean"].shape
 (3, 2)
 >>> print(inspect(message))
-mapping, 1 tensors, 216 bytes, format 1, checksums not verified
+mapping, 1 tensors, 6 parameters, 216 bytes, format 1, checksums not verified
   mean  float32    (3, 2)                            24 bytes
   epoch: 4
 """

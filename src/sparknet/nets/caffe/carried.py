@@ -76,8 +76,8 @@ def without_writers(layers: Sequence[Any], where: str) -> list[Any]:
     for layer in layers:
         if layer.type in _WRITERS:
             note(
-                f"{where}: left out layer {layer.name!r} ({layer.type}), which writes a file; take its inputs from "
-                "forward(outputs=) or featurize()",
+                f"{where}: left out layer {layer.name!r} ({layer.type}), which writes a file: each worker would "
+                "write its own",
                 logging.WARNING,
             )
     return [layer for layer in layers if layer.type not in _WRITERS]

@@ -6,7 +6,8 @@ looks in the working folder alone, so its own examples are run from its root.
 
 from pathlib import Path
 
-from sparknet.errors import NetError
+from sparknet.errors import NetError, SparknetError
+from sparknet.formats import format_of
 from sparknet.nets.caffe.runtime import MissingFileError
 
 __all__ = ["Places", "is_there", "read_text", "shown", "solver_text"]
@@ -78,7 +79,7 @@ def read_text(path: Path, what: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"the {what} {shown(path)} cannot be read as text: {error}"
+        msg = f"the {what} {shown(path)} cannot be read as text: {error}{_what(path, error)}"
         raise NetError(msg, path=str(path)) from error
 
 
@@ -94,6 +95,17 @@ def is_there(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):
         return False
+
+
+def _what(path: Path, error: Exception) -> str:
+    """Return what a file is that is no text, for the end of a message; or nothing."""
+    try:
+        found = format_of(path) if isinstance(error, UnicodeDecodeError) else None
+    except (SparknetError, OSError):
+        return ""
+    return (
+        f". It is of the format {found}, which holds arrays: weights are given apart from the solver" if found else ""
+    )
 
 
 def _check_file(path: Path, what: str) -> None:

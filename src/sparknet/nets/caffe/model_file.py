@@ -11,7 +11,7 @@ import numpy as np
 from sparknet.errors import FormatError, NetError, SchemaError
 from sparknet.formats import format_of
 from sparknet.formats import write as write_file
-from sparknet.formats.conversion import FORMATS, format_to_read
+from sparknet.formats.conversion import FORMATS, format_by_suffix
 from sparknet.formats.layers import Layers, fitted, layers_of
 from sparknet.ndarray import NDArray
 from sparknet.nets.caffe.files import Places
@@ -77,7 +77,7 @@ def save(net: Any, path: Path, weights: WeightCollection) -> None:
         msg = f"cannot save weights to {str(path)!r}: there is no folder {str(path.parent)!r}"
         raise MissingFileError(msg, path=str(path))
     try:
-        file_format = format_to_read(path, None)
+        file_format = format_by_suffix(path, None)
     except FormatError:
         file_format = "caffemodel"  # Caffe itself asks for no suffix
     if file_format != "caffemodel":

@@ -55,7 +55,7 @@ def parse(text: str, kind: str, where: str, *, drop: bool = False) -> Any:
 
 def _misread(error: Any, kind: str, where: str, mistaken: str) -> NetError:
     line, column = error.GetLine(), error.GetColumn()
-    reason = str(error).removeprefix(f"{line}:{column} : ")
+    reason = str(error).removeprefix(f"{line}:{column} : ").removesuffix(".")
     msg = f"{where}:{line}:{column}: not a prototxt of a {kind}: {reason}{mistaken}"
     return NetError(msg, path=where, line=line, column=column)
 

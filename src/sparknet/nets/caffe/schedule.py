@@ -1,5 +1,6 @@
 """What a solver prototxt says of learning: checks of it, and where its schedule stands after k steps."""
 
+import math
 from typing import Any
 
 from sparknet.errors import NetError
@@ -54,13 +55,15 @@ def _problems(param: Any) -> list[str]:
 
 
 def _out_of_range(param: Any) -> list[str]:
-    """Return which of the numbers that the solver's policy computes with it cannot have."""
+    """Return which of the numbers that the solver's rate is computed with it cannot have."""
     used, has = POLICIES.get(param.lr_policy, ()), f"lr_policy {param.lr_policy!r} has"
     out = [
         f"{has} {name} {getattr(param, name)}, expected more than 0"
         for name in ("stepsize", "max_iter")
         if name in used and getattr(param, name) <= 0
     ]
+    if not math.isfinite(param.base_lr):  # a float of 32 bits
+        out.append(f"base_lr {param.base_lr:g}, expected a finite number")
     if "gamma" in used and not param.gamma >= 0:  # a NaN is not either
         out.append(f"{has} gamma {param.gamma:g}, expected at least 0")
     return out
