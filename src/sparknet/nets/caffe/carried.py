@@ -8,9 +8,9 @@ layers open is not here: they become inputs. Layers that write files are left ou
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -39,35 +39,6 @@ class Bytes(bytes):
 Carried = dict[str, Bytes]  # by the mark that a net has in the place of the file's name
 
 
-def _check_matrix(path: Path, layer: Any) -> None:
-    """Refuse what Caffe would take for an empty matrix, or learn NaN from."""
-    matrix = array_of(parse("BlobProto", path), "")
-    side = math.isqrt(matrix.size)
-    if not matrix.size or side * side != matrix.size:
-        msg = f"has shape {matrix.shape}; expected a matrix, a row and a column for each label"
-        raise NetError(msg, layer=layer.name)
-    if not np.isfinite(matrix).all():
-        msg = "holds a value that is not finite"
-        raise NetError(msg, layer=layer.name)
-
-
-class _Opened(NamedTuple):
-    """A field with the name of a file that a layer reads."""
-
-    type: str
-    message: tuple[str, ...]
-    field: str
-    what: str
-    check: Callable[[Path, Any], None] | None = None
-
-
-_OPENED = (
-    _Opened("InfogainLoss", ("infogain_loss_param",), "source", "infogain matrix (source)", _check_matrix),
-    # the layers of SSD
-    _Opened("DetectionOutput", ("detection_output_param", "save_output_param"), "label_map_file", "label_map_file"),
-    _Opened("DetectionOutput", ("detection_output_param", "save_output_param"), "name_size_file", "name_size_file"),
-    _Opened("DetectionEvaluate", ("detection_evaluate_param",), "name_size_file", "name_size_file"),
-)
 _WRITERS = ("HDF5Output",)
 
 
@@ -92,17 +63,17 @@ def carry(net: Any, places: Places) -> Carried:
         A file is not found (then a FileNotFoundError too), not what its layer expects, or not named.
     """
     out: Carried = {}
-    for layer, opened, message in _named(net.layer):
+    for layer in _readers(net):
         with located(f"layer {layer.name!r} ({layer.type})"):
-            if opened.type == "InfogainLoss" and len(layer.bottom) >= _MATRIX_BOTTOM:
-                message.ClearField(opened.field)  # Caffe does not read it
+            if len(layer.bottom) >= _MATRIX_BOTTOM:
+                layer.infogain_loss_param.ClearField("source")  # Caffe does not read it
                 continue
-            path = places.find(getattr(message, opened.field), opened.what)
-            data = _checked(path, opened, layer)
+            path = places.find(layer.infogain_loss_param.source, "infogain matrix (source)")
+            data = _checked(path)
             mark = _MARK + hashlib.sha256(data).hexdigest()
             out[mark] = data
-            setattr(message, opened.field, mark)
-            note(f"{path}: {len(data):,} bytes travel with the net, for layer {layer.name!r}")
+            layer.infogain_loss_param.source = mark
+            note(f"{path}: {len(data):,} bytes travel with the net, for layer {layer.name!r}", logging.INFO)
     return out
 
 
@@ -113,29 +84,30 @@ def placed(text: str, files: Mapping[str, bytes], folder: Path) -> str:
     for mark, data in files.items():
         (folder / mark).write_bytes(data)
     net = text_format().Parse(text, messages().NetParameter())
-    for _, opened, message in _named(net.layer):
-        if getattr(message, opened.field) in files:
-            setattr(message, opened.field, str(folder / getattr(message, opened.field)))
+    for layer in _readers(net):
+        if layer.infogain_loss_param.source in files:
+            layer.infogain_loss_param.source = str(folder / layer.infogain_loss_param.source)
     return str(text_format().MessageToString(net))
 
 
-def _named(layers: Iterable[Any]) -> Iterator[tuple[Any, _Opened, Any]]:
-    """Yield each layer that opens a file, the field that names it, and the message that has the field."""
-    for layer in layers:
-        for opened in _OPENED:
-            if layer.type == opened.type:
-                message: Any = layer
-                for name in opened.message:
-                    message = getattr(message, name, None)
-                if hasattr(message, opened.field) and (message.HasField(opened.field) or opened.check):
-                    yield layer, opened, message
+def _readers(net: Any) -> list[Any]:
+    """Return the layers that open a file to read it; of BVLC's, beside the data layers, there is one type."""
+    return [layer for layer in net.layer if layer.type == "InfogainLoss"]
 
 
-def _checked(path: Path, opened: _Opened, layer: Any) -> Bytes:
-    if opened.check is not None:
-        try:
-            opened.check(path, layer)
-        except (FormatError, NetError) as error:
-            msg = f"the {opened.what} {str(path)!r} {error}"
-            raise NetError(msg, layer=layer.name) from error
+def _checked(path: Path) -> Bytes:
+    """Return the bytes of an infogain matrix; refuse what Caffe would take for an empty one, or learn NaN from."""
+    try:
+        matrix = array_of(parse("BlobProto", path), "")
+    except FormatError as error:
+        raise _wrong(path, str(error)) from error
+    side = math.isqrt(matrix.size)
+    if not matrix.size or side * side != matrix.size:
+        raise _wrong(path, f"has shape {matrix.shape}; expected a matrix, a row and a column for each label")
+    if not np.isfinite(matrix).all():
+        raise _wrong(path, "holds a value that is not finite")
     return Bytes(path.read_bytes())
+
+
+def _wrong(path: Path, what: str) -> NetError:
+    return NetError(f"the infogain matrix (source) {str(path)!r} {what}", path=str(path))

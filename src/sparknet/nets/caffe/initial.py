@@ -3,7 +3,6 @@
 Caffe has the field since 2018, so it is taken out of the text here and works in every Caffe.
 """
 
-import logging
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
@@ -12,11 +11,11 @@ from sparknet.formats.layers import Layers
 from sparknet.formats.prototxt import cut
 from sparknet.nets.caffe import model_file
 from sparknet.nets.caffe.files import Places
+from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.runtime import messages, text_format
 
 __all__ = ["Initial", "initial_of", "start_from", "without_weights"]
 
-_LOG = logging.getLogger(__name__)
 _FIELD = "weights"
 Initial = tuple[tuple[str, Layers], ...]
 
@@ -68,7 +67,7 @@ def initial_of(weights: str | Sequence[str], layers: Iterable[str], places: Plac
             skipped = [layer for layer, arrays in found.items() if arrays and layer not in wanted]
             also = f"; skipped, not in this net: {', '.join(skipped)}" if skipped else ""
             nbytes = sum(array.nbytes for arrays in kept.values() for array in arrays.values())
-            _LOG.info("%s: starts from %s, %s bytes%s", where, path, f"{nbytes:,}", also)
+            note(f"{where}: starts from {path}, {nbytes:,} bytes{also}")
             out.append((str(path), kept))
     return tuple(out)
 
