@@ -169,15 +169,17 @@ def test_snapshots_without_a_prefix_are_named_after_the_solver(tmp_path, prefix,
     assert (tmp_path / f"{name}_iter_0.caffemodel").exists()
 
 
-def test_debug_info_and_layers_that_are_left_out_are_logged(net_of, tmp_path):
+def test_debug_info_layers_that_are_left_out_and_a_prefix_that_was_chosen_are_logged(net_of, tmp_path):
     net_of(SLOPE.replace('"w"', '"v"')).save(str(tmp_path / "w.caffemodel"))
     (tmp_path / "debug.prototxt").write_text("debug_info: true\n" + SLOPE)
+    (tmp_path / "my.prototxt").write_text(f'net: "{tmp_path}/debug.prototxt" base_lr: 1 lr_policy: "fixed"')
     code = (
         f"import caffe; net = caffe.Net('{tmp_path}/debug.prototxt', caffe.TRAIN); net.forward(); net.backward(); "
-        f"net.copy_from('{tmp_path}/w.caffemodel')"
+        f"net.copy_from('{tmp_path}/w.caffemodel'); caffe.get_solver('{tmp_path}/my.prototxt')"
     )
     environment = {**os.environ, "GLOG_minloglevel": "0", "GLOG_logtostderr": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert "[Forward] Layer w, top blob w" in done.stderr
     assert "[Backward] Layer w" in done.stderr
     assert "Ignoring source layer v" in done.stderr
+    assert f"the prefix of snapshots is {tmp_path}/my\n" in done.stderr
