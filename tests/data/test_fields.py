@@ -86,3 +86,16 @@ def test_fields_with_negative_lengths_are_refused_and_equal_ones_are_equal():
     with pytest.raises(DataError, match="non-negative"):
         Field("x", (-1,))
     assert Field("x", [1, 2], np.uint8) == Field("x", (1, 2), "uint8")
+
+
+def test_a_batch_axis_is_shown_where_it_is_unusual():
+    assert repr(Field("x", (5,), batch_axis=1)) == "Field(name='x', shape=(5,), dtype='float32', batch_axis=1)"
+    assert str(Field("x", (5,), batch_axis=1)) == "'x' float32 (5,) with batch_axis 1"
+    assert repr(Field("x", (5,))) == "Field(name='x', shape=(5,), dtype='float32')"
+    assert Field("x", (5,), batch_axis=1) != Field("x", (5,))
+
+
+@pytest.mark.parametrize("axis", [-1, 2, 1.0, True, "1"])
+def test_a_batch_axis_that_is_none_is_refused(axis):
+    with pytest.raises(DataError, match=r"field 'x': got batch_axis .*, expected a whole number from 0 to 1"):
+        Field("x", (5,), batch_axis=axis)

@@ -1,4 +1,4 @@
-"""Short minibatches on Spark are what they are in memory, and nets that fix their batch size get whole ones."""
+"""Short minibatches and other batch axes on Spark are what they are in memory; nets that fix their rows get whole ones."""
 
 from dataclasses import replace
 
@@ -141,3 +141,53 @@ def test_rows_are_evaluated_by_a_net_of_fixed_rows_as_they_are_asked_to_be(conte
     assert dropped == evaluate(context.parallelize(whole, 1), fixed, weights, ragged="drop", **options)
     with pytest.raises(DataError, match="got no rows but 7 that are left out"):
         evaluate(context.parallelize(every[:7], 1), fixed, weights, ragged="drop", **options)
+
+
+# ---- time before the batch
+TIMES = """
+layer { name: "in" type: "Input" top: "data" top: "cont" top: "label"
+        input_param { shape { dim: 5 dim: 4 dim: 3 } shape { dim: 5 dim: 4 } shape { dim: 5 dim: 4 } } }
+layer { name: "lstm" type: "LSTM" bottom: "data" bottom: "cont" top: "lstm"
+        recurrent_param { num_output: 6 weight_filler { type: "uniform" min: -0.5 max: 0.5 } } }
+layer { name: "fc" type: "InnerProduct" bottom: "lstm" top: "fc"
+        inner_product_param { num_output: 2 axis: 2 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" softmax_param { axis: 2 } }
+"""
+
+
+@pytest.mark.caffe
+def test_sequences_train_and_are_featurized_as_in_this_process(spark, context, tmp_path):
+    from sparknet import NDArray
+    from sparknet.nets import CaffeNet
+
+    rng = np.random.default_rng(3)
+    sequences = [
+        (rng.normal(size=(5, 3)).astype(np.float32), np.array([0, 1, 1, 1, 1], np.float32), rng.integers(0, 2, 5))
+        for _ in range(22)
+    ]
+    fields = [
+        Field("data", (5, 3), batch_axis=1),
+        Field("cont", (5,), batch_axis=1),
+        Field("label", (5,), "int64", batch_axis=1),
+    ]
+    net = CaffeNet.factory(f'base_lr: 0.1 lr_policy: "fixed" net_param {{ {TIMES} }}', fields=fields)
+    there = pack(context.parallelize(sequences, 3), fields, 4, shards=2)
+    here = local.pack(sequences, fields, 4)
+    options = {"workers": 2, "tau": 3, "rounds": 2}
+    ours = list(averaged_sgd(net, there, cluster=SparkCluster(spark), evaluate=(there, 1), **options))
+    theirs = list(averaged_sgd(net, here, cluster=LocalCluster(), evaluate=(here, 1), **options))
+    assert [(r.weights, r.metrics) for r in ours] == [(r.weights, r.metrics) for r in theirs]
+    there.save(tmp_path / "sequences")
+    assert load_packed(spark, tmp_path / "sequences").fields == tuple(fields)
+    weights, rdd = ours[-1].weights, context.parallelize([row[:2] for row in sequences], 1)
+    found = featurize(rdd, net, weights, ["fc"], fields=fields[:2], batch_size=22).collect()
+    made = net(seed=0)
+    made.set_weights(weights)
+    batch = {f.name: NDArray(np.stack(values)) for f, values in zip(fields, zip(*sequences, strict=True), strict=True)}
+    expected = made.forward(batch, ["fc"])["fc"].to_host()
+    assert expected.shape == (22, 5, 2)
+    assert all(np.array_equal(row[2], values) for row, values in zip(found, expected, strict=True))
+    with pytest.raises(NetError, match=r"examples of shape \(5, 2\), expected one value for each class; featurize\(\)"):
+        predict(rdd, net, weights, "fc", fields=fields[:2])
+    with pytest.raises(DataError, match=r"with batch_axis 2 is for an input with the batch on axis 2; .* axis 1"):
+        featurize(rdd, net, weights, ["fc"], fields=[Field("data", (5, 3), batch_axis=2), fields[1]])

@@ -6,7 +6,7 @@ converted here and nowhere else; bytes are unsigned, as image formats mean them.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -32,21 +32,27 @@ class Field:
         Shape of one example, without the batch axis: ``(1, 28, 28)``; ``()`` for a label.
     dtype
         Any numpy dtype of numbers or bool, or its name; stored as its name.
+    batch_axis
+        Where the net's input has the batch: 1 for ``(T, n, ...)``, as recurrent layers have it. Batches have their examples
+        first in any case, ``(n, T, ...)``; a net that can, moves the axes.
 
     Raises
     ------
     DataError
-        The shape or the dtype is none of these.
+        The shape, the dtype or the axis is none of these.
 
     Examples
     --------
     >>> Field("data", (1, 28, 28), "uint8")
     Field(name='data', shape=(1, 28, 28), dtype='uint8')
+    >>> Field("words", (20,), batch_axis=1)  # 20 steps of each example; the net's input is (20, n)
+    Field(name='words', shape=(20,), dtype='float32', batch_axis=1)
     """
 
     name: str
     shape: tuple[int, ...] = ()
     dtype: str = "float32"
+    batch_axis: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         """Normalise shape and dtype, so that equal fields compare equal."""
@@ -60,6 +66,13 @@ class Field:
         if any(n < 0 for n in shape):
             msg = f"field {self.name!r}: got shape {shape}, expected non-negative lengths"
             raise DataError(msg)
+        axis = self.batch_axis
+        if isinstance(axis, bool) or not isinstance(axis, int) or not 0 <= axis <= len(shape):
+            msg = (
+                f"field {self.name!r}: got batch_axis {axis!r}, expected a whole number from 0 to {len(shape)}, the axes of an "
+                f"input of {shape} and the batch"
+            )
+            raise DataError(msg)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "dtype", self._dtype_name())
 
@@ -71,9 +84,16 @@ class Field:
         msg = f"field {self.name!r}: got dtype {self.dtype!r}, expected numbers, such as 'float32' or 'int64'"
         raise DataError(msg)
 
+    def __repr__(self) -> str:
+        """Return the call that makes this field."""
+        axis = f", batch_axis={self.batch_axis}" * bool(self.batch_axis)
+        return f"Field(name={self.name!r}, shape={self.shape}, dtype={self.dtype!r}{axis})"
+
     def __str__(self) -> str:
-        """Return name, shape and dtype in the words of error messages."""
-        return f"{self.name!r} {self.dtype} {self.shape}"
+        """Return name, shape, dtype and an unusual batch axis in the words of error messages."""
+        return f"{self.name!r} {self.dtype} {self.shape}" + f" with batch_axis {self.batch_axis}" * bool(
+            self.batch_axis
+        )
 
     def convert(self, value: Any) -> "np.ndarray[Any, Any]":
         r"""Return one example's value as an array of this field's shape and dtype.

@@ -2,7 +2,7 @@
 
 from sparknet.training.driver import averaged_sgd
 from sparknet.training.protocols import Cluster, Collected, PackedData, Session
-from sparknet.training.rehearsal import check_fit, padding_for, rehearsed
+from sparknet.training.rehearsal import check_axes, check_fit, padding_for, rehearsed
 from sparknet.training.rounds import Round, Seconds
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Seconds",
     "Session",
     "averaged_sgd",
+    "check_axes",
     "check_fit",
     "padding_for",
     "rehearsed",

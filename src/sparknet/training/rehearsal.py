@@ -4,11 +4,11 @@ A net may fix its batch size inside (a Reshape with a number for the batch), whe
 would find it. So both shapes are tried, in the phase that the data is for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sparknet.data.fields import rows_of_batch
+from sparknet.data.fields import Field, rows_of_batch
 from sparknet.data.preprocess.base import preprocessed
 from sparknet.data.ragged import Even, say_dropped
 from sparknet.data.sampling import step_rng
@@ -19,7 +19,7 @@ from sparknet.training.protocols import PackedData
 from sparknet.training.values import warn_of_values
 from sparknet.worker import evened
 
-__all__ = ["check_fit", "even_of", "padding_for", "rehearsed", "used_batches"]
+__all__ = ["check_axes", "check_fit", "even_of", "padding_for", "rehearsed", "used_batches"]
 
 
 def check_fit(
@@ -56,6 +56,7 @@ def rehearsed(net: Net, data: Any, seed: int, *, train: bool) -> Any:
         The net does not take the minibatches; the message names which, and the fix.
     """
     where = "" if train else "evaluation: "
+    check_axes(net, getattr(data, "fields", ()))
     data = _settled(net, data, where, train=train)
     batch = _first_batch(net, data, seed, f"{where}the first minibatch", train=train)
     rows, even = min(_rest(data), rows_of_batch(batch)), even_of(data)
@@ -68,6 +69,18 @@ def rehearsed(net: Net, data: Any, seed: int, *, train: bool) -> Any:
         short = {name: column[:rows] for name, column in batch.items()}
         _run(net, even(short) or short, train=train)
     return data
+
+
+def check_axes(net: Net, fields: Iterable[Field]) -> None:
+    """Raise a DataError if a field says a batch axis that is not that of the net's input."""
+    axes: Mapping[str, int] = getattr(net, "batch_axes", {})
+    for field in fields:
+        if field.batch_axis and field.batch_axis != axes.get(field.name, 0):
+            msg = (
+                f"field {field} is for an input with the batch on axis {field.batch_axis}; that of this {type(net).__name__} has "
+                f"it on axis {axes.get(field.name, 0)}. A CaffeNet.factory(..., fields=fields) takes what the fields say"
+            )
+            raise DataError(msg, field=field.name)
 
 
 def even_of(data: Any) -> Even:

@@ -258,6 +258,12 @@ def _as_they_are(values: Array) -> Array:
 
 
 def _largest(values: Array) -> Array:
+    if sum(side > 1 for side in values.shape[1:]) > 1:
+        msg = (
+            f"predict(): the blob has examples of shape {values.shape[1:]}, expected one value for each class; featurize() "
+            "returns all of it, of a sequence for each step"
+        )
+        raise NetError(msg)
     places: Array = values.reshape(len(values), -1).argmax(axis=1)
     return places
 

@@ -23,6 +23,7 @@ from sparknet.errors import DataError, NetError, SparknetError, located
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch, Net, NetFactory
 from sparknet.serialization import dumps, loads
+from sparknet.training import check_axes
 from sparknet.weights import WeightCollection
 from sparknet.worker import evaluate_batch, evened, single_threaded_blas
 
@@ -87,6 +88,7 @@ class Plan:
         """Return the blobs for minibatches of zeros of these sizes, computed here: what does not fit shows before a job."""
         fields = check_preprocessor(self.preprocessor, self.fields)
         net = made(self.load)
+        check_axes(net, fields)
         zeros = [{f.name: NDArray(np.zeros((rows, *f.shape), f.dtype)) for f in fields} for rows in sizes]
         used = [evened(batch, self.even)[1] for batch in zeros]
         return [{name: values.to_host() for name, values in net.forward(batch, blobs).items()} for batch in used]

@@ -34,7 +34,7 @@ def write(
         raise DataError(msg)
     manifest = {
         "format": _FORMAT,
-        "fields": [[f.name, f.shape, f.dtype] for f in fields],
+        "fields": [[f.name, f.shape, f.dtype, *[f.batch_axis] * bool(f.batch_axis)] for f in fields],
         "examples": layout.total,
         "batch_size": layout.batch_size,
         "shards": layout.shards,
@@ -79,7 +79,9 @@ def _parsed(text: str) -> tuple[tuple[Field, ...], Layout, dict[str, Any]]:
     manifest = json.loads(text)
     if manifest["format"] != _FORMAT:
         raise ValueError(manifest["format"])
-    fields = tuple(Field(name, tuple(shape), dtype) for name, shape, dtype in manifest["fields"])
+    fields = tuple(
+        Field(name, tuple(shape), dtype, batch_axis=sum(axis)) for name, shape, dtype, *axis in manifest["fields"]
+    )
     choice = {name: manifest.get(name) for name in ("ragged", "padding")}
     check_ragged(choice["ragged"], choice["padding"], [field.name for field in fields])
     return fields, Layout(manifest["examples"], manifest["batch_size"], manifest["shards"]), choice

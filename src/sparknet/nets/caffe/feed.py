@@ -13,6 +13,7 @@ import numpy as np
 from sparknet.data.fields import rows_of_batch
 from sparknet.errors import DataError, NetError
 from sparknet.ndarray import NDArray
+from sparknet.nets.caffe.axes import batch_first, placed
 from sparknet.nets.caffe.inputs import bare, inputs_of
 from sparknet.nets.caffe.rows import ANY, Rows
 
@@ -85,13 +86,16 @@ class Feeder:
     Attributes
     ----------
     shapes, output_shapes
-        Those of inputs and of the net's outputs, as it was made.
+        Those of batches for the inputs (the examples first) and of the net's outputs, as it was made.
+    axes
+        Input -> axis of the batch, for those that have it elsewhere than first.
     rows
         Of the batch that was fed last.
     """
 
     def __init__(self, definition: Any, net: Any, said: Rows = ANY) -> None:
-        self.shapes = inputs_of(definition)
+        self.axes = said.axes
+        self.shapes = {name: batch_first(s, self.axes.get(name, 0)) for name, s in inputs_of(definition).items()}
         self._net = net
         self._blobs = {name: net.blobs[name] for name in self.shapes}
         self._said = said
@@ -115,22 +119,31 @@ class Feeder:
         """
         columns, rows = columns_of(batch, self.shapes, optional)
         self._said.check(rows)
-        self._resize(rows, reshape)
+        self.resize(rows, reshape=reshape)
         self.rows = rows
         for name, column in columns.items():
-            fill(name, self._blobs[name].data, column)
+            fill(name, self._by_row(name), column)
         for name in self.shapes.keys() - columns.keys():
             self._blobs[name].data[...] = 0
         for labels in self._labels:
             if labels.input in columns:
-                labels.check(self._blobs[labels.input].data)
+                labels.check(self._by_row(labels.input))
 
-    def _resize(self, rows: int, reshape: bool) -> None:
-        """Give all inputs ``rows`` rows, so that none is left from a longer batch."""
+    def _by_row(self, name: str) -> Any:
+        """Return the values of an input, the batch first; a view."""
+        return np.moveaxis(self._blobs[name].data, self.axes.get(name, 0), 0)
+
+    def placed(self, name: str) -> tuple[int, ...]:
+        """Return the shape of an input as the layers get it, with the rows of the last batch."""
+        return placed(self.rows, self.shapes[name][1:], self.axes.get(name, 0))
+
+    def resize(self, rows: int, *, reshape: bool = True) -> None:
+        """Give all inputs ``rows`` rows, so that none is left from a longer batch; by ``reshape`` all blobs too."""
         changed = False
         for name, blob in self._blobs.items():
-            if rows and blob.shape[0] != rows:
-                blob.reshape(rows, *self.shapes[name][1:])
+            axis = self.axes.get(name, 0)
+            if rows and blob.shape[axis] != rows:
+                blob.reshape(*placed(rows, self.shapes[name][1:], axis))
                 changed = True
         if changed and reshape:
             self._net.reshape()
@@ -174,7 +187,7 @@ def as_array(column: Any) -> NDArray:
 
 
 def fill(name: str, blob: Any, column: NDArray) -> None:
-    """Cast ``column`` into the memory of a ``blob``, and check what has arrived there.
+    """Cast ``column`` into the memory of a ``blob``, whose first axis is the batch, and check what has arrived there.
 
     Raises
     ------
@@ -188,7 +201,7 @@ def fill(name: str, blob: Any, column: NDArray) -> None:
         msg = f"input {name!r}: got {values.dtype}, expected real numbers"
         raise DataError(msg)
     with np.errstate(over="ignore", invalid="ignore"):  # an overflow is found below
-        np.copyto(blob.reshape(values.shape), values, casting="unsafe")
+        np.copyto(blob, values.reshape(blob.shape), casting="unsafe")
     # the extremes of what holds a NaN are NaN; a mask of all values would take a quarter of the batch's memory
     if values.dtype.kind == "f" and blob.size and not np.isfinite([blob.min(), blob.max()]).all():
         row, value = _first_bad(blob)

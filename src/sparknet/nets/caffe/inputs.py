@@ -9,6 +9,7 @@ from typing import Any
 
 from sparknet.data.fields import Field
 from sparknet.errors import NetError
+from sparknet.nets.caffe.axes import batch_first, placed
 from sparknet.nets.caffe.layer_param import LayerParam, is_rdd_layer
 from sparknet.nets.caffe.runtime import messages
 
@@ -26,7 +27,7 @@ _OLD_AXES = 4  # input_dim: number, channels, height, width
 
 
 def inputs_of(net: Any) -> dict[str, tuple[int, ...]]:
-    """Return the inputs of a phase net, name -> declared shape with the batch first."""
+    """Return the inputs of a phase net, name -> declared shape as the layers get it: the batch first, unless it is said."""
     return {
         top: tuple(shape.dim)
         for layer in net.layer
@@ -53,16 +54,19 @@ class Shapes:
         self.fields = {field.name: field for field in fields}
         self.batch_size = batch_size
 
-    def declared(self, top: str, dims: Sequence[int]) -> tuple[int, ...]:
-        """Return the shape of an input declared as ``dims``; a field of its name must agree."""
+    def declared(self, top: str, dims: Sequence[int], axis: int = 0) -> tuple[int, ...]:
+        """Return the shape of an input declared as ``dims``; a field of its name must agree, and may say the batch axis."""
         if not dims or min(dims) < 1:
             msg = f"input {top!r} is declared with shape {tuple(dims)}; expected lengths of 1 and more, the batch first"
             raise NetError(msg)
         field = self.fields.get(top)
-        if field and bare(field.shape) != bare(dims[1:]):
-            msg = f"input {top!r} is declared with examples of shape {tuple(dims[1:])}; the field given is {field}"
-            raise NetError(msg, input=top, got=field.shape, expected=tuple(dims[1:]))
-        return (self.batch_size or dims[0], *dims[1:])
+        axis = axis or (field.batch_axis if field else 0)
+        example = tuple(dims[:axis]) + tuple(dims[axis + 1 :])
+        if axis >= len(dims) or (field and (bare(field.shape) != bare(example) or field.batch_axis not in (0, axis))):
+            hint = _axis_hint(field, dims) if field else ""
+            msg = f"input {top!r} is declared with examples of shape {example}; the field given is {field}{hint}"
+            raise NetError(msg, input=top, got=field.shape if field else axis, expected=example)
+        return placed(self.batch_size or dims[axis], example, axis)
 
     def of_field(self, top: str, layer: Any, own_batch_size: int) -> tuple[int, ...]:
         """Return the shape of an input whose layer declares none."""
@@ -73,11 +77,25 @@ class Shapes:
                 f"fields=[Field({top!r}, shape_of_one_example), ...] (fields given: {have})"
             )
             raise NetError(msg, input=top)
-        size = self.batch_size or own_batch_size
+        field = self.fields[top]
+        if field.batch_axis and own_batch_size not in (0, field.shape[0]):
+            msg = (
+                f"layer {layer.name!r} ({layer.type}) has batch_size {own_batch_size}, which counts along the first axis, not the "
+                f"batch's; expected {field.shape[0]} as in the field given, {field}"
+            )
+            raise NetError(msg, input=top)
+        size = self.batch_size or (0 if field.batch_axis else own_batch_size)
         if not size:
             msg = f"layer {layer.name!r} ({layer.type}) does not say its batch size; pass batch_size="
             raise NetError(msg)
-        return (size, *self.fields[top].shape)
+        return placed(size, field.shape, field.batch_axis)
+
+
+def _axis_hint(field: Field, dims: Sequence[int]) -> str:
+    """Return how to say a batch axis with which the field fits an input declared as ``dims``, if there is one."""
+    fits = [axis for axis in range(len(dims)) if bare(batch_first(dims, axis)[1:]) == bare(field.shape)]
+    fits = [axis for axis in fits if axis != field.batch_axis]
+    return f"; if its batch is on axis {fits[0]} of {tuple(dims)}, say Field(..., batch_axis={fits[0]})" if fits else ""
 
 
 def old_inputs(net: Any, layers: Iterable[Any]) -> list[Any]:
@@ -149,4 +167,8 @@ def _rdd_shapes(layer: Any, shapes: Shapes) -> list[tuple[int, ...]]:
             "a CaffeNet takes columns by the names of its inputs, so both must be the same"
         )
         raise NetError(msg)
-    return [shapes.declared(top, shape) for top, shape in param.shapes.items()]
+    axes = [param.batch_axis.get(top, 0) for top in param.tops]
+    return [
+        shapes.declared(top, placed(param.batch_size, example, axis), axis)
+        for (top, example), axis in zip(param.tops.items(), axes, strict=True)
+    ]

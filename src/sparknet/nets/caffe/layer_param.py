@@ -33,6 +33,8 @@ class LayerParam:
     classes
         Column of labels -> number of classes; its values are checked before Caffe sees them. A column's ``padding`` may
         occur too.
+    batch_axis
+        Column -> where its top has the batch, unless it is first: 1 for time before batch, as recurrent layers have it.
 
     Examples
     --------
@@ -46,6 +48,7 @@ class LayerParam:
     ragged: Ragged = "reshape"
     padding: Mapping[str, float] = field(default_factory=dict)
     classes: Mapping[str, int] = field(default_factory=dict)
+    batch_axis: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what is no such parameter; it may come from a text."""
@@ -57,15 +60,21 @@ class LayerParam:
         if self.ragged == "pad" and not self.padding:
             msg = f"{_LAYER}: ragged is 'pad'; say what with: padding=net.padding(), as in {{\"label\": -1}}"
             raise NetError(msg)
-        for name in ("padding", "classes"):
+        for name in ("padding", "classes", "batch_axis"):
             unknown = [column for column in getattr(self, name) if column not in self.tops]
             if unknown:
                 msg = f"{_LAYER}: {name} names {', '.join(map(repr, unknown))}; the tops are {', '.join(self.tops)}"
                 raise NetError(msg)
+        for column, axis in self.batch_axis.items():
+            if axis > len(self.tops[column]):
+                msg = (
+                    f"{_LAYER}: batch_axis of {column!r} is {axis}, expected at most {len(self.tops[column])}, its axes"
+                )
+                raise NetError(msg)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Column -> shape of a whole batch."""
+        """Column -> shape of a whole batch, the examples first."""
         return {name: (self.batch_size, *shape) for name, shape in self.tops.items()}
 
     @classmethod
@@ -115,6 +124,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "ragged": (lambda v: v in get_args(Ragged), " or ".join(map(repr, get_args(Ragged)))),
     "padding": (_is_table(lambda v: isinstance(v, int | float)), "column -> number"),
     "classes": (_is_table(lambda v: _is_whole(v, 1)), "column -> number of classes"),
+    "batch_axis": (_is_table(lambda v: _is_whole(v, 0)), "column -> axis of the batch"),
 }
 
 
@@ -136,7 +146,7 @@ def data_layer(fields: Sequence[Field], batch_size: int, *, include: Any = None,
     include
         As for every layer, as in ``include={"phase": caffe.TRAIN}``.
     **options
-        ``source``, ``ragged``, ``padding`` and ``classes`` of :class:`LayerParam`.
+        ``source``, ``ragged``, ``padding`` and ``classes`` of :class:`LayerParam`; the batch axes are those of the fields.
 
     Returns
     -------
@@ -153,7 +163,8 @@ def data_layer(fields: Sequence[Field], batch_size: int, *, include: Any = None,
     >>> [layer.type for layer in net.to_proto().layer]
     ['Python', 'InnerProduct', 'SoftmaxWithLoss']
     """
-    param = LayerParam({f.name: f.shape for f in fields}, batch_size, **options)
+    axes = {f.name: f.batch_axis for f in fields if f.batch_axis}
+    param = LayerParam({f.name: f.shape for f in fields}, batch_size, batch_axis=axes, **options)
     more = {} if include is None else {"include": include}
     python = {"module": _MODULE, "layer": _LAYER, "param_str": param.to_json()}
     return load().layers.Python(**python, ntop=len(fields), **more)

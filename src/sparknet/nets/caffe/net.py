@@ -23,6 +23,7 @@ from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch, SolverState
 from sparknet.nets.caffe import model_file, snapshots
 from sparknet.nets.caffe import state as solver_state
+from sparknet.nets.caffe.axes import output_axes
 from sparknet.nets.caffe.changes import power_tops
 from sparknet.nets.caffe.feed import Feeder, as_array, columns_of
 from sparknet.nets.caffe.initial import start_from
@@ -70,7 +71,8 @@ class CaffeNet:
         RDDDataLayer. What the solver says of testing, snapshots, display, ``random_seed`` and ``solver_mode`` is left out.
     fields
         Shapes of the inputs that the prototxt does not give: a Field for each top of a data layer, with the shape that
-        its examples have in a batch, so before a ``transform_param`` crops them.
+        its examples have in a batch, so before a ``transform_param`` crops them. And the ``batch_axis`` of inputs that have
+        time before the batch, (T, n, ...), as recurrent layers do; batches are (n, T, ...).
     batch_size
         Number of examples in the declared shape of all inputs, which a pass takes; by default what the prototxt says. A batch
         may have any number; with an ``iter_size`` k in the solver, any multiple of k.
@@ -147,6 +149,7 @@ class CaffeNet:
         ]
         self._test: tuple[Any, Feeder] | None = None
         self._shared: list[tuple[Any, Any]] = []  # weights of the test net alone, and the training net's they follow
+        self._output_axes: dict[str, int] = {}  # of the test net's blobs that have the batch elsewhere than first
         self._numbers: frozenset[str] = frozenset()  # outputs that are one number in an array
         self._rehearsed_train = False  # whether what ran last without learning was the training net
 
@@ -189,7 +192,7 @@ class CaffeNet:
 
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Inputs of the training net, name -> declared shape with the batch first, as the layers get them."""
+        """Inputs of the training net, name -> declared shape as the layers get it: the batch first, but for ``batch_axes``."""
         return inputs_of(self._train_param)
 
     @property
@@ -337,7 +340,8 @@ class CaffeNet:
         Returns
         -------
         dict
-            Blob name -> float32 array, a copy. A blob that a layer changes in place has its last value.
+            Blob name -> float32 array, a copy. A blob that a layer changes in place has its last value. The batch is first,
+            also of a blob that has it elsewhere in a net with ``batch_axes``.
 
         Raises
         ------
@@ -360,7 +364,12 @@ class CaffeNet:
             copy_shared(self._shared)
             self._set_generator()
             net.forward()
-        return {name: NDArray(net.blobs[name].data.copy()) for name in names}
+        return {name: NDArray(self._by_row(name, net.blobs[name].data).copy()) for name in names}
+
+    def _by_row(self, name: str, values: Any) -> Any:
+        """Return the values of a blob of the test net, the batch first; a view."""
+        axis = self._output_axes.get(name)
+        return values if axis is None else np.moveaxis(values, axis, 0)
 
     def total(self, name: str, value: float, rows: int) -> tuple[float, float]:
         """Return a sum, and what to divide it by, for a scalar output of the last ``forward``, of ``rows`` examples.
@@ -452,7 +461,18 @@ class CaffeNet:
                 "would give its own more weight. Use ragged='drop'"
             )
             raise NetError(msg)
-        return padding_of(self._train_param if train else self._test_param, weight, train=train)
+        if train:
+            return padding_of(self._train_param, weight, axes=self._feeder.axes)
+        net, feeder = self._test_net()
+        weights = dict(zip(net._blob_names, net._blob_loss_weights, strict=True))
+        outputs = [name for name in net.outputs if name not in feeder.shapes]
+        reported = [n for n in outputs if n in self._numbers or weights.get(n) or not net.blobs[n].shape]
+        return padding_of(self._test_param, weight, axes=feeder.axes, reported=reported)
+
+    @property
+    def batch_axes(self) -> dict[str, int]:
+        """Inputs of the training net that have the batch elsewhere than first, name -> axis; a batch has it first."""
+        return dict(self._feeder.axes)
 
     def even(self, *, train: bool) -> Even:
         """Return what becomes of short batches in one phase, as far as an RDDDataLayer says it; else ``"reshape"``."""
@@ -516,7 +536,9 @@ class CaffeNet:
             loaded = {name for _, layers in self._definition.initial for name in layers}
             self._shared = shared_by_name(self._train_param, self._net, self._test_param, net, loaded)
             self._numbers = numbers_of(net, self._test_param)
-            self._test = net, Feeder(self._test_param, net, self._definition.test_rows)
+            feeder = Feeder(self._test_param, net, self._definition.test_rows)
+            self._output_axes = output_axes(net, feeder) if feeder.axes else {}
+            self._test = net, feeder
         return self._test
 
     def _set_generator(self) -> None:

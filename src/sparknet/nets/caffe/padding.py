@@ -4,7 +4,8 @@ A loss that ignores a label leaves rows with it out of its sum and out of its co
 example's loss by an input can be given weight 0. Any other loss counts every row.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sparknet.errors import NetError
@@ -16,20 +17,26 @@ __all__ = ["padding_of"]
 
 # Layers whose output for one row depends on the others, in the training phase.
 _MIXING = {"BatchNorm", "BatchNormKyle", "BatchReindex", "LSTM", "RNN"}
+_RECURRENT = {"LSTM", "RNN"}
+NOWHERE: Mapping[str, int] = MappingProxyType({})
 _SEPARATE_IN_TEST = {"BatchNorm", "BatchNormKyle"}  # they take the statistics of training there
 
 
-def padding_of(net: Any, weight: str | None, *, train: bool = True) -> dict[str, float]:
+def padding_of(
+    net: Any, weight: str | None, *, axes: Mapping[str, int] = NOWHERE, reported: Collection[str] | None = None
+) -> dict[str, float]:
     """Return input -> value for the rows that are added to a batch of the phase net ``net``; other inputs get zeros.
 
     Parameters
     ----------
     net
         A NetParameter of the phase.
-    train
-        Whether it is the training phase, where losses count; in the test phase every number that is reported does.
     weight
         The input that the net multiplies each example's loss by, if it has one.
+    axes
+        Input -> axis of the batch, for those that have it elsewhere than first.
+    reported
+        In the test phase, the blobs whose numbers are reported; None in the training phase, where losses count.
 
     Raises
     ------
@@ -42,9 +49,11 @@ def padding_of(net: Any, weight: str | None, *, train: bool = True) -> dict[str,
         raise NetError(msg)
     padding: dict[str, float] = {} if weight is None else {weight: 0.0}
     for layer in net.layer:
-        if layer.type in _MIXING - (set() if train else _SEPARATE_IN_TEST):
+        if layer.type in _MIXING - (set() if reported is None else _SEPARATE_IN_TEST) and not _in_time(
+            layer, sources, axes
+        ):
             raise NetError(_refusal(layer, "mixes the rows of a batch, so padded ones would change the others"))
-    for layer in _losses(net.layer) if train else _numbers(net.layer):
+    for layer in _losses(net.layer) if reported is None else _reporting(net.layer, reported):
         if ignores(layer) and layer.bottom[1] in inputs:
             ignored = float((layer.accuracy_param if layer.type == "Accuracy" else layer.loss_param).ignore_label)
             if padding.setdefault(layer.bottom[1], ignored) != ignored:
@@ -59,11 +68,17 @@ def _losses(layers: Iterable[Any]) -> list[Any]:
     return [layer for layer in layers if (any(layer.loss_weight) if layer.loss_weight else layer.type.endswith("Loss"))]
 
 
-def _numbers(layers: Iterable[Any]) -> list[Any]:
-    """Return the layers that report a number for a batch: losses, accuracies, and sums that nothing reads."""
-    read = {bottom for layer in layers for bottom in layer.bottom}
-    kinds = [layer for layer in layers if layer.type.endswith("Loss") or layer.type in ("Accuracy", "Reduction")]
-    return [layer for layer in kinds if not set(layer.top) <= read]
+def _reporting(layers: Iterable[Any], reported: Collection[str]) -> list[Any]:
+    """Return the layers that write the blobs whose numbers are reported, last."""
+    writers = {top: layer for layer in layers for top in layer.top}
+    return [writers[name] for name in reported]
+
+
+def _in_time(layer: Any, sources: Mapping[str, frozenset[str]], axes: Mapping[str, int]) -> bool:
+    """Say whether a recurrent layer mixes steps and no rows: its sequence and its marks have the batch behind the time."""
+    return layer.type in _RECURRENT and all(
+        axes.get(name, 0) == 1 for bottom in layer.bottom[:2] for name in sources[bottom]
+    )
 
 
 def _refusal(layer: Any, fault: str) -> str:

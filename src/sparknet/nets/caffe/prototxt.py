@@ -154,7 +154,7 @@ def _phase(
         reaching = changed_fields(fields, layers, transform)
         changes = changes_of(layers, transform, partial(_place, written))
         net = fed_net(written.net, layers, Shapes(reaching, batch_size))
-        return net, transform, changes, carry(net, places), rows_of_layers(layers, batch_size)
+        return net, transform, changes, carry(net, places), rows_of_layers(layers, batch_size, reaching, net)
     except NetError as error:
         raise error.placed(f"{written.name}, {_PHASES[state.phase]} phase") from None
 

@@ -5,10 +5,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from sparknet.data.fields import rows_of_batch
 from sparknet.data.ranges import implausible, line_about
 from sparknet.errors import NetError, located
 from sparknet.ndarray import NDArray
+from sparknet.nets.caffe.axes import placed
 from sparknet.nets.caffe.feed import Labels, as_array, fill
 from sparknet.nets.caffe.layer_param import LayerParam
 from sparknet.nets.caffe.runtime import load
@@ -50,6 +53,7 @@ class RDDDataLayer(load().Layer):  # type: ignore[misc] # Caffe's classes have n
             )
             raise NetError(msg)
         self._columns = list(self._param.tops)
+        self._axes = [self._param.batch_axis.get(name, 0) for name in self._columns]
         self._labels = [
             Labels("RDDDataLayer", name, classes, self._param.padding.get(name))
             for name, classes in self._param.classes.items()
@@ -86,9 +90,9 @@ class RDDDataLayer(load().Layer):  # type: ignore[misc] # Caffe's classes have n
         self._reshape(top, rows_of_batch(batch))
         with located(f"batch {source.number}", batch=source.number):
             for i, name in enumerate(self._columns):
-                fill(name, top[i].data, batch[name])
+                fill(name, self._by_row(top, i), batch[name])
             for labels in self._labels:
-                labels.check(top[self._columns.index(labels.input)].data)
+                labels.check(self._by_row(top, self._columns.index(labels.input)))
         self._tell(batch)
 
     def backward(self, top: Any, propagate_down: Any, bottom: Any) -> None:
@@ -106,6 +110,10 @@ class RDDDataLayer(load().Layer):  # type: ignore[misc] # Caffe's classes have n
             if warning is not None:
                 _LOG.warning("%s", warning)
 
+    def _by_row(self, top: Any, i: int) -> Any:
+        """Return the values of a top, the batch first; a view."""
+        return np.moveaxis(top[i].data, self._axes[i], 0)
+
     def _reshape(self, top: Any, rows: int) -> None:
         for i, shape in enumerate(self._param.tops.values()):  # Caffe's vectors can be indexed, not iterated
-            top[i].reshape(rows, *shape)
+            top[i].reshape(*placed(rows, shape, self._axes[i]))

@@ -1,11 +1,14 @@
-"""What the RDDDataLayers of a phase say of the rows of a batch; a CaffeNet, which is fed without them, keeps to it."""
+"""How the rows of a batch lie in the inputs of a phase, and what its RDDDataLayers say of them, which a CaffeNet keeps to."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sparknet.data.fields import Field
 from sparknet.data.ragged import Even
 from sparknet.errors import DataError, NetError
+from sparknet.nets.caffe.axes import check_rows
+from sparknet.nets.caffe.inputs import inputs_of
 from sparknet.nets.caffe.layer_param import LayerParam, is_rdd_layer
 
 __all__ = ["ANY", "Rows", "rows_of_layers"]
@@ -13,15 +16,18 @@ __all__ = ["ANY", "Rows", "rows_of_layers"]
 
 @dataclass(frozen=True)
 class Rows:
-    """The parameters of a phase's RDDDataLayers, which agree; none where the net has other inputs.
+    """What is said of the rows of a phase.
 
     Parameters
     ----------
     layers
-        What each says, with the batch size that the net was made with.
+        What each RDDDataLayer says, with the batch size that the net was made with; they agree.
+    axes
+        Input -> axis of the batch, for those that have it elsewhere than first.
     """
 
     layers: tuple[LayerParam, ...] = ()
+    axes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def even(self) -> Even | None:
@@ -47,13 +53,16 @@ class Rows:
 ANY = Rows()  # nothing is said
 
 
-def rows_of_layers(layers: Iterable[Any], batch_size: int | None) -> Rows:
-    """Return what the RDDDataLayers among ``layers`` say, with another ``batch_size`` unless that is None.
+def rows_of_layers(layers: Iterable[Any], batch_size: int | None, fields: Sequence[Field], net: Any) -> Rows:
+    """Return what the RDDDataLayers among ``layers`` say, with another ``batch_size`` unless that is None, and the fields.
+
+    ``net`` is the NetParameter that was made of the layers.
 
     Raises
     ------
     NetError
-        One says other things of short batches than another: a batch of a CaffeNet feeds all of them.
+        One says other things of short batches than another: a batch of a CaffeNet feeds all of them. Or the inputs differ in
+        their rows.
     """
     found = [LayerParam.from_json(layer.python_param.param_str) for layer in layers if is_rdd_layer(layer)]
     params = [replace(param, batch_size=batch_size or param.batch_size) for param in found]
@@ -61,4 +70,8 @@ def rows_of_layers(layers: Iterable[Any], batch_size: int | None) -> Rows:
     if len(said) > 1:
         msg = f"one RDDDataLayer says {', another '.join(said)}; a batch feeds all of them, so they must say the same"
         raise NetError(msg)
-    return Rows(tuple(params))
+    axes = {f.name: f.batch_axis for f in fields} | {k: v for param in params for k, v in param.batch_axis.items()}
+    inputs = inputs_of(net)
+    axes = {name: axis for name, axis in axes.items() if axis and name in inputs}
+    check_rows(inputs, axes)
+    return Rows(tuple(params), axes)

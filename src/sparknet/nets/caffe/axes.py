@@ -1,0 +1,84 @@
+"""Which axis of a blob counts the examples of a batch: the first, but in nets that put time before it.
+
+A batch always has its examples first, ``(n, T, ...)``. An input with another batch axis gets its axes moved when it is fed,
+``(T, n, ...)``, and what the net makes of it is moved back.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sparknet.errors import NetError
+
+__all__ = ["batch_first", "check_rows", "output_axes", "placed"]
+
+Shape = tuple[int, ...]
+
+
+def batch_first(shape: Sequence[int], axis: int) -> Shape:
+    """Return the shape of a batch for an input of ``shape`` whose batch is on ``axis``.
+
+    Examples
+    --------
+    >>> batch_first((5, 4, 3), 1)
+    (4, 5, 3)
+    """
+    return (shape[axis], *shape[:axis], *shape[axis + 1 :])
+
+
+def placed(rows: int, example: Sequence[int], axis: int) -> Shape:
+    """Return the shape of an input for ``rows`` examples of the shape ``example``.
+
+    Examples
+    --------
+    >>> placed(4, (5, 3), 1)
+    (5, 4, 3)
+    """
+    return (*example[:axis], rows, *example[axis:])
+
+
+def check_rows(inputs: Mapping[str, Shape], axes: Mapping[str, int]) -> None:
+    """Raise a NetError if some inputs say a batch axis, and all of them do not agree in the number of rows."""
+    rows = {name: shape[axes.get(name, 0)] for name, shape in inputs.items()}
+    if axes and len(set(rows.values())) > 1:
+        said = ", ".join(
+            f"{name} {shape} has {rows[name]} on axis {axes.get(name, 0)}" for name, shape in inputs.items()
+        )
+        msg = f"the inputs differ in their rows: {said}; say the batch_axis of each input that has not the batch first"
+        raise NetError(msg)
+
+
+def output_axes(net: Any, feeder: Any) -> dict[str, int]:
+    """Return blob -> the axis of the batch, for blobs of ``net`` that have it elsewhere than first.
+
+    It is the axis that grows by one with the batch, so no name or type of layer has to be known. A blob that has time and
+    batch in one axis, or no row for each example, has none.
+    """
+    rows = feeder.rows
+    before = _shapes(net)
+    try:
+        feeder.resize(rows + 1)
+        after = _shapes(net)
+    except RuntimeError:  # the net takes no other number of rows
+        return _axes_of_inputs(feeder, before)
+    finally:
+        feeder.resize(rows)
+    grown = {name: np.flatnonzero(np.subtract(after[name], before[name]) == 1) for name in before}
+    return {
+        name: int(axes[0])
+        for name, axes in grown.items()
+        if len(axes) == 1 and axes[0] and before[name][axes[0]] == rows
+    }
+
+
+def _axes_of_inputs(feeder: Any, shapes: Mapping[str, Shape]) -> dict[str, int]:
+    """Return the axis for blobs that begin as an input with another batch axis does, with as many steps and rows."""
+    begins = {feeder.placed(name)[: axis + 1]: axis for name, axis in feeder.axes.items()}
+    return {
+        name: axis for name, shape in shapes.items() for begin, axis in begins.items() if shape[: axis + 1] == begin
+    }
+
+
+def _shapes(net: Any) -> dict[str, Shape]:
+    return {name: tuple(blob.shape) for name, blob in net.blobs.items()}
