@@ -152,12 +152,16 @@ def _files():
     )
     flags = {"flags": np.array([True, False]), "a": np.arange(4, dtype=">i2"), "empty": np.zeros((0, 2), "complex64")}
     image = np.arange(12, dtype="f4").reshape(3, 2, 2)
+    state = {"iteration": np.array(7), "history/0": image}
     objects = {
         ".npz": (weights, flags),
         ".safetensors": (weights, flags),
         ".caffemodel": (weights,),
         ".npy": (image, np.asfortranarray(image), flags["flags"]),
         ".binaryproto": (image,),
+        ".caffemodel.h5": (WeightCollection({"ip": [image, image[0]], "b": [np.ones(())]}),),
+        ".solverstate": (state,),
+        ".solverstate.h5": (state,),
     }
     found = {}
     with tempfile.TemporaryDirectory() as folder:

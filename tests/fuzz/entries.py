@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from fuzz.corpus import Seed, blank
 
 from sparknet import FormatError, SchemaError
-from sparknet.formats import read
+from sparknet.formats import Contents, describe, read
 from sparknet.serialization import inspect, iter_load, load, load_into, loads, verify
 
 MAX_BYTES = 1 << 18  # that compressed tensors may inflate to
@@ -111,4 +111,7 @@ ENTRIES = {
     "Codec.load_into": Entry(into(lambda m, live: m.seed.codec.load_into(live, m.data)), FITS, writable=True),
 }
 # weight files of other programs; the format is what the suffix of the seed says
-FILES = {"formats.read": Entry(lambda m: read(m.path, file_format=m.seed.name.rpartition(".")[2]))}
+FILES = {
+    "formats.read": Entry(lambda m: read(m.path, file_format=m.seed.name.partition(".")[2], max_bytes=MAX_BYTES)),
+    "formats.describe": Entry(lambda m: Contents({}, {"info": describe(m.path, max_bytes=MAX_BYTES)})),
+}

@@ -233,3 +233,19 @@ def test_weights_that_do_not_fit_are_refused_in_the_factory(tmp_path, weights, k
     write(tmp_path / "strange.npz", WeightCollection({"ip9": [np.ones(5, "f4")]}))
     with pytest.raises(kind, match=text):
         CaffeNet.factory(solver_with(tmp_path, f"weights: {weights}"))
+
+
+@pytest.mark.usefixtures("pretrained")
+def test_workers_are_not_sent_what_their_weights_are_set_to(tmp_path, tiny):
+    factory = CaffeNet.factory(solver_with(tmp_path, 'weights: "one.caffemodel,two.caffemodel.h5"'))
+    sent = factory.for_workers()
+    assert [list(layers) for _, layers in factory.definition.initial] == [["ip"], ["probe"]]
+    assert [list(layers) for _, layers in sent.definition.initial] == [["probe"]]
+    net, other = factory(seed=1), sent(seed=2)
+    other.set_weights(net.get_weights())
+    batch = tiny.batches[0]
+    assert (
+        net.forward(batch, ["probe"])["probe"].to_host().tolist()
+        == other.forward(batch, ["probe"])["probe"].to_host().tolist()
+    )
+    assert net.step(batch) == other.step(batch)

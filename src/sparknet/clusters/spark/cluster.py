@@ -50,6 +50,7 @@ class SparkCluster:
     def session(self, factory: NetFactory, data: PackedDataset, workers: int) -> Iterator[Session]:
         """Open a session on ``data``, dealt out anew if it has not ``workers`` shards."""
         _check(data)
+        factory = getattr(factory, "for_workers", lambda: factory)()  # it goes out each round, as the weights do
         pickled("the factory", factory)
         # Not persisted: its shards go from the shuffle straight into the files that workers read.
         dealt = data if data.shards == workers else data._dealt(workers)

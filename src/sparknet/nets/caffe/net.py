@@ -35,7 +35,7 @@ from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.padding import padding_of
 from sparknet.nets.caffe.parsing import parse
 from sparknet.nets.caffe.passes import parts_of, stepped
-from sparknet.nets.caffe.prototxt import Definition, define
+from sparknet.nets.caffe.prototxt import Definition, define, without_learned
 from sparknet.nets.caffe.rehearsal import rehearse
 from sparknet.nets.caffe.runtime import load, translated
 from sparknet.nets.caffe.sharing import copy_shared, shared_by_name
@@ -58,6 +58,13 @@ class CaffeFactory:
     def __call__(self, *, seed: int = 0) -> "CaffeNet":
         """Return a new net whose initial weights depend on ``seed`` alone."""
         return CaffeNet(self.definition, seed=seed)
+
+    def for_workers(self) -> "CaffeFactory":
+        """Return a factory for nets whose weights are set before they are used, as in each round of a training.
+
+        It leaves out what the solver's ``weights`` would be overwritten with; layers of the test phase alone stay.
+        """
+        return CaffeFactory(without_learned(self.definition))
 
 
 class CaffeNet:

@@ -32,7 +32,7 @@ from sparknet.nets.caffe.tested import one_of, test_nets
 from sparknet.nets.caffe.transform import changed_fields, transform_of
 from sparknet.nets.caffe.unused import note_unused
 
-__all__ = ["Definition", "define"]
+__all__ = ["Definition", "define", "without_learned"]
 
 # Testing, saving and showing are ours; the net comes from Definition; the seed from the factory.
 _REMOVED = (
@@ -79,6 +79,16 @@ class Definition:
     initial: Initial = dataclass_field(default=(), repr=False)
     train_rows: Rows = ANY
     test_rows: Rows = ANY
+
+
+def without_learned(definition: Definition) -> Definition:
+    """Return a definition whose training net starts from no file; what only the test net has still does."""
+    learned = {layer.name for layer in parse(definition.train, "NetParameter", "train net").layer}
+    kept = (
+        (path, {name: arrays for name, arrays in layers.items() if name not in learned})
+        for path, layers in definition.initial
+    )
+    return replace(definition, initial=tuple((path, layers) for path, layers in kept if layers))
 
 
 class _Written(NamedTuple):
