@@ -114,6 +114,36 @@ WRONG = {
         [],
         "--data has 'data' uint8 (1, 28, 28)",
     ),
+    "channels of other images": (
+        NET.replace("%s", "transform_param { force_color: true }"),
+        [],
+        "so its images have 3 channels; --data has 'data' uint8 (1, 28, 28). Give --data such images",
+    ),
+    "padding where no label is ignored": (
+        NET,
+        ["--ragged", "pad", "--batch-size", "900"],
+        "or use --ragged drop or reshape",
+    ),
+    "no whole minibatch": (
+        NET,
+        ["--ragged", "drop", "--batch-size", "4001", "--workers", "1"],
+        "--ragged drop leaves out all",
+    ),
+    "a short minibatch that cannot run": (
+        NET.replace(
+            'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip"',
+            'layer { name: "r" type: "Reshape" bottom: "ip" top: "r" reshape_param { shape { dim: 900 dim: -1 } } } '
+            'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "r"',
+        ),
+        ["--batch-size", "900"],
+        "(--ragged drop leaves it out, --ragged pad fills it up where the net ignores a label)",
+    ),
+    "time before the batch": (
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: 28 dim: 28 } } }'
+        + NET[NET.index('layer { name: "ip"') :],
+        [],
+        "train by a program, which can say of a field that its batch is on axis|--data has",
+    ),
 }
 
 

@@ -70,7 +70,8 @@ class FileInfo:
         """Return a table: a line for the file, one for each array or layer."""
         size = f"{self.file_nbytes:,} bytes"
         if self.kind == "prototxt":
-            lines = [f"prototxt of a {self.format}, {len(self.layers)} layers, {size}"]
+            layers = f", {len(self.layers)} layers" if self.format == "net" else ""
+            lines = [f"prototxt of a {self.format}{layers}, {size}"]
         else:
             sums = f"{len(self.tensors)} tensors, {self.parameters:,} parameters, {self.nbytes:,} bytes"
             lines = [f"{self.format}: {self.kind}, {sums}; the file has {size}"]

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sparknet.report.wording import for_command
+
 __all__ = ["told"]
 
 
@@ -35,4 +37,4 @@ class _Collector(logging.Handler):
         self._said = said
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._said.append(record.getMessage())
+        self._said.append(for_command(record.getMessage()))
