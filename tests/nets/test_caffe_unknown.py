@@ -121,6 +121,17 @@ def test_unknown_types_of_forks_are_named_in_one_message(write):
     ) in str(caught.value)
 
 
+def test_types_of_forks_are_named_beside_unknown_fields_because_they_cannot_be_dropped(write):
+    net = (
+        NET.replace('type: "MemoryData"', 'type: "CoSData"')
+        + 'layer { name: "c" type: "Convolution" } layer { type: "Odd" }'
+    )
+    with pytest.raises(
+        NetError, match=r"It also has layers of types that this Caffe has not: 'CoSData' \(known to CaffeOnSpark\)$"
+    ):
+        CaffeNet(write(SOLVER, net))
+
+
 def test_the_command_says_what_it_drops(write, capsys, tmp_path):
     net = NET.replace("height: 6 width: 6", "height: 28 width: 28").replace("num_output: 3", "num_output: 10")
     arguments = ["train", "--master", "none", "--rounds", "1", "--tau", "1", "--out", str(tmp_path / "out")]

@@ -1,10 +1,12 @@
 """CaffeNet: nets that Caffe trains, from any solver prototxt; and layers that feed Caffe's own loops. The home of ``caffe``.
 
-``runtime`` imports Caffe, ``prototxt``, ``layers``, ``inputs``, ``transform`` and ``schedule`` read and check
-definitions (``first_format`` and ``old_format`` those of 2013 and 2014), ``making`` makes nets of them, ``names`` checks
-what their weights are called, ``feed`` and ``padding`` fill inputs, ``state`` reads and sets a solver's
-state, ``net`` puts them together. ``python_layer`` is the ``RDDDataLayer`` that a prototxt names, ``layer_param`` its
-parameters, ``sources`` what feeds it. Nothing imports Caffe before a net, a factory or a layer is made.
+Where to look: ``runtime`` imports Caffe. ``prototxt`` reads a solver and its nets, with ``parsing`` and ``unknown`` for
+mistakes and fields of forks, ``first_format`` and ``old_format`` for nets of 2013 and 2014, ``layers`` and ``inputs`` for the
+layers of a phase, ``data_params`` and ``transform`` for data layers, ``tested`` for test nets, ``schedule`` and ``unused`` for the
+solver; ``notes`` says what has no effect. ``making`` makes nets, ``names`` and ``sharing`` see to whose weights are whose,
+``feed`` and ``padding`` fill inputs, ``state`` reads and sets a solver's state, ``reports`` and ``metrics`` say what an
+evaluation's numbers are means of, ``net`` puts them together. ``python_layer`` is the ``RDDDataLayer`` that a prototxt names,
+``layer_param`` its parameters, ``sources`` what feeds it. Nothing imports Caffe before a net, a factory or a layer is made.
 """
 
 from typing import Any

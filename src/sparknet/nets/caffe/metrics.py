@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.nets.caffe.inputs import inputs_of
-
-__all__ = ["class_totals", "ignores", "is_per_class", "loss_total", "numbers_of", "total_of"]
+__all__ = ["class_totals", "ignores", "is_per_class", "loss_total", "total_of"]
 
 
 # The losses that read loss_param, and what they divide by where it says nothing.
@@ -43,16 +41,6 @@ def total_of(layer: Any, labels: Any, value: float, rows: int) -> tuple[float, i
 def is_per_class(layer: Any, name: str) -> bool:
     """Say whether ``name`` is the second top of an Accuracy: the accuracy of each class."""
     return layer.type == "Accuracy" and list(layer.top[1:]) == [name]
-
-
-def numbers_of(net: Any, param: Any) -> frozenset[str]:
-    """Return the outputs of a new net that are one number in an array, such as the metric of a Python layer.
-
-    They are told from one number for each example by the declared batch, so by none of one example.
-    """
-    batches = [shape[0] for shape in inputs_of(param).values()]
-    alone = not batches or min(batches) == 1
-    return frozenset() if alone else frozenset(name for name in net.outputs if net.blobs[name].data.size == 1)
 
 
 def class_totals(layer: Any, labels: Any, accuracies: Any) -> list[tuple[float, int]]:

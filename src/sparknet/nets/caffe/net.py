@@ -30,13 +30,13 @@ from sparknet.nets.caffe.initial import start_from
 from sparknet.nets.caffe.inputs import inputs_of
 from sparknet.nets.caffe.layers import sources_of
 from sparknet.nets.caffe.making import new_solver, new_test_net
-from sparknet.nets.caffe.metrics import class_totals, is_per_class, loss_total, numbers_of, total_of
 from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.padding import padding_of
 from sparknet.nets.caffe.parsing import parse
 from sparknet.nets.caffe.passes import parts_of, stepped
 from sparknet.nets.caffe.prototxt import Definition, define, without_learned
 from sparknet.nets.caffe.rehearsal import rehearse
+from sparknet.nets.caffe.reports import Reports
 from sparknet.nets.caffe.runtime import load, translated
 from sparknet.nets.caffe.sharing import copy_shared, shared_by_name
 from sparknet.schema import check_same_schema
@@ -157,7 +157,6 @@ class CaffeNet:
         self._test: tuple[Any, Feeder] | None = None
         self._shared: list[tuple[Any, Any]] = []  # weights of the test net alone, and the training net's they follow
         self._output_axes: dict[str, int] = {}  # of the test net's blobs that have the batch elsewhere than first
-        self._numbers: frozenset[str] = frozenset()  # outputs that are one number in an array
         self._rehearsed_train = False  # whether what ran last without learning was the training net
 
     @classmethod
@@ -384,8 +383,8 @@ class CaffeNet:
         A mean is over all rows, or over the labels that are not its layer's ``ignore_label``; with the normalization NONE it
         is a sum already.
         """
-        layer, labels = self._reporting(name)
-        return (value * rows, rows) if layer is None else total_of(layer, labels, value, rows)
+        self._test_net()
+        return self._reports.total(name, value, rows)
 
     def totals(self, outputs: Mapping[str, NDArray], rows: int) -> dict[str, tuple[float, float]]:
         """Return metric -> a sum, and what to divide it by, for the ``outputs`` of the last ``forward``, of ``rows`` examples.
@@ -393,26 +392,8 @@ class CaffeNet:
         Metrics are scalar outputs; outputs with a loss weight, of any shape, as their elements' sum; and the
         second top of an Accuracy, as ``"top/0"``, ``"top/1"``, ... for the classes. Other outputs are features.
         """
-        net, feeder = self._test_net()
-        fed = next((net.blobs[name].shape[0] for name in feeder.shapes), rows)  # a padded batch has more rows
-        weights = dict(zip(net._blob_names, net._blob_loss_weights, strict=True))
-        found: dict[str, tuple[float, float]] = {}
-        for name, array in outputs.items():
-            (layer, labels), values = self._reporting(name), array.to_host()
-            if layer is not None and is_per_class(layer, name):
-                found |= {f"{name}/{i}": each for i, each in enumerate(class_totals(layer, labels, values))}
-            elif layer is not None and weights.get(name):
-                found[name] = loss_total(layer, labels, values, rows, fed)
-            elif values.ndim == 0 or name in self._numbers:
-                found[name] = self.total(name, float(values.sum()), rows)
-        return found
-
-    def _reporting(self, name: str) -> tuple[Any, Any]:
-        """Return the layer of the test phase that has written a blob last, and the labels that it has read."""
-        layer = next((layer for layer in reversed(self._test_param.layer) if name in layer.top), None)
-        if layer is None or len(layer.bottom) < 2:
-            return layer, None
-        return layer, self._test_net()[0].blobs[layer.bottom[1]].data
+        self._test_net()
+        return self._reports.totals(outputs, rows)
 
     def prepare(self, batch: Batch, rng: np.random.Generator, *, train: bool) -> Prepared:
         """Return the batch changed as the prototxt's data layers say: ready for ``step`` or ``forward``.
@@ -470,11 +451,8 @@ class CaffeNet:
             raise NetError(msg)
         if train:
             return padding_of(self._train_param, weight, axes=self._feeder.axes)
-        net, feeder = self._test_net()
-        weights = dict(zip(net._blob_names, net._blob_loss_weights, strict=True))
-        outputs = [name for name in net.outputs if name not in feeder.shapes]
-        reported = [n for n in outputs if n in self._numbers or weights.get(n) or not net.blobs[n].shape]
-        return padding_of(self._test_param, weight, axes=feeder.axes, reported=reported)
+        _, feeder = self._test_net()
+        return padding_of(self._test_param, weight, axes=feeder.axes, reported=self._reports.names)
 
     @property
     def batch_axes(self) -> dict[str, int]:
@@ -542,8 +520,8 @@ class CaffeNet:
             start_from(self._definition.initial, net, but=self._net.params)
             loaded = {name for _, layers in self._definition.initial for name in layers}
             self._shared = shared_by_name(self._train_param, self._net, self._test_param, net, loaded)
-            self._numbers = numbers_of(net, self._test_param)
             feeder = Feeder(self._test_param, net, self._definition.test_rows)
+            self._reports = Reports(self._test_param, net, feeder)
             self._output_axes = output_axes(net, feeder) if feeder.axes else {}
             self._test = net, feeder
         return self._test

@@ -10,9 +10,10 @@ from typing import Any
 
 from sparknet.errors import NetError
 from sparknet.formats.prototxt import outline
+from sparknet.nets.caffe.inputs import DATA_LAYERS
 from sparknet.nets.caffe.notes import note
-from sparknet.nets.caffe.runtime import messages, text_format
-from sparknet.nets.caffe.unknown import Unknown, blanked, described, unknown_in
+from sparknet.nets.caffe.runtime import load, messages, text_format
+from sparknet.nets.caffe.unknown import Unknown, blanked, described, forks_with, unknown_in
 
 __all__ = ["parse"]
 
@@ -67,8 +68,18 @@ def _not_known(text: str, unknown: Sequence[Unknown], kind: str, where: str) -> 
     fix = "Take such fields out, or have them dropped: unknown_fields='drop', in the command --drop-unknown-fields"
     if any(one.enum for one in unknown):
         fix += ". A word that a known field is set to cannot be dropped"
+    fix += _types_of_forks(text)
     msg = f"{where}:{line}:{column}: not a prototxt of a {kind}: {'; '.join(described(text, unknown))}. {fix}"
     return NetError(msg, path=where, line=line, column=column)
+
+
+def _types_of_forks(text: str) -> str:
+    """Return which layers of a net only forks can compute, for the end of a message: to drop fields would not be enough."""
+    found = outline(text)
+    types = dict.fromkeys(kind for _, kind in found.layers) if found else {}
+    here = set(load().layer_type_list()) | DATA_LAYERS.keys()
+    named = [f"{kind!r} ({forks_with(kind)})" for kind in types if kind not in here and forks_with(kind)]
+    return f". It also has layers of types that this Caffe has not: {', '.join(named)}" if named else ""
 
 
 def _mistaken(text: str, kind: str, where: str) -> str:
