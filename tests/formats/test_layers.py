@@ -83,6 +83,16 @@ def test_a_file_without_layers_of_the_net_is_refused(tmp_path, obj, text):
         take_layers(NET, tmp_path / "w.sparknet")
 
 
+@pytest.mark.parametrize("suffix", [".solverstate", ".solverstate.h5"])
+def test_a_solvers_state_says_where_its_weights_are(tmp_path, suffix):
+    state = {"iteration": np.asarray(3), "history/0": np.ones(2, "f4")}
+    write(tmp_path / f"a{suffix}", state, metadata={"learned_net": "a_iter_3.caffemodel"})
+    with pytest.raises(
+        SchemaError, match=r"is a solver's state, .* those that it goes with are in 'a_iter_3\.caffemodel'"
+    ):
+        take_layers(NET, tmp_path / f"a{suffix}")
+
+
 def test_arrays_that_a_layer_shares_may_be_missing(tmp_path):
     shared = np.zeros((3, 3), "f4")
     net = WeightCollection({"one": [shared, np.zeros(3, "f4")], "two": [shared, np.zeros(3, "f4")]})

@@ -199,6 +199,13 @@ def test_the_suffix_says_how_weights_are_saved(tmp_path, tiny, write, suffix):
     assert other.get_weights() == net.get_weights()
 
 
+def test_a_folder_is_no_weights_file(tmp_path, tiny):
+    net = CaffeNet(tiny.solver)
+    for use in (net.copy_trained_layers_from, net.restore):
+        with pytest.raises(NetError, match=r"cannot be read: it is a folder; name a file in it"):
+            use(tmp_path)
+
+
 def test_hdf5_that_plain_caffe_would_read_past_the_end_of_is_refused(tmp_path, tiny, write):
     net = CaffeNet(write(SOLVERS["SGD"], tiny.net_text), seed=9)
     before = net.get_weights()

@@ -128,7 +128,11 @@ def layers_of(path: str | os.PathLike[str], *, file_format: str | None = None, m
     if reader is not None:
         with located(repr(os.fspath(path))):
             return reader(Path(path), max_bytes)
-    obj, _ = read(path, file_format=name, max_bytes=max_bytes)
+    obj, metadata = read(path, file_format=name, max_bytes=max_bytes)
+    if name.startswith("solverstate"):
+        learned_net = metadata["learned_net"] or "another file"
+        msg = f"{os.fspath(path)!r} is a solver's state, which holds no weights; those that it goes with are in {learned_net!r}"
+        raise SchemaError(msg, got=list(obj))
     if isinstance(obj, WeightCollection):
         return {layer: {i: a.to_host() for i, a in enumerate(arrays)} for layer, arrays in obj.items()}
     out: dict[str, dict[int, Array]] = {}

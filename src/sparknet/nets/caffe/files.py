@@ -75,7 +75,7 @@ def read_text(path: Path, what: str) -> str:
     """
     if not is_there(path):
         return Places().find(str(path), what).read_text()  # raises
-    _check_file(path, what)
+    _check_file(path, what, " as text")
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -108,9 +108,9 @@ def _what(path: Path, error: Exception) -> str:
     )
 
 
-def _check_file(path: Path, what: str) -> None:
+def _check_file(path: Path, what: str, how: str = "") -> None:
     if path.is_dir():
         names = sorted(found.name for found in path.glob("*.prototxt"))[:_LISTED]
         has = f"; it has {', '.join(names)}" if names else ""
-        msg = f"the {what} {shown(path)} cannot be read as text: it is a folder; name a file in it{has}"
+        msg = f"the {what} {shown(path)} cannot be read{how}: it is a folder; name a file in it{has}"
         raise NetError(msg, path=str(path))
