@@ -12,6 +12,7 @@ from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.old_format import upgraded
 from sparknet.nets.caffe.runtime import load, messages
 from sparknet.nets.caffe.unknown import forks_with
+from sparknet.nets.caffe.unread import note_unread
 
 __all__ = ["fed_net", "in_todays_format", "layers_of", "sources_of"]
 
@@ -57,6 +58,8 @@ def fed_net(net: Any, layers: Sequence[Any], shapes: Shapes) -> Any:
     for layer in out.layer:
         layer.ClearField("include")
         layer.ClearField("exclude")
+        if layer.type != "Input":  # what becomes of a data layer's own parameters is said elsewhere
+            note_unread(layer)
     _check_types(out.layer)
     _check_readers(out.layer)
     _check_modules(out.layer)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["class_totals", "ignores", "is_per_class", "loss_total", "total_of"]
+__all__ = ["NORMALIZED", "class_totals", "ignores", "is_per_class", "loss_total", "total_of"]
 
 
 # The losses that read loss_param, and what they divide by where it says nothing.
-_NORMALIZED = {"SoftmaxWithLoss": "VALID", "InfogainLoss": "VALID", "SigmoidCrossEntropyLoss": "BATCH_SIZE"}
+NORMALIZED = {"SoftmaxWithLoss": "VALID", "InfogainLoss": "VALID", "SigmoidCrossEntropyLoss": "BATCH_SIZE"}
 
 
 def total_of(layer: Any, labels: Any, value: float, rows: int) -> tuple[float, int]:
@@ -72,11 +72,11 @@ def ignores(layer: Any) -> bool:
 
 def _normalization(layer: Any) -> str | None:
     """Return the name of a loss's normalization; None for what has none."""
-    if layer.type not in _NORMALIZED:
+    if layer.type not in NORMALIZED:
         return None
     param = layer.loss_param
     if param.HasField("normalization"):
         return str(param.NormalizationMode.Name(param.normalization))
     if param.HasField("normalize"):
         return "VALID" if param.normalize else "BATCH_SIZE"
-    return _NORMALIZED[layer.type]
+    return NORMALIZED[layer.type]
