@@ -187,7 +187,7 @@ def test_padding_that_a_net_would_count_is_refused_by_name():
     ):
         train(factory(), packed(30), evaluate=(packed(33, ragged="pad", padding={"label": -2}), 1))
     other = ACCURACY % "accuracy_param { ignore_label: 255 }"
-    with pytest.raises(NetError, match=r"layer 'acc' \(Accuracy\) ignores 255 and another layer -1"):
+    with pytest.raises(NetError, match=r"layer 'loss' \(SoftmaxWithLoss\) ignores -1 and another layer 255"):
         train(factory(accuracy=other), packed(30), evaluate=(data, 1))
 
 
