@@ -204,3 +204,45 @@ def test_a_caffe_net_is_fine_tuned_and_its_solvers_own_weights_give_way(capsys, 
     trained = sparknet.load(tmp_path / "weights.sparknet")
     assert trained["conv1"][0].allclose(weights["conv1"][0], 1e-6)
     assert not trained["ip2"][0].allclose(weights["old"][0], 1e-6)
+
+
+FIXED = """
+layer { name: "in" type: "Input" top: "data" top: "label" include { phase: TRAIN }
+        input_param { shape { dim: 30 dim: 1 dim: 28 dim: 28 } shape { dim: 30 } } }
+layer { name: "in" type: "Input" top: "data" top: "label" include { phase: TEST }
+        input_param { shape { dim: 50 dim: 1 dim: 28 dim: 28 } shape { dim: 50 } } }
+layer { name: "fold" type: "Reshape" bottom: "data" top: "x" include { phase: TRAIN } reshape_param { shape { dim: 30 dim: 784 } } }
+layer { name: "fold" type: "Reshape" bottom: "data" top: "x" include { phase: TEST } reshape_param { shape { dim: 50 dim: 784 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip" inner_product_param { num_output: 10 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" %s }
+"""
+
+
+def test_a_net_that_fixes_its_batch_size_is_refused_with_the_option_that_helps(capsys, tmp_path):
+    solver = tmp_path / "solver.prototxt"
+    text = 'net: "net.prototxt" base_lr: 0.0001 lr_policy: "fixed"'
+    solver.write_text(text, encoding="utf-8")
+    (tmp_path / "net.prototxt").write_text(FIXED % "", encoding="utf-8")
+    options = (
+        "--solver",
+        solver,
+        "--out",
+        tmp_path / "out",
+        "--workers",
+        1,
+    )  # 4,000 MNIST images and 1,000: 10 are left
+    code, _, err = run(capsys, *options)
+    assert code == 2
+    assert "the last minibatch, of 10 rows (--ragged drop leaves it out, --ragged pad fills it up where" in err
+    assert (
+        "layer 'fold' (Reshape), with a batch of 10 rows where the prototxt declares 30 (--batch-size 30 fits)" in err
+    )
+    code, _, err = run(capsys, *options, "--ragged", "pad")
+    assert (code, "error: --ragged pad: padding(): layer 'loss' (SoftmaxWithLoss) counts every row" in err) == (2, True)
+    assert "or use --ragged drop or reshape" in err
+    code, out, _ = run(capsys, *options, "--ragged", "drop")
+    assert (code, "10 of 4000 examples are left out" in out) == (0, True)
+    assert "of 1000 examples" not in out  # the test net has a batch size of its own
+    (tmp_path / "net.prototxt").write_text(FIXED % "loss_param { ignore_label: -1 }", encoding="utf-8")
+    code, out, _ = run(capsys, *options, "--ragged", "pad")
+    assert (code, "left out" in out) == (0, False)

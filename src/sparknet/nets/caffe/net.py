@@ -460,9 +460,12 @@ class CaffeNet:
         return dict(self._feeder.axes)
 
     def even(self, *, train: bool) -> Even:
-        """Return what becomes of short batches in one phase, as far as an RDDDataLayer says it; else ``"reshape"``."""
+        """Return what becomes of short batches in one phase, as far as an RDDDataLayer says it; else ``"reshape"``.
+
+        Its ``batch_size`` is what the phase declares; in training, what a pass does.
+        """
         rows = self._definition.train_rows if train else self._definition.test_rows
-        return rows.even or Even(self._feeder.declared_rows)
+        return rows.even or Even((self._feeder if train else self._test_net()[1]).declared_rows)
 
     def rehearse(self, batch: Batch, *, train: bool) -> None:
         """Run a batch forward in one phase, layer by layer; the net is as before afterwards.

@@ -4,7 +4,7 @@ A loss that ignores a label leaves rows with it out of its sum and out of its co
 example's loss by an input can be given weight 0. Any other loss counts every row.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -68,10 +68,10 @@ def _losses(layers: Iterable[Any]) -> list[Any]:
     return [layer for layer in layers if (any(layer.loss_weight) if layer.loss_weight else layer.type.endswith("Loss"))]
 
 
-def _reporting(layers: Iterable[Any], reported: Collection[str]) -> list[Any]:
+def _reporting(layers: Sequence[Any], reported: Collection[str]) -> list[Any]:
     """Return the layers that write the blobs whose numbers are reported, last."""
-    writers = {top: layer for layer in layers for top in layer.top}
-    return [writers[name] for name in reported]
+    last = {top: i for i, layer in enumerate(layers) for top in layer.top}
+    return [layer for i, layer in enumerate(layers) if any(last[top] == i for top in layer.top if top in reported)]
 
 
 def _in_time(layer: Any, sources: Mapping[str, frozenset[str]], axes: Mapping[str, int]) -> bool:
