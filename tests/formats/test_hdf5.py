@@ -170,6 +170,7 @@ HOSTILE = {
     "lzf": (dataset(data=np.zeros(100), compression="lzf"), "is stored by lzf; expected gzip, shuffle or nothing"),
     "checksums": (dataset(data=np.zeros(100), fletcher32=True), "is stored by fletcher32; expected gzip"),
     "no number": (lambda group: group.create_dataset("w", data=np.zeros(2)), "the layer 'ip' has the member 'w'"),
+    "no text": (lambda group: group.create_group(b"\xff"), r"'data/ip' has the name b'\\xff', which is not UTF-8"),
     "empty": (lambda _: None, "no layer has arrays"),
 }
 

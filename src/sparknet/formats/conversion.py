@@ -1,51 +1,20 @@
-"""The table of formats, and reading, writing and converting by it."""
+"""Reading, writing and converting by the table of formats."""
 
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sparknet.errors import FormatError, SchemaError, SparknetError
-from sparknet.formats import binaryproto, caffemodel, caffemodel_h5, hdf5, message, npy, npz, safetensors, solverstate
 from sparknet.formats.contents import Contents
-from sparknet.formats.sniffing import format_of
+from sparknet.formats.table import FORMATS, AnyPath, format_by_suffix, format_to_read
 from sparknet.serialization.collect import collect
 from sparknet.serialization.metadata import check_metadata
 
-__all__ = ["FORMATS", "Conversion", "convert", "format_by_suffix", "format_to_read", "read", "write"]
-
-AnyPath = str | os.PathLike[str]
-
-
-class _Format(NamedTuple):
-    """A format; ``keeps``: the entries of the metadata that it has a place for, None for any."""
-
-    suffixes: tuple[str, ...]
-    keeps: tuple[str, ...] | None
-    read: Callable[[Path, int | None], Contents]
-    write: Callable[[Path, Any, dict[str, Any]], None]
-
-    def kept(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the entries of the metadata that the format has a place for."""
-        return {key: value for key, value in metadata.items() if self.keeps is None or key in self.keeps}
-
-
-FORMATS = {
-    "sparknet": _Format((".sparknet", ".msg"), None, message.read, message.write),
-    "npy": _Format((".npy",), (), npy.read, npy.write),
-    "npz": _Format((".npz",), (), npz.read, npz.write),
-    "safetensors": _Format((".safetensors",), None, safetensors.read, safetensors.write),
-    "caffemodel": _Format((".caffemodel",), ("name",), caffemodel.read, caffemodel.write),
-    "caffemodel.h5": _Format((".caffemodel.h5", ".h5", ".hdf5"), (), caffemodel_h5.read, caffemodel_h5.write),
-    "binaryproto": _Format((".binaryproto",), (), binaryproto.read, binaryproto.write),
-    "solverstate": _Format((".solverstate",), solverstate.KEPT, solverstate.read, solverstate.write),
-    "solverstate.h5": _Format((".solverstate.h5",), solverstate.KEPT, solverstate.read_h5, solverstate.write_h5),
-}
-_IN_HDF5 = ("caffemodel", "solverstate")  # Caffe asks the file, not its name, whether it is HDF5
-_BY_SUFFIX = {suffix: name for name, form in FORMATS.items() for suffix in form.suffixes}
+__all__ = ["Conversion", "convert", "read", "write"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,37 +201,6 @@ def convert(
         tuple(lost),
         time.perf_counter() - begin,
     )
-
-
-def format_to_read(path: AnyPath, file_format: str | None) -> str:
-    """Return the name of the format to read a file in: what was asked for, else what suffix or contents say."""
-    try:
-        name = format_by_suffix(path, file_format)
-    except FormatError:
-        found = None if file_format is not None else format_of(path)
-        if found in FORMATS:
-            return found
-        if found is None:
-            raise
-        msg = f"{os.fspath(path)!r} is a prototxt of a {found}, which holds no arrays; expected {', '.join(FORMATS)}"
-        raise FormatError(msg, tensor=None, offset=None) from None
-    return f"{name}.h5" if name in _IN_HDF5 and Path(path).is_file() and hdf5.is_hdf5(Path(path)) else name
-
-
-def format_by_suffix(path: AnyPath, file_format: str | None) -> str:
-    """Return the name of the format that was asked for, or that the suffix says."""
-    if file_format in FORMATS:
-        return file_format
-    name = Path(path).name.lower()
-    found = [suffix for suffix in _BY_SUFFIX if name.endswith(suffix) and name != suffix]
-    if file_format is None and found:
-        return _BY_SUFFIX[max(found, key=len)]
-    suffix = Path(path).suffix.lower()
-    if file_format is None:
-        msg = f"{os.fspath(path)!r}: got the suffix {suffix!r}, expected one of {', '.join(_BY_SUFFIX)}; or name the format"
-    else:
-        msg = f"got the format {file_format!r}, expected one of {', '.join(FORMATS)}"
-    raise FormatError(msg, tensor=None, offset=None)
 
 
 def _check_kept(name: str, metadata: Mapping[str, Any]) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 from sparknet.errors import FormatError
 from sparknet.formats.contents import flatten
-from sparknet.formats.conversion import FORMATS, read
+from sparknet.formats.conversion import read
 from sparknet.formats.prototxt import outline
 from sparknet.formats.sniffing import format_of
+from sparknet.formats.table import FORMATS
 from sparknet.serialization.collect import collect
 
 __all__ = ["ArrayInfo", "FileInfo", "describe"]

@@ -134,7 +134,11 @@ class Group:
 
     def names(self) -> list[str]:
         """Return the names in the order they were written in, or that of their bytes if the file does not keep it."""
-        return list(self._group)
+        names = list(self._group)
+        for name in names:
+            if not isinstance(name, str):  # h5py leaves what is no UTF-8 as bytes
+                raise _wrong(f"{self._name!r} has the name {name[:200]!r}, which is not UTF-8", self._name)
+        return names
 
     def is_group(self, name: str) -> bool:
         """Say whether a member is a group; refuse what is no hard link."""

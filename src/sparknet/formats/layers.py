@@ -14,7 +14,8 @@ import numpy as np
 from sparknet.errors import SchemaError, located
 from sparknet.formats import caffemodel, caffemodel_h5
 from sparknet.formats.contents import Array, split_name
-from sparknet.formats.conversion import format_to_read, read
+from sparknet.formats.conversion import read
+from sparknet.formats.table import format_to_read
 from sparknet.ndarray import NDArray
 from sparknet.serialization.collect import collect
 from sparknet.weights import WeightCollection

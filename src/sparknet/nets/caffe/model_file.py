@@ -11,8 +11,8 @@ import numpy as np
 from sparknet.errors import FormatError, NetError, SchemaError
 from sparknet.formats import format_of
 from sparknet.formats import write as write_file
-from sparknet.formats.conversion import FORMATS, format_by_suffix
 from sparknet.formats.layers import Layers, fitted, layers_of
+from sparknet.formats.table import FORMATS, format_by_suffix
 from sparknet.ndarray import NDArray
 from sparknet.nets.caffe.files import Places
 from sparknet.nets.caffe.runtime import MissingFileError, translated
