@@ -121,6 +121,16 @@ def test_unknown_types_of_forks_are_named_in_one_message(write):
     ) in str(caught.value)
 
 
+def test_many_layers_of_one_unknown_type_are_told_in_one_phrase(write):
+    layers = "".join(f'layer {{ name: "bn{i}" type: "BN" bottom: "data" top: "t{i}" }}' for i in range(9))
+    data = 'layer { name: "d" type: "Input" top: "data" input_param { shape { dim: 1 } } }'
+    with pytest.raises(
+        NetError,
+        match=r"layers 'bn0', 'bn1', 'bn2', 'bn3' and 5 more have the unknown type 'BN', known to Caffe-SegNet",
+    ):
+        CaffeNet(write(SOLVER, data + layers))
+
+
 def test_types_of_forks_are_named_beside_unknown_fields_because_they_cannot_be_dropped(write):
     net = (
         NET.replace('type: "MemoryData"', 'type: "CoSData"')

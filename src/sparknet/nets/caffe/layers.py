@@ -16,6 +16,7 @@ from sparknet.nets.caffe.unread import note_unread
 
 __all__ = ["fed_net", "in_todays_format", "layers_of", "sources_of"]
 
+_SHOWN = 4  # names of layers in a message
 _WITHOUT_BOTTOM = ("Input", "DummyData", "Parameter")  # what these make does not depend on the machine
 
 
@@ -100,10 +101,23 @@ def _meets(rule: Any, state: Any) -> bool:
 # ---- checks
 def _check_types(layers: Sequence[Any]) -> None:
     types = set(load().layer_type_list())
-    unknown = [layer for layer in layers if layer.type not in types]
+    unknown: dict[str, list[Any]] = {}
+    for layer in layers:
+        if layer.type not in types:
+            unknown.setdefault(layer.type, []).append(layer)
     if unknown:
-        said = "; ".join(f"layer {one.name!r} has the unknown type {one.type!r}{_known(one, types)}" for one in unknown)
-        raise NetError(said, layer=unknown[0].name)
+        said = "; ".join(
+            f"{_called(each)} the unknown type {kind!r}{_known(each[0], types)}" for kind, each in unknown.items()
+        )
+        raise NetError(said, layer=next(iter(unknown.values()))[0].name)
+
+
+def _called(layers: Sequence[Any]) -> str:
+    """Return the names of layers as the subject of a sentence, the first few of many."""
+    names = ", ".join(repr(layer.name) for layer in layers[:_SHOWN])
+    if len(layers) == 1:
+        return f"layer {names} has"
+    return f"layers {names}{f' and {len(layers) - _SHOWN} more' if len(layers) > _SHOWN else ''} have"
 
 
 def _check_readers(layers: Sequence[Any]) -> None:
