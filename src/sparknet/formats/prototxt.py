@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Outline", "cut", "outline"]
+__all__ = ["Outline", "cut", "outline", "walk"]
 
 _GAP = r"(?:\s|\#[^\n]*(?:\n|$))*"
 _TEXT = r""" "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' """
@@ -62,7 +62,7 @@ def outline(text: str) -> Outline | None:
     names = set()
     layers: list[dict[str, str]] = []
     try:
-        for path, value, _ in _walk(text):
+        for path, value, _ in walk(text):
             names.add(path[0])
             if len(path) == 1 and value is None and path[0] in ("layer", "layers"):
                 layers.append({})
@@ -91,7 +91,7 @@ def cut(text: str, name: str) -> tuple[str, list[str]]:
     ('net: "a"              type: "SGD"', ['"b"'])
     """
     try:
-        found = [item for path, value, item in _walk(text) if path == (name,) and value is not None]
+        found = [item for path, value, item in walk(text) if path == (name,) and value is not None]
     except ValueError:
         return text, []
     for item in found:
@@ -99,7 +99,7 @@ def cut(text: str, name: str) -> tuple[str, list[str]]:
     return text, [item[0][item.start("value") - item.start() :] for item in found]
 
 
-def _walk(text: str) -> Iterator[tuple[tuple[str, ...], str | None, re.Match[str]]]:
+def walk(text: str) -> Iterator[tuple[tuple[str, ...], str | None, re.Match[str]]]:
     """Yield path, value and match of each plain field, and None where a message begins; a ValueError for no prototxt."""
     stack: list[str] = []
     place = _SPACE.match(text).end()  # type: ignore[union-attr] # it may be empty

@@ -1,13 +1,10 @@
 """Where a prototxt says something: the line of a field of a layer, which protobuf does not keep."""
 
-import re
-from collections.abc import Iterator
+from sparknet.formats.prototxt import walk
 
 __all__ = ["line_of"]
 
-# Comments and texts are matched as wholes, so that what stands in them is not taken for fields.
-_TOKEN = re.compile(r"#[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|[A-Za-z_]\w*|[{}<>\n]")
-_OPEN, _CLOSE, _LAYERS = ("{", "<"), ("}", ">"), ("layer", "layers")
+_LAYERS = ("layer", "layers")
 
 
 def line_of(text: str, layer: int, field: str, within: str = "") -> int | None:
@@ -29,28 +26,11 @@ def line_of(text: str, layer: int, field: str, within: str = "") -> int | None:
     >>> line_of('name: "net"\nlayer { name: "data"\n  transform_param { scale: 0.5 } }', 0, "scale")
     3
     """
-    above = [within] if within else []
+    above = (within,) if within else ()
     count = -1
-    for name, line, blocks in _names(text):
-        if blocks == above and name in _LAYERS:
+    for path, value, found in walk(text):
+        if path[:-1] == above and value is None and path[-1] in _LAYERS:
             count += 1
-        elif count == layer and name == field and len(blocks) > len(above):
-            return line
-        if count > layer:
-            break
+        elif count == layer and value is not None and path[-1] == field and len(path) > len(above) + 1:
+            return text.count("\n", 0, found.start()) + 1
     return None
-
-
-def _names(text: str) -> Iterator[tuple[str, int, list[str]]]:
-    """Yield each name in ``text`` with its line and the names of the blocks that it stands in."""
-    line, last, blocks = 1, "", list[str]()
-    for found in _TOKEN.findall(text):
-        if found == "\n":
-            line += 1
-        elif found in _OPEN:
-            blocks.append(last)
-        elif found in _CLOSE:
-            del blocks[-1:]
-        elif found[0].isalpha() or found[0] == "_":
-            last = found
-            yield found, line, blocks
