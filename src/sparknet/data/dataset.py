@@ -58,7 +58,7 @@ class Dataset:
     @property
     def even(self) -> Even:
         """What becomes of short minibatches, as far as the data set says it."""
-        return Even(self.batch_size, self.ragged or "reshape", self.padding or {})
+        return Even(self.batch_size, self.ragged or "reshape", dict(self.padding or {}))
 
     def shard(self, worker: int, workers: int) -> Sequence[Mapping[str, NDArray]]:
         """Return the minibatches of ``worker`` out of ``workers``; nothing is copied."""
@@ -163,7 +163,9 @@ class Dataset:
         """
         whole = {f.name: np.concatenate([batch[f.name].to_host() for batch in self.batches]) for f in self.fields}
         train, test = (
-            replace(self, batches=_cut({name: a[where >= 0] for name, a in whole.items()}, self.even))
+            replace(
+                self, batches=_cut({name: a[where >= 0] for name, a in whole.items()}, self.even, "train_test_split()")
+            )
             for where in split_positions(self.count(), fraction, seed)
         )
         return train, test
@@ -231,15 +233,15 @@ def pack(
     if shuffle is not None:
         order = np.argsort(packed_positions(n, shuffle))
         arrays = {name: array[order] for name, array in arrays.items()}
-    batches = _cut(arrays, Even(batch_size, ragged or "reshape"))
+    batches = _cut(arrays, Even(batch_size, ragged or "reshape"), "pack()")
     return Dataset(batches, fields, batch_size, preprocessor, ragged, padding)
 
 
-def _cut(arrays: Mapping[str, "np.ndarray[Any, Any]"], even: Even) -> list[dict[str, NDArray]]:
+def _cut(arrays: Mapping[str, "np.ndarray[Any, Any]"], even: Even, what: str) -> list[dict[str, NDArray]]:
     """Return the minibatches of all examples, or of all but those that are left out; views."""
     n, batch_size = len(next(iter(arrays.values()))), even.batch_size
     if even.ragged == "drop":
-        n = say_dropped("pack()", n, batch_size)
+        n = say_dropped(what, n, batch_size)
     return [{name: NDArray(a[i : i + batch_size]) for name, a in arrays.items()} for i in range(0, n, batch_size)]
 
 

@@ -23,13 +23,20 @@ SolverState = Mapping[str, NDArray]
 class Net(Protocol):
     """A net with its solver.
 
-    A worker, and the driver before it sends out work, also call methods of nets that have them. ``reseed(seed)`` comes before the steps of a round, for a
-    framework with a generator of its own. ``prepare(batch, rng, train=True)`` comes before each step, in another thread
-    and while the step before is taken; what it returns is what ``step`` gets. ``total(name, value, rows)`` returns, for a
-    scalar output of the last ``forward``, a sum and what to divide it by; without it, outputs are means over the rows.
+    A worker, and the driver before it sends out work, also call methods of nets that have them.
+
+    ``reseed(seed)`` comes before the steps of a round, for a framework with a generator of its own.
+    ``prepare(batch, rng, train=True)`` comes before each step, in another thread and while the step before is taken; what it
+    returns is what ``step`` gets. ``total(name, value, rows)`` returns, for a scalar output of the last ``forward``, a sum and
+    what to divide it by; without it, outputs are means over the rows.
     ``totals(outputs, rows)`` returns that for all metrics, by name, where they are not just the scalar outputs.
     ``entering()`` returns the inputs of the last ``forward`` as they reach the first layer that learns from them, where the
     net itself scales them.
+
+    For nets that do not take every batch: ``rehearse(batch, train=True)`` raises what a step (or, without ``train``, ``forward``)
+    on the batch would, and leaves the net as it is. ``even(train=True)`` returns what becomes of short minibatches, a
+    :class:`~sparknet.data.ragged.Even`; ``padding(train=True)`` what to pad them with, input -> value. ``batch_axes`` are inputs
+    that have the batch elsewhere than first, name -> axis.
     """
 
     @property

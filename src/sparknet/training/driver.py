@@ -59,7 +59,8 @@ def averaged_sgd(
     factory
         Picklable ``factory(seed=...)`` that makes the net on the driver and on each worker.
     data
-        The packed training data, of the cluster's kind.
+        The packed training data, of the cluster's kind. What becomes of its short minibatches it says itself (``ragged=`` of
+        ``pack``), else the net's data layer; the net is tried on a whole and a short one before round 0.
     cluster
         ``LocalCluster()`` or ``SparkCluster(spark)``; the same bits from both.
     workers

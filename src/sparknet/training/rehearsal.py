@@ -4,7 +4,7 @@ A net may fix its batch size inside (a Reshape with a number for the batch), whe
 would find it. So both shapes are tried, in the phase that the data is for.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -59,16 +59,25 @@ def rehearsed(net: Net, data: Any, seed: int, *, train: bool) -> Any:
     check_axes(net, getattr(data, "fields", ()))
     data = _settled(net, data, where, train=train)
     batch = _first_batch(net, data, seed, f"{where}the first minibatch", train=train)
-    rows, even = min(_rest(data), rows_of_batch(batch)), even_of(data)
-    if not rows or data.num_batches == 1 or even.ragged == "drop":
-        return data
-    fix = ", which is padded"
-    if even.ragged == "reshape":
+    for rows, which in _short_ones(data, rows_of_batch(batch)):
         fix = " (packed with ragged='drop' it is left out, with 'pad' filled up where the net ignores a label)"
-    with located(f"{where}the last minibatch, of {rows} rows{fix}"):
-        short = {name: column[:rows] for name, column in batch.items()}
-        _run(net, even(short) or short, train=train)
+        with located(
+            f"{where}{which}, of {rows} rows{fix if even_of(data).ragged == 'reshape' else ', which is padded'}"
+        ):
+            short = {name: column[:rows] for name, column in batch.items()}
+            _run(net, even_of(data)(short) or short, train=train)
     return data
+
+
+def _short_ones(data: Any, rows: int) -> Iterator[tuple[int, str]]:
+    """Yield the numbers of rows of minibatches that are shorter than the first one, of ``rows``, and which they are."""
+    if even_of(data).ragged == "drop":
+        return
+    if 0 < _rest(data) < rows:
+        yield _rest(data), "the last minibatch"
+    steps = getattr(data.preprocessor, "steps", (data.preprocessor,))
+    if rows > 1 and any(getattr(step, "on_error", "raise") == "drop" for step in steps):
+        yield rows - 1, "a minibatch that loses an image to on_error='drop'"
 
 
 def check_axes(net: Net, fields: Iterable[Field]) -> None:

@@ -43,8 +43,9 @@ class Round:
     seconds
         Where the time went.
     steps, examples
-        Solver steps taken and examples seen in this round by all workers together. A minibatch whose examples were all
-        dropped (``Decode(on_error="drop")``) counts as a step, although the net does not see it.
+        Solver steps taken and examples seen in this round by all workers together, without padded rows. A minibatch whose
+        examples were all dropped (``Decode(on_error="drop")``), or that became short by it and is left out
+        (``ragged="drop"``), counts as a step, although the net does not see it.
     bytes_down, bytes_up
         Bytes of weights and solver state sent to the workers, and brought back.
     workers

@@ -101,7 +101,7 @@ class PackedDataset:
     @property
     def even(self) -> Even:
         """What becomes of short minibatches, as far as the data set says it."""
-        return Even(self.batch_size, self.ragged or "reshape", self.padding or {})
+        return Even(self.batch_size, self.ragged or "reshape", dict(self.padding or {}))
 
     @property
     def _records(self) -> Records:

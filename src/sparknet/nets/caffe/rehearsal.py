@@ -17,7 +17,7 @@ def rehearse(
     seed: Callable[[], None],
     optional: Collection[str] = (),
 ) -> None:
-    """Run the first of the ``parts`` of a batch forward; the others are only checked.
+    """Run the first of the ``parts`` of a batch forward, with Python layers backward too; the others are only checked.
 
     Parameters
     ----------
@@ -38,16 +38,25 @@ def rehearse(
     for part in reversed(parts):
         feeder.feed(part, optional, reshape=False)
     seed()
-    for index, name in enumerate(net._layer_names):
+    layers = list(enumerate(net._layer_names))
+    _each(net, layers, net._forward, _rows(feeder, len(parts)))
+    if any(layer.type == "Python" for layer in net.layers):  # only these may find it out on the way back
+        _each(net, layers[::-1], net._backward, _rows(feeder, len(parts)))
+        net.clear_param_diffs()
+    _check_outputs(net, feeder)
+
+
+def _each(net: Any, layers: Sequence[tuple[int, str]], run: Callable[[int, int], Any], rows: str) -> None:
+    """Run the layers one by one; a NetError names the one that refuses."""
+    for index, name in layers:
         try:
-            net._forward(index, index)
+            run(index, index)
         except SparknetError:
             raise
         except Exception as error:  # a Python layer may raise anything
             refusal = "Caffe refuses it" if isinstance(error, RuntimeError) else type(error).__name__
-            msg = f"layer {name!r} ({net.layers[index].type}){_rows(feeder, len(parts))}: {refusal}: {error}"
+            msg = f"layer {name!r} ({net.layers[index].type}){rows}: {refusal}: {error}"
             raise NetError(msg, layer=name) from error
-    _check_outputs(net, feeder)
 
 
 def _rows(feeder: Feeder, passes: int) -> str:
