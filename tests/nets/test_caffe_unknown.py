@@ -106,6 +106,21 @@ def test_a_word_that_is_not_known_is_refused_and_cannot_be_dropped(write):
         assert "cannot be dropped" in text
 
 
+def test_an_engine_of_a_fork_is_dropped_because_it_computes_the_same(write, caplog):
+    relu = (
+        'layer { name: "r" type: "ReLU" bottom: "data" top: "r" relu_param { engine: MKL2017; negative_slope: 0.5 } }'
+    )
+    with pytest.raises(
+        NetError, match=r'line 17: ReLUParameter has no engine "MKL2017"\. Take such fields out, .*fields$'
+    ):
+        CaffeNet(write(SOLVER, NET + relu))
+    net = CaffeNet(write(SOLVER, NET + relu), unknown_fields="drop")
+    assert (
+        net.forward({**BATCH, "data": -BATCH["data"].to_host().astype(np.float32)}, ["r"])["r"].to_host().max() == -0.25
+    )
+    assert 'ReLUParameter has no engine "MKL2017"' in caplog.text
+
+
 def test_unknown_types_of_forks_are_named_in_one_message(write):
     layers = (
         'layer { name: "d" type: "CoSData" top: "data" top: "label" }\n'

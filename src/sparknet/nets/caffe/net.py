@@ -88,7 +88,7 @@ class CaffeNet:
     solver_overrides
         Fields of the solver with other values, as in ``{"base_lr": 0.001, "max_iter": 500}``.
     ignore_transform
-        Leave out what data layers do to their images (``transform_param``: mean, scale, crop, mirror), because the
+        Leave out what data layers do to their images (size, mean, scale, crop, mirror), because the
         batches come with that done. By default the net does it, see :meth:`prepare`.
     unknown_fields
         ``"error"`` refuses fields that this Caffe does not know, such as those of forks, all in one message; ``"drop"`` leaves

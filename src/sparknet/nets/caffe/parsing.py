@@ -46,7 +46,7 @@ def parse(text: str, kind: str, where: str, *, drop: bool = False) -> Any:
         mistaken, unknown = _mistaken(text, kind, where), unknown_in(text, message.DESCRIPTOR)
         if mistaken or not unknown:
             raise _misread(error, kind, where, mistaken) from None
-        if not drop or any(one.enum for one in unknown):
+        if not drop or not all(one.droppable for one in unknown):
             raise _not_known(text, unknown, kind, where) from None
         dropped = "; ".join(described(text, unknown))
         note(f"{where}: dropped what this Caffe does not know: {dropped}", logging.WARNING)
@@ -66,7 +66,7 @@ def _not_known(text: str, unknown: Sequence[Unknown], kind: str, where: str) -> 
     start = unknown[0].start
     line, column = text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
     fix = "Take such fields out, or have them dropped: unknown_fields='drop', in the command --drop-unknown-fields"
-    if any(one.enum for one in unknown):
+    if not all(one.droppable for one in unknown):
         fix += ". A word that a known field is set to cannot be dropped"
     fix += _types_of_forks(text)
     msg = f"{where}:{line}:{column}: not a prototxt of a {kind}: {'; '.join(described(text, unknown))}. {fix}"

@@ -7,7 +7,7 @@ no prototxt at all, so that protobuf's own message says so.
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -18,6 +18,7 @@ __all__ = ["Unknown", "blanked", "described", "forks_with", "unknown_in"]
 _TOKEN = re.compile(r"""(?:\s+|\#[^\n]*)|("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[\w.+-]+|.)""", re.DOTALL)
 _ENDS = {"{": "}", "<": ">"}
 _SHOWN_LINES = 4
+_FREE = ("engine",)  # enum fields that choose how to compute, and not what: an unknown word in one can be dropped
 # Forks' words for what Caffe says otherwise.
 _OTHERWISE = {"ceil_mode": "say round_mode: CEIL for true, round_mode: FLOOR for false"}
 
@@ -38,6 +39,8 @@ class Unknown:
         What could stand there.
     start, end
         Its place in the text, with its value.
+    droppable
+        Whether the text without it can mean the same.
     """
 
     message: str
@@ -46,6 +49,7 @@ class Unknown:
     known: tuple[str, ...]
     start: int
     end: int
+    droppable: bool = True
 
 
 def unknown_in(text: str, descriptor: Any) -> list[Unknown]:
@@ -120,12 +124,15 @@ class _Walk:
             if not name.isidentifier():
                 raise ValueError(name)
             field = descriptor.fields_by_name.get(name) if descriptor else None
+            before = len(self.found)
             self._value(descriptor, field)
             if self._peek() in (",", ";"):
                 self._next()
             if descriptor and not field:
                 known = tuple(descriptor.fields_by_name)
                 self.found.append(Unknown(descriptor.name, name, "", known, start, self._end()))
+            elif name in _FREE and len(self.found) > before:
+                self.found[before:] = [replace(self.found[before], start=start, end=self._end(), droppable=True)]
 
     def _value(self, descriptor: Any, field: Any) -> None:
         if self._peek() == ":":
@@ -152,7 +159,9 @@ class _Walk:
         elif field and field.enum_type and not re.match(r"[-\d]", token):
             known = tuple(field.enum_type.values_by_name)
             if token not in known:
-                self.found.append(Unknown(descriptor.name, token, field.name, known, start, self._end()))
+                self.found.append(
+                    Unknown(descriptor.name, token, field.name, known, start, self._end(), droppable=False)
+                )
 
     def _next(self) -> tuple[int, str]:
         self._at += 1
