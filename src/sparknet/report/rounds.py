@@ -4,6 +4,7 @@ import json
 import math
 import platform
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Self
@@ -21,7 +22,7 @@ def round_line(result: Round, rounds: int) -> str:
     """
     seconds = result.seconds
     parts = [f"round {result.index + 1:>{len(str(rounds))}}/{rounds}", f"loss {result.loss:7.4f}"]
-    parts += [_metric(name, value) for name, value in result.metrics.items()]
+    parts += _metrics(result.metrics)
     working = seconds.total - seconds.evaluate
     if working > 0:
         parts.append(f"{result.examples / working:,.0f} images/s")
@@ -30,6 +31,23 @@ def round_line(result: Round, rounds: int) -> str:
         f"broadcast {seconds.broadcast:.2f} s, train {slowest:.2f} s, collect {seconds.collect + seconds.average:.2f} s"
     )
     return "  ".join(parts)
+
+
+def _metrics(metrics: Mapping[str, float]) -> list[str]:
+    """Return a part for each metric, and one for those of one name and several classes, ``each/0``, ``each/1``, ..."""
+    families: dict[str, list[tuple[str, float]]] = {}
+    for name, value in metrics.items():
+        family, slash, number = name.rpartition("/")
+        families.setdefault(family if slash and number.isdigit() else name, []).append((name, value))
+    return [_family(family, each) for family, each in families.items()]
+
+
+def _family(family: str, each: Sequence[tuple[str, float]]) -> str:
+    if len(each) == 1:
+        return _metric(*each[0])
+    known = [value for _, value in each if not math.isnan(value)]
+    span = f"{min(known):.4f}..{max(known):.4f}" if known else "nan"
+    return f"test {family} {span} ({len(each)} classes)"
 
 
 def _metric(name: str, value: float) -> str:

@@ -1,0 +1,51 @@
+"""What a person sees of a run: a line a round, and what the library notes."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sparknet import Field, LocalCluster, averaged_sgd
+from sparknet.data import pack
+from sparknet.nets import MLP
+from sparknet.report import round_line, told
+
+
+@pytest.fixture(scope="module")
+def finished():
+    data = pack(
+        {"data": np.eye(4, dtype=np.float32), "label": np.arange(4) % 2}, [Field("data", (4,)), Field("label")], 2
+    )
+    return next(iter(averaged_sgd(MLP.factory((4,), 2), data, cluster=LocalCluster(), workers=1, tau=1, rounds=1)))
+
+
+def test_the_accuracies_of_many_classes_are_one_part_of_the_line(finished):
+    metrics = {"accuracy": 0.5, "each/0": 0.25, "each/1": float("nan"), "each/2": 0.75, "top/5": 0.875, "conv/a": 1.0}
+    line = round_line(replace(finished, metrics=metrics), 1)
+    assert "test accuracy 50.00%  test each 0.2500..0.7500 (3 classes)  test top/5 0.8750  test conv/a 1.0000  " in line
+    none = round_line(replace(finished, metrics={"each/0": float("nan"), "each/1": float("nan")}), 1)
+    assert "test each nan (2 classes)" in none
+
+
+def test_what_the_library_notes_is_collected_and_logged_nowhere_else(caplog):
+    logger = logging.getLogger("sparknet.nets.caffe")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    with told("sparknet.nets.caffe") as said:
+        logging.getLogger("sparknet.nets.caffe.below").info("one")
+        logger.warning("two %d", 2)
+        logger.debug("three")
+    assert said == ["one", "two 2"]
+    assert not caplog.records
+    assert (logger.level, logger.propagate, list(logger.handlers)) == before
+
+
+def test_what_was_noted_before_an_error_is_printed(capsys):
+    def failing():
+        with told("sparknet.nets.caffe"):
+            logging.getLogger("sparknet.nets.caffe").warning("noted")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        failing()
+    assert capsys.readouterr().out == "noted\n"
