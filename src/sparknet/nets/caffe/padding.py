@@ -16,10 +16,10 @@ from sparknet.nets.caffe.metrics import ignores
 __all__ = ["padding_of"]
 
 # Layers whose output for one row depends on the others, in the training phase.
-_MIXING = {"BatchNorm", "BatchNormKyle", "BatchReindex", "LSTM", "RNN"}
+_MIXING = {"BatchNorm", "BatchReindex", "LSTM", "RNN"}
 _RECURRENT = {"LSTM", "RNN"}
 NOWHERE: Mapping[str, int] = MappingProxyType({})
-_SEPARATE_IN_TEST = {"BatchNorm", "BatchNormKyle"}  # they take the statistics of training there
+_SEPARATE_IN_TEST = {"BatchNorm"}  # they take the statistics of training there
 
 
 def padding_of(
