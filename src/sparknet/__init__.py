@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         NetError,
         SchemaError,
         SparknetError,
+        StreamEnd,
     )
     from sparknet.ndarray import NDArray
     from sparknet.serialization import (
@@ -61,6 +62,7 @@ _HOMES = {
         "NetError",
         "SchemaError",
         "SparknetError",
+        "StreamEnd",
     ],
     "ndarray": ["NDArray"],
     "serialization": [
@@ -99,6 +101,7 @@ __all__ = [
     "SchemaError",
     "SparkCluster",
     "SparknetError",
+    "StreamEnd",
     "WeightCollection",
     "averaged_sgd",
     "averaging",

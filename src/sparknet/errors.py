@@ -9,6 +9,7 @@
     ├── DataError          (ValueError)    a data set, row or batch that does not fit
     ├── NetError           (ValueError)    a net or solver definition that cannot be used
     ├── MissingDependency  (ImportError)   an optional package, program or Debian package is not there
+    ├── StreamEnd          (EOFError)      a stream of messages that has no more of them
     ├── ClusterError       (RuntimeError)  a cluster that cannot be reached or broke off
     └── BrokenOff          (RuntimeError)  a training that ended early, after it had begun
 
@@ -30,6 +31,7 @@ __all__ = [
     "NetError",
     "SchemaError",
     "SparknetError",
+    "StreamEnd",
 ]
 
 
@@ -102,6 +104,10 @@ class NetError(SparknetError, ValueError):
 
 class MissingDependency(SparknetError, ImportError):  # noqa: N818 - reads as what it is
     """An optional package or program is missing; the message names the command that brings it."""
+
+
+class StreamEnd(SparknetError, EOFError):  # noqa: N818 - the way a stream is to end
+    """A stream of messages ended between two of them: nothing is damaged, there are no more."""
 
 
 class ClusterError(SparknetError, RuntimeError):

@@ -304,15 +304,17 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
 
 # ---- what is checked
 def _checked_name(name: Any) -> str:
-    if type(name) is not str:
+    if not isinstance(name, str):
         msg = f"WeightCollection: layer names are str; got {name!r}"
         raise SchemaError(msg, layer=name)
-    return name
+    return str.__str__(name)  # np.str_ and other kinds of str as what they say
 
 
 def _as_arrays(layer: str, arrays: Any) -> tuple[NDArray, ...]:
     if not isinstance(arrays, list | tuple):
-        msg = f"WeightCollection: layer {layer!r} needs a list or tuple of arrays, got {type(arrays).__name__}"
+        flat = hasattr(arrays, "dtype") or isinstance(arrays, int | float)
+        fix = f"; write {{{layer!r}: [array]}}, or dumps() and save() the flat dict as it is" if flat else ""
+        msg = f"WeightCollection: layer {layer!r} needs a list or tuple of arrays, got {type(arrays).__name__}{fix}"
         raise SchemaError(msg, layer=layer)
     try:
         return tuple(a if type(a) is NDArray else NDArray(a) for a in arrays)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sparknet import NDArray, dumps, iter_load, load, loads, nd, save
+from sparknet import NDArray, WeightCollection, dumps, iter_load, load, loads, nd, save
 from sparknet.errors import DeviceError
 from sparknet.serialization import Codec, load_into
 
@@ -142,3 +142,57 @@ def test_operators_between_the_two_say_how_to_bring_them_together():
     for operation in (lambda: nd.ones(2) + torch.ones(2), lambda: torch.ones(2) + nd.ones(2)):
         with pytest.raises(DeviceError, match=r"use nd\.asarray\(\.\.\., device='cpu'\)"):
             operation()
+
+
+def strange():
+    """Tensors that numpy cannot hold -> what is said of each."""
+    made = {
+        "sparse": (torch.eye(2).to_sparse(), r"is sparse \(torch\.sparse_coo\): take tensor\.to_dense\(\)"),
+        "csr": (torch.eye(2).to_sparse_csr(), r"is sparse \(torch\.sparse_csr\)"),
+        "meta": (torch.zeros(2, device="meta"), "is on the device 'meta' and has no elements"),
+        "quantized": (
+            torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+            r"is quantized \(torch\.qint8\): take tensor\.dequantize\(\)",
+        ),
+        "nested": (torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]), r"is a nested tensor: .*unbind\(\)"),
+        "complex32": (
+            torch.zeros(2).to(torch.complex32),
+            r"has dtype torch\.complex32, .*take tensor\.to\(torch\.complex64\)",
+        ),
+    }
+    for name in ("float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"):
+        made[name] = torch.zeros(2).to(getattr(torch, name)), rf"has dtype torch\.{name}, .*take tensor\.float\(\)"
+    return made
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "sparse",
+        "csr",
+        "meta",
+        "quantized",
+        "nested",
+        "complex32",
+        "float8_e4m3fnuz",
+        "float8_e5m2fnuz",
+        "float8_e8m0fnu",
+    ],
+)
+def test_a_tensor_that_numpy_cannot_hold_is_named_with_what_to_do(kind):
+    tensor, text = strange()[kind]
+    with pytest.raises(TypeError, match=rf"^tensor 'layer\.w' {text}"):
+        dumps({"layer.b": torch.ones(1), "layer.w": tensor})
+    with pytest.raises(TypeError, match=rf"^tensor 'layer\[1\]' {text}"):
+        dumps(WeightCollection({"layer": [torch.ones(1), tensor]}))
+    with pytest.raises(TypeError, match=rf"^the tensor {text}"):
+        dumps(tensor)
+    with pytest.raises(TypeError, match=rf"^the tensor {text}"):
+        NDArray(tensor).to_host()
+
+
+def test_load_into_tensors_of_any_shape_warns_of_nothing():
+    live = {"w": torch.zeros(2, 3), "count": torch.tensor(0), "empty": torch.zeros(0)}
+    load_into(live, dumps({"w": np.ones((2, 3), "f4"), "count": np.array(5), "empty": np.zeros(0, "f4")}))
+    assert (live["w"].sum().item(), live["count"].item()) == (6, 5)

@@ -359,3 +359,20 @@ def test_test_data_that_does_not_fit_is_refused_at_the_call():
 
 def test_numpy_integers_are_whole_numbers():
     assert len(train(tau=np.int64(1), rounds=np.int64(2), workers=np.int32(2))) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        (
+            MLP.factory((6,), 3)(seed=0),
+            r"got the net MLP for factory, expected MLP\.factory\(\.\.\.\): each worker makes",
+        ),
+        (MLP, r"got the class MLP for factory, expected MLP\.factory\(\.\.\.\)"),
+        ("solver.prototxt", r"got type str for factory, expected a function\(seed=\.\.\.\)"),
+    ],
+    ids=["net", "class", "path"],
+)
+def test_a_net_in_the_place_of_its_factory_is_told_what_a_factory_is(wrong, text):
+    with pytest.raises(TypeError, match=text):
+        train(wrong)

@@ -32,6 +32,7 @@ def adapt(
     from_host: Callable[[Any, Any], Any] | None = None,
     from_own: Callable[[Any, Any], Any] | None = None,
     call: Callable[[str], Callable[..., Any] | None] = lambda _device: None,
+    refusal: Callable[[Any], str] | None = None,
 ) -> Backend:
     """Return the backend of a library on its default device.
 
@@ -60,6 +61,8 @@ def adapt(
         ``namespace.asarray(array, device=device)``.
     call
         ``call("cuda:1")`` is the :attr:`Backend.call` of that device.
+    refusal
+        That of :class:`Backend`.
 
     Returns
     -------
@@ -103,6 +106,7 @@ def adapt(
             device_of=device_of,
             dtypes=dtypes.to_numpy or None,
             call=run,
+            refusal=refusal,
         )
 
     return on(default)

@@ -42,6 +42,8 @@ class Backend:
         The library's dtypes -> numpy's; None where they are numpy's own.
     call
         ``call(function, *args, **kwargs)`` runs a function on this device; None where arrays alone decide that.
+    refusal
+        ``refusal(array)`` says why an own array has no elements that numpy could hold, and what to do, or nothing; None: all have.
 
     Examples
     --------
@@ -64,3 +66,4 @@ class Backend:
     device_of: Callable[[Any], str] | None = None
     dtypes: Mapping[Any, Any] | None = None
     call: Callable[..., Any] | None = None
+    refusal: Callable[[Any], str] | None = None

@@ -34,11 +34,42 @@ _BITS = {torch.bfloat16: torch.int16, torch.float8_e4m3fn: torch.uint8, torch.fl
 def _from_host(array: np.ndarray[Any, Any], device: Any) -> Any:
     own = getattr(torch, array.dtype.name, None)
     if own not in _BITS:
-        return torch.asarray(array, copy=True).to(device)
+        return torch.from_numpy(array.copy()).to(device)  # of read-only memory torch would warn
     return torch.from_numpy(array.view(f"u{array.itemsize}").copy()).view(own).to(device)
 
 
+def _refusal(tensor: Any) -> str:
+    """Say why a tensor has no elements that numpy could hold, and what to do; nothing where it has."""
+    if (
+        tensor.dtype in BACKEND.dtypes
+        and tensor.layout is torch.strided
+        and not tensor.is_meta
+        and not tensor.is_nested
+    ):
+        return ""  # first, because it is asked of each of thousands
+    reasons = (
+        (tensor.is_nested, "is a nested tensor: take its parts, tensor.unbind()"),
+        (
+            tensor.is_quantized,
+            f"is quantized ({tensor.dtype}): take tensor.dequantize(), or tensor.int_repr() and its scale",
+        ),
+        (tensor.is_meta, "is on the device 'meta' and has no elements: load them first"),
+        (
+            tensor.layout is not torch.strided,
+            f"is sparse ({tensor.layout}): take tensor.to_dense(), or its indices and values",
+        ),
+        (tensor.dtype in _BITS, f"has dtype {tensor.dtype}, which numpy has from a package: pip install ml_dtypes"),
+        (tensor.dtype.is_complex, f"has dtype {tensor.dtype}, which numpy has not: take tensor.to(torch.complex64)"),
+    )
+    other = f"has dtype {tensor.dtype}, which numpy has not: take tensor.float(), or its bits, tensor.view(torch.uint8)"
+    return next((reason for is_so, reason in reasons if is_so), other)
+
+
 def _to_host(tensor: Any) -> np.ndarray[Any, Any]:
+    problem = _refusal(tensor)
+    if problem:
+        msg = f"the tensor {problem}"
+        raise TypeError(msg)
     here = tensor.detach().cpu()
     host: np.ndarray[Any, Any]
     if here.dtype in _BITS:
@@ -57,4 +88,6 @@ BACKEND = adapt(
     device=_device,
     device_of=lambda tensor: str(tensor.device),
     from_host=_from_host,
+    refusal=_refusal,
 )
+_KNOWN = frozenset(BACKEND.dtypes or ())

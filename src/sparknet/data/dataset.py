@@ -15,6 +15,7 @@ from sparknet.data.preprocess.base import check_preprocessor, preprocessed
 from sparknet.data.ragged import Even, Ragged, check_ragged, say_dropped
 from sparknet.data.rows import array_of_values, batch_of_rows, check_columns
 from sparknet.data.sampling import EpochSampler, step_rng
+from sparknet.data.tables import Table, table_of
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 
@@ -187,8 +188,8 @@ def pack(
     Parameters
     ----------
     rows
-        Rows (mappings by name, tuples in the order of ``fields``, records of a structured array), or one
-        mapping name -> array of all examples.
+        Rows (mappings by name, tuples in the order of ``fields``, records of a structured array), or columns: one
+        mapping name -> array of all examples, a DataFrame of pandas, a Table of pyarrow.
     fields
         Name, shape and dtype of each input, as it is to be stored.
     batch_size
@@ -223,8 +224,12 @@ def pack(
     fields = check_fields(fields, columns)
     check_preprocessor(preprocessor, fields)
     check_ragged(ragged, padding, [field.name for field in fields])
-    named = isinstance(rows, Mapping)
-    whole = _columns(rows, fields, columns or {}) if named else batch_of_rows(list(rows), fields, columns)
+    table = Table(list(rows), list(rows.values()).__getitem__) if isinstance(rows, Mapping) else table_of(rows)
+    if table is not None:
+        what = "the mapping" if isinstance(rows, Mapping) else f"the {type(rows).__name__}"
+        whole = _columns(table, fields, columns or {}, what)
+    else:
+        whole = batch_of_rows(_listed(rows), fields, columns)
     n = rows_of_batch(whole)
     if n == 0:
         msg = "pack(): got no rows, expected at least one"
@@ -245,10 +250,20 @@ def _cut(arrays: Mapping[str, "np.ndarray[Any, Any]"], even: Even, what: str) ->
     return [{name: NDArray(a[i : i + batch_size]) for name, a in arrays.items()} for i in range(0, n, batch_size)]
 
 
-def _columns(values: Any, fields: Sequence[Field], columns: Mapping[str, str]) -> dict[str, NDArray]:
-    names = {f: columns.get(f.name, f.name) for f in fields}
-    check_columns(list(names.values()), list(values), "pack(): the mapping")
-    return {f.name: NDArray(_whole_column(values[name], f)) for f, name in names.items()}
+def _columns(table: Table, fields: Sequence[Field], columns: Mapping[str, str], what: str) -> dict[str, NDArray]:
+    names = [columns.get(f.name, f.name) for f in fields]
+    check_columns(names, table.names, f"pack(): {what}")
+    places = map(table.names.index, names)
+    return {f.name: NDArray(_whole_column(table.column(place), f)) for f, place in zip(fields, places, strict=True)}
+
+
+def _listed(rows: Any) -> list[Any]:
+    try:
+        return list(rows)
+    except TypeError as error:
+        fix = "; sparknet.spark.pack is for data on Spark" if type(rows).__module__.startswith("pyspark") else ""
+        msg = f"pack(): got {type(rows).__name__}, expected rows, or a mapping or table of columns{fix}"
+        raise DataError(msg) from error
 
 
 def _whole_column(values: Any, field: Field) -> "np.ndarray[Any, Any]":

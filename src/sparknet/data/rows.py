@@ -5,6 +5,7 @@ A value that does not fit is named by its row; the cluster adds where that row i
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from math import prod
 from typing import Any
 
@@ -18,19 +19,45 @@ __all__ = ["array_of_values", "batch_of_rows", "check_columns", "values_of_row"]
 
 _ROUNDED = (np.float64, np.complex128)  # what integers of 64 bits and other numbers are stacked to
 _EXACT = 2.0**53  # integers below are exact there
+_SHOWN = 12  # names of columns in a message
 
 
 def check_columns(wanted: Sequence[str], names: Sequence[str], what: str) -> None:
     """Raise a DataError unless each column in ``wanted`` is there, once, among the ``names`` of ``what``."""
+    for name in wanted:
+        if not isinstance(name, str):
+            got = f"{len(name)} names" if isinstance(name, list | tuple) else repr(name)
+            raise DataError(f"columns: got {got} for a field, expected the name of one column{_lost(name, names)}")
     missing = [name for name in wanted if name not in names]
     if missing:
-        msg = f"{what} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, names))}"
-        raise DataError(msg)
+        raise DataError(f"{what} has no column {_few(missing)}; it has {_few(names)}{_meant(missing, names)}")
     twice = [name for name in wanted if names.count(name) > 1]
     if twice:
         places = [i for i, name in enumerate(names) if name == twice[0]]
         msg = f"{what} has {len(places)} columns named {twice[0]!r}, at {places}; rename all but one"
         raise DataError(msg)
+
+
+def _few(names: Sequence[Any]) -> str:
+    """Return names for a message: all, or the first of many and how many there are."""
+    rest = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return ", ".join(map(repr, names[:_SHOWN])) + rest
+
+
+def _meant(missing: Sequence[str], names: Sequence[Any]) -> str:
+    """Name the columns that are called much like the missing ones, where a list of all would not be read."""
+    texts = [str(name) for name in names]
+    close = [match for name in missing[:_SHOWN] for match in get_close_matches(name, texts, n=1)]
+    return f"; is {_few(close)} meant?" if close and len(names) > _SHOWN else ""
+
+
+def _lost(wanted: Any, names: Sequence[Any]) -> str:
+    """Say which names in a list of columns are not there at all."""
+    if not isinstance(wanted, list | tuple):
+        return ""
+    missing = [name for name in wanted if name not in names]
+    join = ": join the columns into one of arrays first"
+    return f"{join}; and there is no column {_few(missing)}" if missing else join
 
 
 def values_of_row(row: Any, fields: Sequence[Field], columns: Mapping[str, str] | None = None) -> list[Any]:

@@ -12,6 +12,7 @@ from sparknet.serialization.fitting import check_fits
 from sparknet.serialization.form import choose
 from sparknet.serialization.header import Header
 from sparknet.serialization.memory import as_memory
+from sparknet.serialization.metadata import check_metadata
 from sparknet.serialization.opening import open_message
 from sparknet.serialization.plans import plan_to_write
 from sparknet.serialization.receiving import receive
@@ -32,7 +33,8 @@ class Codec:
         An object as for :func:`dumps`, of which kind, names, shapes and dtypes are kept and no array; or what
         ``WeightCollection.schema()`` returns.
     encoding, checksum, metadata
-        Of every message, as for :func:`dumps`.
+        Of every message, as for :func:`dumps`. Each method that writes takes ``metadata`` of its one message too, such as the
+        number of a step: its names are added to these, or take their place.
 
     Examples
     --------
@@ -64,25 +66,26 @@ class Codec:
 
     @property
     def nbytes(self) -> int:
-        """Size of every message in bytes: that of a buffer for :meth:`dumps_into`."""
+        """Size in bytes of every message without metadata of its own: that of a buffer for :meth:`dumps_into`."""
         return self._plan.layout.total
 
-    def dumps(self, obj: Any) -> bytes:
+    def dumps(self, obj: Any, *, metadata: dict[str, Any] | None = None) -> bytes:
         """Return the message of ``obj``, as :func:`dumps` does."""
-        return to_bytes(self._message(obj, "Codec.dumps()"))
+        return to_bytes(self._message(obj, "Codec.dumps()", metadata))
 
-    def dump_parts(self, obj: Any) -> list[memoryview]:
+    def dump_parts(self, obj: Any, *, metadata: dict[str, Any] | None = None) -> list[memoryview]:
         """Return the message of ``obj`` as buffers that share its memory, as :func:`dump_parts` does."""
-        return to_parts(self._message(obj, "Codec.dump_parts()"))
+        return to_parts(self._message(obj, "Codec.dump_parts()", metadata))
 
-    def dumps_into(self, obj: Any, buffer: Any) -> int:
-        """Write the message of ``obj`` to the start of a buffer, as :func:`dumps_into` does; return ``nbytes``."""
-        return to_buffer(self._message(obj, "Codec.dumps_into()"), buffer, "Codec.dumps_into()")
+    def dumps_into(self, obj: Any, buffer: Any, *, metadata: dict[str, Any] | None = None) -> int:
+        """Write the message of ``obj`` to the start of a buffer, as :func:`dumps_into` does; return its size in bytes."""
+        return to_buffer(self._message(obj, "Codec.dumps_into()", metadata), buffer, "Codec.dumps_into()")
 
-    def dump(self, obj: Any, fileobj: Any) -> int:
-        """Write the message of ``obj`` to a socket or file object, as :func:`dump` does; return ``nbytes``."""
-        write_all(fileobj, to_parts(self._message(obj, "Codec.dump()")))
-        return self.nbytes
+    def dump(self, obj: Any, fileobj: Any, *, metadata: dict[str, Any] | None = None) -> int:
+        """Write the message of ``obj`` to a socket or file object, as :func:`dump` does; return its size in bytes."""
+        message = self._message(obj, "Codec.dump()", metadata)
+        write_all(fileobj, to_parts(message))
+        return message.size
 
     def loads(self, buffer: Any, *, copy: bool = False, device: str | None = None, verify: bool | None = None) -> Any:
         """Return the object in a message, as :func:`loads` does; what it may inflate to is what the schema says."""
@@ -90,16 +93,20 @@ class Codec:
         check_fits(found.plan.header, self._plan.header, "Codec.loads()")
         return decode(found, Wishes(copy=copy, device=device, verify=verify, max_bytes=sum(self._plan.header.sizes)))
 
-    def load_into(self, weights: Any, source: Any, *, verify: bool | None = None) -> None:
-        """Receive one message into arrays that are there already, as :func:`load_into` does."""
+    def load_into(self, weights: Any, source: Any, *, verify: bool | None = None) -> dict[str, Any]:
+        """Receive one message into arrays that are there already, as :func:`load_into` does; return its metadata."""
         header, arrays = describe(weights, checksum=self._plan.summed)
         check_fits(header, self._plan.header, "Codec.load_into()")
-        receive(header, arrays, source, verify, "Codec.load_into()")
+        return receive(header, arrays, source, verify, "Codec.load_into()")
 
-    def _message(self, obj: Any, who: str) -> Message:
+    def _message(self, obj: Any, who: str, metadata: dict[str, Any] | None) -> Message:
         header, arrays = describe(obj, checksum=self._plan.summed, encoding=self._encoding)
         check_fits(header, self._plan.header, who)
-        return Message(self._plan, arrays)
+        if not metadata:
+            return Message(self._plan, arrays)
+        check_metadata(metadata)
+        own = self._plan.header
+        return Message(plan_to_write(replace(own, metadata={**own.metadata, **metadata})), arrays)
 
 
 def _header_of_example(example: Any, checksum: bool, metadata: dict[str, Any] | None) -> Header:

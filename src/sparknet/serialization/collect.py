@@ -29,29 +29,39 @@ class Collected(NamedTuple):
 def collect(obj: Any) -> Collected:
     """Return the parts of an NDArray, a numpy array, a mapping of them or a WeightCollection; shares memory."""
     if isinstance(obj, WeightCollection):
-        arrays = [_unwrapped(array, "") for array in obj.arrays()]
+        arrays = [_unwrapped(array, layer, i) for layer, found in obj.items() for i, array in enumerate(found)]
         return Collected("weights", list(obj), [len(layer) for layer in obj.values()], arrays)
     if not isinstance(obj, Mapping):
         return Collected("array", [], [], [_unwrapped(obj, "")])
     names = list(obj)
     if not set(map(type, names)) <= {str}:
-        msg = f"the names in a mapping are str; got {next(name for name in names if type(name) is not str)!r}"
-        raise TypeError(msg)
-    arrays = [array if type(array) is np.ndarray else _unwrapped(array, name) for name, array in obj.items()]
+        wrong = next((name for name in names if not isinstance(name, str)), None)
+        if wrong is not None:
+            msg = f"the names in a mapping are str; got {wrong!r}: write {{str(name): array for name, array in ...}}"
+            raise TypeError(msg)
+        names = list(map(str.__str__, names))  # np.str_ and other kinds of str as what they say
+    pairs = zip(names, obj.values(), strict=True)
+    arrays = [array if type(array) is np.ndarray else _unwrapped(array, name) for name, array in pairs]
     return Collected("mapping", names, [], arrays)
 
 
-def _unwrapped(array: Any, name: str) -> Any:
+def _unwrapped(array: Any, name: str, index: int | None = None) -> Any:
     """Return numpy arrays as they are, also out of an NDArray; what is on other backends as an NDArray."""
     if type(array) is NDArray:
-        return array.unwrap() if array.backend == "numpy" else array
+        backend = array._backend
+        problem = backend.refusal(array.unwrap()) if backend.refusal is not None else ""
+        if problem:
+            where = name if index is None else f"{name}[{index}]"
+            msg = f"tensor {where!r} {problem}" if where else f"the tensor {problem}"
+            raise TypeError(msg)
+        return array.unwrap() if backend.name == "numpy" else array
     if type(array) is np.ndarray:
         return array
     if backend_of(array) is None or isinstance(array, np.ma.MaskedArray):
         what = f"{name!r} is a" if name else "got a"
         msg = f"{what} {type(array).__name__}; expected an NDArray, a numpy array, a mapping of these or a WeightCollection"
         raise TypeError(msg)
-    return _unwrapped(NDArray(array), name)
+    return _unwrapped(NDArray(array), name, index)
 
 
 def is_ready(array: Any) -> bool:

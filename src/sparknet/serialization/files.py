@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from sparknet.errors import FormatError
 from sparknet.serialization.checksum import PIECE
 from sparknet.serialization.cores import each
 from sparknet.serialization.memory import Bytes, aligned
@@ -67,7 +68,7 @@ def _temporary(path: Path, target: Path, mode: int | None) -> Iterator[BinaryIO]
 
 
 def _permissions(path: Path) -> int | None:
-    """Return those of the file at ``path``, None where there is none; refuse what a file must not take the place of."""
+    """Return those of the file at ``path``, None where there is none; refuse what must not be written, or replaced by a file."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -77,6 +78,10 @@ def _permissions(path: Path) -> int | None:
     if not stat.S_ISREG(mode):
         what = "Not a regular file, and one would take its place; use dump(obj, open(path, 'wb'))"
         raise OSError(errno.EINVAL, what, str(path))
+    if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):  # as open(path, "wb") does
+        raise PermissionError(
+            errno.EACCES, "Permission denied; the file is read-only, and would be replaced", str(path)
+        )
     return stat.S_IMODE(mode)
 
 
@@ -174,19 +179,28 @@ def read_up_to(file: Any, size: int, begin: bytes = b"") -> Bytes:
 
 def read_into(file: Any, target: memoryview) -> int:
     """Read from a socket or file object into memory; return the number of bytes, 0 at the end."""
-    for method in "recv_into", "readinto":
-        if hasattr(file, method):
-            count = getattr(file, method)(target)
-            break
-    else:
-        if not hasattr(file, "read"):
-            raise _not_a_stream(file, "readinto or read")
-        data = file.read(len(target))
-        count = None if data is None else len(data)
-        target[: count or 0] = data or b""
+    try:
+        count = _read_some(file, target)
+    except EOFError as error:  # of gzip and its like: a plain end is 0 bytes
+        msg = f"the stream ends early: {error}"
+        raise FormatError(msg, tensor=None, offset=None) from error
     if count is None:
         raise _not_blocking("gives", "reading")
-    return count  # type: ignore[no-any-return]
+    return count
+
+
+def _read_some(file: Any, target: memoryview) -> int | None:
+    for method in "recv_into", "readinto":
+        if hasattr(file, method):
+            return getattr(file, method)(target)  # type: ignore[no-any-return]
+    if not hasattr(file, "read"):
+        raise _not_a_stream(file, "readinto or read")
+    data = file.read(len(target))
+    if isinstance(data, str):
+        msg = f"{type(file).__name__} gives text, expected a file object of bytes: open it with mode 'rb'"
+        raise TypeError(msg)
+    target[: len(data or b"")] = data or b""
+    return None if data is None else len(data)
 
 
 def _not_a_stream(file: Any, methods: str) -> TypeError:

@@ -8,6 +8,14 @@ from typing import Any, NamedTuple
 from sparknet.serialization.dtypes import FLOATS, itemsize
 from sparknet.serialization.encodings import INT8, NAMES, RAW, encoded_size
 
+# what other libraries call them; for errors
+_ALIASES = {
+    **dict.fromkeys(("bf16", "bfloat", "torch.bfloat16"), "bfloat16"),
+    **dict.fromkeys(("fp16", "f16", "half", "torch.float16"), "float16"),
+    **dict.fromkeys(("i8", "q8", "q8_0", "qint8", "torch.int8"), "int8"),
+    **dict.fromkeys(("none", "float32", "fp32", "f32", "float64"), "raw"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Form:
@@ -55,7 +63,9 @@ def choose(encoding: str, codes: bytes, shapes: Iterable[tuple[int, ...]]) -> by
     """
     wanted = next((code for code, name in NAMES.items() if name == encoding), None)
     if wanted is None:
-        msg = f"encoding {encoding!r} is not known; expected one of {', '.join(map(repr, NAMES.values()))}"
+        meant = _ALIASES.get(str(encoding).lower())
+        fix = f"; {meant!r} is what is meant" if meant else ""
+        msg = f"encoding {encoding!r} is not known; expected one of {', '.join(map(repr, NAMES.values()))}{fix}"
         raise ValueError(msg)
     if wanted == RAW:
         return b""

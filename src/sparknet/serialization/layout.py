@@ -12,6 +12,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from sparknet.errors import FormatError
+from sparknet.serialization.foreign import likeness
 
 VERSION = 1
 MAGIC = b"\x94\xaasparknet/1"  # array of 4; the version, a string of 10 bytes
@@ -146,5 +147,7 @@ def _not_ours(begin: bytes) -> FormatError:
         number = version.decode("ascii", "replace")
         msg = f"the message has version {number!r}, this reader knows up to {VERSION}; upgrade sparknet"
         return FormatError(msg, tensor=None, offset=1)
-    msg = f"not a sparknet message: it begins with {begin[:12]!r}, expected {MAGIC!r}"
+    seems = likeness(begin)
+    looks = f"which looks like {seems}" if seems else f"expected {MAGIC!r}"
+    msg = f"not a sparknet message: it begins with {begin[:12]!r}, {looks}"
     return FormatError(msg, tensor=None, offset=0)

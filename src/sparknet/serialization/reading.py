@@ -1,10 +1,8 @@
 """The functions that read messages: from bytes, from a file, from a stream, or the header alone."""
 
-import mmap as memory_map
 import os
 from collections.abc import Collection, Iterator
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from sparknet.serialization.decode import Wishes, check_stored, check_tensors, decode
 from sparknet.serialization.files import read_at
@@ -12,6 +10,16 @@ from sparknet.serialization.inspection import MessageInfo
 from sparknet.serialization.layout import truncated
 from sparknet.serialization.memory import aligned, as_memory
 from sparknet.serialization.opening import check_gaps, head_of_stream, open_message, rest_of_stream
+from sparknet.serialization.sources import (
+    is_mappable,
+    is_memory,
+    is_stream,
+    looked_at,
+    mapped,
+    next_message,
+    path_of,
+    whole,
+)
 
 __all__ = ["inspect", "iter_load", "load", "loads", "verify"]
 
@@ -23,6 +31,7 @@ def loads(
     device: str | None = None,
     verify: bool | None = None,
     max_bytes: int | None = None,
+    mmap: bool | None = None,
 ) -> Any:
     """Return the object in a message.
 
@@ -46,6 +55,8 @@ def loads(
     max_bytes
         Size in bytes that the compressed tensors of the message may have when they are inflated; that is known, and
         compared, before anything is inflated. None: 1 GiB, or 16 times the message if that is more.
+    mmap
+        A word of :func:`load`, which maps files: False is ``copy=True`` here, True changes nothing.
 
     Returns
     -------
@@ -68,39 +79,47 @@ def loads(
     NDArray([1, 2], shape=(2,), dtype=int64, device='cpu')
     """
     found = open_message(as_memory(buffer, "loads()").toreadonly())
-    return decode(found, Wishes(copy=copy, device=device, verify=verify, max_bytes=max_bytes))
+    return decode(found, Wishes(copy=copy or mmap is False, device=device, verify=verify, max_bytes=max_bytes))
 
 
 def load(
-    path: str | os.PathLike[str],
+    source: Any,
     *,
-    mmap: bool = True,
+    mmap: bool | None = None,
+    copy: bool | None = None,
     keys: Collection[str] | None = None,
     device: str | None = None,
     verify: bool | None = None,
     max_bytes: int | None = None,
 ) -> Any:
-    """Return the object in a file.
+    """Return the object in a file, or the next one in a stream.
 
     Parameters
     ----------
-    path
-        A file that holds exactly one message.
+    source
+        The path (str, bytes or PathLike) of a file that holds exactly one message; also of a pipe or a device, such as
+        ``/dev/stdin``. Or a stream: a socket, or a file object with ``readinto`` or ``read`` (``io.BytesIO``, ``gzip.open``,
+        a member of a ZIP archive, what fsspec opens). Of a stream nothing behind the message is read.
     mmap
-        True: the file is mapped; arrays are read-only views, and their elements are read from the
+        True, the default: the file is mapped; arrays are read-only views, and their elements are read from the
         disk when they are used. :func:`save` replaces a file as a whole, so it may do so
         meanwhile; a program that shortens the file in place kills its readers.
-        False: the elements are read now, arrays are writable and independent of the file.
+        False: the elements are read now, arrays are writable and independent of the file. So they are in any case of a
+        stream, a pipe or a device, which cannot be mapped.
+    copy
+        The same in the word of :func:`loads`: ``copy=True`` is ``mmap=False``.
     keys
         Only these names (layers, for weights), in the order of the file; of the others nothing is
-        read or checked.
+        read (but from a stream) or checked.
     device, verify, max_bytes
-        As for :func:`loads`; None verifies files of up to 1 MiB, with ``mmap=False``, or if a device is given.
+        As for :func:`loads`; None verifies files of up to 1 MiB, with ``mmap=False``, from a stream, or if a device is given.
 
     Raises
     ------
     FormatError
-        The file holds no message, or a damaged one.
+        The file holds no message, or a damaged one; what it looks like is said.
+    StreamEnd
+        A stream, not a path, has ended before the first byte of a message.
     KeyError
         A name in ``keys`` is not in the message.
     OSError
@@ -108,27 +127,49 @@ def load(
 
     Examples
     --------
+    >>> import io
     >>> import tempfile
     >>> from sparknet import NDArray
-    >>> from sparknet.serialization import save
+    >>> from sparknet.serialization import dumps, save
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     save(directory + "/w.msg", {"a": NDArray([1, 2]), "b": NDArray([3])})
     ...     load(directory + "/w.msg", keys=["b"])
     {'b': NDArray([3], shape=(1,), dtype=int64, device='cpu')}
+    >>> load(io.BytesIO(dumps(NDArray([1, 2]))))
+    NDArray([1, 2], shape=(2,), dtype=int64, device='cpu')
     """
-    with Path(path).open("rb") as file:
-        found = open_message(_map(file))
+    if mmap is not None and copy is not None and mmap is copy:
+        msg = f"load(): got mmap={mmap} and copy={copy}; expected one of them, or the opposite: copy=True is mmap=False"
+        raise ValueError(msg)
+    mmap = not copy if mmap is None else mmap
+    wishes = Wishes(owned=True, device=device, verify=verify, keys=keys, max_bytes=max_bytes)
+    path = path_of(source)
+    if path is None:
+        if not is_stream(source):
+            fix = "; a message in memory is for loads()" if is_memory(source) else ""
+            msg = f"load(): got {type(source).__name__}, expected a path, a socket or a file object{fix}"
+            raise TypeError(msg)
+        return decode(next_message(source), wishes)
+    with path.open("rb") as file:
+        if not is_mappable(file):
+            return decode(whole(file), wishes)
+        found = mapped(file)
         if mmap or keys is not None:
-            return decode(found, Wishes(not mmap, device=device, verify=verify, keys=keys, max_bytes=max_bytes))
+            return decode(found, wishes._replace(copy=not mmap, owned=False))
         data = aligned(found.plan.layout.total)
         ends = read_at(file, data)
     if ends < len(data):
         raise truncated(ends, f"its {len(data)} bytes")
-    return decode(found._replace(data=data.data), Wishes(owned=True, device=device, verify=verify, max_bytes=max_bytes))
+    return decode(found._replace(data=data.data), wishes)
 
 
 def iter_load(
-    fileobj: Any, *, device: str | None = None, verify: bool | None = None, max_bytes: int | None = None
+    fileobj: Any,
+    *,
+    device: str | None = None,
+    verify: bool | None = None,
+    max_bytes: int | None = None,
+    metadata: bool = False,
 ) -> Iterator[Any]:
     """Iterate over the objects in a stream of messages, as :func:`dump` writes it.
 
@@ -139,6 +180,8 @@ def iter_load(
         is read before the next object is asked for.
     device, verify, max_bytes
         As for :func:`loads`; None verifies.
+    metadata
+        True: pairs of an object and its message's metadata, such as the number of a step.
 
     Yields
     ------
@@ -156,13 +199,23 @@ def iter_load(
     >>> import io
     >>> from sparknet import NDArray
     >>> from sparknet.serialization import dumps
-    >>> stream = io.BytesIO(dumps(NDArray([1])) + dumps(NDArray([2])))
-    >>> [int(array[0]) for array in iter_load(stream)]
-    [1, 2]
+    >>> stream = io.BytesIO(dumps(NDArray([1]), metadata={"step": 7}) + dumps(NDArray([2]), metadata={"step": 8}))
+    >>> [(int(array[0]), facts["step"]) for array, facts in iter_load(stream, metadata=True)]
+    [(1, 7), (2, 8)]
     """
-    wishes = Wishes(owned=True, device=device, verify=verify, max_bytes=max_bytes)
-    while head := head_of_stream(fileobj):
-        yield decode(rest_of_stream(fileobj, head), wishes)  # no name for it: it is the caller's to let go
+    if isinstance(fileobj, str | bytes | os.PathLike):
+        msg = f"iter_load(): got the path {fileobj!r}, expected a stream: iter_load(open(path, 'rb'))"
+        raise TypeError(msg)
+    return _objects(fileobj, Wishes(owned=True, device=device, verify=verify, max_bytes=max_bytes), metadata=metadata)
+
+
+def _objects(stream: Any, wishes: Wishes, *, metadata: bool) -> Iterator[Any]:
+    while head := head_of_stream(stream):
+        # no names for these: they are the caller's to let go
+        if metadata:
+            yield decode(rest_of_stream(stream, head), wishes), dict(head.plan.header.metadata)
+        else:
+            yield decode(rest_of_stream(stream, head), wishes)
 
 
 def inspect(source: Any, *, verify: bool = False) -> MessageInfo:
@@ -171,7 +224,8 @@ def inspect(source: Any, *, verify: bool = False) -> MessageInfo:
     Parameters
     ----------
     source
-        The path of a file (str or PathLike), or a message in a bytes-like object.
+        The path of a file (str or PathLike), a message in a bytes-like object, or a stream as for :func:`load`: one that can
+        seek is then where it was before; of another, such as a socket, the message is read and gone.
     verify
         Read everything too: structure, checksums, bools. Without, only the header and its
         checksum are read, and the size of the whole is compared with what the header says.
@@ -180,6 +234,8 @@ def inspect(source: Any, *, verify: bool = False) -> MessageInfo:
     ------
     FormatError
         It is no message, or it is damaged; with ``verify=True`` also if it has no checksums.
+    StreamEnd
+        A stream has ended.
 
     Examples
     --------
@@ -189,11 +245,7 @@ def inspect(source: Any, *, verify: bool = False) -> MessageInfo:
     >>> info.kind, info.tensors[0].name, info.tensors[0].shape, info.metadata
     ('mapping', 'a', (2,), {'epoch': 3})
     """
-    if isinstance(source, str | os.PathLike):
-        with Path(source).open("rb") as file:
-            found = open_message(_map(file))
-    else:
-        found = open_message(as_memory(source, "inspect()").toreadonly())
+    found = looked_at(source, "inspect()")
     header = found.header()
     if verify:
         check_gaps(found)
@@ -222,10 +274,3 @@ def verify(source: Any) -> None:
     sparknet.errors.FormatError: tensor 'a' (from byte 128) is damaged: its checksum does not match
     """
     inspect(source, verify=True)
-
-
-def _map(file: BinaryIO) -> memoryview:
-    try:
-        return memoryview(memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_READ))
-    except ValueError:  # an empty file cannot be mapped
-        raise truncated(0, "the version") from None

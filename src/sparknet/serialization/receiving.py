@@ -24,12 +24,13 @@ from sparknet.serialization.opening import (
     rest_of_stream,
 )
 from sparknet.serialization.plans import Plan
+from sparknet.serialization.sources import ended, is_memory
 
 __all__ = ["load_into"]
 
 
-def load_into(weights: Any, source: Any, *, verify: bool | None = None) -> None:
-    """Receive one message into arrays that are there already.
+def load_into(weights: Any, source: Any, *, verify: bool | None = None) -> dict[str, Any]:
+    """Receive one message into arrays that are there already; return the message's metadata.
 
     Parameters
     ----------
@@ -43,8 +44,15 @@ def load_into(weights: Any, source: Any, *, verify: bool | None = None) -> None:
         None compares tensors with their checksums where there are any, True refuses a message without, False
         leaves it out. Bools that are neither 0 nor 1 are refused in any case.
 
+    Returns
+    -------
+    dict
+        What the writer said about the message, such as the number of a step; empty if nothing.
+
     Raises
     ------
+    StreamEnd
+        The stream has ended, between messages: none came.
     SchemaError
         The message does not fit. Nothing was written; of a stream the rest of the message is not read, so it is of no more use.
     FormatError
@@ -64,30 +72,28 @@ def load_into(weights: Any, source: Any, *, verify: bool | None = None) -> None:
     --------
     >>> from sparknet.serialization import dumps
     >>> live = {"a": np.zeros(3), "b": np.zeros(2, "int8")}
-    >>> load_into(live, dumps({"a": np.ones(3), "b": np.int8([5, 6])}))
+    >>> load_into(live, dumps({"a": np.ones(3), "b": np.int8([5, 6])}, metadata={"step": 7}))
+    {'step': 7}
     >>> live["b"]
     array([5, 6], dtype=int8)
     """
     header, arrays = describe(weights, checksum=True)
-    receive(header, arrays, source, verify, "load_into()")
+    return receive(header, arrays, source, verify, "load_into()")
 
 
-def receive(header: Header, arrays: list[Any], source: Any, verify: bool | None, who: str) -> None:
-    """Receive one message into arrays that have this header."""
+def receive(header: Header, arrays: list[Any], source: Any, verify: bool | None, who: str) -> dict[str, Any]:
+    """Receive one message into arrays that have this header; return its metadata."""
     for name, array in zip(header.tensor_names(), arrays, strict=True):
         if type(array) is np.ndarray and not array.flags.writeable:
             where = f"the array {name!r}" if name else "the array"
             msg = f"{who}: {where} is read-only, as a view of a message is; make a copy first"
             raise ValueError(msg)
-    try:
-        memoryview(source)
-    except TypeError:
-        _from_stream(header, arrays, source, verify, who)
-    else:
-        _from_memory(header, arrays, open_message(as_memory(source, who).toreadonly()), verify, who)
+    if not is_memory(source):
+        return _from_stream(header, arrays, source, verify, who)
+    return _from_memory(header, arrays, open_message(as_memory(source, who).toreadonly()), verify, who)
 
 
-def _from_memory(header: Header, arrays: list[Any], found: Found, verify: bool | None, who: str) -> None:
+def _from_memory(header: Header, arrays: list[Any], found: Found, verify: bool | None, who: str) -> dict[str, Any]:
     check_fits(found.plan.header, header, who)
     check_gaps(found)
     tensors = range(len(arrays))
@@ -101,16 +107,16 @@ def _from_memory(header: Header, arrays: list[Any], found: Found, verify: bool |
     for value, array in pairs:
         if value.nbytes <= NEAR or not is_ready(array):
             _assign(array, value)
+    return dict(found.plan.header.metadata)  # the plan's own is kept
 
 
-def _from_stream(header: Header, arrays: list[Any], stream: Any, verify: bool | None, who: str) -> None:
+def _from_stream(header: Header, arrays: list[Any], stream: Any, verify: bool | None, who: str) -> dict[str, Any]:
     found = head_of_stream(stream)
     if found is None:
-        raise truncated(0, "the version")
+        raise ended()
     check_fits(found.plan.header, header, who)
     if not found.plan.header.is_raw:
-        _from_memory(header, arrays, rest_of_stream(stream, found), verify, who)
-        return
+        return _from_memory(header, arrays, rest_of_stream(stream, found), verify, who)
     summed = has_checksums(found, required=bool(verify)) and verify is not False
     incoming = _Incoming(stream, found.plan, found.checksums if summed else None)
     for run in found.plan.runs:
@@ -118,6 +124,7 @@ def _from_stream(header: Header, arrays: list[Any], stream: Any, verify: bool | 
             incoming.receive_run(run, arrays)
         else:
             incoming.receive_large(run.start, arrays[run.start])
+    return dict(found.plan.header.metadata)  # the plan's own is kept
 
 
 class _Incoming:

@@ -1,11 +1,11 @@
 """The functions that write messages: to bytes, into a buffer, as parts, to a file, to a stream."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 from sparknet.serialization.encode import pieces, prepare, to_buffer, to_bytes, to_parts
 from sparknet.serialization.files import replacing, write_all, write_at
+from sparknet.serialization.sources import path_of
 
 __all__ = ["dump", "dump_parts", "dumps", "dumps_into", "save"]
 
@@ -139,7 +139,7 @@ def dumps_into(
 
 
 def save(
-    path: str | os.PathLike[str],
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
     obj: Any,
     *,
     encoding: str = "raw",
@@ -157,7 +157,7 @@ def save(
     ----------
     path
         The file; one that exists is replaced (a reader that has it mapped keeps the old one), and its permissions are
-        kept. Of a symbolic link it is the file that the link leads to.
+        kept: one that is read-only is refused. Of a symbolic link it is the file that the link leads to.
     obj, encoding, compression, checksum, metadata
         As for :func:`dumps`.
 
@@ -178,8 +178,13 @@ def save(
     ...     load(directory + "/w.msg")
     {'a': NDArray([1., 1.], shape=(2,), dtype=float64, device='cpu')}
     """
+    target = path_of(path)
+    if target is None:
+        fix = "dump(obj, file)" if hasattr(path, "write") or hasattr(path, "sendall") else "save(path, obj)"
+        msg = f"save(): got {type(path).__name__} for the path, expected str, bytes or PathLike; write {fix}"
+        raise TypeError(msg)
     message = prepare(obj, encoding=encoding, compression=compression, checksum=checksum, metadata=metadata)
-    with replacing(Path(path)) as file:
+    with replacing(target) as file:
         write_at(file, pieces(message))
 
 
@@ -211,6 +216,9 @@ def dump(
     >>> dump(np.zeros(2), stream), dump({"a": np.ones(1)}, stream)
     (144, 136)
     """
+    if path_of(fileobj) is not None:
+        msg = f"dump(): got the path {fileobj!r}, expected a socket or a file object; write save(path, obj)"
+        raise TypeError(msg)
     message = prepare(obj, encoding=encoding, compression=compression, checksum=checksum, metadata=metadata)
     write_all(fileobj, to_parts(message))
     return message.size

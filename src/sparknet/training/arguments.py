@@ -7,7 +7,25 @@ from typing import Any
 from sparknet.data.layout import is_whole
 from sparknet.errors import DataError
 
-__all__ = ["check_choice", "check_directory", "check_kinds", "check_numbers"]
+__all__ = ["check_choice", "check_directory", "check_factory", "check_kinds", "check_numbers"]
+
+
+def check_factory(factory: Any) -> None:
+    """Raise a TypeError unless this can be a factory of nets: a net itself, or its class, is none."""
+    is_net = hasattr(factory, "step") and hasattr(factory, "get_weights")
+    if callable(factory) and not is_net and not hasattr(factory, "state_dict"):
+        return
+    kind = factory.__name__ if isinstance(factory, type) else type(factory).__name__
+    what = (
+        "the class" if isinstance(factory, type) else "the net" if is_net or hasattr(factory, "state_dict") else "type"
+    )
+    fix = (
+        f"{kind}.factory(...)"
+        if hasattr(factory, "factory")
+        else "a function(seed=...) that makes the net, such as MLP.factory(...)"
+    )
+    msg = f"averaged_sgd(): got {what} {kind} for factory, expected {fix}: each worker makes a net of its own"
+    raise TypeError(msg)
 
 
 def check_kinds(cluster: Any, data: Any, rule: Any, evaluate: Any) -> None:

@@ -21,7 +21,7 @@ from sparknet.data.ragged import Even
 from sparknet.data.sampling import SAMPLERS, Sampling
 from sparknet.errors import DataError, located
 from sparknet.nets.base import Net, NetFactory, SolverState
-from sparknet.training.arguments import check_choice, check_directory, check_kinds, check_numbers
+from sparknet.training.arguments import check_choice, check_directory, check_factory, check_kinds, check_numbers
 from sparknet.training.divergence import Divergence, OnNonfinite
 from sparknet.training.protocols import Cluster, PackedData, Session
 from sparknet.training.rehearsal import even_of, rehearsed, used_batches
@@ -146,6 +146,7 @@ def averaged_sgd(
     >>> r.index, r.steps, r.metrics["accuracy"] > 0.9
     (4, 20, True)
     """
+    check_factory(factory)
     check_kinds(cluster, data, rule, evaluate)
     check_numbers(tau, rounds, workers, seed, max_seconds)
     check_directory(checkpoint)

@@ -1,0 +1,48 @@
+"""What bytes look like that are no message of ours: the usual files of other programs, told by how they begin. For errors alone."""
+
+_READ = "sparknet.formats.read(path) reads it"
+_PICKLE = "which can run code and is never read here: load it with the program that wrote it, and dumps() its arrays"
+
+# how it begins -> what it looks like, and what to do
+_SIGNS = (
+    (b"\x93NUMPY", f"a .npy file of numpy: {_READ}"),
+    (
+        b"PK\x03\x04",
+        f"a ZIP archive; of an .npz, {_READ}, and a file of torch.save is for torch.load(path, weights_only=True)",
+    ),
+    (b"\x1f\x8b", "gzip: load(gzip.open(path)), if there is a message inside"),
+    (b"BZh", "bzip2: load(bz2.open(path)), if there is a message inside"),
+    (b"\xfd7zXZ", "xz: load(lzma.open(path)), if there is a message inside"),
+    (b"\x28\xb5\x2f\xfd", "zstd: decompress it first, if there is a message inside"),
+    (b"\x04\x22\x4d\x18", "an LZ4 frame: decompress it first, if there is a message inside"),
+    (b"\x89HDF", f"HDF5; of Caffe's .caffemodel.h5 and .solverstate.h5, {_READ}"),
+    (b"\xff\xd8\xff", "a JPEG image: sparknet.data reads images"),
+    (b"\x89PNG", "a PNG image: sparknet.data reads images"),
+    (b"PAR1", "Parquet: read it with Spark or pyarrow"),
+    (b"ARROW1", "Arrow: read it with pyarrow"),
+    *((b"\x80" + bytes([protocol]), f"a pickle, {_PICKLE}") for protocol in (2, 3, 4, 5)),
+)
+_PROTOBUF = (b"\x0a", b"\x12", b"\xa2\x06", b"\x08")  # name, layers, layer, iter
+_TEXT = frozenset(range(32, 127)) | {9, 10, 13}
+
+
+def likeness(begin: bytes) -> str:
+    """Say what bytes look like, and how such are read; nothing where they look like nothing known.
+
+    Examples
+    --------
+    >>> likeness(bytes.fromhex("934e554d5059"))
+    'a .npy file of numpy: sparknet.formats.read(path) reads it'
+    """
+    for sign, what in _SIGNS:
+        if begin.startswith(sign):
+            return what
+    if 1 < int.from_bytes(begin[:8], "little") < 1 << 32 and begin[8:9] == b"{":
+        return f"safetensors: {_READ}"
+    if len(begin) >= 4 and begin.startswith(_PROTOBUF) and not set(begin) <= _TEXT:
+        return f"protobuf; of a .caffemodel, .binaryproto or .solverstate, {_READ}"
+    if begin and set(begin) <= _TEXT:
+        return "text: sparknet.formats.describe(path) tells what a prototxt is"
+    if begin[:1] in map(bytes, ([0xDE], [0xDF], *([n] for n in range(0x81, 0x90)))):
+        return "MessagePack of another program, as msgpack-numpy writes: unpack it with that"
+    return ""

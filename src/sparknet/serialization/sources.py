@@ -1,0 +1,100 @@
+"""Where a message can be read from: a path, memory, or a stream. It owns what is opened, mapped and read; not what is in it."""
+
+import mmap as memory_map
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sparknet.errors import FormatError, StreamEnd
+from sparknet.serialization.layout import MAGIC, truncated
+from sparknet.serialization.memory import as_memory
+from sparknet.serialization.opening import Found, head_of_stream, open_message, rest_of_stream
+
+
+def path_of(source: Any) -> Path | None:
+    """Return a path given as str, bytes or PathLike; None for anything else, and for bytes that are a message."""
+    if isinstance(source, bytes) and source.startswith(MAGIC[:2]):
+        return None
+    return Path(os.fsdecode(source)) if isinstance(source, str | bytes | os.PathLike) else None
+
+
+def is_stream(source: Any) -> bool:
+    """Say whether this is a socket or a file object; what is memory, as a mapped file is, is none."""
+    return any(hasattr(source, method) for method in ("recv_into", "readinto", "read")) and not is_memory(source)
+
+
+def is_memory(source: Any) -> bool:
+    """Say whether this is a bytes-like object."""
+    try:
+        memoryview(source)
+    except TypeError:
+        return False
+    return True
+
+
+def is_mappable(file: BinaryIO) -> bool:
+    """Say whether an open file is a regular one with contents; pipes, devices and files of /proc are read as streams."""
+    status = os.fstat(file.fileno())
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
+
+
+def mapped(file: BinaryIO) -> Found:
+    """Return the message that is all of a regular file, mapped read-only."""
+    return open_message(memoryview(memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_READ)))
+
+
+def whole(file: BinaryIO) -> Found:
+    """Return the message that is all of what a file gives until it ends, in memory of its own."""
+    try:
+        found = next_message(file)
+    except StreamEnd:
+        raise truncated(0, "the version") from None
+    if file.read(1):
+        total = found.plan.layout.total
+        msg = (
+            f"the message ends at byte {total}, more bytes follow; of several messages, use iter_load(open(path, 'rb'))"
+        )
+        raise FormatError(msg, tensor=None, offset=total)
+    return found
+
+
+def next_message(stream: Any) -> Found:
+    """Return the next message of a stream, in memory of its own, and read nothing behind it.
+
+    Raises
+    ------
+    StreamEnd
+        The stream has ended, after a message or before the first.
+    FormatError
+        It ends within a message, or holds something else.
+    """
+    head = head_of_stream(stream)
+    if head is None:
+        raise ended()
+    return rest_of_stream(stream, head)
+
+
+def ended() -> StreamEnd:
+    """Return the exception of a stream that has no more messages."""
+    return StreamEnd("the stream has ended: no byte of another message came, and all before it are whole")
+
+
+def looked_at(source: Any, who: str) -> Found:
+    """Return the message at a path, in memory or next in a stream; one that can seek is where it was before.
+
+    Bytes are a message, not a path.
+    """
+    path = None if isinstance(source, bytes) else path_of(source)
+    if path is not None:
+        with path.open("rb") as file:
+            return mapped(file) if is_mappable(file) else whole(file)
+    if not is_stream(source):
+        return open_message(as_memory(source, who).toreadonly())
+    if not (hasattr(source, "seekable") and source.seekable()):
+        return next_message(source)
+    place = source.tell()
+    try:
+        return next_message(source)
+    finally:
+        source.seek(place)
