@@ -40,12 +40,7 @@ def _from_host(array: np.ndarray[Any, Any], device: Any) -> Any:
 
 def _refusal(tensor: Any) -> str:
     """Say why a tensor has no elements that numpy could hold, and what to do; nothing where it has."""
-    if (
-        tensor.dtype in BACKEND.dtypes
-        and tensor.layout is torch.strided
-        and not tensor.is_meta
-        and not tensor.is_nested
-    ):
+    if tensor.dtype in _KNOWN and tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_nested:
         return ""  # first, because it is asked of each of thousands
     reasons = (
         (tensor.is_nested, "is a nested tensor: take its parts, tensor.unbind()"),
