@@ -142,7 +142,7 @@ WRONG = {
         'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: 28 dim: 28 } } }'
         + NET[NET.index('layer { name: "ip"') :],
         [],
-        "train by a program, which can say of a field that its batch is on axis|--data has",
+        "train by a program: the command feeds images with the batch first|--data has",
     ),
 }
 
@@ -238,7 +238,7 @@ def test_a_net_that_fixes_its_batch_size_is_refused_with_the_option_that_helps(c
         "layer 'fold' (Reshape), with a batch of 10 rows where the prototxt declares 30 (--batch-size 30 fits)" in err
     )
     code, _, err = run(capsys, *options, "--ragged", "pad")
-    assert (code, "error: --ragged pad: padding(): layer 'loss' (SoftmaxWithLoss) counts every row" in err) == (2, True)
+    assert (code, "error: --ragged pad: layer 'loss' (SoftmaxWithLoss) counts every row" in err) == (2, True)
     assert "or use --ragged drop or reshape" in err
     code, out, _ = run(capsys, *options, "--ragged", "drop")
     assert (code, "10 of 4000 examples are left out" in out) == (0, True)

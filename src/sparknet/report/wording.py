@@ -15,16 +15,6 @@ _WORDS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     ),
     (r"the field given is", "--data has"),
     (r"Decode them so: sparknet.data.preprocess has Decode and Grayscale", "Give --data such images"),
-    (
-        r"say Field\(\.\.\., batch_axis=(\d+)\)",
-        r"train by a program, which can say of a field that its batch is on axis \1",
-    ),
-    (
-        r" \(packed with ragged='drop' it is left out, with 'pad' filled up",
-        " (--ragged drop leaves it out, --ragged pad fills it up",
-    ),
-    (r"[Uu]se ragged='(\w+)' or '(\w+)'", r"use --ragged \1 or \2"),
-    (r"ragged='(\w+)'", r"--ragged \1"),
     (r"; or multiply the loss by an input and name it \(weight=\)", ""),
     (r"(averaged_sgd|padding)\(\):? ?", ""),
     (r"does not fit the fields given", "does not fit the images of --data"),
