@@ -107,6 +107,13 @@ def test_share_weights_gives_a_net_the_memory_of_the_solvers_weights(net, solver
     assert (net.params["c"][0].data == 3).all()
 
 
+def test_share_with_gives_a_net_the_memory_of_another_nets_weights(net, tmp_path):
+    other = caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST)
+    other.share_with(net)
+    net.params["c"][0].data[...] = 3
+    assert (other.params["c"][0].data == 3).all()
+
+
 def test_layer_wise_reduce_is_read_as_bvlc_numbers_it():
     message = caffe_pb2.SolverParameter(layer_wise_reduce=False, weights=["a", "b"])
     numbers = {field.name: field.number for field, _ in message.ListFields()}
