@@ -223,14 +223,8 @@ def test_a_net_that_fixes_its_batch_size_is_refused_with_the_option_that_helps(c
     text = 'net: "net.prototxt" base_lr: 0.0001 lr_policy: "fixed"'
     solver.write_text(text, encoding="utf-8")
     (tmp_path / "net.prototxt").write_text(FIXED % "", encoding="utf-8")
-    options = (
-        "--solver",
-        solver,
-        "--out",
-        tmp_path / "out",
-        "--workers",
-        1,
-    )  # 4,000 MNIST images and 1,000: 10 are left
+    # 4,000 MNIST images to train, of which 10 are left, and 1,000 to test
+    options = ("--solver", solver, "--out", tmp_path / "out", "--workers", 1)
     code, _, err = run(capsys, *options)
     assert code == 2
     assert "the last minibatch, of 10 rows (--ragged drop leaves it out, --ragged pad fills it up where" in err

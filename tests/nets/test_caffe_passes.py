@@ -145,6 +145,17 @@ def test_averaging_over_one_worker_is_the_solver_itself(write, tiny):
     assert net.iteration == 6
 
 
+def test_minibatches_of_other_rows_than_the_net_declares_for_its_passes_are_told(write, tiny, caplog):
+    factory = CaffeNet.factory(write(SGD + " iter_size: 4", tiny.net_text))
+    batch = {name: column.to_host() for name, column in tiny.batch(32).items()}
+    fields = [Field("data", (1, 6, 6)), Field("label", (), "int64")]
+    for size in (32, 8):
+        next(averaged_sgd(factory, pack(batch, fields, size), cluster=LocalCluster(), tau=1))
+    assert caplog.messages == [
+        "iter_size 4: minibatches of 8 rows are taken in passes of 2; the net declares 8 for a pass, so 32 for a step"
+    ]
+
+
 @given(passes=st.integers(1, 5), each=st.integers(1, 5))
 def test_parts_are_the_rows_in_order(passes, each):
     rows = np.arange(passes * each)

@@ -1,12 +1,11 @@
 """Errors in the words of the command: the library's name arguments of Python, which who types a command does not have."""
 
 import re
-from collections.abc import Callable
 
 __all__ = ["for_command"]
 
 # What the library says -> what the command says. Each is met by a test that makes the mistake.
-_WORDS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+_WORDS = (
     (r"max_bytes=(\d+)", r"--max-bytes \1"),
     (r"pass batch_size=", "give --batch-size"),
     (
@@ -23,13 +22,7 @@ _WORDS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         "take it out of the prototxt and change the image files before, or train by a program with a preprocessor of its own",
     ),
     (r"unknown_fields='drop', in the command --drop-unknown-fields", "--drop-unknown-fields"),
-    (
-        r"packed with ragged='drop' it is left out, with 'pad' filled up",
-        "--ragged drop leaves it out, --ragged pad fills it up",
-    ),
-    (r"ragged='(\w+)'(?: or '(\w+)')?", lambda found: "--ragged " + " or ".join(filter(None, found.groups()))),
     (r"a batch size of (\d+) fits", r"--batch-size \1 fits"),
-    (r"say Field\(\.\.\., batch_axis=\d+\)", "train by a program: the command feeds images with the batch first"),
     (r"solver_overrides has base_lr = (\S+):", r"--learning-rate \1:"),
 )
 

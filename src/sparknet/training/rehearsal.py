@@ -4,6 +4,7 @@ A net may fix its batch size inside (a Reshape with a number for the batch), whe
 would find it. So both shapes are tried, in the phase that the data is for.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,8 @@ from sparknet.training.values import warn_of_values
 from sparknet.worker import evened
 
 __all__ = ["check_axes", "check_fit", "even_of", "padding_for", "rehearsed", "used_batches"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def check_fit(
@@ -58,6 +61,8 @@ def rehearsed(net: Net, data: Any, seed: int, *, train: bool) -> Any:
     where = "" if train else "evaluation: "
     check_axes(net, getattr(data, "fields", ()))
     data = _settled(net, data, where, train=train)
+    if train:
+        _tell_passes(net, data)
     batch = _first_batch(net, data, seed, f"{where}the first minibatch", train=train)
     for rows, which in _short_ones(data, rows_of_batch(batch)):
         fix = " (packed with ragged='drop' it is left out, with 'pad' filled up where the net ignores a label)"
@@ -67,6 +72,17 @@ def rehearsed(net: Net, data: Any, seed: int, *, train: bool) -> Any:
             short = {name: column[:rows] for name, column in batch.items()}
             _run(net, even_of(data)(short) or short, train=train)
     return data
+
+
+def _tell_passes(net: Any, data: Any) -> None:
+    """Log how minibatches are parted for a net that takes a step in passes, where it declares another number of rows."""
+    passes = getattr(net, "passes", 1)
+    if passes > 1 and data.batch_size != passes * net.even(train=True).batch_size:
+        declared = net.even(train=True).batch_size
+        _LOG.warning(
+            "iter_size %d: minibatches of %d rows are taken in passes of %g; the net declares %d for a pass, so %d for a step",
+            *(passes, data.batch_size, data.batch_size / passes, declared, passes * declared),
+        )
 
 
 def _short_ones(data: Any, rows: int) -> Iterator[tuple[int, str]]:
