@@ -236,6 +236,15 @@ def test_weights_that_do_not_fit_are_refused_in_the_factory(tmp_path, weights, k
 
 
 @pytest.mark.usefixtures("pretrained")
+def test_a_test_net_that_is_made_later_leaves_what_was_learned(tmp_path, tiny):
+    net = CaffeNet(solver_with(tmp_path, 'weights: "one.caffemodel,two.caffemodel.h5"'))
+    net.step(tiny.batches[0])
+    learned = net.get_weights()
+    net.forward(tiny.batches[0])
+    assert net.get_weights() == learned
+
+
+@pytest.mark.usefixtures("pretrained")
 def test_workers_are_not_sent_what_their_weights_are_set_to(tmp_path, tiny):
     factory = CaffeNet.factory(solver_with(tmp_path, 'weights: "one.caffemodel,two.caffemodel.h5"'))
     sent = factory.for_workers()

@@ -4,7 +4,8 @@ Where to look: ``runtime`` imports Caffe. ``prototxt`` reads a solver and its ne
 mistakes and fields of forks, ``first_format`` and ``old_format`` for nets of 2013 and 2014, ``layers`` and ``inputs`` for the
 layers of a phase, ``data_params`` and ``transform`` for data layers, ``tested`` for test nets, ``schedule`` and ``unused`` for the
 solver; ``notes`` says what has no effect. ``making`` makes nets, ``names`` and ``sharing`` see to whose weights are whose,
-``feed`` and ``padding`` fill inputs, ``state`` reads and sets a solver's state, ``reports`` and ``metrics`` say what an
+``feed`` and ``padding`` fill inputs. ``files`` finds what a prototxt names, ``carried`` and ``initial`` let it travel; ``holding`` has
+weights and the solver's state, with ``model_file``, ``snapshots`` and ``state`` for files and arrays; ``reports`` and ``metrics`` say what an
 evaluation's numbers are means of, ``net`` puts them together. ``python_layer`` is the ``RDDDataLayer`` that a prototxt names,
 ``layer_param`` its parameters, ``sources`` what feeds it. Nothing imports Caffe before a net, a factory or a layer is made.
 """
