@@ -22,6 +22,16 @@ _WORDS = (
         "take it out of the prototxt and change the image files before, or train by a program with a preprocessor of its own",
     ),
     (r"unknown_fields='drop', in the command --drop-unknown-fields", "--drop-unknown-fields"),
+    (
+        r"packed with ragged='drop' it is left out, with 'pad' filled up",
+        "--ragged drop leaves it out, --ragged pad fills it up",
+    ),
+    (r"ragged='(\w+)' or '(\w+)'", r"--ragged \1 or \2"),
+    (r"ragged='(\w+)'", r"--ragged \1"),
+    (
+        r"say Field\(\.\.\., batch_axis=(\d+)\)",
+        r"train by a program, which can say of a field that its batch is on axis \1",
+    ),
     (r"a batch size of (\d+) fits", r"--batch-size \1 fits"),
     (r"solver_overrides has base_lr = (\S+):", r"--learning-rate \1:"),
 )

@@ -1,0 +1,178 @@
+"""What a CaffeNet makes of a batch before it runs: images changed, parts for passes, short batches, other batch axes.
+
+And the trial of a batch, which finds out what a net does not take before it is trained.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from sparknet.data.ragged import Even
+from sparknet.data.sampling import step_rng
+from sparknet.errors import NetError, located
+from sparknet.ndarray import NDArray
+from sparknet.nets.base import Batch
+from sparknet.nets.caffe.feed import Feeder, as_array, columns_of
+from sparknet.nets.caffe.holding import HoldsWeights
+from sparknet.nets.caffe.padding import padding_of
+from sparknet.nets.caffe.passes import parts_of
+from sparknet.nets.caffe.prototxt import Definition
+from sparknet.nets.caffe.rehearsal import rehearse
+from sparknet.nets.caffe.reports import Reports
+from sparknet.nets.caffe.runtime import load, translated
+from sparknet.nets.caffe.sharing import copy_shared
+
+__all__ = ["Prepared", "TakesBatches"]
+
+
+class Prepared(dict[str, NDArray]):
+    """A batch as :meth:`CaffeNet.prepare` returns it: images changed as the prototxt says, once and no more."""
+
+
+class TakesBatches(HoldsWeights):
+    """Batches for the nets of both phases, which a subclass makes and runs."""
+
+    _definition: Definition
+    _train_param: Any  # NetParameters
+    _test_param: Any
+    _feeder: Feeder  # of the training net
+    _reports: Reports  # of the test net, once it is made
+    _shared: list[tuple[Any, Any]]  # weights of the test net alone, and the training net's they follow
+    _rehearsed_train: bool  # whether what ran last without learning was the training net
+    _seed: int
+
+    def _test_net(self) -> tuple[Any, Feeder]:
+        """Return the test-phase net and what feeds it."""
+        raise NotImplementedError
+
+    @property
+    def passes(self) -> int:
+        """Passes of a step, the solver's ``iter_size``: the batch of a step is in so many parts of equally many rows."""
+        return int(self._param.iter_size)
+
+    def prepare(self, batch: Batch, rng: np.random.Generator, *, train: bool) -> Prepared:
+        """Return the batch changed as the prototxt's data layers say: ready for ``step`` or ``forward``.
+
+        They do it themselves to a batch that comes as it is. Doing it before, in the thread of a
+        :func:`~sparknet.data.prefetch.prefetch`, leaves them nothing but Caffe's own work; any thread may.
+
+        Parameters
+        ----------
+        batch
+            As for ``step``; not written to.
+        rng
+            Of the places of crops and mirrors.
+        train
+            The training phase's data layers, crops at random; else the test phase's, with centre crops.
+
+        Raises
+        ------
+        DataError
+            The images do not fit.
+        """
+        transform = self._definition.train_transform if train else self._definition.test_transform
+        columns = {name: as_array(column) for name, column in batch.items()}
+        return Prepared(columns if transform is None else transform(columns, rng, train=train))
+
+    def _prepared(self, batch: Batch, *, train: bool) -> Prepared:
+        if isinstance(batch, Prepared):
+            return batch
+        return self.prepare(batch, step_rng(self._seed, 0, self.iteration), train=train)
+
+    def padding(self, weight: str | None = None, *, train: bool = True) -> dict[str, float]:
+        """Return what to pad a short batch with, input -> value, so that its own rows alone are learned from.
+
+        It is the ``padding`` of :func:`~sparknet.data.ragged.even_batches`. A batch is padded for nets that cannot take any
+        number of rows; others had better take it as it is.
+
+        Parameters
+        ----------
+        weight
+            The input that the net multiplies each example's loss by, if it has one: padded with 0. The batches must
+            have the column.
+        train
+            For learning; else for an evaluation, where each number that the net reports must leave padded rows out.
+
+        Raises
+        ------
+        NetError
+            A loss counts every row (it ignores no label, and does not depend on ``weight``), or a layer mixes rows.
+        """
+        if train and self.passes > 1:
+            msg = (
+                f"padding(): iter_size is {self.passes}, and passes count equally in a step; one with padded rows "
+                "would give its own more weight. Use ragged='drop'"
+            )
+            raise NetError(msg)
+        if train:
+            return padding_of(self._train_param, weight, axes=self._feeder.axes)
+        _, feeder = self._test_net()
+        return padding_of(self._test_param, weight, axes=feeder.axes, reported=self._reports.names)
+
+    @property
+    def batch_axes(self) -> dict[str, int]:
+        """Inputs of the training net that have the batch elsewhere than first, name -> axis; a batch has it first."""
+        return dict(self._feeder.axes)
+
+    def even(self, *, train: bool) -> Even:
+        """Return what becomes of short batches in one phase, as far as an RDDDataLayer says it; else ``"reshape"``.
+
+        Its ``batch_size`` is what the phase declares; in training, what a pass does.
+        """
+        rows = self._definition.train_rows if train else self._definition.test_rows
+        return rows.even or Even((self._feeder if train else self._test_net()[1]).declared_rows)
+
+    def rehearse(self, batch: Batch, *, train: bool) -> None:
+        """Run a batch forward in one phase, layer by layer; the net is as before afterwards.
+
+        Whether a net takes a number of rows is found out so before it is trained: see :func:`~sparknet.averaged_sgd`.
+
+        Parameters
+        ----------
+        batch
+            As for ``step``.
+        train
+            The training phase, where an ``iter_size`` parts the batch and one part is run; else the test phase.
+
+        Raises
+        ------
+        DataError
+            As for ``step``.
+        NetError
+            As for ``step``; what a layer refuses begins with its name. Or a blob keeps its rows whatever the batch has.
+        """
+        feeder = self._feeder if train else self._test_net()[1]
+        columns, rows = columns_of(self._prepared(batch, train=train), feeder.shapes)
+        self._rehearse(parts_of(columns, rows, self.passes if train else 1), train=train)
+
+    def _rehearse(self, parts: Sequence[Batch], optional: Collection[str] = (), *, train: bool) -> None:
+        net, feeder = (self._net, self._feeder) if train else self._test_net()
+        self._rehearsed_train = train
+        kept = self.get_weights() if train else None  # BatchNorm's statistics are among them
+        copy_shared(self._shared)
+        try:
+            rehearse(net, feeder, parts, self._set_generator, optional)
+        finally:
+            if kept is not None:
+                self.set_weights(kept)
+
+    @contextmanager
+    def _named(
+        self, what: str, parts: Sequence[Batch], optional: Collection[str] = (), *, train: bool
+    ) -> Iterator[None]:
+        """Turn what Caffe refuses in the block into a NetError that names the layer, where a second try finds it."""
+        try:
+            with translated(what):
+                yield
+        except NetError as error:
+            if isinstance(error.__cause__, RuntimeError):
+                with located(what):
+                    self._rehearse(parts, optional, train=train)
+            raise
+
+    def _set_generator(self) -> None:
+        """Seed Caffe's generator, one for the whole thread, from our seed and iteration."""
+        words = np.random.SeedSequence([self._seed, self.iteration]).generate_state(1)
+        load().set_random_seed(int(words[0]))
