@@ -79,7 +79,7 @@ def test_prototxts_are_described_by_layers_and_fields(tmp_path):
     info = describe(tmp_path / "a")
     assert (info.format, info.kind, info.layers) == ("net", "prototxt", (("data", "Input"), ("ip", "InnerProduct")))
     assert str(info).splitlines()[0] == f"prototxt of a net, 2 layers, {info.file_nbytes} bytes"
-    (tmp_path / "a").write_text('net: "x" base_lr: 0.01')
+    (tmp_path / "a").write_bytes(b"\xef\xbb\xbf# \xe9\n" + b'net: "x" base_lr: 0.01')
     assert describe(tmp_path / "a").metadata == {"net": "x", "base_lr": "0.01"}
 
 

@@ -55,6 +55,24 @@ def test_a_path_that_no_file_has_is_a_missing_file(tmp_path, path, text):
         CaffeNet(tmp_path / path)
 
 
+@pytest.mark.parametrize("path", ["hdfs://host/solver.prototxt", "my:solver.prototxt", "a b: c.prototxt"])
+def test_a_path_with_a_colon_is_a_path(path):
+    with pytest.raises(FileNotFoundError, match=r"no solver prototxt at "):
+        CaffeNet(path)
+
+
+def test_comments_in_any_encoding_are_read_as_caffe_reads_them(tiny, write, tmp_path, caplog):
+    expected = CaffeNet(tiny.solver, seed=1).get_weights()
+    path = write(tiny.solver_text.replace("net:", "#"), tiny.net_text)
+    net = tmp_path / "net.prototxt"
+    net.write_bytes(b"\xef\xbb\xbf" + net.read_bytes())
+    assert CaffeNet(path, seed=1).get_weights() == expected
+    assert "UTF-8" not in caplog.text
+    net.write_bytes("# 数据层\n".encode("gbk") + net.read_bytes()[3:])
+    assert CaffeNet(path, seed=1).get_weights() == expected
+    assert f"{net} is not UTF-8: read as Latin-1" in caplog.text
+
+
 def test_a_folder_is_refused_with_what_is_in_it(tiny):
     with pytest.raises(
         NetError, match=r"it is a folder; name a file in it; it has tiny_solver.prototxt, tiny_train_test.p"

@@ -8,7 +8,7 @@ from typing import Any
 from sparknet.errors import FormatError
 from sparknet.formats.contents import flatten
 from sparknet.formats.conversion import read
-from sparknet.formats.prototxt import outline
+from sparknet.formats.prototxt import decoded, outline
 from sparknet.formats.sniffing import format_of
 from sparknet.formats.table import FORMATS
 from sparknet.serialization.collect import collect
@@ -122,7 +122,7 @@ def describe(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> F
     name = format_of(path)
     size = path.stat().st_size
     if name in ("net", "solver"):
-        found = outline(path.read_text(encoding="utf-8"))
+        found = outline(decoded(path.read_bytes())[0])
         assert found is not None
         return FileInfo(name, "prototxt", (), 0, 0, size, dict(found.fields), found.layers)
     if name is None:

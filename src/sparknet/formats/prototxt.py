@@ -3,6 +3,7 @@
 So a text is known for what it is also where it does not parse: a net given as a solver, a net with fields of a fork.
 """
 
+import codecs
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -19,6 +20,7 @@ _ITEM = re.compile(
     re.VERBOSE,
 )
 _SPACE = re.compile(_GAP)
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 # Fields of one kind that the other does not have.
 _NET = {"layer", "layers", "input", "input_dim", "input_shape", "state", "force_backward", "name"}
 _SOLVER = {
@@ -44,6 +46,29 @@ class Outline(NamedTuple):
     kind: str
     fields: dict[str, str]
     layers: tuple[tuple[str, str], ...]
+
+
+def decoded(data: bytes) -> tuple[str, bool]:
+    r"""Return the text of a prototxt, and whether it is UTF-8: Caffe takes any bytes in comments, and people wrote them.
+
+    Other bytes become characters one by one, as in Latin-1. A mark of the byte order at the start is passed over.
+
+    Raises
+    ------
+    UnicodeDecodeError
+        It is no text: not UTF-8, and with control characters.
+
+    Examples
+    --------
+    >>> decoded(b"# caf\xe9")
+    ('# café', False)
+    """
+    try:
+        return data.decode("utf-8-sig"), True
+    except UnicodeDecodeError:
+        if _CONTROL.search(data):
+            raise
+        return data.removeprefix(codecs.BOM_UTF8).decode("latin-1"), False
 
 
 def outline(text: str) -> Outline | None:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from sparknet.errors import FormatError
 from sparknet.formats.hdf5 import is_hdf5, opened
-from sparknet.formats.prototxt import outline
+from sparknet.formats.prototxt import decoded, outline
 from sparknet.serialization.layout import MAGIC
 
 __all__ = ["format_of"]
@@ -119,7 +119,7 @@ def _in_text(path: Path, size: int) -> str | None:
     if size > _TEXT:
         return None
     try:
-        found = outline(path.read_text(encoding="utf-8"))
+        found = outline(decoded(path.read_bytes())[0])
     except UnicodeDecodeError:
         return None
     return None if found is None else found.kind

@@ -4,10 +4,13 @@ A file that a prototxt names is looked for beside the solver, then beside the ne
 looks in the working folder alone, so its own examples are run from its root.
 """
 
+import logging
 from pathlib import Path
 
 from sparknet.errors import NetError, SparknetError
 from sparknet.formats import format_of
+from sparknet.formats.prototxt import decoded, outline
+from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.runtime import MissingFileError
 
 __all__ = ["Places", "is_there", "read_text", "shown", "solver_text"]
@@ -54,13 +57,13 @@ class Places:
 def solver_text(solver: str | Path) -> tuple[str, str]:
     """Return the text of a solver and its name in messages: the path, or ``"solver"`` where it is a text itself.
 
-    A text has a line break, or a colon or brace and is no file.
+    A text has a line break, or is no file and has a brace or quotes or fields of Caffe; ``hdfs://a/b`` is a path.
     """
     if isinstance(solver, str):
         if not solver.strip():
             msg = f"the solver is {solver!r}; expected the path of a solver prototxt, or its text"
             raise NetError(msg)
-        if "\n" in solver or (set(":{") & set(solver) and not is_there(Path(solver))):
+        if "\n" in solver or (not is_there(Path(solver)) and (set("{\"'") & set(solver) or outline(solver))):
             return solver, "solver"
     return read_text(Path(solver), "solver prototxt"), str(solver)
 
@@ -77,10 +80,13 @@ def read_text(path: Path, what: str) -> str:
         return Places().find(str(path), what).read_text()  # raises
     _check_file(path, what, " as text")
     try:
-        return path.read_text(encoding="utf-8")
+        text, is_utf8 = decoded(path.read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         msg = f"the {what} {shown(path)} cannot be read as text: {error}{_what(path, error)}"
         raise NetError(msg, path=str(path)) from error
+    if not is_utf8:
+        note(f"{path} is not UTF-8: read as Latin-1, which is right but for names in other letters", logging.WARNING)
+    return text
 
 
 def shown(path: Path) -> str:
