@@ -1,14 +1,14 @@
 """CaffeNet: a net and its solver in Caffe, behind the Net protocol.
 
 It owns the Caffe objects and runs them: prototxt work is in :mod:`.prototxt` and :mod:`.layers`, making nets in
-:mod:`.making`, filling inputs in :mod:`.feed`, weights and the solver's state, in memory and in files, in :mod:`.holding`.
+:mod:`.making`, what becomes of a batch in :mod:`.batches`, filling inputs in :mod:`.feed`, weights and the solver's state, in
+memory and in files, in :mod:`.holding`.
 Arrays of Caffe are never kept, because a blob's memory moves when it grows or is shared; nets are,
 because Caffe hands out a new wrapper at each access.
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,34 +16,25 @@ from typing import Any, NoReturn
 import numpy as np
 
 from sparknet.data.fields import Field
-from sparknet.data.ragged import Even
-from sparknet.data.sampling import step_rng
-from sparknet.errors import NetError, located
+from sparknet.errors import NetError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch
 from sparknet.nets.caffe.axes import output_axes
+from sparknet.nets.caffe.batches import Prepared, TakesBatches
 from sparknet.nets.caffe.changes import power_tops
-from sparknet.nets.caffe.feed import Feeder, as_array, columns_of
-from sparknet.nets.caffe.holding import HoldsWeights
+from sparknet.nets.caffe.feed import Feeder, columns_of
 from sparknet.nets.caffe.initial import start_from
 from sparknet.nets.caffe.inputs import inputs_of
 from sparknet.nets.caffe.layers import sources_of
 from sparknet.nets.caffe.making import new_solver, new_test_net
 from sparknet.nets.caffe.notes import note
-from sparknet.nets.caffe.padding import padding_of
 from sparknet.nets.caffe.parsing import parse
 from sparknet.nets.caffe.passes import parts_of, stepped
 from sparknet.nets.caffe.prototxt import Definition, define, without_learned
-from sparknet.nets.caffe.rehearsal import rehearse
 from sparknet.nets.caffe.reports import Reports
-from sparknet.nets.caffe.runtime import load, translated
 from sparknet.nets.caffe.sharing import copy_shared, shared_by_name
 
 __all__ = ["CaffeFactory", "CaffeNet", "Prepared"]
-
-
-class Prepared(dict[str, NDArray]):
-    """A batch as :meth:`CaffeNet.prepare` returns it: images changed as the prototxt says, once and no more."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,7 @@ class CaffeFactory:
         return CaffeFactory(without_learned(self.definition))
 
 
-class CaffeNet(HoldsWeights):
+class CaffeNet(TakesBatches):
     """A net that Caffe trains and runs, on the CPU.
 
     Parameters
@@ -192,11 +183,6 @@ class CaffeNet(HoldsWeights):
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
         """Inputs of the training net, name -> declared shape as the layers get it: the batch first, but for ``batch_axes``."""
         return inputs_of(self._train_param)
-
-    @property
-    def passes(self) -> int:
-        """Passes of a step, the solver's ``iter_size``: the batch of a step is in so many parts of equally many rows."""
-        return int(self._param.iter_size)
 
     @property
     def blob_names(self) -> list[str]:
@@ -342,126 +328,6 @@ class CaffeNet(HoldsWeights):
         self._test_net()
         return self._reports.totals(outputs, rows)
 
-    def prepare(self, batch: Batch, rng: np.random.Generator, *, train: bool) -> Prepared:
-        """Return the batch changed as the prototxt's data layers say: ready for ``step`` or ``forward``.
-
-        They do it themselves to a batch that comes as it is. Doing it before, in the thread of a
-        :func:`~sparknet.data.prefetch.prefetch`, leaves them nothing but Caffe's own work; any thread may.
-
-        Parameters
-        ----------
-        batch
-            As for ``step``; not written to.
-        rng
-            Of the places of crops and mirrors.
-        train
-            The training phase's data layers, crops at random; else the test phase's, with centre crops.
-
-        Raises
-        ------
-        DataError
-            The images do not fit.
-        """
-        transform = self._definition.train_transform if train else self._definition.test_transform
-        columns = {name: as_array(column) for name, column in batch.items()}
-        return Prepared(columns if transform is None else transform(columns, rng, train=train))
-
-    def _prepared(self, batch: Batch, *, train: bool) -> Prepared:
-        if isinstance(batch, Prepared):
-            return batch
-        return self.prepare(batch, step_rng(self._seed, 0, self.iteration), train=train)
-
-    def padding(self, weight: str | None = None, *, train: bool = True) -> dict[str, float]:
-        """Return what to pad a short batch with, input -> value, so that its own rows alone are learned from.
-
-        It is the ``padding`` of :func:`~sparknet.data.ragged.even_batches`. A batch is padded for nets that cannot take any
-        number of rows; others had better take it as it is.
-
-        Parameters
-        ----------
-        weight
-            The input that the net multiplies each example's loss by, if it has one: padded with 0. The batches must
-            have the column.
-        train
-            For learning; else for an evaluation, where each number that the net reports must leave padded rows out.
-
-        Raises
-        ------
-        NetError
-            A loss counts every row (it ignores no label, and does not depend on ``weight``), or a layer mixes rows.
-        """
-        if train and self.passes > 1:
-            msg = (
-                f"padding(): iter_size is {self.passes}, and passes count equally in a step; one with padded rows "
-                "would give its own more weight. Use ragged='drop'"
-            )
-            raise NetError(msg)
-        if train:
-            return padding_of(self._train_param, weight, axes=self._feeder.axes)
-        _, feeder = self._test_net()
-        return padding_of(self._test_param, weight, axes=feeder.axes, reported=self._reports.names)
-
-    @property
-    def batch_axes(self) -> dict[str, int]:
-        """Inputs of the training net that have the batch elsewhere than first, name -> axis; a batch has it first."""
-        return dict(self._feeder.axes)
-
-    def even(self, *, train: bool) -> Even:
-        """Return what becomes of short batches in one phase, as far as an RDDDataLayer says it; else ``"reshape"``.
-
-        Its ``batch_size`` is what the phase declares; in training, what a pass does.
-        """
-        rows = self._definition.train_rows if train else self._definition.test_rows
-        return rows.even or Even((self._feeder if train else self._test_net()[1]).declared_rows)
-
-    def rehearse(self, batch: Batch, *, train: bool) -> None:
-        """Run a batch forward in one phase, layer by layer; the net is as before afterwards.
-
-        Whether a net takes a number of rows is found out so before it is trained: see :func:`~sparknet.averaged_sgd`.
-
-        Parameters
-        ----------
-        batch
-            As for ``step``.
-        train
-            The training phase, where an ``iter_size`` parts the batch and one part is run; else the test phase.
-
-        Raises
-        ------
-        DataError
-            As for ``step``.
-        NetError
-            As for ``step``; what a layer refuses begins with its name. Or a blob keeps its rows whatever the batch has.
-        """
-        feeder = self._feeder if train else self._test_net()[1]
-        columns, rows = columns_of(self._prepared(batch, train=train), feeder.shapes)
-        self._rehearse(parts_of(columns, rows, self.passes if train else 1), train=train)
-
-    def _rehearse(self, parts: Sequence[Batch], optional: Collection[str] = (), *, train: bool) -> None:
-        net, feeder = (self._net, self._feeder) if train else self._test_net()
-        self._rehearsed_train = train
-        kept = self.get_weights() if train else None  # BatchNorm's statistics are among them
-        copy_shared(self._shared)
-        try:
-            rehearse(net, feeder, parts, self._set_generator, optional)
-        finally:
-            if kept is not None:
-                self.set_weights(kept)
-
-    @contextmanager
-    def _named(
-        self, what: str, parts: Sequence[Batch], optional: Collection[str] = (), *, train: bool
-    ) -> Iterator[None]:
-        """Turn what Caffe refuses in the block into a NetError that names the layer, where a second try finds it."""
-        try:
-            with translated(what):
-                yield
-        except NetError as error:
-            if isinstance(error.__cause__, RuntimeError):
-                with located(what):
-                    self._rehearse(parts, optional, train=train)
-            raise
-
     def _test_net(self) -> tuple[Any, Feeder]:
         """Return the test-phase net, made at the first use; its weights are the training net's own memory."""
         if self._test is None:
@@ -475,11 +341,6 @@ class CaffeNet(HoldsWeights):
             self._output_axes = output_axes(net, feeder) if feeder.axes else {}
             self._test = net, feeder
         return self._test
-
-    def _set_generator(self) -> None:
-        """Seed Caffe's generator, one for the whole thread, from our seed and iteration."""
-        words = np.random.SeedSequence([self._seed, self.iteration]).generate_state(1)
-        load().set_random_seed(int(words[0]))
 
     def _check_schedule(self) -> None:
         """Refuse a step behind the end of a "poly" schedule, where the rate is NaN."""
