@@ -1,6 +1,7 @@
 """The names of BVLC Caffe's Python interface: each is there and does what newest BVLC Caffe does with it."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -147,6 +148,13 @@ def test_the_log_tells_of_layers_that_copy_from_ignores_and_of_debug_info(tmp_pa
     assert "Ignoring source layer c" in said
     assert "Creating Layer new" in said
     assert "[Forward] Layer new, top blob c data" in said
+
+
+def test_the_log_tells_how_fast_a_solver_steps(solver_file):
+    path = solver_file('base_lr: 0.5 lr_policy: "fixed" display: 2')
+    said = in_a_new_process(f"import caffe\ncaffe.init_log(0, True)\ncaffe.SGDSolver({path!r}).step(5)\n")
+    shown = re.findall(r"Iteration (\d+) \([\d.e+]+ iter/s, [\d.]+s/2 iters\), loss = ", said)
+    assert shown == ["0", "2", "4"]
 
 
 def test_a_timer_counts_milliseconds_between_start_and_stop():

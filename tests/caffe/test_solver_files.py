@@ -155,10 +155,11 @@ def test_of_several_files_of_weights_the_last_counts_for_each_layer(net_of, solv
     assert same(got, {"i": weights(one)["i"], "j": weights(both)["j"]})
 
 
-@pytest.mark.parametrize("name", ["missing.caffemodel", ""])
-def test_weights_that_are_not_there_raise(solver_of, name):
+@pytest.mark.parametrize("names", ["missing.caffemodel", "", ",", "{w},"])
+def test_weights_that_are_not_there_or_without_a_name_raise(net_of, solver_of, tmp_path, names):
+    net_of().save(str(tmp_path / "w"))
     with pytest.raises(RuntimeError, match="File not found"):
-        solver_of(f'{SETTINGS} weights: "{name}"' if name else f'{SETTINGS} weights: ","')
+        solver_of(f'{SETTINGS} weights: "{names.format(w=tmp_path / "w")}"')
 
 
 def test_weights_of_another_shape_raise(net_of, solver_of, tmp_path):
