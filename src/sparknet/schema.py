@@ -5,6 +5,7 @@ collection is any mapping of layer names to arrays here.
 """
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,12 @@ def located(layers: Layers) -> Iterator[tuple[str, int, NDArray]]:
 
 
 def check_same_schema(a: Layers, b: Layers, what: str) -> None:
-    """Raise a SchemaError that names the first difference between the layers, shapes and dtypes of ``a`` and ``b``."""
+    """Raise a SchemaError that names the first difference between the layers, shapes and dtypes of ``a`` and ``b``.
+
+    ``b`` may come from a user, who may have given a path, or a dict of arrays.
+    """
+    if not hasattr(b, "arrays"):
+        raise SchemaError(_no_weights(b, what), got=type(b).__name__, expected="WeightCollection")
     if list(a) != list(b):
         msg = f"{what}: got the layers {list(b)}, expected {list(a)}; do both come from the same net?"
         raise SchemaError(msg, got=list(b), expected=list(a))
@@ -38,6 +44,16 @@ def check_same_schema(a: Layers, b: Layers, what: str) -> None:
                     f"expected {expected[1]} of shape {expected[0]}; do both come from the same net?"
                 )
                 raise SchemaError(msg, layer=layer, index=index, got=got, expected=expected)
+
+
+def _no_weights(given: Any, what: str) -> str:
+    """Say what was given in the place of a WeightCollection, and how to have one."""
+    if isinstance(given, str | bytes | os.PathLike):
+        return f"{what}: got the path {os.fspath(given)!r}, expected a WeightCollection: sparknet.formats.read(path).obj is what a file holds"
+    kind = type(given).__name__
+    return (
+        f"{what}: got {kind}, expected a WeightCollection: WeightCollection({{'layer': [array, ...], ...}}) makes one"
+    )
 
 
 def check_same_devices(a: Layers, b: Layers, what: str) -> None:

@@ -1,6 +1,7 @@
 """MLP: its gradients against finite differences, its solver against the written-out update, its errors."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,3 +148,21 @@ def test_other_mistakes_are_named():
         net.set_state({"iteration": NDArray(1)})
     with pytest.raises(NetError, match="widths"):
         MLP.factory((2, 2), 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (
+            "lenet.caffemodel",
+            r"got the path 'lenet\.caffemodel', expected a WeightCollection: sparknet\.formats\.read\(path\)\.obj",
+        ),
+        (Path("a.npz"), r"got the path 'a\.npz', expected a WeightCollection"),
+        ({"ip1": [np.ones(2)]}, r"got dict, expected a WeightCollection: WeightCollection\(\{'layer'"),
+        ([np.ones(2)], "got list, expected a WeightCollection"),
+    ],
+    ids=["str", "Path", "dict", "list"],
+)
+def test_weights_that_are_a_path_or_a_dict_are_told_what_they_must_be(given, text):
+    with pytest.raises(SchemaError, match=rf"set_weights\(\): {text}"):
+        MLP.factory((2,), 2)(seed=0).set_weights(given)

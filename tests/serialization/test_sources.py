@@ -25,6 +25,7 @@ from sparknet import (
     WeightCollection,
     dump,
     dumps,
+    formats,
     inspect,
     iter_load,
     load,
@@ -402,3 +403,21 @@ def test_a_flat_collection_is_told_both_ways_to_write_it():
         SchemaError, match=r"got ndarray; write \{'w': \[array\]\}, or dumps\(\) and save\(\) the flat dict"
     ):
         WeightCollection({"w": np.ones(2)})
+
+
+@pytest.mark.parametrize("ending", [".npz", ".npy", ".safetensors", ".caffemodel", ".caffemodel.h5", ".PT", ".pkl"])
+def test_a_message_is_not_saved_under_the_ending_of_another_program(tmp_path, ending):
+    path = tmp_path / f"w{ending}"
+    with pytest.raises(
+        ValueError, match=r"a message of sparknet is no .* file; .* writes such a file, or call this one \.sparknet"
+    ):
+        save(path, OBJECT)
+    assert not path.exists()
+    formats.write(path, OBJECT, file_format="sparknet")  # who says so
+    assert same(load(path))
+
+
+@pytest.mark.parametrize("name", ["w", "w.sparknet", "w.msg", "w.bin", "w.1", "w.weights"])
+def test_any_other_ending_will_do(tmp_path, name):
+    save(tmp_path / name, OBJECT)
+    assert same(load(tmp_path / name))

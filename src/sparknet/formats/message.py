@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sparknet.formats.contents import Contents
-from sparknet.serialization import inspect, loads, save
+from sparknet.serialization import inspect, loads
+from sparknet.serialization.writing import write_file
 
 __all__ = ["read", "write"]
 
@@ -25,5 +26,5 @@ def read(path: Path, max_bytes: int | None) -> Contents:
 
 
 def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
-    """Write a message with checksums."""
-    save(path, obj, metadata=metadata)
+    """Write a message with checksums; who named the format may call the file as they like."""
+    write_file(path, obj, metadata=metadata)

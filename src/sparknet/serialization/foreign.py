@@ -1,6 +1,8 @@
 """What bytes look like that are no message of ours: the usual files of other programs, told by how they begin. For errors alone."""
 
-_READ = "sparknet.formats.read(path) reads it"
+from pathlib import Path
+
+_READ = "sparknet.formats.read(path) reads it, describe(path) lists it"
 _PICKLE = "which can run code and is never read here: load it with the program that wrote it, and dumps() its arrays"
 
 # how it begins -> what it looks like, and what to do
@@ -23,6 +25,14 @@ _SIGNS = (
     *((b"\x80" + bytes([protocol]), f"a pickle, {_PICKLE}") for protocol in (2, 3, 4, 5)),
 )
 _PROTOBUF = (b"\x0a", b"\x12", b"\xa2\x06", b"\x08")  # name, layers, layer, iter
+# endings of files of other programs -> what writes such a file
+_WRITE = "sparknet.formats.write(path, obj) writes such a file"
+_ENDINGS = {
+    **dict.fromkeys((".npy", ".npz", ".safetensors", ".caffemodel", ".h5", ".binaryproto", ".solverstate"), _WRITE),
+    **dict.fromkeys((".pt", ".pth"), "torch.save writes such a file"),
+    **dict.fromkeys((".pkl", ".pickle"), "pickle writes such a file"),
+    **dict.fromkeys((".hdf5", ".onnx", ".parquet", ".json", ".prototxt"), "other programs write such a file"),
+}
 _TEXT = frozenset(range(32, 127)) | {9, 10, 13}
 
 
@@ -32,7 +42,7 @@ def likeness(begin: bytes) -> str:
     Examples
     --------
     >>> likeness(bytes.fromhex("934e554d5059"))
-    'a .npy file of numpy: sparknet.formats.read(path) reads it'
+    'a .npy file of numpy: sparknet.formats.read(path) reads it, describe(path) lists it'
     """
     for sign, what in _SIGNS:
         if begin.startswith(sign):
@@ -46,3 +56,20 @@ def likeness(begin: bytes) -> str:
     if begin[:1] in map(bytes, ([0xDE], [0xDF], *([n] for n in range(0x81, 0x90)))):
         return "MessagePack of another program, as msgpack-numpy writes: unpack it with that"
     return ""
+
+
+def check_ending(path: Path) -> None:
+    """Refuse to write a message to a file with the ending of another program's.
+
+    Raises
+    ------
+    ValueError
+        It has one; the message says what writes such a file.
+    """
+    instead = _ENDINGS.get(path.suffix.lower())
+    if instead is not None:
+        msg = (
+            f"save(): got the path {str(path)!r}, but a message of sparknet is no {path.suffix} file; {instead}, "
+            "or call this one .sparknet or .msg"
+        )
+        raise ValueError(msg)

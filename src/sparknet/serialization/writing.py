@@ -1,10 +1,12 @@
 """The functions that write messages: to bytes, into a buffer, as parts, to a file, to a stream."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 from sparknet.serialization.encode import pieces, prepare, to_buffer, to_bytes, to_parts
 from sparknet.serialization.files import replacing, write_all, write_at
+from sparknet.serialization.foreign import check_ending
 from sparknet.serialization.sources import path_of
 
 __all__ = ["dump", "dump_parts", "dumps", "dumps_into", "save"]
@@ -163,6 +165,9 @@ def save(
 
     Raises
     ------
+    ValueError
+        The path ends as the files of another program do (``.npz``, ``.caffemodel``, ``.pt``): nobody could read it by that name.
+        :func:`sparknet.formats.write` writes those of other programs.
     OSError
         It cannot be written: no such directory, no permission, disk full, or what is there is no regular file (for a
         device or FIFO see :func:`dump`). The old file is as it was; only where the last step fails, to sync the
@@ -183,8 +188,14 @@ def save(
         fix = "dump(obj, file)" if hasattr(path, "write") or hasattr(path, "sendall") else "save(path, obj)"
         msg = f"save(): got {type(path).__name__} for the path, expected str, bytes or PathLike; write {fix}"
         raise TypeError(msg)
-    message = prepare(obj, encoding=encoding, compression=compression, checksum=checksum, metadata=metadata)
-    with replacing(target) as file:
+    check_ending(target)
+    write_file(target, obj, encoding=encoding, compression=compression, checksum=checksum, metadata=metadata)
+
+
+def write_file(path: Path, obj: Any, **options: Any) -> None:
+    """Write a message to a file of any ending, as :func:`save` does; ``options`` are those of :func:`dumps`."""
+    message = prepare(obj, **{"encoding": "raw", "compression": None, "checksum": True, "metadata": None, **options})
+    with replacing(path) as file:
         write_at(file, pieces(message))
 
 
