@@ -3,6 +3,7 @@
 Tensors are wrapped as they are; an NDArray records nothing for autograd that torch itself would not.
 """
 
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -31,11 +32,19 @@ def _device(name: str) -> Any:
 _BITS = {torch.bfloat16: torch.int16, torch.float8_e4m3fn: torch.uint8, torch.float8_e5m2: torch.uint8}
 
 
+@cache
+def _bits_of(dtype: np.dtype[Any]) -> Any:
+    """Return torch's dtype of what travels as bits; None for what torch exchanges with numpy."""
+    own = getattr(torch, dtype.name, None)
+    return own if own in _BITS else None
+
+
 def _from_host(array: np.ndarray[Any, Any], device: Any) -> Any:
-    own = getattr(torch, array.dtype.name, None)
-    if own not in _BITS:
-        return torch.from_numpy(array.copy()).to(device)  # of read-only memory torch would warn
-    return torch.from_numpy(array.view(f"u{array.itemsize}").copy()).view(own).to(device)
+    own = _bits_of(array.dtype)
+    # a copy of numpy's, because torch warns of read-only memory
+    tensor = torch.from_numpy((array if own is None else array.view(f"u{array.itemsize}")).copy())
+    tensor = tensor if own is None else tensor.view(own)
+    return tensor if device.type == "cpu" else tensor.to(device)
 
 
 def _refusal(tensor: Any) -> str:

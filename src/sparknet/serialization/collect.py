@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparknet.backends import backend_of
-from sparknet.ndarray import NDArray
+from sparknet.ndarray import NDArray, wrap
 from sparknet.serialization.checksum import NEAR
 from sparknet.serialization.form import Encoded
+from sparknet.serialization.joining import encode_small, is_small
 from sparknet.serialization.memory import Array, Bytes
 from sparknet.serialization.stored import store, store_chunks
 from sparknet.weights import WeightCollection
@@ -57,11 +58,12 @@ def _unwrapped(array: Any, name: str, index: int | None = None) -> Any:
         return array.unwrap() if backend.name == "numpy" else array
     if type(array) is np.ndarray:
         return array
-    if backend_of(array) is None or isinstance(array, np.ma.MaskedArray):
+    found = backend_of(array)
+    if found is None or isinstance(array, np.ma.MaskedArray):
         what = f"{name!r} is a" if name else "got a"
         msg = f"{what} {type(array).__name__}; expected an NDArray, a numpy array, a mapping of these or a WeightCollection"
         raise TypeError(msg)
-    return _unwrapped(NDArray(array), name, index)
+    return _unwrapped(wrap(array, found), name, index)
 
 
 def is_ready(array: Any) -> bool:
@@ -77,6 +79,14 @@ def ready(array: Any) -> Array:
         return encoded(array, np.empty(array.nbytes, np.uint8))
     host = on_host(array)
     return np.ascontiguousarray(host, host.dtype.newbyteorder("<")).reshape(host.shape)
+
+
+def all_ready(arrays: list[Any]) -> list[Array]:
+    """Return :func:`ready` of each; small ones that are to be encoded are so together."""
+    small = [n for n, array in enumerate(arrays) if type(array) is Encoded and is_small(array.form)]
+    payloads = encode_small([arrays[n].form for n in small], [on_host(arrays[n].array) for n in small])
+    found = dict(zip(small, payloads, strict=True))
+    return [found[n] if n in found else ready(array) for n, array in enumerate(arrays)]
 
 
 def encoded(array: Encoded, stored: Bytes) -> Bytes:

@@ -14,6 +14,7 @@ from sparknet.serialization.collect import as_bytes
 from sparknet.serialization.compression import check_limit
 from sparknet.serialization.dtypes import BOOL
 from sparknet.serialization.header import Header
+from sparknet.serialization.joining import decode_small, is_small
 from sparknet.serialization.layout import START
 from sparknet.serialization.memory import Array
 from sparknet.serialization.opening import Found, check_gaps
@@ -129,13 +130,27 @@ def views(found: Found, tensors: Sequence[int]) -> list[Array]:
     if len(tensors) == len(starts) and plan.header.is_raw:  # all of them, and none is split
         make: Any = np.ndarray
         return list(map(make, plan.header.shapes, plan.dtypes, repeat(data), starts))
-    shapes = plan.header.shapes
+    shapes, decoded = plan.header.shapes, _small(found, tensors)
     return [
-        _in_one_piece(found, tensor)
+        decoded[tensor]
+        if tensor in decoded
+        else _in_one_piece(found, tensor)
         if plan.is_split(tensor) or not plan.is_raw(tensor)
         else np.ndarray(shapes[tensor], plan.dtypes[tensor], data, starts[first[tensor]])
         for tensor in tensors
     ]
+
+
+def _small(found: Found, tensors: Sequence[int]) -> dict[int, Array]:
+    """Return the small tensors that are encoded and not compressed, decoded together."""
+    plan, data = found.plan, np.frombuffer(found.data, np.uint8)
+    forms, header, (starts, lengths, _, first, *_) = plan.forms, plan.header, plan.layout
+    small = [n for n in tensors if is_small(forms[n]) and not header.compression_of(n) and not plan.is_split(n)]
+    payloads = [data[starts[first[n]] : starts[first[n]] + lengths[first[n]]] for n in small]
+    arrays = decode_small([forms[n] for n in small], payloads, lambda place: _in_one_piece(found, small[place]))
+    for array in arrays:
+        array.flags.writeable = not found.data.readonly
+    return dict(zip(small, arrays, strict=True))
 
 
 def _in_one_piece(found: Found, tensor: int) -> Array:

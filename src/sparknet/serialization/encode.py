@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparknet.serialization.checksum import NEAR, Checksum, checksum, transfer
-from sparknet.serialization.collect import are_ready, as_bytes, blocks, collect, encoded, is_ready, ready
+from sparknet.serialization.collect import all_ready, are_ready, as_bytes, blocks, collect, encoded, is_ready
 from sparknet.serialization.compression import method_of
 from sparknet.serialization.dtypes import code_of
 from sparknet.serialization.form import Encoded, choose
@@ -103,7 +103,7 @@ def buffers(message: Message) -> list[Any]:
     """Return the message as buffers in order; contiguous little-endian host arrays are not copied."""
     plan, arrays = message.plan, message.arrays
     if not are_ready(arrays):
-        arrays = list(map(ready, arrays))
+        arrays = all_ready(arrays)
     head = plan.head(transfer(arrays) if plan.summed else [])
     payloads: list[Any] = arrays
     if len(plan.layout.lengths) > len(arrays):
@@ -175,7 +175,7 @@ def pieces(message: Message, written: Mapping[int, int] | None = None) -> Iterat
     for run in plan.runs:
         if plan.is_small(run):
             arrays = message.arrays[run.start : run.stop]
-            yield _joined(plan, run, arrays if is_plain else list(map(ready, arrays)), sums)
+            yield _joined(plan, run, arrays if is_plain else all_ready(arrays), sums)
             continue
         for payload in plan.payloads(run.start):
             gap = plan.layout.gaps[payload]

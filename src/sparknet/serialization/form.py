@@ -69,9 +69,9 @@ def choose(encoding: str, codes: bytes, shapes: Iterable[tuple[int, ...]]) -> by
         raise ValueError(msg)
     if wanted == RAW:
         return b""
-    forms = (Form("", code, shape) for code, shape in zip(codes, shapes, strict=True))
+    counts = map(math.prod, shapes)
     encodings = bytes(
-        wanted if form.code in FLOATS and encoded_size(wanted, form.count) < form.size(form.count) else RAW
-        for form in forms
+        wanted if code in FLOATS and encoded_size(wanted, count) < count * itemsize(code) else RAW
+        for code, count in zip(codes, counts, strict=True)
     )
     return encodings if any(encodings) else b""

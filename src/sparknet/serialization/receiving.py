@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.ndarray import NDArray
+from sparknet.ndarray import NDArray, wrap
 from sparknet.serialization.checksum import NEAR, Checksum, checksum, transfer
 from sparknet.serialization.collect import as_bytes, is_ready
 from sparknet.serialization.decode import DAMAGED, NO_BOOL, check_tensors, has_checksums, refuse_bools, views, wrong
@@ -187,4 +187,7 @@ class _Incoming:
 
 def _assign(array: Any, value: Array) -> None:
     """Copy the elements to an array of any memory order, byte order and device."""
-    array[...] = NDArray(value, device=array.device) if type(array) is NDArray else value
+    if type(array) is NDArray:
+        array[...] = wrap(array._backend.asarray(value), array._backend)
+    else:
+        array[...] = value

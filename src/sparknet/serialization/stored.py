@@ -49,7 +49,7 @@ def store_chunks(form: Form, pieces: Iterable[Bytes]) -> Iterator[Bytes]:
         here = stored[: form.size(len(values))]
         bad = encode_into(form.encoding, values, here, room)
         if bad >= 0:
-            raise _not_encodable(form, index * CHUNK + bad, values[bad])
+            raise not_encodable(form, index * CHUNK + bad, values[bad])
         yield here
 
 
@@ -78,7 +78,7 @@ def store(form: Form, elements: Bytes, stored: Bytes) -> None:
     starts = range(0, len(values), _RUN * CHUNK)
     for start, bad in zip(starts, each(work, starts), strict=True):
         if bad >= 0:
-            raise _not_encodable(form, start + bad, values[start + bad])
+            raise not_encodable(form, start + bad, values[start + bad])
 
 
 def compress(form: Form, pieces: Iterable[Bytes], compression: str) -> list[Bytes]:
@@ -187,7 +187,8 @@ def _inflated(form: Form, method: Method, stored: Bytes, chunk: Bytes, offset: i
     return chunk
 
 
-def _not_encodable(form: Form, index: int, value: Any) -> ValueError:
+def not_encodable(form: Form, index: int, value: Any) -> ValueError:
+    """Return the error of an element, by its index in row-major order, that an encoding has no place for."""
     where = tuple(map(int, np.unravel_index(index, form.shape)))
     name = f"tensor {form.name!r}" if form.name else "the array"
     fix = (

@@ -1,0 +1,132 @@
+"""Many small tensors encoded and decoded as one: numpy's price of a call is that of thousands of elements.
+
+Encodings work value by value, but for int8, whose scales are those of blocks of 256. There each tensor is filled up with zeros to
+whole blocks, which change no scale and whose codes are left out again. So the bytes are those of each tensor alone.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from sparknet.serialization.chunks import CHUNK
+from sparknet.serialization.dtypes import dtype_of
+from sparknet.serialization.encodings import INT8, RAW, decode_into, encode_into, encoded_size, scratch
+from sparknet.serialization.form import Form
+from sparknet.serialization.memory import Array, Bytes
+from sparknet.serialization.quantization import BLOCK
+from sparknet.serialization.stored import not_encodable
+
+_SMALL = 1 << 14  # elements of a tensor; for larger ones a call of their own is a twentieth of the time
+_ZEROS = np.zeros(BLOCK)
+_NO_CODES = np.zeros(BLOCK, np.uint8)
+_SCALE = 4  # bytes
+
+
+def is_small(form: Form) -> bool:
+    """Say whether a tensor is encoded, and small enough to be worth joining."""
+    return form.encoding != RAW and 0 < form.count <= _SMALL
+
+
+def encode_small(forms: Sequence[Form], arrays: Sequence[Array]) -> list[Bytes]:
+    """Return the payloads of small tensors on the host, in any memory and byte order; they are views of few arrays.
+
+    Raises
+    ------
+    ValueError
+        An encoding cannot hold an element; the message names the tensor.
+    """
+    payloads: list[Bytes] = []
+    for group in _groups(forms):
+        payloads += _encode([forms[n] for n in group], [arrays[n] for n in group])
+    return payloads
+
+
+def decode_small(forms: Sequence[Form], payloads: Sequence[Bytes], one: Callable[[int], Array]) -> list[Array]:
+    """Return small tensors as arrays that own their memory.
+
+    Parameters
+    ----------
+    forms, payloads
+        Of each tensor, the payload not compressed.
+    one
+        Decodes the tensor of a place alone: for those of a group in which something is wrong, whose error names it.
+    """
+    arrays: list[Array] = []
+    for group in _groups(forms):
+        found = _decode([forms[n] for n in group], [payloads[n] for n in group])
+        arrays += list(map(one, group)) if found is None else found
+    return arrays
+
+
+def _groups(forms: Sequence[Form]) -> Iterator[range]:
+    """Yield runs of neighbours of one encoding and element type that take a chunk together, at most."""
+    start, total, last = 0, 0, None
+    for n, form in enumerate(forms):
+        room, kind = _padded(form), (form.encoding, form.code)
+        if n > start and (kind != last or total + room > CHUNK):
+            yield range(start, n)
+            start, total = n, 0
+        total, last = total + room, kind
+    if forms:
+        yield range(start, len(forms))
+
+
+def _padded(form: Form) -> int:
+    """Return how many elements a tensor takes in a group."""
+    return -(-form.count // BLOCK) * BLOCK if form.encoding == INT8 else form.count
+
+
+def _with_pads(rooms: Iterable[int], parts: Iterable[Array], pad: Array) -> list[Array]:
+    """Return parts with what fills each up to its room behind it."""
+    return [piece for room, part in zip(rooms, parts, strict=True) for piece in (part, pad[: room - len(part)])]
+
+
+def _encode(forms: list[Form], arrays: list[Array]) -> list[Bytes]:
+    encoding, dtype = forms[0].encoding, dtype_of(forms[0].code)
+    flat: list[Any] = [array.reshape(-1) for array in arrays]
+    counts, rooms = list(map(len, flat)), list(map(_padded, forms))
+    parts = _with_pads(rooms, flat, _ZEROS) if encoding == INT8 else flat
+    values = np.concatenate(parts, dtype=dtype, casting="same_kind")
+    stored = np.empty(encoded_size(encoding, len(values)), np.uint8)
+    bad = encode_into(encoding, values, stored, scratch(len(values)))
+    if bad >= 0:
+        ends = np.cumsum(rooms)
+        n = int(np.searchsorted(ends, bad, side="right"))
+        raise not_encodable(forms[n], bad - int(ends[n]) + rooms[n], values[bad])
+    if encoding == INT8:
+        stored = _by_tensor(stored, counts, rooms)
+        sizes = [count + _SCALE * (room // BLOCK) for count, room in zip(counts, rooms, strict=True)]
+    else:
+        sizes = [encoded_size(encoding, count) for count in counts]
+    ends = np.cumsum(sizes).tolist()
+    return [stored[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _by_tensor(stored: Bytes, counts: list[int], rooms: list[int]) -> Bytes:
+    """Return the scales and codes of each tensor one after the other, of the scales of all and the codes of all."""
+    scale, code = 0, _SCALE * (sum(rooms) // BLOCK)
+    pieces: list[Bytes] = []
+    for count, room in zip(counts, rooms, strict=True):
+        scales = _SCALE * (room // BLOCK)
+        pieces += [stored[scale : scale + scales], stored[code : code + count]]
+        scale, code = scale + scales, code + room
+    return np.concatenate(pieces)
+
+
+def _decode(forms: list[Form], payloads: list[Bytes]) -> list[Array] | None:
+    """Return the tensors of a group, or None where something is wrong with one of them."""
+    encoding, rooms, counts = forms[0].encoding, list(map(_padded, forms)), [form.count for form in forms]
+    if encoding == INT8:
+        begins = [len(payload) - count for payload, count in zip(payloads, counts, strict=True)]
+        scales = [payload[:begin] for payload, begin in zip(payloads, begins, strict=True)]
+        codes = [payload[begin:] for payload, begin in zip(payloads, begins, strict=True)]
+        stored = np.concatenate([*scales, *_with_pads(rooms, codes, _NO_CODES)])
+    else:
+        stored = np.concatenate(payloads)
+    values = np.empty(sum(rooms), dtype_of(forms[0].code))
+    if decode_into(encoding, stored, values, scratch(len(values))):
+        return None
+    starts = [0, *np.cumsum(rooms).tolist()]
+    each = zip(starts, counts, forms, strict=False)
+    return [values[start : start + count].reshape(form.shape).copy() for start, count, form in each]
