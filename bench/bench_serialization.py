@@ -114,6 +114,12 @@ def ours(tensors, directory):
             ),
         }
     message = sparknet.dumps(tensors)
+    for name in "bfloat16", "int8":
+        coded = sparknet.dumps(tensors, encoding=name)
+        found |= {
+            f"dumps, {name}": lambda name=name: sparknet.dumps(tensors, encoding=name),
+            f"loads, {name}": lambda m=coded: sparknet.loads(m, verify=True),
+        }
     return found | {"verify": lambda: verify(message)}
 
 
