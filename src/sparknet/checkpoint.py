@@ -27,6 +27,7 @@ from sparknet.weights import WeightCollection
 __all__ = ["Checkpoint", "Position"]
 
 _FORMAT = "sparknet checkpoint, version 1"
+_UNSAID = {"ragged": "reshape"}  # settings that older checkpoints do not name: what they were then
 _ROUND = re.compile(r"round-(\d{6,})")
 _UNFINISHED = ".unfinished-"
 _KEPT = 2  # rounds: where the disk damages the last one, there is another
@@ -134,7 +135,7 @@ class Checkpoint:
             msg = f"checkpoint: {folder} is a {facts.get('format')!r}, expected a {_FORMAT!r}; name another directory"
             raise DataError(msg)
         for name, value in self._settings.items():
-            written = facts["settings"].get(name)
+            written = facts["settings"].get(name, _UNSAID.get(name))
             if value != written:
                 msg = (
                     f"checkpoint: got {name}={value}, expected {name}={written}, with which {folder} was written; "

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -154,6 +155,17 @@ def test_the_last_two_rounds_are_kept_in_files_that_anybody_can_read(tmp_path, p
     assert int(load(folder / "state-0.sparknet")["iteration"]) == 12
     assert load(folder / "position.sparknet")["steps"].to_host().tolist() == [12, 12]
     assert inspect(folder / "position.sparknet").metadata["settings"]["seed"] == "7"
+
+
+def test_a_checkpoint_from_before_there_were_ragged_minibatches_is_read_as_reshape(tmp_path):
+    train(tmp_path, rounds=2)
+    file = tmp_path / "round-000001" / "position.sparknet"
+    old = dict(inspect(file).metadata)
+    old["settings"] = {name: value for name, value in old["settings"].items() if name != "ragged"}
+    save(file, load(file, mmap=False), metadata=old)
+    assert facts(train(tmp_path, rounds=3, resume=True)) == facts(train(rounds=3))[2:]
+    with pytest.raises(DataError, match="got ragged=drop, expected ragged=reshape"):
+        train(tmp_path, data=replace(DATA, ragged="drop"), resume=True)
 
 
 def test_a_round_is_kept_before_it_is_yielded_and_its_time_is_told(tmp_path):
