@@ -68,6 +68,22 @@ def test_hdf5data_gives_the_rows_of_its_files_in_turn(net_of, tmp_path):
     assert backward_does_nothing(net)
 
 
+@pytest.mark.parametrize(
+    ("datasets", "message"),
+    [({"x": ROWS[:0]}, "HDF5 dataset x is empty"), ({"z": ROWS}, "Failed to find HDF5 dataset x")],
+)
+def test_hdf5data_raises_for_a_file_without_its_rows_and_lets_go_of_it(net_of, tmp_path, datasets, message):
+    text = f'layer {{ type: "HDF5Data" top: "x" hdf5_data_param {{ source: "{tmp_path}/list" batch_size: 4 }} }}'
+    (tmp_path / "list").write_text(f"{tmp_path}/rows.h5\n")
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        file.update(datasets)
+    with pytest.raises(RuntimeError, match=message):
+        net_of(text)
+    with h5py.File(tmp_path / "rows.h5", "w") as file:  # refused while Caffe has it open
+        file["x"] = ROWS
+    assert np.array_equal(net_of(text).forward()["x"], ROWS)
+
+
 def test_hdf5output_writes_the_data_and_labels_of_a_batch(net_of, tmp_path):
     fed = "\n".join(
         f'layer {{ type: "Input" top: "{name}" input_param {{ shape {{ dim: 4 {rest} }} }} }}'

@@ -127,3 +127,13 @@ def test_shared_weights_are_stored_once_and_come_back_to_both_layers(net_of, tmp
         assert (list(file["data/i"]), list(file["data/j"])) == (["0", "1"], [])
     target.copy_from(str(tmp_path / "w"))
     assert np.array_equal(target.params["j"][0].data, source.params["i"][0].data)
+
+
+@pytest.mark.parametrize("name", ["a/b", "x"])
+def test_a_layer_that_hdf5_cannot_save_is_named_and_the_file_stays_free(net_of, tmp_path, name):
+    path = str(tmp_path / "w.h5")
+    with pytest.raises(RuntimeError, match=f"layer '{name}'. In HDF5 a name is used once, and a slash divides it"):
+        net_of(INPUT + IP.replace('name: "i"', f'name: "{name}"')).save_hdf5(path)
+    net = net_of()
+    net.save_hdf5(path)
+    net.load_hdf5(path)
