@@ -22,7 +22,7 @@ from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import preprocessed
 from sparknet.data.ragged import Even
 from sparknet.data.sampling import SAMPLERS, Sampling, step_rng
-from sparknet.errors import located, ours
+from sparknet.errors import NetError, located, ours
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, SolverState
 from sparknet.weights import WeightCollection
@@ -138,7 +138,7 @@ def train_round(
     if reseed is not None:
         reseed(int(step_rng(task.seed, task.worker, task.first_step).integers(2**31)))
     losses: list[float] = []
-    taken = examples = 0
+    taken, examples, diverged = 0, 0, ""
     prepare = partial(_prepared, shard, task, preprocessor, getattr(net, "prepare", None))
     with single_threaded_blas(), prefetch(enumerate(task.indices()), prepare) as batches:
         start = time.perf_counter()
@@ -149,14 +149,27 @@ def train_round(
             taken += 1
             if rows:
                 with located(_place(task, index)):
-                    losses.append(net.step(batch))
+                    diverged = _step(net, batch, losses)
             examples += rows
+            if diverged:
+                break
             del batch  # its memory is free before the next one is asked for
         seconds = time.perf_counter() - start
     loss = float(np.mean(losses)) if losses else float("nan")
     result, left = net.get_weights(), net.get_state()
-    wrong = _nonfinite(losses, result, left)
+    wrong = ", ".join(filter(None, (diverged, _nonfinite(losses, result, left)))) or None
     return Outcome(task.worker, result, left, loss, taken, len(losses), examples, seconds, wrong)
+
+
+def _step(net: Net, batch: Mapping[str, NDArray], losses: list[float]) -> str:
+    """Take a step and note its loss; say so where the net refuses to, because it has diverged, or nothing."""
+    try:
+        losses.append(net.step(batch))
+    except NetError as error:
+        if not getattr(error, "nonfinite", False):
+            raise
+        return f"its update {len(losses) + 1} was refused: {error}"
+    return ""
 
 
 def _nonfinite(losses: list[float], weights: WeightCollection, state: SolverState) -> str | None:

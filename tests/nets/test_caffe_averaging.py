@@ -5,6 +5,7 @@ import pytest
 
 from sparknet import Field, LocalCluster, NDArray, averaged_sgd
 from sparknet.data import EpochSampler, pack
+from sparknet.errors import BrokenOff
 from sparknet.nets import CaffeNet
 
 pytestmark = pytest.mark.caffe
@@ -92,3 +93,29 @@ def test_images_are_changed_as_the_prototxt_says_wherever_the_net_is_fed(write, 
     net.set_weights(first[-1].weights)
     losses = [float(net.forward({name: a[i : i + 8] for name, a in done.items()})["loss"]) for i in range(0, 64, 8)]
     assert first[-1].metrics["loss"] == pytest.approx(np.mean(losses), rel=1e-12)
+
+
+POOLED = """
+layer { name: "data" type: "Input" top: "data" top: "label" input_param { shape { dim: 8 dim: 1 dim: 6 dim: 6 } shape { dim: 8 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 2 kernel_size: 3 weight_filler { type: "xavier" } } }
+layer { name: "conv2" type: "Convolution" bottom: "conv" top: "conv2"
+  convolution_param { num_output: 2 kernel_size: 1 weight_filler { type: "xavier" } } }
+layer { name: "pool" type: "Pooling" bottom: "conv2" top: "pool" pooling_param { pool: MAX kernel_size: 2 stride: 2 } }
+layer { name: "ip" type: "InnerProduct" bottom: "pool" top: "ip"
+  inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+"""
+
+
+def test_a_net_whose_max_pooling_refuses_nan_has_diverged_and_is_named_or_left_out(write):
+    data = pack({"data": IMAGES.copy(), "label": LABELS}, FIELDS, 8)
+    shard = data.shard(1, 2)
+    for i in range(1, len(shard)):
+        shard[i]["data"][...] = 1e38
+    factory = CaffeNet.factory(solver=write('base_lr: 1 lr_policy: "fixed"', POOLED))
+    options = {"cluster": LocalCluster(), "workers": 2, "tau": 6, "rounds": 1, "seed": 7}
+    with pytest.raises(BrokenOff, match=r"^round 0: worker 1: .*NaN or -inf in the input of max pooling layer 'pool'"):
+        list(averaged_sgd(factory, data, **options))
+    (only,) = averaged_sgd(factory, data, on_nonfinite="leave_out", **options)
+    assert only.workers == (0,)

@@ -79,11 +79,17 @@ def decode_error() -> type[Exception]:
     return DecodeError  # type: ignore[no-any-return]
 
 
+_NAN = "NaN or -inf in the input"  # of max pooling, as the wheel words it
+
+
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turn what Caffe refuses inside the block into a NetError that begins with ``what``."""
+    """Turn what Caffe refuses inside the block into a NetError that begins with ``what``.
+
+    Max pooling refuses NaN, on which it would write outside its memory: such an error has ``nonfinite``, the net has diverged.
+    """
     try:
         yield
     except RuntimeError as error:
         msg = f"{what}: Caffe refuses it: {error}"
-        raise NetError(msg) from error
+        raise NetError(msg, **({"nonfinite": True} if _NAN in str(error) else {})) from error
