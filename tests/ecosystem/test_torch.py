@@ -196,3 +196,12 @@ def test_load_into_tensors_of_any_shape_warns_of_nothing():
     live = {"w": torch.zeros(2, 3), "count": torch.tensor(0), "empty": torch.zeros(0)}
     load_into(live, dumps({"w": np.ones((2, 3), "f4"), "count": np.array(5), "empty": np.zeros(0, "f4")}))
     assert (live["w"].sum().item(), live["count"].item()) == (6, 5)
+
+
+def test_an_element_of_a_tensor_shares_no_memory_and_a_swap_swaps():
+    v = nd.asarray([1.0, 2.0, 3.0, 4.0], device="torch:cpu")
+    v[0], v[3] = v[3], v[0]
+    element, view = v[1], v[1, ...]
+    v[1] = 9
+    assert (v.tolist(), element.item(), view.item()) == ([4, 9, 3, 1], 2, 9)
+    assert (f"{v[0]:.1f}", round(v[2], 1), 9 in v) == ("4.0", 3.0, True)
