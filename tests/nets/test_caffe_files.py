@@ -137,3 +137,16 @@ def test_a_mean_file_is_beside_the_solver_or_the_net_or_in_the_working_folder(tm
         CaffeNet(solver, fields=FIELDS)
     looked = f"looked in '{tmp_path}', '{nets}' and the working folder '{work}'"
     assert f"no mean_file at '{tmp_path}/mean.binaryproto'; {looked}" in str(raised.value)
+
+
+def test_a_name_from_the_root_of_a_tree_is_found_from_any_working_folder(tmp_path, monkeypatch, tiny):
+    folder = tmp_path / "caffe" / "examples" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "net.prototxt").write_text(tiny.net_text)
+    solver = folder / "solver.prototxt"
+    solver.write_text(f'net: "examples/tiny/net.prototxt" {SOLVER}')
+    monkeypatch.chdir(tmp_path)
+    assert CaffeNet(solver).input_shapes
+    (folder / "net.prototxt").rename(tmp_path / "net.prototxt")  # a plain name is not looked for above
+    with pytest.raises(NetError, match="and in the folders above the first"):
+        CaffeNet(solver)

@@ -1,7 +1,8 @@
 """Finding and reading the files that a user and a prototxt name. What is not found says where it was looked for.
 
 A file that a prototxt names is looked for beside the solver, then beside the net, then in the working folder. Caffe
-looks in the working folder alone, so its own examples are run from its root.
+looks in the working folder alone, so its own examples name files from its root: a name with a folder in it is looked
+for in the folders above the solver's, too.
 """
 
 import logging
@@ -41,7 +42,7 @@ class Places:
         NetError
             It is a folder.
         """
-        paths = list(dict.fromkeys(folder / name for folder in self.folders)) if name else []
+        paths = list(dict.fromkeys(folder / name for folder in [*self.folders, *self._above(name)])) if name else []
         for path in paths:
             if is_there(path):
                 _check_file(path, what)
@@ -49,9 +50,15 @@ class Places:
         first = shown(paths[0]) if paths else "''"
         looked = ", ".join(repr(str(folder)) for folder in self.folders if folder != Path())
         work = f"working folder {str(Path.cwd())!r}"
-        where = f"; looked in {looked} and the {work}" if looked and len(paths) > 1 else f" ({work})"
+        above = ", and in the folders above the first" if self._above(name) else ""
+        where = f"; looked in {looked} and the {work}{above}" if looked and len(paths) > 1 else f" ({work})"
         msg = f"no {what} at {first}{where}"
         raise MissingFileError(msg, path=name)
+
+    def _above(self, name: str) -> list[Path]:
+        """Return the folders above the solver's, the nearest first, for a name that may begin at one of them."""
+        first = self.folders[0]
+        return list(first.absolute().parents) if first != Path() and len(Path(name).parts) > 1 else []
 
 
 def solver_text(solver: str | Path) -> tuple[str, str]:
