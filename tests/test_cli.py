@@ -336,3 +336,18 @@ def test_a_run_that_breaks_off_has_exit_code_1_and_keeps_its_last_round(capsys, 
     assert err == "Traceback of a worker\nsparknet train: error: the executors are gone\n"
     assert "1 of 2 rounds done" in text
     assert sparknet.inspect(tmp_path / "out" / "weights.sparknet").metadata["round"] == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_a_run_that_diverges_ends_at_once_in_the_words_of_the_command(capsys, tmp_path):
+    arguments = ("--learning-rate", "1e30", "--rounds", "3", "--tau", "5", "--out", str(tmp_path / "out"))
+    for policy, text in (
+        ("error", "--on-nonfinite leave_out averages the results"),
+        ("leave_out", "no worker is left"),
+    ):
+        code, out, err = run(capsys, *FAST, *arguments, "--on-nonfinite", policy)
+        assert code == 1
+        assert "round 0: worker 0: the loss of its update" in err
+        assert text in err
+        assert "on_nonfinite" not in err
+        assert "round 1/3" not in out

@@ -121,6 +121,12 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="what becomes of a short last minibatch: left out, filled up (of a net that ignores a label), or taken as it is "
         "(default: what an RDDDataLayer of the net says, or reshape)",
     )
+    train.add_argument(
+        "--on-nonfinite",
+        choices=["error", "leave_out"],
+        default="error",
+        help="when a worker's loss or weights are NaN or infinite: end the training, or average the other workers",
+    )
     train.add_argument("--seed", type=_at_least(0), default=0, help="of initial weights, shuffling and order")
     train.add_argument(
         "--test-every", type=_at_least(1), default=1, metavar="N", help="measure accuracy every N rounds"

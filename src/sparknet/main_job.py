@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> None:
             seed=args.seed,
             evaluate=(test, args.test_every),
             weights=weights,
+            on_nonfinite=args.on_nonfinite,
         )
         for line in said:
             print(for_command(line), flush=True)
