@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 from fuzz.corpus import Seed, blank
 
-from sparknet import FormatError, SchemaError
+from sparknet import FormatError, SchemaError, StreamEnd
 from sparknet.formats import Contents, describe, read
 from sparknet.serialization import inspect, iter_load, load, load_into, loads, verify
 
 MAX_BYTES = 1 << 18  # that compressed tensors may inflate to
 FITS = (FormatError, SchemaError)
+OF_STREAMS = (FormatError, StreamEnd)
 
 
 class Mutant(NamedTuple):
@@ -84,7 +85,7 @@ def into(receive):
         arrays = blank(mutant.seed.live)
         try:
             receive(mutant, arrays)
-        except FITS as error:
+        except (*FITS, StreamEnd) as error:
             error.live = arrays
             raise
         return arrays
@@ -105,8 +106,12 @@ ENTRIES = {
     "load, not mapped": Entry(lambda m: load(m.path, mmap=False, max_bytes=MAX_BYTES), writable=True),
     "load, chosen": Entry(load_chosen),
     "iter_load": Entry(load_stream, (FormatError, NotOneMessageError), writable=True),
+    "load, of a stream": Entry(lambda m: load(m.stream(), max_bytes=MAX_BYTES), OF_STREAMS, writable=True),
+    "inspect, of a stream": Entry(lambda m: inspect(m.stream()), OF_STREAMS),
     "load_into": Entry(into(lambda m, live: load_into(live, m.data)), FITS, writable=True),
-    "load_into, of a stream": Entry(into(lambda m, live: load_into(live, m.stream())), FITS, writable=True),
+    "load_into, of a stream": Entry(
+        into(lambda m, live: load_into(live, m.stream())), (*FITS, StreamEnd), writable=True
+    ),
     "Codec.loads": Entry(lambda m: m.seed.codec.loads(m.data), FITS),
     "Codec.load_into": Entry(into(lambda m, live: m.seed.codec.load_into(live, m.data)), FITS, writable=True),
 }

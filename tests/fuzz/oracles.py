@@ -38,7 +38,10 @@ WHOLE = (
     "Codec.loads",
     "Codec.load_into",
 )
-LENIENT = ("inspect", "inspect, of a file", "loads, not verified", "load, chosen", "load_into, of a stream")
+LENIENT = (
+    *("inspect", "inspect, of a file", "inspect, of a stream", "loads, not verified", "load, chosen"),
+    *("load, of a stream", "load_into, of a stream"),
+)
 VERIFYING = ("verify", "verify, of a file", "loads, verified")
 
 

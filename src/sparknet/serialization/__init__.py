@@ -17,8 +17,9 @@ mapping, 1 tensors, 6 parameters, 216 bytes, format 1, checksums not verified
 
 from sparknet.serialization.codec import Codec
 from sparknet.serialization.inspection import MessageInfo, TensorInfo
-from sparknet.serialization.reading import inspect, iter_load, load, loads, verify
+from sparknet.serialization.reading import inspect, load, loads, verify
 from sparknet.serialization.receiving import load_into
+from sparknet.serialization.streaming import iter_load
 from sparknet.serialization.writing import dump, dump_parts, dumps, dumps_into, save
 
 __all__ = [

@@ -1,7 +1,6 @@
-"""The functions that read messages: from bytes, from a file, from a stream, or the header alone."""
+"""The functions that read a message: from bytes, from a file, from a stream, or the header alone."""
 
-import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 from sparknet.serialization.decode import Wishes, check_stored, check_tensors, decode
@@ -9,7 +8,7 @@ from sparknet.serialization.files import read_at
 from sparknet.serialization.inspection import MessageInfo
 from sparknet.serialization.layout import truncated
 from sparknet.serialization.memory import aligned, as_memory
-from sparknet.serialization.opening import check_gaps, head_of_stream, open_message, rest_of_stream
+from sparknet.serialization.opening import check_gaps, open_message
 from sparknet.serialization.sources import (
     is_mappable,
     is_memory,
@@ -21,7 +20,7 @@ from sparknet.serialization.sources import (
     whole,
 )
 
-__all__ = ["inspect", "iter_load", "load", "loads", "verify"]
+__all__ = ["inspect", "load", "loads", "verify"]
 
 
 def loads(
@@ -161,61 +160,6 @@ def load(
     if ends < len(data):
         raise truncated(ends, f"its {len(data)} bytes")
     return decode(found._replace(data=data.data), wishes)
-
-
-def iter_load(
-    fileobj: Any,
-    *,
-    device: str | None = None,
-    verify: bool | None = None,
-    max_bytes: int | None = None,
-    metadata: bool = False,
-) -> Iterator[Any]:
-    """Iterate over the objects in a stream of messages, as :func:`dump` writes it.
-
-    Parameters
-    ----------
-    fileobj
-        A socket, or a file object with ``readinto`` or ``read``: a binary file, a pipe. Nothing behind a message
-        is read before the next object is asked for.
-    device, verify, max_bytes
-        As for :func:`loads`; None verifies.
-    metadata
-        True: pairs of an object and its message's metadata, such as the number of a step.
-
-    Yields
-    ------
-    NDArray, WeightCollection or dict of str to NDArray
-        The arrays of a message are writable and share one buffer that is theirs alone.
-
-    Raises
-    ------
-    FormatError
-        The stream ends within a message, or holds something else. Memory grows with the bytes
-        that have come, whatever the header promises.
-
-    Examples
-    --------
-    >>> import io
-    >>> from sparknet import NDArray
-    >>> from sparknet.serialization import dumps
-    >>> stream = io.BytesIO(dumps(NDArray([1]), metadata={"step": 7}) + dumps(NDArray([2]), metadata={"step": 8}))
-    >>> [(int(array[0]), facts["step"]) for array, facts in iter_load(stream, metadata=True)]
-    [(1, 7), (2, 8)]
-    """
-    if isinstance(fileobj, str | bytes | os.PathLike):
-        msg = f"iter_load(): got the path {fileobj!r}, expected a stream: iter_load(open(path, 'rb'))"
-        raise TypeError(msg)
-    return _objects(fileobj, Wishes(owned=True, device=device, verify=verify, max_bytes=max_bytes), metadata=metadata)
-
-
-def _objects(stream: Any, wishes: Wishes, *, metadata: bool) -> Iterator[Any]:
-    while head := head_of_stream(stream):
-        # no names for these: they are the caller's to let go
-        if metadata:
-            yield decode(rest_of_stream(stream, head), wishes), dict(head.plan.header.metadata)
-        else:
-            yield decode(rest_of_stream(stream, head), wishes)
 
 
 def inspect(source: Any, *, verify: bool = False) -> MessageInfo:
