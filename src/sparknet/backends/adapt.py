@@ -133,6 +133,9 @@ def _host(obj: Any, dtype: Any, copy: bool | None) -> np.ndarray[Any, Any]:
     if copy is False:
         msg = f"copy=False, but {type(obj).__name__} in host memory needs a copy to get there"
         raise ValueError(msg)
+    is_plain = type(obj) is np.ndarray and obj.dtype.kind in "biufc" and obj.dtype.isnative and obj.flags.c_contiguous
+    if dtype is None and is_plain:
+        return obj  # type: ignore[no-any-return]  # at once, because thousands of weights come so
     host = get_backend("numpy").asarray(obj, dtype=dtype)
     array: np.ndarray[Any, Any] = np.asarray(host, dtype=host.dtype.newbyteorder("="), order="C")
     return array

@@ -20,6 +20,9 @@ except ImportError as error:
     raise MissingDependency(msg, name="torch") from error
 
 
+_name_of = cache(str)  # of a device; it is asked for at every tensor, and making the text takes microseconds
+
+
 def _device(name: str) -> Any:
     found = torch.empty(0, device=name).device  # an error now, not at the first use, where there is none
     if str(found) != name:  # "cuda" is whichever is current
@@ -90,7 +93,7 @@ BACKEND = adapt(
     torch.Tensor,
     _to_host,
     device=_device,
-    device_of=lambda tensor: str(tensor.device),
+    device_of=lambda tensor: _name_of(tensor.device),
     from_host=_from_host,
     refusal=_refusal,
 )
