@@ -200,9 +200,9 @@ import test_checkpoint as here
 from random import Random
 from sparknet import checkpoint, worker
 from sparknet.serialization import files, writing
-from sparknet.training import driver
+from sparknet.training import driver, run
 
-watched = {module.__file__ for module in (checkpoint, driver, files, worker, writing)}
+watched = {module.__file__ for module in (checkpoint, driver, files, run, worker, writing)}
 directory, chance = sys.argv[1], Random(5)
 
 def train_and_die(at):

@@ -2,7 +2,7 @@
 
 from sparknet.training.driver import averaged_sgd
 from sparknet.training.protocols import Cluster, Collected, PackedData, Session
-from sparknet.training.rehearsal import check_axes, check_fit, padding_for, rehearsed
+from sparknet.training.rehearsal import check_axes, check_fit, rehearsed, settled
 from sparknet.training.rounds import Round, Seconds
 
 __all__ = [
@@ -15,6 +15,6 @@ __all__ = [
     "averaged_sgd",
     "check_axes",
     "check_fit",
-    "padding_for",
     "rehearsed",
+    "settled",
 ]

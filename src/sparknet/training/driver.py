@@ -1,34 +1,30 @@
 """averaged_sgd: the driver of averaging SGD, a generator of rounds.
 
-It owns the order of things (send, train, collect, average, evaluate, keep) and the seeds, and nothing of
+It owns the arguments and where a run starts; the order of things in a round is in :mod:`.run`. Neither knows
 how a cluster does it: that is the Session protocol, implemented in :mod:`sparknet.clusters`.
 The caller's own ``if`` and ``break`` replace callbacks; whatever was opened is closed in ``finally``,
 also when the caller breaks off.
 """
 
 import os
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, get_args
-
-import numpy as np
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import get_args
 
 from sparknet.averaging import Mean, Rule
 from sparknet.checkpoint import Checkpoint, Position
-from sparknet.data.layout import check_shards, shard_length
-from sparknet.data.ragged import Even
+from sparknet.data.layout import check_shards
 from sparknet.data.sampling import SAMPLERS, Sampling
 from sparknet.errors import DataError, located
-from sparknet.nets.base import Net, NetFactory, SolverState
+from sparknet.nets.base import Net, NetFactory
 from sparknet.training.arguments import check_choice, check_directory, check_factory, check_kinds, check_numbers
 from sparknet.training.divergence import Divergence, OnNonfinite
-from sparknet.training.protocols import Cluster, PackedData, Session
+from sparknet.training.protocols import Cluster, PackedData
 from sparknet.training.rehearsal import even_of, rehearsed, used_batches
-from sparknet.training.rounds import Round, Seconds
-from sparknet.training.states import StatePolicy, next_states
+from sparknet.training.rounds import Round
+from sparknet.training.run import Run
+from sparknet.training.states import StatePolicy
 from sparknet.weights import WeightCollection
-from sparknet.worker import Outcome, Task
 
 __all__ = ["averaged_sgd"]
 
@@ -164,7 +160,7 @@ def averaged_sgd(
     if weights is not None:
         net.set_weights(weights)
     start = Position(0, net.get_weights(), [net.get_state()], [0] * workers)
-    run = _Run(
+    run = Run(
         cluster=cluster,
         factory=factory,
         data=data,
@@ -207,116 +203,3 @@ def _last_position(checkpoint: Checkpoint, net: Net, *, resume: bool) -> Positio
             net.set_state(state)
             states.append(net.get_state())
     return replace(position, weights=net.get_weights(), states=states)
-
-
-@dataclass(frozen=True)
-class _Run:
-    """The checked arguments of a run, and the state of a solver that took no step."""
-
-    cluster: Cluster
-    factory: NetFactory
-    data: PackedData
-    num_batches: int
-    even: Even
-    workers: int
-    tau: int
-    rounds: int
-    rule: Rule
-    seed: int
-    max_seconds: float | None
-    evaluate: tuple[PackedData, int] | None
-    solver_state: StatePolicy
-    sampling: Sampling
-    new_state: SolverState
-    divergence: Divergence
-
-    def settings(self) -> dict[str, Any]:
-        """Return what decides, with net and data, where every step of the run goes."""
-        names = ("workers", "seed", "solver_state", "sampling")
-        sizes = {"num_batches": self.num_batches, "batch_size": self.data.batch_size}
-        return {name: getattr(self, name) for name in names} | sizes | {"ragged": self.even.ragged}
-
-    def rounds_from(self, position: Position, checkpoint: Checkpoint | None) -> Iterator[Round]:
-        """Yield the rounds after ``position``."""
-        with self.cluster.session(self.factory, self.data, self.workers) as session:
-            for index in range(position.rounds, self.rounds):
-                start = time.perf_counter()
-                collected = session.train(self._tasks(position.steps), position.weights, position.states)
-                outcomes = collected.outcomes
-                averaging = time.perf_counter()
-                taking_part = self.divergence.taking_part(index, outcomes)
-                position = self._next(position, outcomes, taking_part)
-                is_finite = self.divergence.is_finite(position)
-                evaluating = time.perf_counter()
-                metrics = self._metrics(session, position.weights, index)
-                keeping = time.perf_counter()
-                if checkpoint is not None and is_finite:
-                    checkpoint.write(position, nonfinite=True)  # has been looked at
-                end = time.perf_counter()
-                seconds = Seconds(
-                    broadcast=collected.broadcast,
-                    train=tuple(o.seconds for o in outcomes),
-                    collect=collected.collect,
-                    average=evaluating - averaging,
-                    evaluate=keeping - evaluating,
-                    checkpoint=end - keeping,
-                    total=end - start,
-                )
-                yield Round(
-                    index=index,
-                    weights=position.weights,
-                    loss=_mean_loss(taking_part),
-                    workers=tuple(o.worker for o in taking_part),
-                    metrics=metrics,
-                    seconds=seconds,
-                    steps=sum(o.steps for o in outcomes),
-                    examples=sum(o.examples for o in outcomes),
-                    bytes_down=collected.bytes_down,
-                    bytes_up=collected.bytes_up,
-                )
-
-    def _next(self, position: Position, outcomes: Sequence[Outcome], taking_part: Sequence[Outcome]) -> Position:
-        """Return where the run stands when a round from ``position`` had these outcomes, and these are averaged."""
-        examples = [o.examples for o in taking_part]
-        weights = self.rule(position.weights, [o.weights for o in taking_part], examples)
-        states = [o.state for o in taking_part]
-        if self.solver_state == "local":
-            taken = {o.worker for o in taking_part}
-            states = [o.state if o.worker in taken else _left_out(position, o) for o in outcomes]
-        states = next_states(self.solver_state, states, self.rule.shares(examples), self.new_state)
-        steps = [s + o.steps for s, o in zip(position.steps, outcomes, strict=True)]
-        return Position(position.rounds + 1, weights, states, steps)
-
-    def _tasks(self, first_steps: Sequence[int]) -> list[Task]:
-        return [
-            Task(
-                worker=k,
-                num_batches=shard_length(self.num_batches, k, self.workers),
-                first_step=first,
-                tau=self.tau,
-                seed=self.seed,
-                max_seconds=self.max_seconds,
-                sampling=self.sampling,
-                even=self.even,
-            )
-            for k, first in enumerate(first_steps)
-        ]
-
-    def _metrics(self, session: Session, weights: WeightCollection, index: int) -> dict[str, float]:
-        if self.evaluate is None:
-            return {}
-        data, every = self.evaluate
-        due = (index + 1) % every == 0 or index == self.rounds - 1
-        return session.evaluate(weights, data) if due else {}
-
-
-def _left_out(position: Position, outcome: Outcome) -> SolverState:
-    """Return the solver state of a worker that takes no part: as before the round, but for its iteration count."""
-    before = position.states[outcome.worker % len(position.states)]
-    return {**before, **{name: outcome.state[name] for name in ("iteration",) if name in outcome.state}}
-
-
-def _mean_loss(outcomes: Sequence[Outcome]) -> float:
-    """Return the mean over all updates of all workers; NaN where there was none."""
-    worked = [o for o in outcomes if o.updates]
-    return float(np.average([o.loss for o in worked], weights=[o.updates for o in worked])) if worked else float("nan")

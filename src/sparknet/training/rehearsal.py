@@ -11,7 +11,7 @@ from typing import Any
 
 from sparknet.data.fields import Field, rows_of_batch
 from sparknet.data.preprocess.base import preprocessed
-from sparknet.data.ragged import Even, say_dropped
+from sparknet.data.ragged import Even, Ragged, say_dropped
 from sparknet.data.sampling import step_rng
 from sparknet.errors import DataError, located
 from sparknet.ndarray import NDArray
@@ -20,7 +20,7 @@ from sparknet.training.protocols import PackedData
 from sparknet.training.values import warn_of_values
 from sparknet.worker import evened
 
-__all__ = ["check_axes", "check_fit", "even_of", "padding_for", "rehearsed", "used_batches"]
+__all__ = ["check_axes", "check_fit", "even_of", "rehearsed", "settled", "used_batches"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -146,18 +146,54 @@ def _run(net: Net, batch: Mapping[str, NDArray], *, train: bool) -> None:
 
 def _settled(net: Net, data: Any, where: str, *, train: bool) -> Any:
     """Return the data with ``ragged`` and ``padding`` as they will be, where it or the net says them."""
-    said = net.even(train=train) if hasattr(net, "even") else Even(data.batch_size)
-    ragged = getattr(data, "ragged", None) or said.ragged
-    if ragged == "reshape":
+    said, padding = getattr(data, "ragged", None), getattr(data, "padding", None)
+    even = settled(net, data.batch_size, said, padding, where, train=train)
+    if even.ragged == "reshape":
         return data
-    if ragged == "drop":
+    if even.ragged == "drop":
         say_dropped(f"{where}averaged_sgd()", data.count(), data.batch_size)
-        return replace(data, ragged=ragged)
+        return replace(data, ragged=even.ragged)
+    return replace(data, ragged=even.ragged, padding=even.padding)
+
+
+def settled(
+    net: Net,
+    batch_size: int,
+    ragged: Ragged | None,
+    padding: Mapping[str, float] | None,
+    where: str = "",
+    *,
+    train: bool,
+) -> Even:
+    """Return what becomes of short minibatches: what was said of them, else what the net says.
+
+    Parameters
+    ----------
+    net
+        The net that gets them.
+    batch_size
+        Rows of the others.
+    ragged, padding
+        What was said, as for :func:`sparknet.data.pack`.
+    where
+        Begins errors.
+    train
+        Whether the net learns from them, or is evaluated on them.
+
+    Raises
+    ------
+    SparknetError
+        They are to be padded, and the net counts padded rows, or ignores another value.
+    """
+    said = net.even(train=train) if hasattr(net, "even") else Even(batch_size)
+    chosen = ragged or said.ragged
+    if chosen != "pad":
+        return Even(batch_size, chosen)
     with located(f"{where}ragged='pad'"):
-        return replace(data, ragged=ragged, padding=padding_for(net, data.padding or said.padding, train=train))
+        return Even(batch_size, chosen, _padding_for(net, padding or said.padding, train=train))
 
 
-def padding_for(net: Net, padding: Mapping[str, float] | None, *, train: bool) -> Mapping[str, float]:
+def _padding_for(net: Net, padding: Mapping[str, float] | None, *, train: bool) -> Mapping[str, float]:
     """Return what to pad with: what was said, else what the net ignores; in an evaluation both must agree."""
     if padding and train:
         return padding

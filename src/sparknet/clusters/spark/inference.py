@@ -31,10 +31,10 @@ from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.fields import Field
 from sparknet.data.preprocess import Preprocessor
-from sparknet.data.ragged import Even, Ragged, check_ragged
+from sparknet.data.ragged import Ragged, check_ragged
 from sparknet.errors import DataError, NetError, located
 from sparknet.nets.base import NetFactory
-from sparknet.training import padding_for, rehearsed
+from sparknet.training import rehearsed, settled
 from sparknet.weights import WeightCollection
 
 __all__ = ["evaluate", "featurize", "predict"]
@@ -193,17 +193,12 @@ def evaluate(
 
 def _settled(plan: Plan, ragged: Ragged | None, padding: Mapping[str, float] | None) -> Plan:
     """Return the plan with what becomes of short minibatches, which the net was tried on."""
-    net = made(plan.load)
-    said = net.even(train=False) if hasattr(net, "even") else Even(plan.batch_size)
-    chosen = ragged or said.ragged
-    if chosen == "pad":
-        with located(f"{plan.who}: ragged='pad'"):
-            padding = padding_for(net, padding or said.padding, train=False)
-    plan = replace(plan, even=Even(plan.batch_size, chosen, padding or {}))
+    even = settled(made(plan.load), plan.batch_size, ragged, padding, f"{plan.who}: ", train=False)
+    plan = replace(plan, even=even)
     try:
-        _check_numbers(plan, plan.batch_size if chosen == "drop" else min(2, plan.batch_size))
+        _check_numbers(plan, plan.batch_size if even.ragged == "drop" else min(2, plan.batch_size))
     except NetError as error:
-        if chosen == "reshape":
+        if even.ragged == "reshape":
             _check_numbers(plan, plan.batch_size)  # if not even that fits, this is what has to be said
             fix = (
                 "ragged='drop' leaves out the last minibatch of a partition where it is short, ragged='pad' fills it up"
