@@ -26,7 +26,6 @@ from sparknet.formats import Taken, take_layers
 from sparknet.nets.base import Net, NetFactory
 from sparknet.nets.mlp import MLP
 from sparknet.report import EventLog, input_lines, round_line, told
-from sparknet.report.wording import for_command
 from sparknet.serialization import save
 from sparknet.training import Cluster, Round, averaged_sgd, check_fit
 from sparknet.weights import WeightCollection
@@ -52,9 +51,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.data}: {len(images.train[0]):,} images to train, {len(images.test[0]):,} to test")
     lines = input_lines(net, first, "--scale" if args.scale else "as --net mlp has it")
     print(*lines, *notes, sep="\n", flush=True)
-    test_rows = (
-        net.even(train=False).batch_size if hasattr(net, "even") else batch_size
-    )  # a test has no passes to share
+    # a test has no passes to share
+    test_rows = net.even(train=False).batch_size if hasattr(net, "even") else batch_size
     with (
         told("sparknet.data.ragged") as said,
         _packed(args, images, (batch_size, test_rows), scale) as (cluster, train, test),
@@ -71,8 +69,7 @@ def run(args: argparse.Namespace) -> None:
             weights=weights,
             on_nonfinite=args.on_nonfinite,
         )
-        for line in said:
-            print(for_command(line), flush=True)
+        print(*said, sep="\n", end="\n" if said else "", flush=True)
         said.clear()
         out.mkdir(parents=True, exist_ok=True)
         with EventLog(out / "events.jsonl") as log:

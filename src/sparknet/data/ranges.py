@@ -7,7 +7,7 @@ import numpy as np
 
 from sparknet.ndarray import NDArray
 
-__all__ = ["implausible", "line_about", "number", "range_of"]
+__all__ = ["implausible", "line_about", "number"]
 
 _NARROW = 0.01  # pixels 0..255 that were multiplied by 1/256 twice lie within 1/256
 _TOLD_BY_DTYPE = {"uint8": "0..255", "int8": "-128..127"}
@@ -33,8 +33,8 @@ def line_about(name: str, stored: NDArray, steps: Sequence[str], reached: NDArra
     data: uint8 0..255 -> x 0.5 -> crop 28
     """
     dtype = str(stored.dtype)
-    begin = f"{dtype} {_TOLD_BY_DTYPE.get(dtype) or range_of(stored)}"
-    end = [] if reached is None or not steps else [f"{range_of(reached)} in the first minibatch"]
+    begin = f"{dtype} {_TOLD_BY_DTYPE.get(dtype) or _range_of(stored)}"
+    end = [] if reached is None or not steps else [f"{_range_of(reached)} in the first minibatch"]
     return f"{name}: " + " -> ".join([begin, *(steps or ["as it is"]), *end])
 
 
@@ -49,7 +49,7 @@ def number(value: float) -> str:
     return str(np.float32(value)).removesuffix(".0")
 
 
-def range_of(array: NDArray) -> str:
+def _range_of(array: NDArray) -> str:
     """Return the least and the largest value, as in ``"0..255"``; ``"no values"`` of an empty array."""
     values = array.to_host()
     return f"{number(values.min())}..{number(values.max())}" if values.size else "no values"
@@ -86,4 +86,4 @@ def implausible(name: str, array: NDArray) -> str | None:
         return None
     if largest == least:
         return f"input {name!r}: all values of the first minibatch are {number(least)}; does the net get its data?"
-    return f"input {name!r}: all values of the first minibatch lie within 1/100 ({range_of(array)}); were they scaled twice?"
+    return f"input {name!r}: all values of the first minibatch lie within 1/100 ({_range_of(array)}); were they scaled twice?"

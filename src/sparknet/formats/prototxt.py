@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Outline", "cut", "outline", "walk"]
+__all__ = ["Outline", "cut", "decoded", "outline", "walk"]
 
 _GAP = r"(?:\s|\#[^\n]*(?:\n|$))*"
 _TEXT = r""" "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' """

@@ -13,7 +13,7 @@ from sparknet.nets.caffe.axes import batch_first, placed
 from sparknet.nets.caffe.layer_param import LayerParam, is_rdd_layer
 from sparknet.nets.caffe.runtime import messages
 
-__all__ = ["Shapes", "as_fed", "bare", "inputs_of", "old_inputs"]
+__all__ = ["DATA_LAYERS", "Shapes", "as_fed", "bare", "inputs_of", "old_inputs"]
 
 # Layer type -> the name of its parameters, for the data layers that read files or arrays.
 DATA_LAYERS = {

@@ -61,7 +61,8 @@ class CaffeNet(TakesBatches):
     Parameters
     ----------
     solver
-        Path of a solver prototxt, its text, or a checked Definition (then only ``seed`` counts). Its net is looked for beside the solver file, then in the working folder.
+        Path of a solver prototxt, its text, or a checked Definition (then only ``seed`` counts). Files that it names are
+        looked for beside the solver, beside the net, in the working folder, and (names with a folder in them) above the solver.
         ``Data``, ``ImageData``, ``HDF5Data``, ``MemoryData`` and ``WindowData`` layers become inputs, and so does an
         RDDDataLayer. What the solver says of testing, snapshots, display, ``random_seed`` and ``solver_mode`` is left out.
     fields

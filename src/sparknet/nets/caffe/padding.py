@@ -15,15 +15,15 @@ from sparknet.nets.caffe.metrics import ignores
 
 __all__ = ["padding_of"]
 
-# Layers whose output for one row depends on the others, in the training phase.
-_MIXING = {"BatchNorm", "BatchReindex", "LSTM", "RNN"}
+# Layers whose output for one row depends on the others; recurrent ones do not where time is before the batch.
 _RECURRENT = {"LSTM", "RNN"}
-NOWHERE: Mapping[str, int] = MappingProxyType({})
-_SEPARATE_IN_TEST = {"BatchNorm"}  # they take the statistics of training there
+_MIXING = {"BatchNorm", "BatchReindex", *_RECURRENT}
+_NOWHERE: Mapping[str, int] = MappingProxyType({})
+_MIXING_IN_TEST = _MIXING - {"BatchNorm"}  # it takes the statistics of training there
 
 
 def padding_of(
-    net: Any, weight: str | None, *, axes: Mapping[str, int] = NOWHERE, reported: Collection[str] | None = None
+    net: Any, weight: str | None, *, axes: Mapping[str, int] = _NOWHERE, reported: Collection[str] | None = None
 ) -> dict[str, float]:
     """Return input -> value for the rows that are added to a batch of the phase net ``net``; other inputs get zeros.
 
@@ -48,10 +48,9 @@ def padding_of(
         msg = f"padding(): the net has no input {weight!r} for weights; its inputs are {', '.join(inputs)}"
         raise NetError(msg)
     padding: dict[str, float] = {} if weight is None else {weight: 0.0}
+    mixing = _MIXING if reported is None else _MIXING_IN_TEST
     for layer in net.layer:
-        if layer.type in _MIXING - (set() if reported is None else _SEPARATE_IN_TEST) and not _in_time(
-            layer, sources, axes
-        ):
+        if layer.type in mixing and not _in_time(layer, sources, axes):
             raise NetError(_refusal(layer, "mixes the rows of a batch, so padded ones would change the others"))
     for layer in _losses(net.layer) if reported is None else _reporting(net.layer, reported):
         if ignores(layer) and layer.bottom[1] in inputs:
@@ -84,7 +83,7 @@ def _in_time(layer: Any, sources: Mapping[str, frozenset[str]], axes: Mapping[st
 def _refusal(layer: Any, fault: str) -> str:
     return (
         f"padding(): layer {layer.name!r} ({layer.type}) {fault}. Give a SoftmaxWithLoss, InfogainLoss or "
-        "SigmoidCrossEntropyLoss an input as its labels and "
-        "loss_param { ignore_label: -1 normalization: VALID } (an Accuracy: accuracy_param { ignore_label: -1 }); or multiply the loss by an input and name it "
-        "(weight=); or use ragged='drop' or 'reshape'"
+        "SigmoidCrossEntropyLoss an input as its labels and loss_param { ignore_label: -1 normalization: VALID } (an "
+        "Accuracy: accuracy_param { ignore_label: -1 }); or multiply the loss by an input and name it (weight=); or use "
+        "ragged='drop' or 'reshape'"
     )

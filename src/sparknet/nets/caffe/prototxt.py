@@ -28,18 +28,13 @@ from sparknet.nets.caffe.parsing import parse
 from sparknet.nets.caffe.rows import ANY, Rows, rows_of_layers
 from sparknet.nets.caffe.runtime import messages, text_format
 from sparknet.nets.caffe.schedule import SOLVERS, check_solver
-from sparknet.nets.caffe.tested import one_of, test_nets
+from sparknet.nets.caffe.tested import Phase, one_of, test_nets
 from sparknet.nets.caffe.transform import changed_fields, transform_of
-from sparknet.nets.caffe.unused import note_unused
+from sparknet.nets.caffe.unused import UNUSED, note_unused
 
 __all__ = ["Definition", "define", "without_learned"]
 
-# Testing, saving and showing are ours; the net comes from Definition; the seed from the factory.
-_REMOVED = (
-    *("net", "net_param", "train_net", "train_net_param", "test_net", "test_net_param", "train_state", "test_state"),
-    *("test_iter", "test_interval", "test_compute_loss", "display", "debug_info", "random_seed", "solver_type"),
-    *("snapshot", "snapshot_prefix", "snapshot_diff", "snapshot_format"),
-)
+_NETS = ("net", "net_param", "train_net", "train_net_param", "test_net", "test_net_param", "train_state", "test_state")
 _PHASES = ("TRAIN", "TEST")
 
 Read = Callable[[str, str, str], Any]  # text, kind of message and name of the text -> the message
@@ -140,31 +135,40 @@ def define(
         _clean(param, where)
         check_solver(param, where)
 
-        def made(phase: int, written: _Written, state: Any) -> tuple[Any, Any, Any, Any, Rows]:
+        def made(phase: int, written: _Written, state: Any) -> Phase:
             whole, places = _state(phase, written.net.state, state), Places(folder, written.folder)
             return _phase(written, whole, places, fields or (), batch_size, transformed=not ignore_transform)
 
-        phases = made(0, train, train_state), one_of(tests, partial(made, 1))
-    nets_made, transforms, changes, files, rows = zip(*phases, strict=True)
-    names = [layer.name for net in nets_made for layer in net.layer]
+        in_train, in_test = made(0, train, train_state), one_of(tests, partial(made, 1))
+    names = [layer.name for phase in (in_train, in_test) for layer in phase.net.layer]
     places = Places(folder, train.folder, *(written.folder for written, _ in tests))
-    initial = initial_of(weights, names, places, where)
-    texts = [text_format().MessageToString(message) for message in (param, *nets_made)]
-    definition = Definition(texts[0], texts[1], texts[2], *transforms, *changes)
-    return replace(definition, files=files[0] | files[1], initial=initial, train_rows=rows[0], test_rows=rows[1])
+    as_text = text_format().MessageToString
+    return Definition(
+        solver=as_text(param),
+        train=as_text(in_train.net),
+        test=as_text(in_test.net),
+        train_transform=in_train.transform,
+        test_transform=in_test.transform,
+        train_changes=in_train.changes,
+        test_changes=in_test.changes,
+        files=in_train.files | in_test.files,
+        initial=initial_of(weights, names, places, where),
+        train_rows=in_train.rows,
+        test_rows=in_test.rows,
+    )
 
 
 def _phase(
     written: _Written, state: Any, places: Places, fields: Sequence[Field], batch_size: int | None, *, transformed: bool
-) -> tuple[Any, Preprocessor | None, dict[str, tuple[str, ...]], Carried, Rows]:
-    """Return of one phase the NetParameter, what its data layers do to their images if that is wanted, that in words, files, rows."""
+) -> Phase:
+    """Return what is to be known of one phase; images are changed by its data layers only if ``transformed``."""
     try:
         layers = without_writers(layers_of(written.net, state), written.name)
         transform = transform_of(layers, places.find) if transformed else None
         reaching = changed_fields(fields, layers, transform)
         changes = changes_of(layers, transform, partial(_place, written))
         net = fed_net(written.net, layers, Shapes(reaching, batch_size))
-        return net, transform, changes, carry(net, places), rows_of_layers(layers, batch_size, reaching, net)
+        return Phase(net, transform, changes, carry(net, places), rows_of_layers(layers, batch_size, reaching, net))
     except NetError as error:
         raise error.placed(f"{written.name}, {_PHASES[state.phase]} phase") from None
 
@@ -236,13 +240,14 @@ def _override(param: Any, overrides: Mapping[str, Any], where: str) -> None:
 
 
 def _clean(param: Any, where: str) -> None:
-    """Take out of the solver what is ours to do, and upgrade ``solver_type: NESTEROV`` to ``type: "Nesterov"``."""
+    """Take out of the solver its nets and what is ours to do; upgrade ``solver_type: NESTEROV`` to ``type: "Nesterov"``."""
     if param.HasField("solver_type") and param.HasField("type"):
         msg = f"{where}: got type {param.type!r} and the old solver_type; Caffe takes one of them"
         raise NetError(msg)
     if param.HasField("solver_type"):
         param.type = SOLVERS[param.solver_type]
-    for name in _REMOVED:
-        param.ClearField(name)
+    for field, _ in param.ListFields():
+        if field.name in (*_NETS, *UNUSED, "solver_type"):
+            param.ClearField(field.name)
     param.snapshot_after_train = False
     param.solver_mode = 0  # CPU

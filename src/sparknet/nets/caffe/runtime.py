@@ -13,7 +13,7 @@ from typing import Any
 
 from sparknet.errors import MissingDependency, NetError
 
-__all__ = ["MissingFileError", "decode_error", "load", "messages", "text_format", "translated"]
+__all__ = ["MissingFileError", "load", "messages", "text_format", "translated"]
 
 _DEFAULTS = {"GLOG_minloglevel": "2", "OPENBLAS_NUM_THREADS": "1"}
 _NO_WHEEL = "no Caffe (package 'caffe') is installed; build it with: nox -s pycaffe, and install the wheel whose path that prints"
@@ -69,14 +69,6 @@ def text_format() -> Any:
     from google.protobuf import text_format as module
 
     return module
-
-
-def decode_error() -> type[Exception]:
-    """Return what protobuf raises for bytes that are no message."""
-    load()
-    from google.protobuf.message import DecodeError
-
-    return DecodeError  # type: ignore[no-any-return]
 
 
 _NAN = "NaN or -inf in the input"  # of max pooling, as the wheel words it

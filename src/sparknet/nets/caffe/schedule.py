@@ -10,7 +10,7 @@ __all__ = ["SOLVERS", "check_solver", "steps_passed"]
 SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  # in the order of the old solver_type
 _NO_MOMENTUM = ("AdaGrad", "RMSProp")
 # What each policy computes with; Caffe takes 0 for what is not there, and the rate then vanishes or never changes.
-POLICIES = {
+_POLICIES = {
     "fixed": (),
     "step": ("gamma", "stepsize"),
     "exp": ("gamma",),
@@ -33,11 +33,11 @@ def _problems(param: Any) -> list[str]:
     out = []
     if param.type not in SOLVERS:
         out.append(f"solver type {param.type!r}; Caffe has {', '.join(SOLVERS)}")
-    if param.lr_policy not in POLICIES:
-        out.append(f"lr_policy {param.lr_policy!r}; Caffe has {', '.join(POLICIES)}")
+    if param.lr_policy not in _POLICIES:
+        out.append(f"lr_policy {param.lr_policy!r}; Caffe has {', '.join(_POLICIES)}")
     if not param.HasField("base_lr"):
         out.append("base_lr is not given")
-    missing = [name for name in POLICIES.get(param.lr_policy, ()) if not param.HasField(name)]
+    missing = [name for name in _POLICIES.get(param.lr_policy, ()) if not param.HasField(name)]
     if missing:
         out.append(f"lr_policy {param.lr_policy!r} needs {' and '.join(missing)}")
     out += _out_of_range(param)
@@ -56,7 +56,7 @@ def _problems(param: Any) -> list[str]:
 
 def _out_of_range(param: Any) -> list[str]:
     """Return which of the numbers that the solver's rate is computed with it cannot have."""
-    used, has = POLICIES.get(param.lr_policy, ()), f"lr_policy {param.lr_policy!r} has"
+    used, has = _POLICIES.get(param.lr_policy, ()), f"lr_policy {param.lr_policy!r} has"
     out = [
         f"{has} {name} {getattr(param, name)}, expected more than 0"
         for name in ("stepsize", "max_iter")

@@ -4,17 +4,29 @@ Several that differ only in what they read are one here, because what is read is
 """
 
 import pickle
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
+from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import NetError
+from sparknet.nets.caffe.carried import Carried
 from sparknet.nets.caffe.inputs import inputs_of
 from sparknet.nets.caffe.notes import note
+from sparknet.nets.caffe.rows import Rows
 
-__all__ = ["one_of", "test_nets"]
+__all__ = ["Phase", "one_of", "test_nets"]
 
 W = TypeVar("W")
-Phase = tuple[Any, Any, Any, Any, Any]  # NetParameter, transformation, that in words, files, and rows
+
+
+class Phase(NamedTuple):
+    """What a Definition says of one phase: its NetParameter, and beside it what the Definition calls by the same names."""
+
+    net: Any
+    transform: Preprocessor | None
+    changes: Mapping[str, Sequence[str]]
+    files: Carried
+    rows: Rows
 
 
 def test_nets(param: Any, own: Sequence[W], generic: W, *, has_net: bool) -> list[tuple[W, Any]]:
@@ -53,7 +65,7 @@ def one_of(nets: Sequence[tuple[W, Any]], made: Callable[[W, Any], Phase]) -> Ph
         if _compared(phase) != first:
             stages = ", ".join(getattr(state, "stage", ()))
             msg = (
-                f"the solver has {len(nets)} test nets, and they differ: {_difference(phases[0][0], phase[0])}"
+                f"the solver has {len(nets)} test nets, and they differ: {_difference(phases[0].net, phase.net)}"
                 f"{f' (test_state {stages!r})' if stages else ''}. sparknet evaluates one; leave one test_net, test_state "
                 "and test_iter in the solver, and evaluate the others with solvers of their own"
             )
@@ -67,12 +79,12 @@ def one_of(nets: Sequence[tuple[W, Any]], made: Callable[[W, Any], Phase]) -> Ph
 
 def _compared(phase: Phase) -> bytes:
     """Return what decides of a phase: its layers without their batch sizes, and what happens to its images."""
-    net = type(phase[0])()
-    net.CopyFrom(phase[0])
+    net = type(phase.net)()
+    net.CopyFrom(phase.net)
     for layer in net.layer:
         for shape in layer.input_param.shape:
             shape.dim[0] = 0
-    return bytes(net.SerializeToString(deterministic=True)) + pickle.dumps(phase[1])
+    return bytes(net.SerializeToString(deterministic=True)) + pickle.dumps(phase.transform)
 
 
 def _difference(one: Any, other: Any) -> str:
