@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> None:
         factory, batch_size = _factory(args, images)
     scale = _scale(args)
     first = _first_batch(images, batch_size, args.workers, scale)
-    net = check_fit(factory, first, args.seed)
+    with told("sparknet.training"):  # the training says the same again
+        net = check_fit(factory, first, args.seed)
     weights = _start(net, args)
     out = _checked_directory(Path(args.out))
     print(f"{args.data}: {len(images.train[0]):,} images to train, {len(images.test[0]):,} to test")

@@ -112,7 +112,9 @@ def test_a_matrix_is_checked_before_it_travels(folders, fill, text):
 
 def test_a_matrix_that_nobody_names_is_asked_for_and_one_that_comes_as_a_blob_is_not(tiny):
     nameless = LOSS.replace('source: "H"', "")
-    with pytest.raises(NetError, match=r"no infogain matrix \(source\) at ''"):
+    with pytest.raises(
+        NetError, match=r"has no matrix; give it one by infogain_loss_param \{ source: \} or as a third bottom"
+    ):
         CaffeNet(f"{SOLVER}\nnet_param {{ {NET} {nameless} }}")
     blob = (
         'layer { name: "h" type: "DummyData" top: "h" dummy_data_param { shape { dim: 1 dim: 1 dim: 5 dim: 5 } '

@@ -168,3 +168,11 @@ def test_one_number_in_an_array_is_a_metric():
     whole = net.forward({"data": NDArray(DATA), "label": NDArray(labels)})
     assert whole["r"].shape == (1,)
     assert found(net, labels, 5) == {"r": pytest.approx(float(whole["r"][0]), rel=1e-6)}
+
+
+@pytest.mark.parametrize("size", [1, 3, 10])
+def test_a_reduction_that_adds_up_a_batch_is_told_for_each_example(size):
+    total = 'layer { name: "n" type: "Reduction" bottom: "ip" top: "n" reduction_param { operation: SUMSQ } }'
+    net = net_of(total, 'layer { type: "Silence" bottom: "label" }')
+    whole = net.forward({"data": NDArray(DATA), "label": NDArray(np.abs(LABELS))})["n"].to_host()
+    assert found(net, np.abs(LABELS), size) == {"n": pytest.approx(float(whole) / ROWS, rel=1e-5)}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from sparknet import DataError, NDArray, NetError
-from sparknet.data import Field
+from sparknet import DataError, LocalCluster, NDArray, NetError, averaged_sgd
+from sparknet.data import Field, pack
 from sparknet.nets.caffe import CaffeNet
 
 pytestmark = pytest.mark.caffe
@@ -67,6 +67,21 @@ def test_dummy_data_is_left_alone(write, body, tiny):
     net = CaffeNet(write(SOLVER, dummy + image + body))
     assert net.input_shapes == {"data": (8, 1, 6, 6)}
     assert net.step({"data": tiny.batch()["data"]}) > 0
+
+
+def test_a_column_that_dummy_data_makes_instead_is_refused_before_round_0(write, body, tiny):
+    dummy = (
+        'layer { name: "d" type: "DummyData" top: "label" dummy_data_param { shape { dim: 8 } } include { phase: %s } }'
+    )
+    inputs = 'layer { name: "i" type: "Input" top: "data" top: "label" input_param { shape { dim: 8 dim: 1 dim: 6 dim: 6 } shape { dim: 8 } } include { phase: %s } }'
+    image = 'layer { name: "j" type: "Input" top: "data" input_param { shape { dim: 8 dim: 1 dim: 6 dim: 6 } } include { phase: %s } }'
+    data = pack({name: array.to_host() for name, array in tiny.batch().items()}, FIELDS, 8)
+    for phase, other in (("TRAIN", "TEST"), ("TEST", "TRAIN")):
+        factory = CaffeNet.factory(write(SOLVER, dummy % phase + image % phase + inputs % other + body))
+        with pytest.raises(
+            NetError, match=r"layer 'd' \(DummyData\) makes 'label' itself, so what is packed .* not be used"
+        ):
+            next(averaged_sgd(factory, data, cluster=LocalCluster(), workers=1, tau=1, rounds=1, evaluate=(data, 1)))
 
 
 @pytest.mark.parametrize(
@@ -215,9 +230,13 @@ NET_MISTAKES = [
     ("dim: 8 } }", "dim: -8 } }", r"input 'label' is declared with shape \(-8,\)"),
     ("include { phase: TEST }", "include { phase: TEST } exclude { phase: TRAIN }", "both include and exclude"),
     # what only Caffe itself knows
-    ("dim: 8 } }", "dim: 7 } }", "net of the TRAIN phase: Caffe refuses it: .*same first dimension"),
-    ("kernel_size: 3", "kernel_size: 30", "Caffe refuses it"),
-    ("num_output: 5", "num_output: 0", "Caffe refuses it"),
+    (
+        "dim: 8 } }",
+        "dim: 7 } }",
+        r"net of the TRAIN phase: Caffe refuses it: layer '(loss|accuracy)' .*same first dimension",
+    ),
+    ("kernel_size: 3", "kernel_size: 30", r"Caffe refuses it: layer 'conv1' \(Convolution\): "),
+    ("num_output: 5", "num_output: 0", r"Caffe refuses it: layer 'ip1' \(InnerProduct\): "),
     ('type: "xavier"', 'type: "xaviar"', "Caffe refuses it: .*xaviar"),
 ]
 
@@ -237,7 +256,7 @@ def test_a_mistake_in_the_test_phase_shows_in_the_factory(tiny, write):
     odd = 'layer { name: "odd" type: "EuclideanLoss" bottom: "ip1" bottom: "data" include { phase: TEST } }'
     path = write(SOLVER, tiny.net_text + odd)
     CaffeNet(path).step(tiny.batch())
-    with pytest.raises(NetError, match="net of the TEST phase: Caffe refuses it"):
+    with pytest.raises(NetError, match=r"net of the TEST phase: Caffe refuses it: layer 'odd' \(EuclideanLoss\): "):
         CaffeNet.factory(path)
 
 

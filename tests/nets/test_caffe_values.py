@@ -96,6 +96,14 @@ def test_a_test_phase_that_computes_something_else_has_a_line_of_its_own(run):
     assert not any("in test" in line for line in lines)
 
 
+def test_a_net_of_2013_is_told_by_its_lines_too(run):
+    old = 'layers { layer { name: "d" type: "data" source: "x" batchsize: 64\n  cropsize: 20\n  scale: 0.5 } top: "data" top: "label" }'
+    ip = 'layers { layer { name: "ip" type: "innerproduct" num_output: 10 } bottom: "data" top: "ip" }'
+    loss = 'layers { layer { name: "l" type: "softmax_loss" } bottom: "ip" bottom: "label" }'
+    _, lines, _, _ = run(old + ip + loss)
+    assert lines[1].startswith("data: uint8 0..255 -> crop 20 (net.prototxt:2) -> x 0.5 (net.prototxt:3) -> ")
+
+
 def test_a_net_inside_the_solver_is_told_by_its_line_there(tmp_path, capsys):
     path = tmp_path / "solver.prototxt"
     path.write_text(f"{SOLVER}\nnet_param {{{as_lmdb('scale: 0.00390625')}}}")
@@ -111,6 +119,7 @@ def test_scaling_twice_is_warned_of(run, caplog):
     said = caplog.text
     assert "input 'data': the preprocessor of the data computes x 0.00390625, and the net then x 0.00390625" in said
     assert "input 'data': all values of the first minibatch lie within 1/100 (0..0.0038909912)" in said
+    assert said.count("all values of the first minibatch") == said.count("preprocessor of the data computes") == 1
 
 
 @pytest.mark.parametrize("net", [as_lmdb("scale: 0.00390625"), INPUTS + POWER + BODY % "scaled"])

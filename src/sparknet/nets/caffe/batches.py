@@ -14,7 +14,7 @@ from sparknet.data.sampling import step_rng
 from sparknet.errors import NetError, located
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch
-from sparknet.nets.caffe.feed import Feeder, as_array, columns_of
+from sparknet.nets.caffe.feed import Feeder, as_array, check_taken, columns_of
 from sparknet.nets.caffe.holding import HoldsWeights
 from sparknet.nets.caffe.padding import padding_of
 from sparknet.nets.caffe.passes import parts_of
@@ -141,9 +141,11 @@ class TakesBatches(HoldsWeights):
         DataError
             As for ``step``.
         NetError
-            As for ``step``; what a layer refuses begins with its name. Or a blob keeps its rows whatever the batch has.
+            As for ``step``; what a layer refuses begins with its name. Or a blob keeps its rows whatever the batch has; or a
+            column has the name of a blob that the net fills itself.
         """
         feeder = self._feeder if train else self._test_net()[1]
+        check_taken(batch, self._train_param if train else self._test_param)
         columns, rows = columns_of(self._prepared(batch, train=train), feeder.shapes)
         self._rehearse(parts_of(columns, rows, self.passes if train else 1), train=train)
 

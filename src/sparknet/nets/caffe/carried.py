@@ -68,6 +68,9 @@ def carry(net: Any, places: Places) -> Carried:
             if len(layer.bottom) >= _MATRIX_BOTTOM:
                 layer.infogain_loss_param.ClearField("source")  # Caffe does not read it
                 continue
+            if not layer.infogain_loss_param.source:
+                msg = "has no matrix; give it one by infogain_loss_param { source: } or as a third bottom"
+                raise NetError(msg, layer=layer.name)
             path = places.find(layer.infogain_loss_param.source, "infogain matrix (source)")
             data = _checked(path)
             mark = _MARK + hashlib.sha256(data).hexdigest()

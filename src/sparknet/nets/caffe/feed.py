@@ -17,7 +17,7 @@ from sparknet.nets.caffe.axes import batch_first, placed
 from sparknet.nets.caffe.inputs import bare, inputs_of
 from sparknet.nets.caffe.rows import ANY, Rows
 
-__all__ = ["Feeder", "Labels", "as_array", "columns_of", "fill", "labels_of"]
+__all__ = ["Feeder", "Labels", "as_array", "check_taken", "columns_of", "fill", "labels_of"]
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,24 @@ class Feeder:
                 changed = True
         if changed and reshape:
             self._net.reshape()
+
+
+def check_taken(batch: Collection[str], net: Any) -> None:
+    """Refuse a batch with a column that the phase net ``net`` makes itself from nothing, by a DummyData: it would not be used.
+
+    Raises
+    ------
+    NetError
+        The layer and the column are named.
+    """
+    for layer in net.layer:
+        made = [top for top in layer.top if top in batch]
+        if made and not layer.bottom and layer.type != "Input":
+            msg = (
+                f"layer {layer.name!r} ({layer.type}) makes {', '.join(map(repr, made))} itself, so what is packed or passed by "
+                "that name would not be used. Put an Input layer with these tops in its place, or leave the columns out"
+            )
+            raise NetError(msg, layer=layer.name, columns=made)
 
 
 def columns_of(

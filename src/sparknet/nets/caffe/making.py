@@ -1,6 +1,9 @@
 """Making solvers and nets of Caffe from a Definition. Caffe reads them from files, which are gone afterwards."""
 
 import tempfile
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import numpy as np
 from sparknet.nets.caffe.carried import placed
 from sparknet.nets.caffe.names import check_names
 from sparknet.nets.caffe.prototxt import Definition
-from sparknet.nets.caffe.runtime import load, messages, translated
+from sparknet.nets.caffe.runtime import load, messages, text_format, translated
 
 __all__ = ["new_solver", "new_test_net"]
 
@@ -23,7 +26,8 @@ def new_solver(definition: Definition, seed: int) -> Any:
         net.write_text(placed(definition.train, definition.files, Path(folder)), encoding="utf-8")
         extra = f'net: "{net}"\nrandom_seed: {_seed_of_weights(seed)}\n'
         solver.write_text(definition.solver + extra, encoding="utf-8")
-        made = load().get_solver(str(solver))
+        with _layer_named(net, messages().TRAIN):
+            made = load().get_solver(str(solver))
         check_names(made.net)
         return made
 
@@ -33,10 +37,45 @@ def new_test_net(definition: Definition, net: Any) -> Any:
     with tempfile.TemporaryDirectory(prefix="sparknet-") as folder, translated("the net of the TEST phase"):
         path = Path(folder) / "test.prototxt"
         path.write_text(placed(definition.test, definition.files, Path(folder)), encoding="utf-8")
-        made = load().Net(str(path), messages().TEST)
+        with _layer_named(path, messages().TEST):
+            made = load().Net(str(path), messages().TEST)
         check_names(made)
         made.share_with(net)
         return made
+
+
+@contextmanager
+def _layer_named(path: Path, phase: int) -> Iterator[None]:
+    """Begin what Caffe refuses in the block, which makes the net in the file ``path``, with the layer that is refused."""
+    try:
+        yield
+    except RuntimeError as error:
+        layer = _refused(path, phase)
+        if layer is None or repr(layer.name) in str(error):
+            raise
+        msg = f"layer {layer.name!r} ({layer.type}): {error}"
+        raise RuntimeError(msg) from error
+
+
+def _refused(path: Path, phase: int) -> Any | None:
+    """Return the first layer that Caffe does not make, of the net in a file that is written over; None if it makes all."""
+    net = text_format().Parse(path.read_text(encoding="utf-8"), messages().NetParameter())
+    layers = list(net.layer)
+
+    def makes(count: int) -> bool:
+        net.ClearField("layer")
+        net.layer.extend(layers[:count])
+        path.write_text(text_format().MessageToString(net), encoding="utf-8")
+        try:
+            load().Net(str(path), phase)
+        except RuntimeError:
+            return False
+        return True
+
+    good = bisect_left(
+        range(len(layers)), True, key=lambda i: not makes(i + 1)
+    )  # what follows a refused layer is refused
+    return layers[good] if good < len(layers) else None
 
 
 def _seed_of_weights(seed: int) -> int:

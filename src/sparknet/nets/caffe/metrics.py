@@ -29,7 +29,7 @@ def total_of(layer: Any, labels: Any, value: float, rows: int) -> tuple[float, i
     rows
         Examples of the batch.
     """
-    if _normalization(layer) == "NONE":
+    if _normalization(layer) == "NONE" or _is_sum(layer):
         return value, rows
     if not ignores(layer):
         return value * rows, rows
@@ -68,6 +68,12 @@ def ignores(layer: Any) -> bool:
     if layer.type == "Accuracy":
         return bool(layer.accuracy_param.HasField("ignore_label"))
     return _normalization(layer) == "VALID" and layer.loss_param.HasField("ignore_label")
+
+
+def _is_sum(layer: Any) -> bool:
+    """Say whether the layer adds up over the rows of a batch."""
+    param = layer.reduction_param
+    return bool(layer.type == "Reduction" and param.axis == 0 and param.operation != param.MEAN)
 
 
 def _normalization(layer: Any) -> str | None:

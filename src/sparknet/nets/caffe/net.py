@@ -121,6 +121,7 @@ class CaffeNet(TakesBatches):
         ignore_transform: bool = False,
         unknown_fields: str = "error",
     ) -> None:
+        self._own = not isinstance(solver, Definition)  # else a factory has noted what there is to note
         if not isinstance(solver, Definition):
             solver = define(
                 solver,
@@ -171,7 +172,9 @@ class CaffeNet(TakesBatches):
             ignore_transform=ignore_transform,
             unknown_fields=unknown_fields,
         )
-        cls(definition)._test_net()  # shapes that do not fit show here, not on a worker
+        net = cls(definition)
+        net._test_net()  # shapes that do not fit show here, not on a worker
+        net._note_no_loss()
         return CaffeFactory(definition)
 
     def __reduce__(self) -> NoReturn:
@@ -250,11 +253,8 @@ class CaffeNet(TakesBatches):
             A value is not finite, or Caffe refuses the step.
         """
         self._check_schedule()
-        if not self._losses and not self.iteration:
-            note(
-                "step(): no layer of the TRAIN phase is a loss, so steps change nothing but by weight decay",
-                logging.WARNING,
-            )
+        if self._own and not self.iteration:
+            self._note_no_loss()
         columns, rows = columns_of(self._prepared(batch, train=True), self._feeder.shapes)
         parts = parts_of(columns, rows, self.passes)
         with self._named("step()", parts, train=True):
@@ -262,6 +262,10 @@ class CaffeNet(TakesBatches):
                 self._loss() for _ in stepped(self._solver, self._param, self._feeder, parts, self._set_generator)
             ]
         return float(np.mean(losses))
+
+    def _note_no_loss(self) -> None:
+        if not self._losses:
+            note("no layer of the TRAIN phase is a loss, so steps change nothing but by weight decay", logging.WARNING)
 
     def _loss(self) -> float:
         """Return what the last forward pass of the training net has lost."""
