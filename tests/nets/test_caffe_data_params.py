@@ -184,3 +184,30 @@ def test_steps_of_a_net_without_a_loss_are_warned_of_once(caplog):
     for _ in range(3):
         assert net.step(BATCH) == 0
     assert caplog.text.count("no layer of the TRAIN phase is a loss") == 1
+
+
+# ---- transform_param
+@pytest.mark.parametrize("said", ["crop_h: 4", "crop_w: 4", "crop_size: 5 crop_h: 4 crop_w: 3"])
+def test_sides_of_a_crop_come_in_pairs_and_without_a_crop_size(said):
+    with pytest.raises(NetError, match=r"got crop_.*; expected crop_size alone, or crop_h and crop_w"):
+        made("Data", transform=said)
+    assert made("Data", transform="crop_h: 4 crop_w: 3").input_shapes["data"] == (4, 3, 4, 3)
+
+
+def test_a_mirror_in_the_test_phase_is_told_to_do_nothing(caplog):
+    caplog.set_level(logging.INFO)
+    net = made("Data", transform="mirror: true")
+    assert "layer 'in' (Data): mirror without effect in the TEST phase, where Caffe mirrors at random" in caplog.text
+    assert net.input_changes()["data"] == ("mirror (solver:2)",)
+    assert net.input_changes(train=False) == {}
+    assert (seen(net) == IMAGES).all()
+
+
+def test_a_mirror_of_the_training_phase_alone_needs_no_word(caplog):
+    caplog.set_level(logging.INFO)
+    both = [
+        layer("Data", transform=said, more=f"include {{ phase: {phase} }}")
+        for said, phase in (("mirror: true", "TRAIN"), ("", "TEST"))
+    ]
+    CaffeNet(SOLVER.format("".join(both), BODY), fields=FIELDS)
+    assert "mirror" not in caplog.text

@@ -121,6 +121,31 @@ def test_an_engine_of_a_fork_is_dropped_because_it_computes_the_same(write, capl
     assert 'ReLUParameter has no engine "MKL2017"' in caplog.text
 
 
+ENGINES = """layer { name: "data" type: "MemoryData" top: "data" top: "label"
+  memory_data_param { batch_size: 4 channels: 1 height: 6 width: 6 } }
+layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 3 kernel_size: 6 engine: CUDNN } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "c" bottom: "label" top: "loss" softmax_param { engine: CUDNN } }
+layer { name: "pool" type: "Pooling" bottom: "data" top: "p" pooling_param { kernel_size: 2 engine: CAFFE } }
+"""
+OLD_ENGINES = """layers { name: "data" type: MEMORY_DATA top: "data" top: "label"
+  memory_data_param { batch_size: 4 channels: 1 height: 6 width: 6 } }
+layers { name: "c" type: CONVOLUTION bottom: "data" top: "c" convolution_param { num_output: 3 kernel_size: 6 engine: CUDNN } }
+layers { name: "loss" type: SOFTMAX_LOSS bottom: "c" bottom: "label" top: "loss" softmax_param { engine: CUDNN } }
+"""
+
+
+@pytest.mark.parametrize("net", [ENGINES, OLD_ENGINES])
+def test_an_engine_that_is_not_here_is_named_and_dropped_on_request(write, caplog, net):
+    asked = (
+        r"engine CUDNN is asked for by 'c' \(Convolution\), 'loss' \(SoftmaxWithLoss\); this Caffe is built without it"
+    )
+    with pytest.raises(NetError, match=asked):
+        CaffeNet(write(SOLVER, net))
+    same = CaffeNet(write(SOLVER, net.replace("engine: CUDNN", "")), seed=1).step(BATCH)
+    assert CaffeNet(write(SOLVER, net), seed=1, unknown_fields="drop").step(BATCH) == same
+    assert "dropped engine CUDNN, which is not here, of 'c', 'loss'" in caplog.text
+
+
 def test_unknown_types_of_forks_are_named_in_one_message(write):
     layers = (
         'layer { name: "d" type: "CoSData" top: "data" top: "label" }\n'

@@ -15,11 +15,11 @@ Where = Callable[[Any, Sequence[str]], str]
 
 # Step -> the fields of a data layer that ask for it.
 _FIELDS = {
-    "Crop": ("crop_size", "crop_h"),
+    "Crop": ("crop_size", "crop_h", "cropsize"),
     "Mirror": ("mirror",),
     "Resize": ("new_height",),
     "Scale": ("scale",),
-    "SubtractMean": ("mean_file", "mean_value"),
+    "SubtractMean": ("mean_file", "mean_value", "meanfile"),
 }
 
 

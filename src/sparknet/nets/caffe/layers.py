@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from sparknet.errors import NetError
+from sparknet.nets.caffe.engines import check_engines
 from sparknet.nets.caffe.first_format import second_format
 from sparknet.nets.caffe.inputs import Shapes, as_fed, old_inputs
 from sparknet.nets.caffe.notes import note
@@ -62,6 +63,7 @@ def fed_net(net: Any, layers: Sequence[Any], shapes: Shapes) -> Any:
         if layer.type != "Input":  # what becomes of a data layer's own parameters is said elsewhere
             note_unread(layer)
     _check_types(out.layer)
+    check_engines(out.layer)
     _check_readers(out.layer)
     _check_modules(out.layer)
     _check_connections(out.layer)

@@ -18,6 +18,7 @@ from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import NetError
 from sparknet.nets.caffe.carried import Carried, carry, without_writers
 from sparknet.nets.caffe.changes import changes_of
+from sparknet.nets.caffe.engines import drop_engines
 from sparknet.nets.caffe.files import Places, read_text, solver_text
 from sparknet.nets.caffe.initial import Initial, initial_of, without_weights
 from sparknet.nets.caffe.inputs import Shapes
@@ -129,6 +130,9 @@ def define(
         weights = overrides.pop("weights", weights)
         _override(param, overrides, where)
         train, tests = _nets_of(param, folder, read, where, text)
+        if unknown_fields == "drop":
+            for written in (train, *(written for written, _ in tests)):
+                drop_engines(written.net, written.name)
         train_state = messages().NetState()
         train_state.CopyFrom(param.train_state)
         note_unused(param, where)
@@ -164,7 +168,7 @@ def _phase(
     """Return what is to be known of one phase; images are changed by its data layers only if ``transformed``."""
     try:
         layers = without_writers(layers_of(written.net, state), written.name)
-        transform = transform_of(layers, places.find) if transformed else None
+        transform = transform_of(layers, places.find, train=not state.phase) if transformed else None
         reaching = changed_fields(fields, layers, transform)
         changes = changes_of(layers, transform, partial(_place, written))
         net = fed_net(written.net, layers, Shapes(reaching, batch_size))

@@ -27,7 +27,7 @@ _DONE = {"scale", "mirror", "crop_size", "crop_h", "crop_w", "mean_file", "mean_
 Find = Callable[[str, str], Path]
 
 
-def transform_of(layers: Sequence[Any], find: Find) -> Preprocessor | None:
+def transform_of(layers: Sequence[Any], find: Find, *, train: bool) -> Preprocessor | None:
     """Return what the data layers among ``layers`` do to their images, their first tops; None for nothing.
 
     Parameters
@@ -36,6 +36,8 @@ def transform_of(layers: Sequence[Any], find: Find) -> Preprocessor | None:
         LayerParameters of one phase.
     find
         Returns where a file is, for its name and for what it is: a ``mean_file``.
+    train
+        The phase is the training phase; in the test phase there is no mirror.
 
     Raises
     ------
@@ -46,7 +48,7 @@ def transform_of(layers: Sequence[Any], find: Find) -> Preprocessor | None:
     for layer in layers:
         if layer.type in DATA_LAYERS:
             with located(f"layer {layer.name!r} ({layer.type})"):
-                steps += _steps(layer, find)
+                steps += _steps(layer, find, train=train)
         elif layer.HasField("transform_param"):
             note(
                 f"layer {layer.name!r} ({layer.type}) has a transform_param, which Caffe uses in data layers alone: its "
@@ -74,7 +76,7 @@ def changed_fields(fields: Sequence[Field], layers: Sequence[Any], transform: Pr
         raise NetError(msg) from error
 
 
-def _steps(layer: Any, find: Find) -> list[Preprocessor]:
+def _steps(layer: Any, find: Find, *, train: bool) -> list[Preprocessor]:
     check_data_param(layer)
     params, field = _params(layer), layer.top[0] if layer.top else ""
     unknown = [name for name in params if name not in _DONE]
@@ -88,7 +90,13 @@ def _steps(layer: Any, find: Find) -> list[Preprocessor]:
     height, width = (params.get("crop_size") or params.get(side, 0) for side in ("crop_h", "crop_w"))
     sized = _resize(layer.image_data_param, field) if layer.type == "ImageData" else []
     moves: list[Preprocessor] = [Crop(field, height, width)] if height and width else []
-    moves += [Mirror(field)] if params.get("mirror") else []
+    if params.get("mirror") and train:
+        moves.append(Mirror(field))
+    elif params.get("mirror"):
+        note(
+            f"layer {layer.name!r} ({layer.type}): mirror without effect in the TEST phase, where Caffe mirrors at random: an "
+            "evaluation gives the same result each time"
+        )
     scale: list[Preprocessor] = [Scale(field, params["scale"])] if params.get("scale", 1) != 1 else []
     if "mean_file" in params:
         mean = _mean_image(params["mean_file"], find)
@@ -132,6 +140,10 @@ def _check(layer: Any, params: dict[str, Any]) -> None:
     """Raise a NetError for what Caffe itself refuses."""
     if layer.type == "HDF5Data" and params:
         msg = f"got transform_param ({', '.join(params)}), but this type of layer takes none"
+        raise NetError(msg)
+    sides = [side for side in ("crop_h", "crop_w") if side in params]
+    if len(sides) == 1 or (sides and "crop_size" in params):
+        msg = f"got {', '.join(sorted({'crop_size', *sides} & params.keys()))}; expected crop_size alone, or crop_h and crop_w"
         raise NetError(msg)
     for pair in (("mean_file", "mean_value"), ("force_color", "force_gray")):
         if set(pair) <= params.keys():
