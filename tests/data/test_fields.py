@@ -15,6 +15,20 @@ def test_bytes_are_unsigned_and_keep_their_values(data):
         assert Field("x", (2, 3), "float32").convert(kind(data)).ravel().tolist() == list(data)
 
 
+def test_bytes_of_the_wrong_size_are_said_to_be_read_as_uint8_and_are_never_reinterpreted():
+    field = Field("x", (2,), "float32")
+    read = r"got a value of shape \({0},\) \({0} elements\), expected \(2,\) .*; bytes are read as uint8, one for each element"
+    floats = np.array([1, 2], np.float32)
+    for kind in (bytes, bytearray, memoryview):
+        with pytest.raises(DataError, match=read.format(3) + "$"):
+            field.convert(kind(b"abc"))
+        with pytest.raises(
+            DataError, match=read.format(8) + r". Are these .* float32 .* np.frombuffer\(value, 'float32'\)"
+        ):
+            field.convert(kind(floats.tobytes()))
+    assert field.convert(np.frombuffer(floats.tobytes(), "float32")).tolist() == [1, 2]
+
+
 @pytest.mark.parametrize("value", [3, 3.0, np.int64(3), np.float32(3), np.array(3)])
 def test_scalars_keep_their_value(value):
     assert Field("y").convert(value) == np.float32(3)

@@ -264,6 +264,27 @@ def test_a_bad_cell_is_named_by_partition_row_and_id(spark, what, arrow):
         pack(taken, [DATA, LABEL], 2, arrow=arrow, id_column="taken")
 
 
+@pytest.mark.parametrize("arrow", [False, True])
+def test_a_null_vector_as_a_left_join_gives_it_is_named_by_partition_row_and_id(spark, arrow):
+    from pyspark.ml.linalg import DenseVector, SparseVector
+
+    vectors = [DenseVector(IMAGES[0]), SparseVector(4, {0: 1.0}), None]
+    rows = [(vector, i, f"id{i}") for i, vector in enumerate(vectors)]
+    rows = spark.createDataFrame(rows, ["data", "label", "name"]).coalesce(1)
+    with pytest.raises(DataError, match=r"^partition 0, row 2 \(name 'id2'\): field 'data' .* it is null") as caught:
+        pack(rows, [DATA, LABEL], 2, arrow=arrow, id_column="name")
+    assert (caught.value.partition, caught.value.row) == (0, 2)
+    assert pack(rows.dropna(), [DATA, LABEL], 2, arrow=arrow).count() == 2
+
+
+@pytest.mark.parametrize("arrow", [False, True])
+def test_the_bytes_of_floats_in_a_binary_column_are_said_to_be_read_as_uint8(spark, arrow):
+    frame = spark.createDataFrame([(np.array([1, 2], np.float32).tobytes(),)] * 2, "data binary")
+    text = r"^partition 0, row 0: field 'data' float32 \(2,\): .*; bytes are read as uint8, one for each element. Are these"
+    with pytest.raises(DataError, match=text):
+        pack(frame.coalesce(1), [Field("data", (2,))], 2, arrow=arrow)
+
+
 def test_a_bad_row_of_an_rdd_is_named_by_partition_row_and_id(context):
     rows = [{"data": image, "label": i, "name": f"id{i}"} for i, image in enumerate(IMAGES)]
     rows[3]["label"] = None

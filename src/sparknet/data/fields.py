@@ -121,7 +121,7 @@ class Field:
                 array = array.astype(np.float64)
             # A flat value is given this field's shape; one with another shape is not guessed at.
             if array.shape != self.shape and (array.size != prod(self.shape) or array.ndim > 1):
-                raise DataError(self._misfit(array.shape))
+                raise DataError(self._misfit(array.shape) + self._advice(value))
             array = array.reshape(self.shape)
             if array.dtype.kind in "mM" or (array.dtype.kind == "c" and np.dtype(self.dtype).kind != "c"):
                 raise DataError(self._lost(array))
@@ -145,6 +145,19 @@ class Field:
         return (
             f"field {self}: got a value of shape {shape} ({prod(shape)} elements), "
             f"expected {self.shape} ({prod(self.shape)} elements)"
+        )
+
+    def _advice(self, value: Any) -> str:
+        """Say how bytes are read, where a value of the wrong size is bytes."""
+        if not isinstance(value, BYTES):
+            return ""
+        advice = "; bytes are read as uint8, one for each element"
+        if len(bytes(value)) != prod(self.shape) * np.dtype(self.dtype).itemsize:
+            return advice
+        # They are not taken for what they may be: as many bytes may also be pixels of more channels.
+        return (
+            f"{advice}. Are these the bytes of {self.dtype} numbers? Then give an array, or np.frombuffer(value, "
+            f"{self.dtype!r}); a DataFrame takes a column of arrays"
         )
 
 

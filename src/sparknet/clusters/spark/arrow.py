@@ -1,11 +1,12 @@
 """Arrow batches as arrays: a column's memory becomes an array, no value a Python object.
 
 The only importer of pyarrow, which this module does when it is used. What has nulls, or rows of
-different lengths, goes the way of rows instead, which knows how to say what is wrong with which.
+different or wrong lengths, goes the way of rows instead, which knows how to say what is wrong with which.
 """
 
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,8 @@ def batch_of_arrow(batch: Any, fields: tuple[Field, ...]) -> dict[str, NDArray]:
 
 def _array(column: Any, field: Field) -> Array:
     whole = _uniform(column)
+    if whole is not None and whole.size != len(whole) * prod(field.shape):
+        whole = None
     return array_of_values(column.to_pylist() if whole is None else whole, field)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from sparknet.clusters.spark.jobs import collected, pickled, release
 from sparknet.clusters.spark.packed import PackedDataset
+from sparknet.clusters.spark.sessions import check_packed, running_context
 from sparknet.clusters.spark.tasks import Away, evaluate_partition, train_partition
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.preprocess import Preprocessor
@@ -38,18 +39,13 @@ class SparkCluster:
     """
 
     def __init__(self, spark: Any) -> None:
-        self._context = getattr(spark, "sparkContext", spark)
-        if not hasattr(self._context, "broadcast"):
-            msg = (
-                f"SparkCluster: got {type(spark).__name__}, expected a SparkSession or SparkContext "
-                "(a Spark Connect session has no executors that run our tasks)"
-            )
-            raise ClusterError(msg)
+        self._context = running_context(spark, "SparkCluster")
 
     @contextmanager
     def session(self, factory: NetFactory, data: PackedDataset, workers: int) -> Iterator[Session]:
         """Open a session on ``data``, dealt out anew if it has not ``workers`` shards."""
         _check(data)
+        running_context(self._context, "SparkCluster")
         factory = getattr(factory, "for_workers", lambda: factory)()  # it goes out each round, as the weights do
         pickled("the factory", factory)
         # Not persisted: its shards go from the shuffle straight into the files that workers read.
@@ -72,6 +68,7 @@ def _check(data: object) -> None:
     if not isinstance(data, PackedDataset):
         msg = f"SparkCluster: got data of type {type(data).__name__}; expected what sparknet.spark.pack(...) returns"
         raise DataError(msg)
+    check_packed(data.rdd, "SparkCluster")
 
 
 @dataclass(frozen=True)
@@ -97,6 +94,7 @@ class _SparkSession:
 
     def train(self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]) -> Collected:
         """Run one round as one job."""
+        check_packed(self.data.rdd, "SparkCluster")
         start = time.perf_counter()
         codec = self._codec(weights)
         # a solver may make its history at its first step: what states hold changes, and differs between workers

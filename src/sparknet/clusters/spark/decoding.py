@@ -14,6 +14,7 @@ import numpy as np
 
 from sparknet.clusters.spark.frames import is_frame
 from sparknet.clusters.spark.jobs import PerPartition
+from sparknet.clusters.spark.sessions import check_rows
 from sparknet.data.images import ImageDecoder, check_on_error
 from sparknet.data.rows import check_columns
 from sparknet.errors import DataError
@@ -67,6 +68,7 @@ def decode_images(
         The DataFrame has no such column, or ``on_error`` is an unknown one.
     """
     check_on_error(on_error)
+    check_rows(rows, "decode_images()")
     if is_frame(rows):
         check_columns([image], rows.columns, "decode_images(): the DataFrame")
         rows = rows.rdd

@@ -109,8 +109,10 @@ def _plain(column: Any, kind: Any, field: Field) -> Any:
     arrays, leaf, element = _leaf(kind)
     if leaf == "vector":
         from pyspark.ml.functions import vector_to_array
+        from pyspark.sql.functions import when
 
-        return vector_to_array(column)
+        # A null stays one, which is named by its row: Spark's own function fails on it, with a page of Java.
+        return when(column.isNotNull(), vector_to_array(column))
     if leaf == "decimal":
         number = "bigint" if _is_whole(field) and not element.scale else "double"
         return column.cast("array<" * arrays + number + ">" * arrays)

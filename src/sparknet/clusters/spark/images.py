@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from sparknet.clusters.spark.jobs import run_job, telling_line
+from sparknet.clusters.spark.sessions import running_context
 from sparknet.data.image_files import images_of_tar, label_of, parse_labels
 from sparknet.data.images import SUFFIXES
 from sparknet.errors import DataError
@@ -57,7 +58,7 @@ def read_images(spark: Any, path: AnyPath, labels: Labels = None) -> "RDD[Any]":
         The path does not exist, there is no image under it, or the label file is malformed. An image
         without a label is one when the rows are used.
     """
-    files, empty = _image_files(spark, path)
+    files, empty = _image_files(spark, path, "read_images()")
     images = files.select("path", "content").rdd.map(tuple)
     if empty:
         images = images.union(spark.sparkContext.parallelize([(name, b"") for name in empty], 1))
@@ -90,7 +91,7 @@ def read_image_tars(spark: Any, path: AnyPath, labels: Labels = None) -> "RDD[An
     DataError
         As :func:`read_images`; a damaged or truncated tar file is one when the rows are used.
     """
-    tars = _files(spark, path, "*.tar")
+    tars = _files(spark, path, "read_image_tars()", "*.tar")
     paths = sorted(row.path for row in run_job(tars.select("path").collect))
     if not paths:
         msg = f"{path}: there is no file *.tar"
@@ -107,15 +108,15 @@ def image_classes(spark: Any, path: AnyPath) -> dict[str, int]:
 
     Those of the training images label the test images too: ``read_images(spark, "test", classes)``.
     """
-    files, empty = _image_files(spark, path)
+    files, empty = _image_files(spark, path, "image_classes()")
     paths = files.select("path").rdd.map(lambda row: row.path)
     folders = {*run_job(paths.map(_folder).distinct().collect), *map(_folder, empty)}
     return {name: label for label, name in enumerate(sorted(folders))}
 
 
-def _image_files(spark: Any, path: AnyPath) -> tuple[Any, list[str]]:
+def _image_files(spark: Any, path: AnyPath, who: str) -> tuple[Any, list[str]]:
     """Return a DataFrame of the image files under ``path``, and the paths of the empty ones, which it never has."""
-    files = _files(spark, path)
+    files = _files(spark, path, who)
     images = files.filter(files.path.rlike(_IMAGES))
     empty = _empty_images(files, images) if _has_empty_files(files) else []
     if not empty and not run_job(lambda: images.select("path").head(1)):
@@ -141,11 +142,12 @@ def _empty_images(files: Any, images: Any) -> list[str]:
     return sorted(name for name in listed if name.lower().endswith(SUFFIXES) and name not in read)
 
 
-def _files(spark: Any, path: AnyPath, pattern: str = "*") -> Any:
+def _files(spark: Any, path: AnyPath, who: str, pattern: str = "*") -> Any:
     """Return a DataFrame of the files under ``path``; their contents are read only where they are selected."""
     if not hasattr(spark, "read"):
         msg = f"got {type(spark).__name__}, expected a SparkSession"
         raise DataError(msg)
+    running_context(spark, who)
     reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true").option("pathGlobFilter", pattern)
     try:
         return reader.load(os.fspath(path))

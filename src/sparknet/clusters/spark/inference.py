@@ -28,6 +28,7 @@ from sparknet.clusters.spark.inference_tasks import (
 )
 from sparknet.clusters.spark.jobs import collected
 from sparknet.clusters.spark.packed import PackedDataset
+from sparknet.clusters.spark.sessions import check_packed, check_rows
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.fields import Field
 from sparknet.data.preprocess import Preprocessor
@@ -174,6 +175,7 @@ def evaluate(
         There are no rows, or one does not fit; ``NetError`` and ``SchemaError`` as for :func:`featurize`.
     """
     if isinstance(rows, PackedDataset):
+        check_packed(rows.rdd, "evaluate()")
         rows = rows if preprocessor is None else replace(rows, preprocessor=preprocessor)
         rows = rows if ragged is None else replace(rows, ragged=ragged, padding=padding)
         fields, columns, batch_size, preprocessor = rows.fields, None, rows.batch_size, rows.preprocessor
@@ -265,6 +267,7 @@ def _largest(values: Array) -> Array:
 
 def _rdd_of(rows: Any, plan: Plan, added: Sequence[str]) -> Any:
     """Return the RDD of rows; the columns are checked, as far as they are known."""
+    check_rows(rows, plan.who)
     if is_frame(rows):
         check_frame(rows, plan.fields, plan.columns, plan.who)
         # Spark itself does not tell `label` from `Label`, unless it is told to.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from sparknet.clusters.spark.sessions import is_stopped
 from sparknet.errors import ClusterError, DataError, SparknetError
 
 __all__ = ["PerPartition", "collected", "is_stored", "pickled", "release", "run_job", "telling_line"]
@@ -23,12 +24,17 @@ def run_job(action: Callable[[], Any]) -> Any:
 
     The Python worker's traceback, if there is one, is the exception's ``traceback``.
     """
+    from pyspark import SparkContext
+
+    context = SparkContext._active_spark_context
     try:
-        with _ended_by_an_interrupt():
+        with _ended_by_an_interrupt(context):
             return action()
     except Exception as error:
         *_, found = [None, *_TRACEBACK.finditer(str(error))]  # the last: those before it are its causes
         line = found[1][:_LONGEST] if found else telling_line(error)
+        if context is not None and is_stopped(context):
+            line = f"its Spark session was stopped meanwhile ({line})"
         if "ModuleNotFoundError" in line:
             line += (
                 "; the executors need what the driver imports: install it there (the Python is PYSPARK_PYTHON), "
@@ -39,14 +45,11 @@ def run_job(action: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def _ended_by_an_interrupt() -> Iterator[None]:
+def _ended_by_an_interrupt(context: Any) -> Iterator[None]:
     """Cancel the jobs that the block started, and no others, if the caller is interrupted in it, as by Ctrl-C.
 
     Spark's own handler of that signal cancels every job of the process; notebooks have another, which cancels none.
     """
-    from pyspark import SparkContext
-
-    context: Any = SparkContext._active_spark_context
     tag = f"sparknet-{uuid.uuid4().hex}"
     try:
         if context is not None:

@@ -13,6 +13,7 @@ from sparknet.clusters.spark import saved, store
 from sparknet.clusters.spark.exchange import as_records, exchanged
 from sparknet.clusters.spark.jobs import collected, is_stored, release, run_job
 from sparknet.clusters.spark.records import Records
+from sparknet.clusters.spark.sessions import check_packed, is_stopped
 from sparknet.clusters.spark.sums import tree_sum
 from sparknet.data.dataset import Dataset
 from sparknet.data.fields import Field
@@ -112,10 +113,12 @@ class PackedDataset:
 
     def first_batch(self) -> Mapping[str, NDArray]:
         """Return the first minibatch, as stored; runs a small job."""
+        check_packed(self.rdd, "first_batch()")
         return loads(run_job(self.rdd.first)[1])  # type: ignore[no-any-return]
 
     def summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any]) -> Any:
         """Return ``part(minibatches)`` of each shard, computed where it is and added up with ``+``; runs one job."""
+        check_packed(self.rdd, "summed()")
         return tree_sum(self.rdd, part)
 
     def reshard(self, shards: int) -> "PackedDataset":
@@ -123,6 +126,7 @@ class PackedDataset:
         if not is_whole(shards, 1):
             msg = f"reshard(): shards: got {shards!r}, expected a whole number of at least 1"
             raise DataError(msg)
+        check_packed(self.rdd, "reshard()")
         return self._dealt(shards)._persisted(self.rdd.getStorageLevel())
 
     def _dealt(self, shards: int) -> "PackedDataset":
@@ -134,6 +138,7 @@ class PackedDataset:
         Both are packed anew and persisted as this one is; copies on the cluster, so this one may be unpersisted. A short
         last minibatch of each is left out where ``ragged`` is ``"drop"``.
         """
+        check_packed(self.rdd, "train_test_split()")
         parts_of_all = split_positions(self.num_examples, fraction, seed)
         totals = [kept_of(int((part >= 0).sum()), self.even, "train_test_split()") for part in parts_of_all]
         parts = []
@@ -162,6 +167,7 @@ class PackedDataset:
 
     def to_local(self) -> Dataset:
         """Return the whole set in the driver's memory, for ``LocalCluster``."""
+        check_packed(self.rdd, "to_local()")
         messages = dict(collected(self.rdd))
         batches = [loads(messages[i]) for i in range(self.num_batches)]
         return Dataset(batches, self.fields, self.batch_size, self.preprocessor, self.ragged, self.padding)
@@ -180,6 +186,7 @@ class PackedDataset:
         DataError
             ``path`` exists, or is the root of a file system. A set whose saving broke off is refused when it is loaded.
         """
+        check_packed(self.rdd, "save()")
         choice = {"ragged": self.ragged, "padding": None if self.padding is None else dict(self.padding)}
         saved.write(self.rdd, os.fspath(path).rstrip("/"), self.fields, self._layout(self.shards), choice)
 
@@ -202,7 +209,7 @@ class PackedDataset:
     def unpersist(self) -> None:
         """Release the cluster's memory and files; the set must not be used any more."""
         kept = self._kept_by_rdd.pop(self.rdd.id(), None)
-        if self.rdd.context._jsc is None:  # Spark was stopped, and everything went with it
+        if is_stopped(self.rdd.context):  # and everything went with it
             return
         if kept is not None:
             drop, context = partial(_drop, self._name), self.rdd.context

@@ -22,6 +22,7 @@ from sparknet.clusters.spark.frames import is_frame, selected
 from sparknet.clusters.spark.jobs import PerPartition, release, run_job
 from sparknet.clusters.spark.packed import PackedDataset, first_of, kept_of, packed_from
 from sparknet.clusters.spark.records import Records
+from sparknet.clusters.spark.sessions import check_rows, running_context
 from sparknet.data.dataset import Dataset
 from sparknet.data.fields import Field, check_fields
 from sparknet.data.layout import Layout, check_packing, packed_positions
@@ -159,7 +160,7 @@ def load_packed(
     ClusterError
         Minibatches are missing or damaged.
     """
-    batches, fields, layout, choice = saved.read(getattr(spark, "sparkContext", spark), os.fspath(path).rstrip("/"))
+    batches, fields, layout, choice = saved.read(running_context(spark, "load_packed()"), os.fspath(path).rstrip("/"))
     check_packing(layout.batch_size, shards=shards)
     check_preprocessor(preprocessor, fields)
     check_ragged(ragged, padding, [field.name for field in fields])
@@ -193,6 +194,7 @@ def _storage_level(storage: Any) -> Any:
 def _chunks(rows: Any, source: Source, arrow: bool | None) -> "RDD[Chunk]":
     if arrow:
         need_arrow()
+    check_rows(rows, "pack()")
     if is_frame(rows):
         frame = selected(rows, source.records.fields, source.columns, source.id_column)
         return source.of_arrow(frame) if arrow or (arrow is None and arrow_is_installed()) else source.of_frame(frame)
