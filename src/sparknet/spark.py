@@ -1,5 +1,6 @@
 """The public face of sparknet on Spark (its rooms: :mod:`sparknet.clusters.spark`)."""
 
+from sparknet.clusters.spark.bad_rows import BadRows
 from sparknet.clusters.spark.cluster import SparkCluster
 from sparknet.clusters.spark.decoding import BadImages, decode_images
 from sparknet.clusters.spark.images import image_classes, read_image_tars, read_images
@@ -11,6 +12,7 @@ from sparknet.data.mean import channel_means, mean_image
 
 __all__ = [
     "BadImages",
+    "BadRows",
     "PackedDataset",
     "ShardSize",
     "SparkCluster",

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from sparknet.clusters.spark.bad_rows import BadRows, OnError, check_on_error, spared
 from sparknet.clusters.spark.cluster import SparkCluster
 from sparknet.clusters.spark.frames import check_frame, is_frame
 from sparknet.clusters.spark.inference_tasks import (
@@ -55,6 +56,8 @@ def featurize(
     columns: Mapping[str, str] | None = None,
     batch_size: int = 100,
     preprocessor: Preprocessor | None = None,
+    on_error: OnError = "error",
+    bad_rows: BadRows | None = None,
 ) -> Any:
     """Add what the net computes for each row: any of its blobs, as columns.
 
@@ -75,6 +78,12 @@ def featurize(
         number of rows alone, it is filled up with zeros, and what the net makes of those is left out.
     preprocessor
         Applied to each minibatch in its test behaviour; it must keep all rows.
+    on_error
+        What becomes of a row that cannot be computed, such as one with a null or an undecodable image: ``"error"`` fails the
+        job and names it, ``"null"`` gives it nulls in the new columns, ``"drop"`` leaves it out. The rows of its minibatch are
+        computed without it.
+    bad_rows
+        A :class:`BadRows`, which counts them and says what is wrong; the executors' logs say how many in any case.
 
     Returns
     -------
@@ -106,9 +115,10 @@ def featurize(
             columns={"data": "pixels"},
         )
     """
+    check_on_error(on_error, "featurize()")
     named = dict(outputs) if isinstance(outputs, Mapping) else {name: name for name in outputs}
     plan = Plan.of("featurize()", factory, weights, fields, columns, batch_size, preprocessor)
-    return _extended(rows, plan, named, _as_they_are)
+    return _extended(rows, plan, named, _as_they_are, on_error, bad_rows)
 
 
 def predict(
@@ -122,20 +132,23 @@ def predict(
     columns: Mapping[str, str] | None = None,
     batch_size: int = 100,
     preprocessor: Preprocessor | None = None,
+    on_error: OnError = "error",
+    bad_rows: BadRows | None = None,
 ) -> Any:
     """Add the class of each row: the place of the largest value of the blob ``output``; the first of equal ones.
 
     Parameters
     ----------
-    rows, factory, weights, fields, columns, batch_size, preprocessor
+    rows, factory, weights, fields, columns, batch_size, preprocessor, on_error, bad_rows
         As for :func:`featurize`.
     output
         Blob with the scores or probabilities of the classes, ``(rows, classes)``.
     column
         Name of the new column, of whole numbers.
     """
+    check_on_error(on_error, "predict()")
     plan = Plan.of("predict()", factory, weights, fields, columns, batch_size, preprocessor)
-    return _extended(rows, plan, {output: column}, _largest)
+    return _extended(rows, plan, {output: column}, _largest, on_error, bad_rows)
 
 
 def evaluate(
@@ -235,17 +248,26 @@ def _means(rows: Any, plan: Plan) -> dict[str, float]:
     return mean_metrics(totals)
 
 
-def _extended(rows: Any, plan: Plan, outputs: Mapping[str, str], finish: Callable[[Array], Array]) -> Any:
+def _extended(
+    rows: Any,
+    plan: Plan,
+    outputs: Mapping[str, str],
+    finish: Callable[[Array], Array],
+    on_error: OnError,
+    bad_rows: BadRows | None,
+) -> Any:
     """Return ``rows`` with ``finish(blob)`` of each blob in ``outputs`` as a column."""
     rdd = _rdd_of(rows, plan, list(outputs.values()))
     plan, tried = plan.trial_by_row(list(outputs))
     found = {name: finish(values) for name, values in tried.items()}
-    work = partial(
-        computed, plan=plan.light, sent=rdd.context.broadcast(plan.load), blobs=tuple(outputs), finish=finish
-    )
+    task: Callable[..., Any] = computed
+    if on_error != "error":
+        tallies = (bad_rows or BadRows()).counted_by(rdd.context)
+        task = partial(spared, on_error=on_error, tallies=tallies)
+    work = partial(task, plan=plan.light, sent=rdd.context.broadcast(plan.load), blobs=tuple(outputs), finish=finish)
     if not is_frame(rows):
         return rdd.mapPartitionsWithIndex(partial(work, join=partial(with_values, names=tuple(outputs.values()))))
-    schema = _extended_schema(rows.schema, {outputs[name]: values for name, values in found.items()})
+    schema = _extended_schema(rows.schema, {outputs[name]: values for name, values in found.items()}, on_error)
     extended = rdd.mapPartitionsWithIndex(partial(work, join=with_columns))
     return rows.sparkSession.createDataFrame(extended, schema, verifySchema=False)
 
@@ -285,7 +307,7 @@ def _rdd_of(rows: Any, plan: Plan, added: Sequence[str]) -> Any:
     return rows
 
 
-def _extended_schema(schema: Any, added: Mapping[str, Array]) -> Any:
+def _extended_schema(schema: Any, added: Mapping[str, Array], on_error: OnError) -> Any:
     """Return the schema with a column for each array: of numbers where it has one axis, else of arrays."""
     from pyspark.sql.types import ArrayType, FloatType, LongType, StructField, StructType
 
@@ -293,4 +315,5 @@ def _extended_schema(schema: Any, added: Mapping[str, Array]) -> Any:
         number = LongType() if values.dtype.kind == "i" else FloatType()
         return number if values.ndim == 1 else ArrayType(number, containsNull=False)
 
-    return StructType([*schema.fields, *(StructField(name, kind(values), False) for name, values in added.items())])
+    columns = [StructField(name, kind(values), on_error == "null") for name, values in added.items()]
+    return StructType([*schema.fields, *columns])

@@ -27,7 +27,17 @@ from sparknet.training import check_axes
 from sparknet.weights import WeightCollection
 from sparknet.worker import evaluate_batch, evened, single_threaded_blas
 
-__all__ = ["Plan", "check_added", "computed", "evaluated", "made", "with_columns", "with_values"]
+__all__ = [
+    "Plan",
+    "check_added",
+    "check_count",
+    "computed",
+    "evaluated",
+    "made",
+    "values_of",
+    "with_columns",
+    "with_values",
+]
 
 Array = np.ndarray[Any, Any]
 _MOST_NETS = 2  # a job may go through one net after another
@@ -122,11 +132,14 @@ class Plan:
         while part := list(islice(rows, self.batch_size)):
             numbers = range(done, done + len(part))
             with self.placing(partition, numbers):
-                batch = batch_of_rows(part, self.fields, self.columns)
-                batch = preprocessed(batch, self.preprocessor, step_rng(0, 0, 0), train=False)
-                count, used = evened(batch, self.even)
+                count, used = self.minibatch(part)
             yield numbers, part, count, used
             done += len(part)
+
+    def minibatch(self, rows: Sequence[Any]) -> tuple[int, Batch]:
+        """Return the minibatch made of some rows, and how many of its rows count."""
+        batch = batch_of_rows(rows, self.fields, self.columns)
+        return evened(preprocessed(batch, self.preprocessor, step_rng(0, 0, 0), train=False), self.even)
 
     @contextmanager
     def placing(self, partition: int, rows: range) -> Iterator[None]:
@@ -167,14 +180,21 @@ def computed(
     with single_threaded_blas():
         for numbers, part, count, batch in plan.batches(partition, rows):
             with plan.placing(partition, numbers):
-                _check_count(count, len(part))
-                found = _net_of(plan, sent).forward(batch, blobs)
-                values = [found[name].to_host()[:count] for name in blobs]
-                joined = [join(row, ours) for row, *ours in zip(part, *map(finish, values), strict=True)]
+                check_count(count, len(part))
+                values = values_of(plan, sent, batch, count, blobs, finish)
+                joined = [join(row, ours) for row, ours in zip(part, values, strict=True)]
             yield from joined
 
 
-def _check_count(count: int, rows: int) -> None:
+def values_of(
+    plan: Plan, sent: Any, batch: Batch, count: int, blobs: Sequence[str], finish: Callable[[Array], Array]
+) -> Iterator[tuple[Array, ...]]:
+    """Return the values of ``finish(blob)`` of each blob, for each of the first ``count`` rows of a minibatch."""
+    found = _net_of(plan, sent).forward(batch, blobs)
+    return zip(*(finish(found[name].to_host()[:count]) for name in blobs), strict=True)
+
+
+def check_count(count: int, rows: int) -> None:
     """Raise a DataError unless the preprocessor has kept all rows."""
     if count != rows:
         msg = (

@@ -1,0 +1,140 @@
+"""Rows that a net cannot compute, such as a null or an undecodable image: spared, and counted, where that was asked for.
+
+A minibatch with such rows is made again without them, and each of its rows is looked at alone; other
+minibatches cost nothing more. An error that no row alone has, such as wrong weights, is raised.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from sparknet.clusters.spark.decoding import Tally
+from sparknet.clusters.spark.inference_tasks import Plan, check_count, values_of
+from sparknet.clusters.spark.jobs import PerPartition
+from sparknet.errors import DataError, SparknetError
+from sparknet.worker import single_threaded_blas
+
+__all__ = ["BadRows", "OnError", "check_on_error", "spared"]
+
+_LOG = logging.getLogger(__name__)
+_TOLD = 20  # bad rows of a partition that are told by their place
+_NULL = np.array(None)  # what a spared row gets: it becomes Python's None
+
+OnError = Literal["error", "null", "drop"]
+
+
+def check_on_error(on_error: str, who: str) -> None:
+    """Raise a DataError unless it says what becomes of a row that cannot be computed."""
+    if on_error not in get_args(OnError):
+        msg = f"{who}: on_error: got {on_error!r}, expected 'error', 'null' (the row's new columns) or 'drop' (the row)"
+        raise DataError(msg)
+
+
+class BadRows:
+    """The rows that one :func:`predict` or :func:`featurize` could not compute, filled as jobs go through the rows.
+
+    Complete once a job has gone through all rows. A partition that is computed again, because a task failed or its rows
+    are used twice, counts once.
+
+    Examples
+    --------
+    >>> bad = BadRows()  # predict(..., on_error="drop", bad_rows=bad)
+    >>> bad.count, bad.reasons
+    (0, {})
+    """
+
+    def __init__(self) -> None:
+        self._tallies: Any = None
+
+    def counted_by(self, context: Any) -> Any:
+        """Return a new accumulator of ``context``, whose count this is from now on."""
+        self._tallies = context.accumulator({}, PerPartition())
+        return self._tallies
+
+    def _found(self) -> list[Tally]:
+        return [] if self._tallies is None else [tally for _, tally in sorted(self._tallies.value.items())]
+
+    @property
+    def count(self) -> int:
+        """Number of bad rows."""
+        return sum(tally.count for tally in self._found())
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Place of the row -> what is wrong, for the first 20 of each partition."""
+        return {place: reason for tally in self._found() for place, reason in tally.first.items()}
+
+    def __repr__(self) -> str:
+        some = [f"; {place}: {reason}" for place, reason in self.reasons.items()]
+        return f"<BadRows: {self.count}{''.join(some[:3])}>"
+
+
+# ---- in the Python workers
+def spared(
+    partition: int,
+    rows: Iterable[Any],
+    *,
+    plan: Plan,
+    sent: Any,
+    blobs: Sequence[str],
+    finish: Callable[[Any], Any],
+    join: Callable[[Any, Sequence[Any]], Any],
+    on_error: OnError,
+    tallies: Any,
+) -> Iterator[Any]:
+    """Yield what :func:`~sparknet.clusters.spark.inference_tasks.computed` does; a bad row with nulls, or not at all."""
+    rows, done, tally = iter(rows), 0, Tally()
+    with single_threaded_blas():
+        while part := list(islice(rows, plan.batch_size)):
+            with plan.placing(partition, range(done, done + len(part))):
+                values, bad = _values(plan, sent, blobs, finish, part)
+                _count(tally, {f"partition {partition}, row {done + i}": reason for i, reason in bad.items()})
+                kept = [i for i in range(len(part)) if i in values or on_error == "null"]
+                joined = [join(part[i], values.get(i, [_NULL] * len(blobs))) for i in kept]
+            yield from joined
+            done += len(part)
+    if tally.count:
+        _LOG.warning("%s: %d rows of partition %d could not be computed", plan.who, tally.count, partition)
+        tallies.add({partition: tally})
+
+
+def _count(tally: Tally, bad: dict[str, str]) -> None:
+    tally.count += len(bad)
+    for place, reason in bad.items():
+        if len(tally.first) < _TOLD:
+            tally.first[place] = reason
+
+
+def _values(
+    plan: Plan, sent: Any, blobs: Sequence[str], finish: Callable[[Any], Any], part: Sequence[Any]
+) -> tuple[dict[int, Sequence[Any]], dict[int, str]]:
+    """Return the values of the good rows of a minibatch, and what is wrong with the others, by their places in it."""
+    good, bad = list(range(len(part))), dict[int, str]()
+    while good:
+        try:
+            count, batch = plan.minibatch([part[i] for i in good])
+            check_count(count, len(good))
+            return dict(zip(good, values_of(plan, sent, batch, count, blobs, finish), strict=True)), bad
+        except SparknetError as error:
+            refused = {i: reason for i in good if (reason := _refusal(plan, part[i]))}
+            if not refused:  # each can be read, and the net takes one for bad, such as a NaN
+                row = getattr(error, "row", None)
+                if row is None:
+                    raise
+                refused = {good[row]: str(error)}
+            bad.update(refused)
+            good = [i for i in good if i not in refused]
+    return {}, bad
+
+
+def _refusal(plan: Plan, row: Any) -> str | None:
+    """Return what is wrong with a row that cannot be read, or that the preprocessor refuses or leaves out; else None."""
+    try:
+        count, _ = plan.minibatch([row])
+        check_count(count, 1)
+    except SparknetError as error:
+        return str(getattr(error, "reason", error))
+    return None

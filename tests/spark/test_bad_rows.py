@@ -1,0 +1,109 @@
+"""Rows that cannot be computed fail the job by name, get nulls, or are left out and counted: alike on RDDs and DataFrames."""
+
+import io
+from functools import partial
+
+import numpy as np
+import pytest
+
+from sparknet import DataError, Field, NetError
+from sparknet.data.images import ImageDecoder
+from sparknet.data.preprocess import Compose, Decode, Scale
+from sparknet.nets import MLP
+from sparknet.spark import BadRows, featurize, predict
+
+pytestmark = pytest.mark.spark
+
+FIELDS = [Field("data", (3,))]
+FACTORY = MLP.factory((3,), 2)
+WEIGHTS = FACTORY(seed=1).get_weights()
+GOOD = [[float(i), 1.0, -float(i)] for i in range(20)]
+BAD = {3: None, 4: [1.0, None, 2.0], 11: [1.0], 12: [float("nan"), 0.0, 0.0], 13: [float("inf"), 0.0, 0.0]}
+CELLS = [BAD.get(i, cell) for i, cell in enumerate(GOOD)]
+OPTIONS = {"fields": FIELDS, "batch_size": 5}
+REASONS = {
+    "partition 0, row 3": "it is null",
+    "partition 0, row 4": "it is null or has one",
+    "partition 0, row 11": "got a value of shape (1,)",
+    "partition 0, row 12": "not finite",
+    "partition 0, row 13": "not finite",
+}
+VERBS = [partial(predict, column="new"), partial(featurize, outputs={"prob": "new"})]
+
+
+def sources(spark):
+    """The same rows as a DataFrame, as Rows, and as mappings; in one partition each."""
+    frame = spark.createDataFrame(list(enumerate(CELLS)), "id long, data array<double>").coalesce(1)
+    return [frame, frame.rdd, frame.rdd.map(lambda row: row.asDict())]
+
+
+def values(rows):
+    return {
+        row["id"]: None if row["new"] is None else np.array(row["new"], np.float64).tolist() for row in rows.collect()
+    }
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_bad_rows_get_nulls_or_are_left_out_and_the_others_what_they_get_without_them(spark, verb):
+    good = spark.sparkContext.parallelize([{"id": i, "data": c} for i, c in enumerate(GOOD) if i not in BAD], 1)
+    expected = values(verb(good, FACTORY, WEIGHTS, **OPTIONS))
+    for rows in sources(spark):
+        for on_error, wanted in (("null", expected | dict.fromkeys(BAD)), ("drop", expected)):
+            bad = BadRows()
+            found = verb(rows, FACTORY, WEIGHTS, on_error=on_error, bad_rows=bad, **OPTIONS)
+            assert bad.count == 0  # lazy, as the rows are
+            assert values(found) == {
+                i: pytest.approx(v, rel=1e-6) if v is not None else None for i, v in wanted.items()
+            }
+            assert [row["id"] for row in found.collect()] == sorted(wanted)
+            assert bad.count == len(BAD)  # the rows that were computed twice count once
+            assert list(bad.reasons) == list(REASONS)
+        assert all(reason in bad.reasons[place] for place, reason in REASONS.items())
+        assert repr(bad).startswith("<BadRows: 5; partition 0, row 3: field 'data' float32 (3,): ")
+
+
+def test_a_new_column_may_be_null_only_where_that_was_asked_for(spark):
+    frame = sources(spark)[0]
+    for on_error, nullable in (("null", True), ("drop", False), ("error", False)):
+        assert predict(frame, FACTORY, WEIGHTS, on_error=on_error, **OPTIONS).schema["prediction"].nullable == nullable
+    assert predict(frame, FACTORY, WEIGHTS, on_error="null", **OPTIONS).where("prediction is null").count() == len(BAD)
+
+
+def test_without_a_choice_the_first_bad_row_fails_the_job_by_its_place(spark):
+    for rows in sources(spark):
+        with pytest.raises(Exception, match=r"predict\(\): partition 0, row 3: field 'data' .* it is null"):
+            predict(rows, FACTORY, WEIGHTS, **OPTIONS).collect()
+
+
+def test_an_image_that_cannot_be_decoded_is_a_bad_row_whether_decode_refuses_or_drops_it(spark):
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), (9, 8, 7)).save(file, "PNG")
+    width = 200
+    cells = [np.frombuffer(data.ljust(width, b"\0"), np.uint8).tolist() for data in (file.getvalue(), b"no image")] * 3
+    frame = spark.createDataFrame([(i, cell) for i, cell in enumerate(cells)], "id long, data array<int>").coalesce(1)
+    net = MLP.factory((3, 4, 4), 2)
+    for refusal in ("raise", "drop"):
+        steps = Compose(Decode("data", ImageDecoder(4, 4), on_error=refusal), Scale("data", 1 / 256))
+        bad = BadRows()
+        found = predict(
+            frame, net, net(seed=0).get_weights(), fields=[Field("data", (width,), "uint8")], batch_size=4,
+            preprocessor=steps, on_error="drop", bad_rows=bad,
+        )  # fmt: skip
+        assert [row.id for row in found.collect()] == [0, 2, 4]
+        assert bad.count == 3
+
+
+def test_what_no_row_alone_is_to_blame_for_is_raised_whatever_was_chosen(spark):
+    rows = spark.sparkContext.parallelize([{"data": GOOD[0], "prediction": 1}], 1)
+    with pytest.raises(Exception, match="there is a column 'prediction' already"):
+        predict(rows, FACTORY, WEIGHTS, on_error="drop", **OPTIONS).collect()
+    with pytest.raises(NetError, match="unknown output 'fc7'"):
+        predict(rows, FACTORY, WEIGHTS, "fc7", on_error="null", **OPTIONS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_unknown_choice_is_refused(spark, verb):
+    with pytest.raises(DataError, match=r"\(\): on_error: got 'ignore', expected 'error', 'null' .* or 'drop'"):
+        verb(sources(spark)[0], FACTORY, WEIGHTS, on_error="ignore", **OPTIONS)
