@@ -31,12 +31,12 @@ class Net(Protocol):
     what to divide it by; without it, outputs are means over the rows.
     ``totals(outputs, rows)`` returns that for all metrics, by name, where they are not just the scalar outputs.
     ``entering()`` returns the inputs of the last ``forward`` as they reach the first layer that learns from them, where the
-    net itself scales them.
+    net itself scales them, and ``input_changes(train=True)`` says in words what it does to each.
 
     For nets that do not take every batch: ``rehearse(batch, train=True)`` raises what a step (or, without ``train``, ``forward``)
     on the batch would, and leaves the net as it is. ``even(train=True)`` returns what becomes of short minibatches, a
     :class:`~sparknet.data.ragged.Even`; ``padding(train=True)`` what to pad them with, input -> value. ``batch_axes`` are inputs
-    that have the batch elsewhere than first, name -> axis.
+    that have the batch elsewhere than first, name -> axis; ``passes`` into how many equal parts a step takes its batch.
     """
 
     @property

@@ -121,9 +121,8 @@ def pack(
         placed = chunks.mapPartitionsWithIndex(partial(_placed, starts=starts, checksums=checksums))
         moved = partial(_moved, starts[-1], shuffle, total)
         packed = packed_from(placed, moved, fields, layout, preprocessor)
-        return replace(packed, ragged=ragged, padding=padding)._persisted(
-            storage
-        )  # computed now, while the chunks are there
+        packed = replace(packed, ragged=ragged, padding=padding)
+        return packed._persisted(storage)  # computed now, while the chunks are there
     finally:
         release(chunks)
 

@@ -34,7 +34,7 @@ def write(
         raise DataError(msg)
     manifest = {
         "format": _FORMAT,
-        "fields": [[f.name, f.shape, f.dtype, *[f.batch_axis] * bool(f.batch_axis)] for f in fields],
+        "fields": [[f.name, f.shape, f.dtype, *([f.batch_axis] if f.batch_axis else [])] for f in fields],
         "examples": layout.total,
         "batch_size": layout.batch_size,
         "shards": layout.shards,

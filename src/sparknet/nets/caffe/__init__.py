@@ -1,13 +1,17 @@
 """CaffeNet: nets that Caffe trains, from any solver prototxt; and layers that feed Caffe's own loops. The home of ``caffe``.
 
-Where to look: ``runtime`` imports Caffe. ``prototxt`` reads a solver and its nets, with ``parsing`` and ``unknown`` for
-mistakes and fields of forks, ``first_format`` and ``old_format`` for nets of 2013 and 2014, ``layers`` and ``inputs`` for the
-layers of a phase, ``data_params`` and ``transform`` for data layers, ``tested`` for test nets, ``schedule`` and ``unused`` for the
-solver; ``notes`` says what has no effect. ``making`` makes nets, ``names`` and ``sharing`` see to whose weights are whose,
-``feed`` and ``padding`` fill inputs. ``files`` finds what a prototxt names, ``carried`` and ``initial`` let it travel; ``holding`` has
-weights and the solver's state, with ``model_file``, ``snapshots`` and ``state`` for files and arrays; ``reports`` and ``metrics`` say what an
-evaluation's numbers are means of, ``net`` puts them together. ``python_layer`` is the ``RDDDataLayer`` that a prototxt names,
-``layer_param`` its parameters, ``sources`` what feeds it. Nothing imports Caffe before a net, a factory or a layer is made.
+Nothing imports Caffe before a net, a factory or a layer is made. Where to look:
+
+- From a solver's text to a Definition: ``prototxt``. It calls ``files`` (finds what is named), ``parsing`` and ``unknown`` (mistakes,
+  fields of forks), ``first_format`` and ``old_format`` (nets of 2013 and 2014), ``layers`` and ``inputs`` (the layers of a phase),
+  ``data_params`` and ``transform`` (data layers), ``tested`` (test nets), ``schedule`` (the solver), ``carried`` and ``initial`` (files
+  that travel), ``rows`` and ``axes`` (where a batch has its examples).
+- What is said to the user of it: ``notes`` logs, ``unused`` and ``unread`` tell what has no effect, ``changes`` and ``lines`` what happens
+  to values and on which line.
+- From a Definition to a net that runs: ``net`` puts together ``holding`` (weights and state, with ``model_file``, ``snapshots`` and
+  ``state``), ``batches`` (with ``feed``, ``padding``, ``passes`` and ``rehearsal``), ``making``, ``names``, ``sharing``, and ``reports`` with
+  ``metrics`` (an evaluation's numbers). ``runtime`` imports Caffe.
+- A layer in a prototxt of one's own: ``python_layer`` is the ``RDDDataLayer``, ``layer_param`` its parameters, ``sources`` what feeds it.
 """
 
 from typing import Any

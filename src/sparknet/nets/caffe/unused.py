@@ -1,4 +1,4 @@
-"""What a solver says and sparknet does in its own way: it is taken out of the solver, and said once, because no one would find out else."""
+"""What a solver says and sparknet does in its own way: taken out of the solver, and said once, so that people find out."""
 
 from typing import Any
 
