@@ -8,7 +8,8 @@ from typing import Any
 from sparknet.errors import FormatError
 from sparknet.formats.contents import flatten
 from sparknet.formats.conversion import read
-from sparknet.formats.prototxt import decoded, outline
+from sparknet.formats.outline import outline
+from sparknet.formats.prototxt import decoded
 from sparknet.formats.sniffing import format_of
 from sparknet.formats.table import FORMATS
 from sparknet.serialization.collect import collect

@@ -1,51 +1,83 @@
-"""What a prototxt is, a net or a solver, told from its text: without Caffe, whose messages name every field.
+"""The text format of protobuf, read without a schema: fields and their places. It knows no message of Caffe.
 
-So a text is known for what it is also where it does not parse: a net given as a solver, a net with fields of a fork.
+So a text can be read that names fields which no message has, and one without Caffe at hand. It is stricter than need be in
+nothing but what protobuf refuses as well; values are not looked at.
 """
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["Outline", "cut", "decoded", "outline", "walk"]
+__all__ = ["Node", "Word", "blanked", "decoded", "parsed"]
 
-_GAP = r"(?:\s|\#[^\n]*(?:\n|$))*"
-_TEXT = r""" "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' """
-# The end of a message, the beginning of one, or a plain field; what is none of them is in `other`.
-_ITEM = re.compile(
-    rf"""[,;] | (?P<end>[}}>]) | (?P<begin>[A-Za-z_]\w*) {_GAP} :? {_GAP} [{{<]
-    | (?P<field>[A-Za-z_]\w*) {_GAP} : {_GAP} (?P<value> {_TEXT} | \[[^]]*\] | [^][\s,;{{}}<>\#"']+ ) (?: {_GAP} (?:{_TEXT}) )*
-    | (?P<other>\S)""",
+# Space and comments, then a string, a word, a mark (a quote that has no other on its line too), or the end of the text, empty.
+_TOKEN = re.compile(
+    r"""(?:\s|\#[^\n]*)* ( "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' | [^][\s,:;{}<>\#"']+ | [][,:;{}<>"'] | \Z )""",
     re.VERBOSE,
 )
-_SPACE = re.compile(_GAP)
+_MARKS = frozenset("[],:;{}<>\"'")
+_QUOTES = ('"', "'")
+_ENDS = {"{": "}", "<": ">"}
+_DEEPEST = 100  # messages in messages, as protobuf has it
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
-# Fields of one kind that the other does not have.
-_NET = {"layer", "layers", "input", "input_dim", "input_shape", "state", "force_backward", "name"}
-_SOLVER = {
-    *("net", "net_param", "train_net", "train_net_param", "test_net", "test_net_param", "base_lr", "lr_policy"),
-    *("max_iter", "solver_mode", "solver_type", "momentum", "weight_decay", "test_iter", "test_interval", "snapshot"),
-    *("snapshot_prefix", "gamma", "power", "stepsize", "stepvalue", "random_seed", "display", "type", "weights"),
-}
 
 
-class Outline(NamedTuple):
-    """What a prototxt is.
+class Word(NamedTuple):
+    """A value that is no message: a string with its quotes (the first of several side by side), a number, a word of an enum.
+
+    ``start`` and ``end`` are its place in the text; of strings side by side, that of all.
+    """
+
+    text: str
+    start: int
+    end: int
+
+
+class Node(NamedTuple):
+    """A field as it is written.
 
     Parameters
     ----------
-    kind
-        ``"net"`` or ``"solver"``.
-    fields
-        Name of each plain field at the top -> its last value as it is written, without quotes.
-    layers
-        Name and type of each layer.
+    name
+        Of the field.
+    words, messages
+        Its values: those that are no messages, and the fields of each that is one. A list ``[...]`` has several.
+    start, value, value_end, end
+        Places in the text: of the name, of the value, behind it, and behind a comma or semicolon after it.
     """
 
-    kind: str
-    fields: dict[str, str]
-    layers: tuple[tuple[str, str], ...]
+    name: str
+    words: tuple[Word, ...]
+    messages: tuple[tuple["Node", ...], ...]
+    start: int
+    value: int
+    value_end: int
+    end: int
+
+
+def parsed(text: str) -> tuple[Node, ...]:
+    """Return the fields at the top of ``text``, with all that is in them.
+
+    Raises
+    ------
+    ValueError
+        It is no prototxt, or has more than 100 messages in one another.
+
+    Examples
+    --------
+    >>> [layer] = parsed('layer { name: "data" top: ["a", "b"] }')
+    >>> [(field.name, [word.text for word in field.words]) for field in layer.messages[0]]
+    [('name', ['"data"']), ('top', ['"a"', '"b"'])]
+    """
+    return _Reader(text).fields("", 0)
+
+
+def blanked(text: str, places: Iterable[tuple[int, int]]) -> str:
+    """Return ``text`` with spaces from start to end of each place; all else keeps its line and column."""
+    for start, end in places:
+        text = text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
+    return text
 
 
 def decoded(data: bytes) -> tuple[str, bool]:
@@ -71,73 +103,73 @@ def decoded(data: bytes) -> tuple[str, bool]:
         return data.removeprefix(codecs.BOM_UTF8).decode("latin-1"), False
 
 
-def outline(text: str) -> Outline | None:
-    """Return what a text is; None if it is no prototxt of Caffe.
+class _Reader:
+    """Goes through the tokens of a text once."""
 
-    Examples
-    --------
-    >>> outline('net: "lenet.prototxt" base_lr: 0.01').fields["net"]
-    'lenet.prototxt'
-    >>> outline('layer { name: "data" type: "Input" top: "x" }').layers
-    (('data', 'Input'),)
-    >>> outline("Dear reader,") is None
-    True
-    """
-    fields: dict[str, str] = {}
-    names = set()
-    layers: list[dict[str, str]] = []
-    try:
-        for path, value, _ in walk(text):
-            names.add(path[0])
-            if len(path) == 1 and value is None and path[0] in ("layer", "layers"):
-                layers.append({})
-            elif len(path) == 1 and value is not None:
-                fields[path[0]] = value
-            elif value is not None and path[0] in ("layer", "layers") and path[1:] in _OF_LAYER:
-                layers[-1].setdefault(path[-1], value)
-    except ValueError:
-        return None
-    kind = "solver" if names & _SOLVER else "net" if names & _NET else None
-    found = tuple((layer.get("name", ""), layer.get("type", "")) for layer in layers)
-    return None if kind is None else Outline(kind, fields, found)
+    def __init__(self, text: str) -> None:
+        self._tokens = _TOKEN.finditer(text)
+        self._token = next(self._tokens)
+        self._next = self._token[1]  # what comes next, empty at the end
+        self._end = 0  # of what was taken last
 
+    def fields(self, end: str, depth: int) -> tuple[Node, ...]:
+        """Take the fields of a message up to the token ``end``."""
+        if depth > _DEEPEST:
+            raise self._wrong(self._token, f"more than {_DEEPEST} messages in one another")
+        found = []
+        while self._next != end:
+            found.append(self._field(depth))
+        self._take()
+        return tuple(found)
 
-_OF_LAYER = (("name",), ("type",), ("layer", "name"), ("layer", "type"))  # the latter two in files of 2013
+    def _field(self, depth: int) -> Node:
+        name = self._take()
+        if not name[1].isidentifier():
+            raise self._wrong(name, "expected the name of a field")
+        has_colon = self._skipped(":")
+        words: list[Word] = []
+        messages: list[tuple[Node, ...]] = []
+        value = self._token
+        if self._skipped("["):
+            while not self._skipped("]"):
+                self._value(words, messages, depth)
+                self._skipped(",")
+        else:
+            self._value(words, messages, depth)
+        if words and not has_colon:
+            raise self._wrong(value, "expected a colon")
+        value_end = self._end
+        if not self._skipped(","):
+            self._skipped(";")
+        return Node(name[1], tuple(words), tuple(messages), name.start(1), value.start(1), value_end, self._end)
 
+    def _value(self, words: list[Word], messages: list[tuple[Node, ...]], depth: int) -> None:
+        token = self._take()
+        text = token[1]
+        if text in _ENDS:
+            messages.append(self.fields(_ENDS[text], depth + 1))
+            return
+        if text in _MARKS or not text:
+            raise self._wrong(token, "expected a value, a string with both of its quotes on one line")
+        if text[0] in _QUOTES:
+            while self._next[:1] in _QUOTES and len(self._next) > 1:
+                self._take()
+        words.append(Word(text, token.start(1), self._end))
 
-def cut(text: str, name: str) -> tuple[str, list[str]]:
-    """Return a text without the plain fields ``name`` at its top, and what they were set to, as it was written.
+    def _take(self) -> re.Match[str]:
+        """Return the token that comes next."""
+        token = self._token
+        self._end = token.end()
+        self._token = next(self._tokens, token)
+        self._next = self._token[1]
+        return token
 
-    All else keeps its line and column. A text that is no prototxt is returned as it is.
+    def _skipped(self, text: str) -> bool:
+        """Take the token if it comes next; say whether it did."""
+        if self._next != text:
+            return False
+        self._take()
+        return True
 
-    Examples
-    --------
-    >>> cut('net: "a" weights: "b" type: "SGD"', "weights")
-    ('net: "a"              type: "SGD"', ['"b"'])
-    """
-    try:
-        found = [item for path, value, item in walk(text) if path == (name,) and value is not None]
-    except ValueError:
-        return text, []
-    for item in found:
-        text = text[: item.start()] + re.sub(r"[^\n]", " ", item[0]) + text[item.end() :]
-    return text, [item[0][item.start("value") - item.start() :] for item in found]
-
-
-def walk(text: str) -> Iterator[tuple[tuple[str, ...], str | None, re.Match[str]]]:
-    """Yield path, value and match of each plain field, and None where a message begins; a ValueError for no prototxt."""
-    stack: list[str] = []
-    place = _SPACE.match(text).end()  # type: ignore[union-attr] # it may be empty
-    while found := _ITEM.match(text, place):
-        if found["other"] or (found["end"] and not stack):
-            raise ValueError(found[0])
-        if found["begin"]:
-            stack.append(found["begin"])
-            yield tuple(stack), None, found
-        elif found["field"]:
-            yield (*stack, found["field"]), found["value"].strip("\"'"), found
-        elif found["end"]:
-            stack.pop()
-        place = _SPACE.match(text, found.end()).end()  # type: ignore[union-attr]
-    if stack:
-        raise ValueError(stack[-1])
+    def _wrong(self, token: re.Match[str], what: str) -> ValueError:
+        return ValueError(f"no prototxt: character {token.start(1)}, {token[1][:20]!r}: {what}")

@@ -7,7 +7,8 @@ from typing import BinaryIO
 
 from sparknet.errors import FormatError
 from sparknet.formats.hdf5 import is_hdf5, opened
-from sparknet.formats.prototxt import decoded, outline
+from sparknet.formats.outline import outline
+from sparknet.formats.prototxt import decoded
 from sparknet.serialization.layout import MAGIC
 
 __all__ = ["format_of"]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sparknet.errors import NetError, SparknetError
 from sparknet.formats import format_of
-from sparknet.formats.prototxt import decoded, outline
+from sparknet.formats.outline import outline
+from sparknet.formats.prototxt import decoded
 from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.runtime import MissingFileError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sparknet.errors import NetError
 from sparknet.formats.layers import Layers
-from sparknet.formats.prototxt import cut
+from sparknet.formats.outline import cut
 from sparknet.nets.caffe import model_file
 from sparknet.nets.caffe.files import Places
 from sparknet.nets.caffe.notes import note

@@ -1,6 +1,9 @@
 """Where a prototxt says something: the line of a field of a layer, which protobuf does not keep."""
 
-from sparknet.formats.prototxt import walk
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from sparknet.formats.prototxt import Node, parsed
 
 __all__ = ["line_of"]
 
@@ -26,11 +29,28 @@ def line_of(text: str, layer: int, field: str, within: str = "") -> int | None:
     >>> line_of('name: "net"\nlayer { name: "data"\n  transform_param { scale: 0.5 } }', 0, "scale")
     3
     """
-    above = (within,) if within else ()
-    count = -1
-    for path, value, found in walk(text):
-        if path[:-1] == above and value is None and path[-1] in _LAYERS:
-            count += 1
-        elif count == layer and value is not None and path[-1] == field and len(path) > len(above) + 1:
-            return text.count("\n", 0, found.start()) + 1
-    return None
+    layers = _layers(text, within)
+    fields = _all(layers[layer]) if layer < len(layers) else ()
+    place = next((node.start for node in fields if node.name == field and node.words), None)
+    return None if place is None else text.count("\n", 0, place) + 1
+
+
+@lru_cache(maxsize=1)  # every line that is looked for is of the same text
+def _layers(text: str, within: str) -> list[tuple[Node, ...]]:
+    """Return the fields of each layer of the net."""
+    nodes = parsed(text)
+    if within:
+        nodes = tuple(_inside(node for node in nodes if node.name == within))
+    return [message for node in nodes if node.name in _LAYERS for message in node.messages]
+
+
+def _inside(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Yield the fields of the messages in ``nodes``."""
+    return (node for outer in nodes for message in outer.messages for node in message)
+
+
+def _all(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Yield the fields of any depth, in their order."""
+    for node in nodes:
+        yield node
+        yield from _all(_inside([node]))

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sparknet.errors import NetError
-from sparknet.formats.prototxt import outline
+from sparknet.formats.outline import outline
+from sparknet.formats.prototxt import blanked
 from sparknet.nets.caffe.inputs import DATA_LAYERS
 from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.runtime import load, messages, text_format
-from sparknet.nets.caffe.unknown import Unknown, blanked, described, forks_with, unknown_in
+from sparknet.nets.caffe.unknown import Unknown, described, forks_with, unknown_in
 
 __all__ = ["parse"]
 
@@ -50,7 +51,7 @@ def parse(text: str, kind: str, where: str, *, drop: bool = False) -> Any:
             raise _not_known(text, unknown, kind, where) from None
         dropped = "; ".join(described(text, unknown))
         note(f"{where}: dropped what this Caffe does not know: {dropped}", logging.WARNING)
-        return parse(blanked(text, unknown), kind, where)
+        return parse(blanked(text, ((one.start, one.end) for one in unknown)), kind, where)
     return message
 
 
