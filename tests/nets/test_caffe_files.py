@@ -150,3 +150,17 @@ def test_a_name_from_the_root_of_a_tree_is_found_from_any_working_folder(tmp_pat
     (folder / "net.prototxt").rename(tmp_path / "net.prototxt")  # a plain name is not looked for above
     with pytest.raises(NetError, match="and in the folders above the first"):
         CaffeNet(solver)
+
+
+def test_a_file_that_lies_beside_the_solver_without_the_folders_of_its_name_is_pointed_at(tmp_path, tiny):
+    (tmp_path / "net.prototxt").write_text(tiny.net_text)
+    solver = tmp_path / "solver.prototxt"
+    solver.write_text(f'net: "examples/tiny/net.prototxt" {SOLVER}')
+    with pytest.raises(
+        FileNotFoundError, match=rf"no net prototxt .*There is '{tmp_path}/net.prototxt': write 'net.prototxt'"
+    ):
+        CaffeNet(solver)
+    (tmp_path / "net.prototxt").unlink()
+    with pytest.raises(FileNotFoundError) as caught:
+        CaffeNet(solver)
+    assert "There is" not in str(caught.value)

@@ -157,9 +157,25 @@ def test_unknown_types_of_forks_are_named_in_one_message(write):
         CaffeNet(write(SOLVER, layers), unknown_fields="drop")
     assert (
         "layer 'd' has the unknown type 'CoSData', known to CaffeOnSpark; it reads data: write it as type 'Data', with a "
-        "transform_param; layer 'i' has the unknown type 'Interp', known to PSPNet; layer 'r' has the unknown type "
+        "transform_param, or put an Input layer with its tops in its place; layer 'i' has the unknown type 'Interp', known to PSPNet; layer 'r' has the unknown type "
         "'ReLUU'; did you mean 'ReLU'?"
     ) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("ImageLabelmapData", ", known to HED; it reads data: write it as type 'Data', "),
+        (
+            "MyVeryOwnSource",
+            "; it reads data: write it as type 'Data', with a transform_param, or put an Input layer with",
+        ),
+        ("ImagData", r"; did you mean 'ImageData'\?"),
+    ],
+)
+def test_a_layer_of_an_unknown_type_that_reads_data_is_told_with_what_can_take_its_place(write, kind, said):
+    with pytest.raises(NetError, match=f"layer 'd' has the unknown type '{kind}'{said}"):
+        CaffeNet(write(SOLVER, f'layer {{ name: "d" type: "{kind}" top: "data" top: "label" }}'))
 
 
 def test_many_layers_of_one_unknown_type_are_told_in_one_phrase(write):

@@ -53,8 +53,14 @@ class Places:
         work = f"working folder {str(Path.cwd())!r}"
         above = ", and in the folders above the first" if self._above(name) else ""
         where = f"; looked in {looked} and the {work}{above}" if looked and len(paths) > 1 else f" ({work})"
-        msg = f"no {what} at {first}{where}"
+        msg = f"no {what} at {first}{where}{self._namesake(name)}"
         raise MissingFileError(msg, path=name)
+
+    def _namesake(self, name: str) -> str:
+        """Return where a file of the same last name lies without the folders of ``name``, for the end of a message; or nothing."""
+        bare = Path(name).name
+        found = next((folder / bare for folder in self.folders if name and bare and is_there(folder / bare)), None)
+        return f". There is {shown(found)}: write {bare!r}" if found else ""
 
     def _above(self, name: str) -> list[Path]:
         """Return the folders above the solver's, the nearest first, for a name that may begin at one of them."""

@@ -8,7 +8,7 @@ from typing import Any
 from sparknet.errors import NetError
 from sparknet.nets.caffe.engines import check_engines
 from sparknet.nets.caffe.first_format import second_format
-from sparknet.nets.caffe.inputs import Shapes, as_fed, old_inputs
+from sparknet.nets.caffe.inputs import DATA_LAYERS, Shapes, as_fed, old_inputs
 from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.old_format import upgraded
 from sparknet.nets.caffe.runtime import load, messages
@@ -109,7 +109,8 @@ def _check_types(layers: Sequence[Any]) -> None:
             unknown.setdefault(layer.type, []).append(layer)
     if unknown:
         said = "; ".join(
-            f"{_called(each)} the unknown type {kind!r}{_known(each[0], types)}" for kind, each in unknown.items()
+            f"{_called(each)} the unknown type {kind!r}{_known(each[0], types | DATA_LAYERS.keys())}"
+            for kind, each in unknown.items()
         )
         raise NetError(said, layer=next(iter(unknown.values()))[0].name)
 
@@ -159,10 +160,11 @@ def _check_modules(layers: Sequence[Any]) -> None:
 def _known(layer: Any, types: Iterable[str]) -> str:
     """Return what may be meant by a layer of an unknown type."""
     forks = forks_with(layer.type)
-    if not forks:
-        return _near(layer.type, types)
-    fix = "; it reads data: write it as type 'Data', with a transform_param" if not layer.bottom else ""
-    return f", {forks}{fix}"
+    if layer.bottom:
+        return f", {forks}" if forks else _near(layer.type, types)
+    fix = "it reads data: write it as type 'Data', with a transform_param, or put an Input layer with its tops in its place"
+    near = get_close_matches(layer.type, types, 1)
+    return f", {forks}; {fix}" if forks else _near(layer.type, types) if near else f"; {fix}"
 
 
 def _check_connections(layers: Sequence[Any]) -> None:
