@@ -203,6 +203,14 @@ def test_weights_of_any_format_are_trained_on_from(capsys, tmp_path):
     assert re.search(r"loss  (\S+)", capsys.readouterr().out)[1] != losses[0]
 
 
+@pytest.mark.parametrize("command", [["inspect"], ["convert", "--from", "npz"], [*ONE_ROUND, "--weights"]])
+def test_a_file_that_the_system_refuses_is_named_in_a_line_without_a_number(capsys, command):
+    after = ["out.npz"] if command[0] == "convert" else []
+    assert main([*command, "x" * 300, *after]) == 2
+    err = capsys.readouterr().err
+    assert re.search(r"error: File name too long: 'x{80}\.\.\.x{17}'$", err)
+
+
 def test_layers_that_are_skipped_or_new_are_said_and_later_files_come_over_earlier_ones(capsys, tmp_path):
     one = {"ip1": [np.zeros((128, 784), "f4"), np.ones(128, "f4")], "fc8": [np.ones(2, "f4")]}
     for name, value in ("one", 1), ("two", 2):

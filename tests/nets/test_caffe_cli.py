@@ -235,7 +235,7 @@ def test_a_net_that_fixes_its_batch_size_is_refused_with_the_option_that_helps(c
     assert (code, "error: --ragged pad: layer 'loss' (SoftmaxWithLoss) counts every row" in err) == (2, True)
     assert "or use --ragged drop or reshape" in err
     code, out, _ = run(capsys, *options, "--ragged", "drop")
-    assert (code, "10 of 4000 examples are left out" in out) == (0, True)
+    assert (code, "\n10 of 4000 examples are left out" in out) == (0, True)
     assert "of 1000 examples" not in out  # the test net has a batch size of its own
     (tmp_path / "net.prototxt").write_text(FIXED % "loss_param { ignore_label: -1 }", encoding="utf-8")
     code, out, _ = run(capsys, *options, "--ragged", "pad")

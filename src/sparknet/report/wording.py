@@ -15,7 +15,7 @@ _WORDS = (
     (r"the field given is", "--data has"),
     (r"Decode them so: sparknet.data.preprocess has Decode and Grayscale", "Give --data such images"),
     (r"; or multiply the loss by an input and name it \(weight=\)", ""),
-    (r"(averaged_sgd|padding)\(\):? ?", ""),
+    (r"\b(averaged_sgd|padding|pack|step|forward)\(\):? ?", ""),
     (r"does not fit the fields given", "does not fit the images of --data"),
     (
         r"change the images yourself, with a preprocessor of your own, and pass ignore_transform=True",
