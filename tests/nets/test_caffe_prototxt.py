@@ -50,7 +50,7 @@ def test_each_phase_has_its_own_data_layer(write, body, tiny):
     test = data_layer("Data", "include { phase: TEST }").replace("batch_size: 8", "batch_size: 50")
     net = CaffeNet(write(SOLVER, train + test + body), fields=FIELDS)
     assert net.input_shapes["data"] == (8, 1, 6, 6)
-    assert net._test_net()[1].shapes["data"] == (50, 1, 6, 6)
+    assert net._evaluation().feeder.shapes["data"] == (50, 1, 6, 6)
     assert net.forward(tiny.batch(7))["prob"].shape == (7, 5)
 
 

@@ -14,15 +14,14 @@ from sparknet.data.sampling import step_rng
 from sparknet.errors import NetError, located
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch
+from sparknet.nets.caffe.evaluation import EvaluationNet
 from sparknet.nets.caffe.feed import Feeder, as_array, check_taken, columns_of
 from sparknet.nets.caffe.holding import HoldsWeights
 from sparknet.nets.caffe.padding import padding_of
 from sparknet.nets.caffe.passes import parts_of
 from sparknet.nets.caffe.prototxt import Definition
 from sparknet.nets.caffe.rehearsal import rehearse
-from sparknet.nets.caffe.reports import Reports
 from sparknet.nets.caffe.runtime import load, translated
-from sparknet.nets.caffe.sharing import copy_shared
 
 __all__ = ["Prepared", "TakesBatches"]
 
@@ -38,14 +37,19 @@ class TakesBatches(HoldsWeights):
     _train_param: Any  # NetParameters
     _test_param: Any
     _feeder: Feeder  # of the training net
-    _reports: Reports  # of the test net, once it is made
-    _shared: list[tuple[Any, Any]]  # weights of the test net alone, and the training net's they follow
     _rehearsed_train: bool  # whether what ran last without learning was the training net
     _seed: int
 
-    def _test_net(self) -> tuple[Any, Feeder]:
-        """Return the test-phase net and what feeds it."""
+    def _evaluation(self) -> EvaluationNet:
+        """Return the net of the test phase."""
         raise NotImplementedError
+
+    def _phase(self, *, train: bool) -> tuple[Any, Feeder]:
+        """Return the net of a phase, and what feeds it."""
+        if train:
+            return self._net, self._feeder
+        evaluation = self._evaluation()
+        return evaluation.net, evaluation.feeder
 
     @property
     def passes(self) -> int:
@@ -108,8 +112,8 @@ class TakesBatches(HoldsWeights):
             raise NetError(msg)
         if train:
             return padding_of(self._train_param, weight, axes=self._feeder.axes)
-        _, feeder = self._test_net()
-        return padding_of(self._test_param, weight, axes=feeder.axes, reported=self._reports.names)
+        evaluation = self._evaluation()
+        return padding_of(self._test_param, weight, axes=evaluation.feeder.axes, reported=evaluation.reports.names)
 
     @property
     def batch_axes(self) -> dict[str, int]:
@@ -122,7 +126,7 @@ class TakesBatches(HoldsWeights):
         Its ``batch_size`` is what the phase declares; in training, what a pass does.
         """
         rows = self._definition.train_rows if train else self._definition.test_rows
-        return rows.even or Even((self._feeder if train else self._test_net()[1]).declared_rows)
+        return rows.even or Even(self._phase(train=train)[1].declared_rows)
 
     def rehearse(self, batch: Batch, *, train: bool) -> None:
         """Run a batch forward in one phase, layer by layer; the net is as before afterwards.
@@ -144,16 +148,17 @@ class TakesBatches(HoldsWeights):
             As for ``step``; what a layer refuses begins with its name. Or a blob keeps its rows whatever the batch has; or a
             column has the name of a blob that the net fills itself.
         """
-        feeder = self._feeder if train else self._test_net()[1]
+        _, feeder = self._phase(train=train)
         check_taken(batch, self._train_param if train else self._test_param)
         columns, rows = columns_of(self._prepared(batch, train=train), feeder.shapes)
         self._rehearse(parts_of(columns, rows, self.passes if train else 1), train=train)
 
     def _rehearse(self, parts: Sequence[Batch], optional: Collection[str] = (), *, train: bool) -> None:
-        net, feeder = (self._net, self._feeder) if train else self._test_net()
+        net, feeder = self._phase(train=train)
         self._rehearsed_train = train
         kept = self.get_weights() if train else None  # BatchNorm's statistics are among them
-        copy_shared(self._shared)
+        if not train:
+            self._evaluation().follow()
         try:
             rehearse(net, feeder, parts, self._set_generator, optional)
         finally:

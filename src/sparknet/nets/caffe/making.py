@@ -72,9 +72,8 @@ def _refused(path: Path, phase: int) -> Any | None:
             return False
         return True
 
-    good = bisect_left(
-        range(len(layers)), True, key=lambda i: not makes(i + 1)
-    )  # what follows a refused layer is refused
+    # What follows a refused layer is refused too, so the first one is found by halves.
+    good = bisect_left(range(len(layers)), True, key=lambda i: not makes(i + 1))
     return layers[good] if good < len(layers) else None
 
 

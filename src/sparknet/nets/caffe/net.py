@@ -1,8 +1,8 @@
 """CaffeNet: a net and its solver in Caffe, behind the Net protocol.
 
-It owns the Caffe objects and runs them: prototxt work is in :mod:`.prototxt` and :mod:`.layers`, making nets in
-:mod:`.making`, what becomes of a batch in :mod:`.batches`, filling inputs in :mod:`.feed`, weights and the solver's state, in
-memory and in files, in :mod:`.holding`.
+It owns the solver and its net and runs them: prototxt work is in :mod:`.prototxt` and :mod:`.layers`, making nets in
+:mod:`.making`, the net of the test phase in :mod:`.evaluation`, what becomes of a batch in :mod:`.batches`, filling inputs in
+:mod:`.feed`, weights and the solver's state, in memory and in files, in :mod:`.holding`.
 Arrays of Caffe are never kept, because a blob's memory moves when it grows or is shared; nets are,
 because Caffe hands out a new wrapper at each access.
 """
@@ -19,20 +19,18 @@ from sparknet.data.fields import Field
 from sparknet.errors import NetError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch
-from sparknet.nets.caffe.axes import output_axes
 from sparknet.nets.caffe.batches import Prepared, TakesBatches
 from sparknet.nets.caffe.changes import power_tops
+from sparknet.nets.caffe.evaluation import EvaluationNet
 from sparknet.nets.caffe.feed import Feeder, columns_of
 from sparknet.nets.caffe.initial import start_from
 from sparknet.nets.caffe.inputs import inputs_of
 from sparknet.nets.caffe.layers import sources_of
-from sparknet.nets.caffe.making import new_solver, new_test_net
+from sparknet.nets.caffe.making import new_solver
 from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.parsing import parse
 from sparknet.nets.caffe.passes import parts_of, stepped
 from sparknet.nets.caffe.prototxt import Definition, define, without_learned
-from sparknet.nets.caffe.reports import Reports
-from sparknet.nets.caffe.sharing import copy_shared, shared_by_name
 
 __all__ = ["CaffeFactory", "CaffeNet", "Prepared"]
 
@@ -144,9 +142,7 @@ class CaffeNet(TakesBatches):
         self._losses = [  # by place: losses without a top are all called the same
             (i, weight) for i, weight in enumerate(self._net._blob_loss_weights) if weight
         ]
-        self._test: tuple[Any, Feeder] | None = None
-        self._shared: list[tuple[Any, Any]] = []  # weights of the test net alone, and the training net's they follow
-        self._output_axes: dict[str, int] = {}  # of the test net's blobs that have the batch elsewhere than first
+        self._test: EvaluationNet | None = None
         self._rehearsed_train = False  # whether what ran last without learning was the training net
 
     @classmethod
@@ -173,7 +169,7 @@ class CaffeNet(TakesBatches):
             unknown_fields=unknown_fields,
         )
         net = cls(definition)
-        net._test_net()  # shapes that do not fit show here, not on a worker
+        net._evaluation()  # shapes that do not fit show here, not on a worker
         net._note_no_loss()
         return CaffeFactory(definition)
 
@@ -217,7 +213,7 @@ class CaffeNet(TakesBatches):
         They are copies.
         """
         train = self._rehearsed_train
-        net, feeder = (self._net, self._feeder) if train else self._test_net()
+        net, feeder = self._phase(train=train)
         tops = power_tops(self._train_param if train else self._test_param)
         return {name: NDArray(net.blobs[tops.get(name, name)].data.copy()) for name in feeder.shapes}
 
@@ -294,7 +290,8 @@ class CaffeNet(TakesBatches):
         DataError
             A column is missing, or its shape or labels do not fit.
         """
-        net, feeder = self._test_net()
+        evaluation = self._evaluation()
+        net, feeder = evaluation.net, evaluation.feeder
         self._rehearsed_train = False
         names = [name for name in net.outputs if name not in feeder.shapes] if outputs is None else list(outputs)
         unknown = [name for name in names if name not in self._sources]
@@ -305,15 +302,10 @@ class CaffeNet(TakesBatches):
         prepared, optional = self._prepared(batch, train=False), feeder.shapes.keys() - needed
         with self._named("forward()", [prepared], optional, train=False):
             feeder.feed(prepared, optional)
-            copy_shared(self._shared)
+            evaluation.follow()
             self._set_generator()
             net.forward()
-        return {name: NDArray(self._by_row(name, net.blobs[name].data).copy()) for name in names}
-
-    def _by_row(self, name: str, values: Any) -> Any:
-        """Return the values of a blob of the test net, the batch first; a view."""
-        axis = self._output_axes.get(name)
-        return values if axis is None else np.moveaxis(values, axis, 0)
+        return {name: NDArray(evaluation.by_row(name).copy()) for name in names}
 
     def total(self, name: str, value: float, rows: int) -> tuple[float, float]:
         """Return a sum, and what to divide it by, for a scalar output of the last ``forward``, of ``rows`` examples.
@@ -321,8 +313,7 @@ class CaffeNet(TakesBatches):
         A mean is over all rows, or over the labels that are not its layer's ``ignore_label``; with the normalization NONE it
         is a sum already.
         """
-        self._test_net()
-        return self._reports.total(name, value, rows)
+        return self._evaluation().reports.total(name, value, rows)
 
     def totals(self, outputs: Mapping[str, NDArray], rows: int) -> dict[str, tuple[float, float]]:
         """Return metric -> a sum, and what to divide it by, for the ``outputs`` of the last ``forward``, of ``rows`` examples.
@@ -330,21 +321,13 @@ class CaffeNet(TakesBatches):
         Metrics are scalar outputs; outputs with a loss weight, of any shape, as their elements' sum; and the
         second top of an Accuracy, as ``"top/0"``, ``"top/1"``, ... for the classes. Other outputs are features.
         """
-        self._test_net()
-        return self._reports.totals(outputs, rows)
+        return self._evaluation().reports.totals(outputs, rows)
 
-    def _test_net(self) -> tuple[Any, Feeder]:
-        """Return the test-phase net, made at the first use; its weights are the training net's own memory."""
+    def _evaluation(self) -> EvaluationNet:
+        """Return the net of the test phase, made at the first use."""
         if self._test is None:
             self._set_generator()
-            net = new_test_net(self._definition, self._net)
-            start_from(self._definition.initial, net, but=self._net.params)
-            loaded = {name for _, layers in self._definition.initial for name in layers}
-            self._shared = shared_by_name(self._train_param, self._net, self._test_param, net, loaded)
-            feeder = Feeder(self._test_param, net, self._definition.test_rows)
-            self._reports = Reports(self._test_param, net, feeder)
-            self._output_axes = output_axes(net, feeder) if feeder.axes else {}
-            self._test = net, feeder
+            self._test = EvaluationNet(self._definition, self._test_param, self._train_param, self._net)
         return self._test
 
     def _check_schedule(self) -> None:

@@ -1,0 +1,54 @@
+"""The net of the test phase, with all that goes with it: what feeds it, what it reports, and the weights that it alone has."""
+
+from typing import Any
+
+import numpy as np
+
+from sparknet.nets.caffe.axes import output_axes
+from sparknet.nets.caffe.feed import Feeder
+from sparknet.nets.caffe.initial import start_from
+from sparknet.nets.caffe.making import new_test_net
+from sparknet.nets.caffe.prototxt import Definition
+from sparknet.nets.caffe.reports import Reports
+from sparknet.nets.caffe.sharing import copy_shared, shared_by_name
+
+__all__ = ["EvaluationNet"]
+
+
+class EvaluationNet:
+    """A net in the test phase, whose weights are the memory of a training net.
+
+    Parameters
+    ----------
+    definition
+        Of both nets.
+    param, train_param
+        The NetParameters of both, parsed.
+    train
+        The training ``caffe.Net``.
+
+    Attributes
+    ----------
+    net
+        The ``caffe.Net``.
+    feeder, reports
+        What fills its inputs, and what adds up its outputs.
+    """
+
+    def __init__(self, definition: Definition, param: Any, train_param: Any, train: Any) -> None:
+        self.net = new_test_net(definition, train)
+        start_from(definition.initial, self.net, but=train.params)
+        loaded = {name for _, layers in definition.initial for name in layers}
+        self._shared = shared_by_name(train_param, train, param, self.net, loaded)
+        self.feeder = Feeder(param, self.net, definition.test_rows)
+        self.reports = Reports(param, self.net, self.feeder)
+        self._axes = output_axes(self.net, self.feeder) if self.feeder.axes else {}
+
+    def follow(self) -> None:
+        """Take over what was learned since, where that is no memory of the training net; before a forward pass."""
+        copy_shared(self._shared)
+
+    def by_row(self, name: str) -> Any:
+        """Return the values of a blob, the batch first; a view."""
+        values = self.net.blobs[name].data
+        return np.moveaxis(values, self._axes[name], 0) if name in self._axes else values
