@@ -12,6 +12,7 @@ import pytest
 import sparknet
 from sparknet import FormatError, SchemaError, WeightCollection
 from sparknet.formats import Conversion, convert, message, read, write
+from sparknet.formats.table import FORMATS
 
 WEIGHTS = WeightCollection({"conv1": [np.ones((2, 1, 3, 3), "f4"), np.zeros(2, "f4")], "ip": [np.ones((3, 4), "f4")]})
 
@@ -213,3 +214,11 @@ def test_caffe_files_are_read_and_written_without_caffe(tmp_path):
     loaded = loaded_after(f"from sparknet.formats import read, write; write({path!r}, read({path!r}).obj)")
     assert "google.protobuf" in loaded
     assert loaded.isdisjoint({"caffe", "safetensors"})
+
+
+@pytest.mark.parametrize(
+    "suffix", [s for form in FORMATS.values() for s in form.suffixes if s not in (".sparknet", ".msg")]
+)
+def test_save_leaves_each_other_format_to_write(tmp_path, suffix):
+    with pytest.raises(ValueError, match=r"sparknet\.formats\.write\(path, obj\) writes such a file"):
+        sparknet.save(tmp_path / f"w{suffix}", {"w": np.zeros(2, np.float32)})

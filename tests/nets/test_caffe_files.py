@@ -145,11 +145,17 @@ def test_a_name_from_the_root_of_a_tree_is_found_from_any_working_folder(tmp_pat
     (folder / "net.prototxt").write_text(tiny.net_text)
     solver = folder / "solver.prototxt"
     solver.write_text(f'net: "examples/tiny/net.prototxt" {SOLVER}')
-    monkeypatch.chdir(tmp_path)
-    assert CaffeNet(solver).input_shapes
+    for work in (tmp_path, folder):
+        monkeypatch.chdir(work)
+        assert CaffeNet(solver).input_shapes
+    assert CaffeNet("solver.prototxt").input_shapes
     (folder / "net.prototxt").rename(tmp_path / "net.prototxt")  # a plain name is not looked for above
     with pytest.raises(NetError, match="and in the folders above the first"):
         CaffeNet(solver)
+    with pytest.raises(NetError, match=rf"\(working folder '{folder}' and those above it\)"):
+        CaffeNet("solver.prototxt")
+    with pytest.raises(NetError, match=rf"no solver prototxt at 'tiny/solver.prototxt' \(working folder '{folder}'\)"):
+        CaffeNet("tiny/solver.prototxt")  # what the user names is not looked for above
 
 
 def test_a_file_that_lies_beside_the_solver_without_the_folders_of_its_name_is_pointed_at(tmp_path, tiny):

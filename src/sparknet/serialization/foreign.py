@@ -28,10 +28,12 @@ _PROTOBUF = (b"\x0a", b"\x12", b"\xa2\x06", b"\x08")  # name, layers, layer, ite
 # endings of files of other programs -> what writes such a file
 _WRITE = "sparknet.formats.write(path, obj) writes such a file"
 _ENDINGS = {
-    **dict.fromkeys((".npy", ".npz", ".safetensors", ".caffemodel", ".h5", ".binaryproto", ".solverstate"), _WRITE),
+    **dict.fromkeys(
+        (".npy", ".npz", ".safetensors", ".caffemodel", ".h5", ".hdf5", ".binaryproto", ".solverstate"), _WRITE
+    ),
     **dict.fromkeys((".pt", ".pth"), "torch.save writes such a file"),
     **dict.fromkeys((".pkl", ".pickle"), "pickle writes such a file"),
-    **dict.fromkeys((".hdf5", ".onnx", ".parquet", ".json", ".prototxt"), "other programs write such a file"),
+    **dict.fromkeys((".onnx", ".parquet", ".json", ".prototxt"), "other programs write such a file"),
 }
 _TEXT = frozenset(range(32, 127)) | {9, 10, 13}
 

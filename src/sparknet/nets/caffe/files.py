@@ -27,11 +27,12 @@ class Places:
     Parameters
     ----------
     folders
-        Of the solver, of the net.
+        Of the solver, of the net. None for a file that the user names: it is in the working folder or nowhere.
     """
 
     def __init__(self, *folders: Path) -> None:
         self.folders = tuple(dict.fromkeys([*folders, Path()]))
+        self._tree = folders[0].absolute().parents if folders else ()
 
     def find(self, name: str, what: str) -> Path:
         """Return where the file ``name`` is; an absolute one is nowhere else.
@@ -51,8 +52,10 @@ class Places:
         first = shown(paths[0]) if paths else "''"
         looked = ", ".join(repr(str(folder)) for folder in self.folders if folder != Path())
         work = f"working folder {str(Path.cwd())!r}"
-        above = ", and in the folders above the first" if self._above(name) else ""
-        where = f"; looked in {looked} and the {work}{above}" if looked and len(paths) > 1 else f" ({work})"
+        above = (
+            "" if not self._above(name) else ", and in the folders above the first" if looked else " and those above it"
+        )
+        where = f"; looked in {looked} and the {work}{above}" if looked and len(paths) > 1 else f" ({work}{above})"
         msg = f"no {what} at {first}{where}{self._namesake(name)}"
         raise MissingFileError(msg, path=name)
 
@@ -64,8 +67,7 @@ class Places:
 
     def _above(self, name: str) -> list[Path]:
         """Return the folders above the solver's, the nearest first, for a name that may begin at one of them."""
-        first = self.folders[0]
-        return list(first.absolute().parents) if first != Path() and len(Path(name).parts) > 1 else []
+        return list(self._tree) if len(Path(name).parts) > 1 else []
 
 
 def solver_text(solver: str | Path) -> tuple[str, str]:

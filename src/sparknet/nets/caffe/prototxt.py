@@ -200,7 +200,7 @@ def _nets_of(param: Any, folder: Path, read: Read, *solver: str) -> tuple[_Writt
 
 
 def _named(param: Any, folder: Path, read: Read, solver: Sequence[str], *fields: str) -> Iterator[_Written]:
-    """Yield the nets under ``fields``: inline, or in a file beside the solver or in the working folder."""
+    """Yield the nets under ``fields``: inline, or in a file."""
     for field in fields:
         repeated = field == "test_net"
         inline = getattr(param, f"{field}_param")
