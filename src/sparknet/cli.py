@@ -20,7 +20,6 @@ from sparknet.errors import BrokenOff, FormatError, SparknetError
 __all__ = ["main"]
 
 _INTERRUPTED = 130
-_SHOWN = 100  # characters of a file name in a message
 _MAX_BYTES = "bytes that a compressed file may become (default: 1 GiB, or 16 times its size if that is more)"
 
 
@@ -43,20 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback = getattr(error, "traceback", "")  # of a failed worker: a fault, not bad input
         if traceback:
             print(traceback, file=sys.stderr)
-        from sparknet.report.wording import for_command
+        from sparknet.report.wording import error_text
 
-        message = for_command(" ".join(_text(error).split()))
-        print(f"sparknet {args.command}: error: {message}", file=sys.stderr)
+        print(f"sparknet {args.command}: error: {error_text(error)}", file=sys.stderr)
         return 1 if isinstance(error, BrokenOff) else 2
     return 0
-
-
-def _text(error: Exception) -> str:
-    """Return the text of an error; of one of the operating system without its number, and with a file name that fits a line."""
-    if isinstance(error, SparknetError) or not (isinstance(error, OSError) and error.strerror and error.filename):
-        return str(error)
-    name = str(error.filename)
-    return f"{error.strerror}: {name if len(name) <= _SHOWN else name[: _SHOWN - 20] + '...' + name[-17:]!r}"
 
 
 def _interrupted() -> int:

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         factory, batch_size = _factory(args, images)
     scale = _scale(args)
     first = _first_batch(images, batch_size, args.workers, scale)
-    with told("sparknet.training"):  # the training says the same again
+    with told("sparknet"):  # the training says the same again
         net = check_fit(factory, first, args.seed)
     weights = _start(net, args)
     out = _checked_directory(Path(args.out))

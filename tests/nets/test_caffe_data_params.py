@@ -5,7 +5,8 @@ import logging
 import numpy as np
 import pytest
 
-from sparknet import Field, NDArray, NetError
+from sparknet import Field, LocalCluster, NDArray, NetError, averaged_sgd
+from sparknet.data import pack
 from sparknet.data.preprocess.bilinear import resize_bilinear
 from sparknet.nets.caffe import CaffeNet
 from sparknet.nets.caffe.data_params import _DONE, _MOVED, _READING, _WINDOWS
@@ -183,6 +184,15 @@ def test_steps_of_a_net_without_a_loss_are_warned_of_once(caplog):
     net = made("Data")
     for _ in range(3):
         assert net.step(BATCH) == 0
+    assert caplog.text.count("no layer of the TRAIN phase is a loss") == 1
+
+
+def test_a_training_without_a_loss_is_warned_of_once_and_a_net_that_only_runs_is_not(caplog):
+    factory = CaffeNet.factory(SOLVER.format(layer("Data"), BODY), fields=FIELDS)
+    factory().forward(BATCH)
+    assert "is a loss" not in caplog.text
+    data = pack({"data": IMAGES.repeat(2, axis=0)[:7], "label": np.zeros(7)}, FIELDS, 4)
+    next(averaged_sgd(factory, data, cluster=LocalCluster(), workers=2, tau=2, rounds=1))
     assert caplog.text.count("no layer of the TRAIN phase is a loss") == 1
 
 

@@ -2,7 +2,11 @@
 
 import re
 
-__all__ = ["for_command"]
+from sparknet.errors import SparknetError
+
+__all__ = ["error_text", "for_command"]
+
+_SHOWN = 100  # characters of a file name in a message
 
 # What the library says -> what the command says. Each is met by a test that makes the mistake.
 _WORDS = (
@@ -50,3 +54,19 @@ def for_command(message: str) -> str:
     for said, meant in _WORDS:
         message = re.sub(said, meant, message)
     return message
+
+
+def error_text(error: Exception) -> str:
+    """Return an error in one line and in the words of the command.
+
+    One of the operating system has no number, and a file name that fits the line.
+
+    Examples
+    --------
+    >>> error_text(FileNotFoundError(2, "No such file or directory", "a.npz"))
+    "No such file or directory: 'a.npz'"
+    """
+    if isinstance(error, OSError) and not isinstance(error, SparknetError) and error.strerror and error.filename:
+        name = str(error.filename)
+        return f"{error.strerror}: {name if len(name) <= _SHOWN else name[: _SHOWN - 20] + '...' + name[-17:]!r}"
+    return for_command(" ".join(str(error).split()))

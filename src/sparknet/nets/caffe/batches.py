@@ -3,6 +3,7 @@
 And the trial of a batch, which finds out what a net does not take before it is trained.
 """
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from sparknet.nets.base import Batch
 from sparknet.nets.caffe.evaluation import EvaluationNet
 from sparknet.nets.caffe.feed import Feeder, as_array, check_taken, columns_of
 from sparknet.nets.caffe.holding import HoldsWeights
+from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.padding import padding_of
 from sparknet.nets.caffe.passes import parts_of
 from sparknet.nets.caffe.prototxt import Definition
@@ -39,6 +41,8 @@ class TakesBatches(HoldsWeights):
     _feeder: Feeder  # of the training net
     _rehearsed_train: bool  # whether what ran last without learning was the training net
     _seed: int
+    _losses: list[tuple[int, float]]  # of the training net's blobs, by place: the weights that they count with
+    _said_no_loss = False
 
     def _evaluation(self) -> EvaluationNet:
         """Return the net of the test phase."""
@@ -150,8 +154,16 @@ class TakesBatches(HoldsWeights):
         """
         _, feeder = self._phase(train=train)
         check_taken(batch, self._train_param if train else self._test_param)
+        if train:
+            self._note_no_loss()
         columns, rows = columns_of(self._prepared(batch, train=train), feeder.shapes)
         self._rehearse(parts_of(columns, rows, self.passes if train else 1), train=train)
+
+    def _note_no_loss(self) -> None:
+        """Log once that steps are of no use, if they are."""
+        if not self._losses and not self._said_no_loss:
+            note("no layer of the TRAIN phase is a loss, so steps change nothing but by weight decay", logging.WARNING)
+            self._said_no_loss = True
 
     def _rehearse(self, parts: Sequence[Batch], optional: Collection[str] = (), *, train: bool) -> None:
         net, feeder = self._phase(train=train)

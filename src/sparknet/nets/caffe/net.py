@@ -7,7 +7,6 @@ Arrays of Caffe are never kept, because a blob's memory moves when it grows or i
 because Caffe hands out a new wrapper at each access.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,6 @@ from sparknet.nets.caffe.initial import start_from
 from sparknet.nets.caffe.inputs import inputs_of
 from sparknet.nets.caffe.layers import sources_of
 from sparknet.nets.caffe.making import new_solver
-from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.parsing import parse
 from sparknet.nets.caffe.passes import parts_of, stepped
 from sparknet.nets.caffe.prototxt import Definition, define, without_learned
@@ -119,7 +117,9 @@ class CaffeNet(TakesBatches):
         ignore_transform: bool = False,
         unknown_fields: str = "error",
     ) -> None:
-        self._own = not isinstance(solver, Definition)  # else a factory has noted what there is to note
+        self._own = not isinstance(
+            solver, Definition
+        )  # else it was rehearsed, and what there is to note noted, on the driver
         if not isinstance(solver, Definition):
             solver = define(
                 solver,
@@ -168,9 +168,7 @@ class CaffeNet(TakesBatches):
             ignore_transform=ignore_transform,
             unknown_fields=unknown_fields,
         )
-        net = cls(definition)
-        net._evaluation()  # shapes that do not fit show here, not on a worker
-        net._note_no_loss()
+        cls(definition)._evaluation()  # shapes that do not fit show here, not on a worker
         return CaffeFactory(definition)
 
     def __reduce__(self) -> NoReturn:
@@ -249,7 +247,7 @@ class CaffeNet(TakesBatches):
             A value is not finite, or Caffe refuses the step.
         """
         self._check_schedule()
-        if self._own and not self.iteration:
+        if self._own:
             self._note_no_loss()
         columns, rows = columns_of(self._prepared(batch, train=True), self._feeder.shapes)
         parts = parts_of(columns, rows, self.passes)
@@ -258,10 +256,6 @@ class CaffeNet(TakesBatches):
                 self._loss() for _ in stepped(self._solver, self._param, self._feeder, parts, self._set_generator)
             ]
         return float(np.mean(losses))
-
-    def _note_no_loss(self) -> None:
-        if not self._losses:
-            note("no layer of the TRAIN phase is a loss, so steps change nothing but by weight decay", logging.WARNING)
 
     def _loss(self) -> float:
         """Return what the last forward pass of the training net has lost."""
