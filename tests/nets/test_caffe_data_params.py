@@ -221,3 +221,13 @@ def test_a_mirror_of_the_training_phase_alone_needs_no_word(caplog):
     ]
     CaffeNet(SOLVER.format("".join(both), BODY), fields=FIELDS)
     assert "mirror" not in caplog.text
+
+
+def test_an_evaluation_that_tells_nothing_is_warned_of(caplog):
+    topless = 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" %s }'
+    data = pack({"data": IMAGES, "label": np.zeros(4)}, FIELDS, 3)
+    for said, warned in (('top: "loss"', False), ("", True)):
+        factory = CaffeNet.factory(SOLVER.format(layer("Data"), BODY + topless % said), fields=FIELDS)
+        run = averaged_sgd(factory, data, cluster=LocalCluster(), workers=1, tau=1, rounds=1, evaluate=(data, 1))
+        assert bool(next(run).metrics) is not warned
+        assert caplog.text.count("an evaluation tells nothing") == warned

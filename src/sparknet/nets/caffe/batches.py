@@ -42,7 +42,7 @@ class TakesBatches(HoldsWeights):
     _rehearsed_train: bool  # whether what ran last without learning was the training net
     _seed: int
     _losses: list[tuple[int, float]]  # of the training net's blobs, by place: the weights that they count with
-    _said_no_loss = False
+    _warned: frozenset[str] = frozenset()
 
     def _evaluation(self) -> EvaluationNet:
         """Return the net of the test phase."""
@@ -156,14 +156,22 @@ class TakesBatches(HoldsWeights):
         check_taken(batch, self._train_param if train else self._test_param)
         if train:
             self._note_no_loss()
+        elif not self._evaluation().reports.names:
+            self._warn(
+                "no output of the TEST phase is a number, such as a loss with a top: an evaluation tells nothing"
+            )
         columns, rows = columns_of(self._prepared(batch, train=train), feeder.shapes)
         self._rehearse(parts_of(columns, rows, self.passes if train else 1), train=train)
 
     def _note_no_loss(self) -> None:
-        """Log once that steps are of no use, if they are."""
-        if not self._losses and not self._said_no_loss:
-            note("no layer of the TRAIN phase is a loss, so steps change nothing but by weight decay", logging.WARNING)
-            self._said_no_loss = True
+        if not self._losses:
+            self._warn("no layer of the TRAIN phase is a loss, so steps change nothing but by weight decay")
+
+    def _warn(self, text: str) -> None:
+        """Log a warning, once for this net."""
+        if text not in self._warned:
+            note(text, logging.WARNING)
+            self._warned |= {text}
 
     def _rehearse(self, parts: Sequence[Batch], optional: Collection[str] = (), *, train: bool) -> None:
         net, feeder = self._phase(train=train)
