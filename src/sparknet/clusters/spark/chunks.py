@@ -23,7 +23,7 @@ from sparknet.ndarray import NDArray
 if TYPE_CHECKING:
     from pyspark import RDD
 
-__all__ = ["Chunk", "Source", "error_of"]
+__all__ = ["Chunk", "Rows", "Source", "error_of"]
 
 Chunk = tuple[int, bytes]
 """Number of rows, and their records one after the other; or 0, and an error, pickled."""
@@ -56,16 +56,16 @@ class Source:
         """Rows of a chunk, at most."""
         return max(1, min(_MOST_ROWS, _BYTES // self.records.size))
 
-    def of_rdd(self, rows: "RDD[Any]") -> "RDD[Chunk]":
-        """Return the chunks of an RDD of mappings, Rows, records, tuples in the order of the fields, or values."""
-        return rows.mapPartitionsWithIndex(partial(_chunks_of_rows, self, _NAMED))
+    def of_rdd(self, rows: "RDD[Any]") -> "Rows":
+        """Return an RDD of mappings, Rows, records, tuples in the order of the fields, or values, to be made chunks."""
+        return Rows(rows, partial(_chunks_of_rows, self, _NAMED))
 
-    def of_frame(self, frame: Any) -> "RDD[Chunk]":
-        """Return the chunks of what ``frames.selected`` returned, from its rows."""
-        return frame.rdd.mapPartitionsWithIndex(partial(_chunks_of_rows, self, _PLAIN))
+    def of_frame(self, frame: Any) -> "Rows":
+        """Return what ``frames.selected`` returned, by its rows, to be made chunks."""
+        return Rows(frame.rdd, partial(_chunks_of_rows, self, _PLAIN))
 
-    def of_arrow(self, frame: Any) -> "RDD[Chunk]":
-        """Return the chunks of what ``frames.selected`` returned, from Arrow batches.
+    def of_arrow(self, frame: Any) -> "Rows":
+        """Return what ``frames.selected`` returned, by Arrow batches, to be made chunks.
 
         They are those of Spark's own ``toPandas``, as bytes. The public ``mapInArrow`` gives a DataFrame, from which the
         chunks would come as pickled rows, through the pipe twice more.
@@ -81,7 +81,15 @@ class Source:
         finally:
             conf.set(_ARROW_ROWS, before)
         work = partial(_chunks_of_arrow, self, arrow_schema(frame))
-        return RDD(messages, frame.sparkSession.sparkContext, NoOpSerializer()).mapPartitionsWithIndex(work)
+        return Rows(RDD(messages, frame.sparkSession.sparkContext, NoOpSerializer()), work)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """An RDD of rows of any kind, and what makes chunks of a partition: called with its number and its elements."""
+
+    rdd: "RDD[Any]"
+    chunks: Callable[[int, Iterable[Any]], Iterator[Chunk]]
 
 
 def error_of(chunk: Chunk) -> SparknetError | None:

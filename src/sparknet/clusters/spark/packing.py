@@ -10,16 +10,17 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from sparknet.clusters.spark import saved
 from sparknet.clusters.spark.arrow import arrow_is_installed, need_arrow
-from sparknet.clusters.spark.chunks import Chunk, Source, error_of
+from sparknet.clusters.spark.chunks import Chunk, Rows, Source, error_of
 from sparknet.clusters.spark.exchange import as_records
 from sparknet.clusters.spark.frames import is_frame, selected
-from sparknet.clusters.spark.jobs import PerPartition, release, run_job
+from sparknet.clusters.spark.gather import Gathered, gathered, name_of
+from sparknet.clusters.spark.jobs import PerPartition, collected, release, run_job
 from sparknet.clusters.spark.packed import PackedDataset, first_of, kept_of, packed_from
 from sparknet.clusters.spark.records import Records
 from sparknet.clusters.spark.sessions import check_rows, running_context
@@ -63,7 +64,7 @@ def pack(
     rows
         A DataFrame with a column for each field (numbers, booleans, arrays of them, vectors, binary),
         or an RDD of Rows, mappings, records of structured arrays, tuples in the order of ``fields``,
-        or, for one field, its values. Partitions may be unequal or empty. It is evaluated once,
+        or, for one field, its values. Partitions may be unequal or empty. It is evaluated once (of many partitions, three before),
         and a partition that is lost on the cluster once more: it must give the same rows in the same order then.
     fields
         Name, shape and dtype of each input, as it is to be stored.
@@ -75,7 +76,8 @@ def pack(
         Field name -> column, where they differ: ``{"data": "pixels"}``.
     shards
         Usually the number of workers; default: the number of partitions of ``rows``, but not more
-        than there are minibatches.
+        than there are minibatches. Where ``rows`` has many partitions and they are small, neighbours are taken together
+        first, as the log says: to four for each core of Spark, or ``shards`` if that is more.
     shuffle
         Seed of a permutation of all examples; None keeps their order.
     storage
@@ -112,13 +114,15 @@ def pack(
     if factory is not None:
         _check_net(factory, fields, batch_size, preprocessor)
     storage = _storage_level(storage)
-    chunks, starts, checksums = _counted(
-        _chunks(rows, Source(Records(fields), columns or {}, id_column), arrow), storage
-    )
+    source = _rows(rows, Source(Records(fields), columns or {}, id_column), arrow)
+    taken = gathered(source.rdd, source.chunks, shards or 1)
+    chunks, starts, checksums = _counted(source, taken, storage)
     try:
         total = kept_of(starts[-1], Even(batch_size, ragged or "reshape"), "pack()")
         layout = Layout(total, batch_size, shards or min(len(starts) - 1, -(-total // batch_size)))
-        placed = chunks.mapPartitionsWithIndex(partial(_placed, starts=starts, checksums=checksums))
+        placed = chunks.mapPartitionsWithIndex(
+            partial(_placed, starts=starts, checksums=checksums, bounds=taken.bounds)
+        )
         moved = partial(_moved, starts[-1], shuffle, total)
         packed = packed_from(placed, moved, fields, layout, preprocessor)
         packed = replace(packed, ragged=ragged, padding=padding)
@@ -190,7 +194,7 @@ def _storage_level(storage: Any) -> Any:
     return storage
 
 
-def _chunks(rows: Any, source: Source, arrow: bool | None) -> "RDD[Chunk]":
+def _rows(rows: Any, source: Source, arrow: bool | None) -> Rows:
     if arrow:
         need_arrow()
     check_rows(rows, "pack()")
@@ -203,13 +207,14 @@ def _chunks(rows: Any, source: Source, arrow: bool | None) -> "RDD[Chunk]":
     raise DataError(msg)
 
 
-def _counted(chunks: "RDD[Chunk]", storage: Any) -> tuple["RDD[Chunk]", list[int], list[int]]:
+def _counted(source: Rows, taken: Gathered, storage: Any) -> tuple["RDD[Chunk]", list[int], list[int]]:
     """Return the chunks, computed and persisted; where each partition's rows begin, and their number; its checksums."""
+    chunks = taken.rdd.mapPartitionsWithIndex(source.chunks)
     counts = chunks.context.accumulator({}, PerPartition())
     counted = chunks.mapPartitionsWithIndex(partial(_counting, counts=counts)).persist(storage)
     try:
         run_job(counted._jrdd.count)  # in the JVM: nothing is piped to Python only to be counted
-        _check_counts(counts.value)
+        _check_counts(counts.value, source, taken)
     except BaseException:
         release(counted)
         raise
@@ -217,15 +222,25 @@ def _counted(chunks: "RDD[Chunk]", storage: Any) -> tuple["RDD[Chunk]", list[int
     return counted, np.cumsum([0, *rows]).tolist(), list(checksums)
 
 
-def _check_counts(counts: Mapping[int, Any]) -> None:
+def _check_counts(counts: Mapping[int, Any], source: Rows, taken: Gathered) -> None:
     """Raise the first partition's error, if there is one, and a DataError if there are no rows."""
     rows = [count for _, (count, _) in sorted(counts.items())]
-    for count in rows:
+    for partition, count in enumerate(rows):
         if isinstance(count, SparknetError):
-            raise count
+            _raise_placed(count, source, taken.sources(partition))
     if not sum(rows):
         msg = "pack(): got no rows, expected at least one"
         raise DataError(msg)
+
+
+def _raise_placed(error: SparknetError, source: Rows, partitions: range) -> NoReturn:
+    """Raise the error of some partitions with its place in the one that it comes from, which is computed again for that."""
+    if len(partitions) > 1:
+        errors = source.rdd.mapPartitionsWithIndex(source.chunks).map(error_of).filter(bool)
+        collected(errors, list(partitions))  # raises the first
+        # The source is another each time: its own place is not known any more.
+        raise error.placed(f"{name_of(partitions)}, taken together", instead=True) from error
+    raise error
 
 
 # ---- in the Python workers
@@ -244,7 +259,12 @@ def _counting(partition: int, chunks: Iterable[Chunk], *, counts: Any) -> Iterat
 
 
 def _placed(
-    partition: int, chunks: Iterable[Chunk], *, starts: Sequence[int], checksums: Sequence[int]
+    partition: int,
+    chunks: Iterable[Chunk],
+    *,
+    starts: Sequence[int],
+    checksums: Sequence[int],
+    bounds: Sequence[int],
 ) -> Iterator[tuple[int, bytes]]:
     start, checksum = starts[partition], 0
     for chunk in chunks:
@@ -256,7 +276,7 @@ def _placed(
     # Examples go by their numbers: rows in another order would be lost, and others be there twice.
     if (start, checksum) != (starts[partition + 1], checksums[partition]):
         msg = (
-            f"partition {partition} gave other rows when it was computed again, or the same in another order; "
+            f"{name_of(range(bounds[partition], bounds[partition + 1]))} gave other rows when it was computed again, or the same in another order; "
             "persist or save the source"
         )
         raise ClusterError(msg)
