@@ -11,7 +11,7 @@ import numpy as np
 
 from sparknet.errors import NetError
 
-__all__ = ["batch_first", "check_rows", "output_axes", "placed"]
+__all__ = ["batch_first", "by_row", "check_rows", "output_axes", "placed"]
 
 Shape = tuple[int, ...]
 
@@ -36,6 +36,19 @@ def placed(rows: int, example: Sequence[int], axis: int) -> Shape:
     (5, 4, 3)
     """
     return (*example[:axis], rows, *example[axis:])
+
+
+def by_row(values: Any, axis: int) -> Any:
+    """Return an array whose batch is on ``axis`` with the batch first; a view, or the array itself.
+
+    Examples
+    --------
+    >>> by_row(np.zeros((5, 4, 3)), 1).shape
+    (4, 5, 3)
+    """
+    return (
+        np.moveaxis(values, axis, 0) if axis else values
+    )  # moveaxis takes as long as all else that is done to a label
 
 
 def check_rows(inputs: Mapping[str, Shape], axes: Mapping[str, int]) -> None:

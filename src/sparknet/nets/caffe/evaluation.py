@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import numpy as np
-
-from sparknet.nets.caffe.axes import output_axes
+from sparknet.nets.caffe.axes import by_row, output_axes
 from sparknet.nets.caffe.feed import Feeder
 from sparknet.nets.caffe.initial import start_from
 from sparknet.nets.caffe.making import new_test_net
@@ -50,5 +48,4 @@ class EvaluationNet:
 
     def by_row(self, name: str) -> Any:
         """Return the values of a blob, the batch first; a view."""
-        values = self.net.blobs[name].data
-        return np.moveaxis(values, self._axes[name], 0) if name in self._axes else values
+        return by_row(self.net.blobs[name].data, self._axes.get(name, 0))

@@ -13,7 +13,7 @@ import numpy as np
 from sparknet.data.fields import rows_of_batch
 from sparknet.errors import DataError, NetError
 from sparknet.ndarray import NDArray
-from sparknet.nets.caffe.axes import batch_first, placed
+from sparknet.nets.caffe.axes import batch_first, by_row, placed
 from sparknet.nets.caffe.inputs import bare, inputs_of
 from sparknet.nets.caffe.rows import ANY, Rows
 
@@ -131,7 +131,7 @@ class Feeder:
 
     def _by_row(self, name: str) -> Any:
         """Return the values of an input, the batch first; a view."""
-        return np.moveaxis(self._blobs[name].data, self.axes.get(name, 0), 0)
+        return by_row(self._blobs[name].data, self.axes.get(name, 0))
 
     def placed(self, name: str) -> tuple[int, ...]:
         """Return the shape of an input as the layers get it, with the rows of the last batch."""

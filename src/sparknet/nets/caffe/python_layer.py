@@ -5,13 +5,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from sparknet.data.fields import rows_of_batch
 from sparknet.data.ranges import implausible, line_about
 from sparknet.errors import NetError, located
 from sparknet.ndarray import NDArray
-from sparknet.nets.caffe.axes import placed
+from sparknet.nets.caffe.axes import by_row, placed
 from sparknet.nets.caffe.feed import Labels, as_array, fill
 from sparknet.nets.caffe.layer_param import LayerParam
 from sparknet.nets.caffe.runtime import load
@@ -112,7 +110,7 @@ class RDDDataLayer(load().Layer):  # type: ignore[misc] # Caffe's classes have n
 
     def _by_row(self, top: Any, i: int) -> Any:
         """Return the values of a top, the batch first; a view."""
-        return np.moveaxis(top[i].data, self._axes[i], 0)
+        return by_row(top[i].data, self._axes[i])
 
     def _reshape(self, top: Any, rows: int) -> None:
         for i, shape in enumerate(self._param.tops.values()):  # Caffe's vectors can be indexed, not iterated
