@@ -108,7 +108,7 @@ def java(session: nox.Session) -> None:
         return
     if home:
         session.error(f"JAVA_HOME={home} has no Java {JAVA} or newer; unset it, or point it to one")
-    debian(session, f"openjdk-{JAVA}-jre-headless")
+    debian(session, "default-jre-headless")  # Java 17 on Debian 12, 21 on Debian 13
 
 
 def wheel(environment: Environment) -> str:
@@ -207,6 +207,14 @@ def demo(session: nox.Session) -> None:
     cluster = ("--master", "local[2]", "--workers", "2", "--rounds", "20", "--seed", "7", "--out", f"demo-{name}")
     # After Ctrl-C the last finished round is saved; Spark takes seconds to leave.
     environment.run("sparknet", "train", *DEMOS[name], "--data", data, *cluster, interrupt_timeout=30)
+
+
+@nox.session(default=False)
+def fresh(session: nox.Session) -> None:
+    """Run the README's two commands on a Debian that has nothing, as root, in an hour: `-- bookworm` or `-- trixie`."""
+    if os.geteuid() == 0:
+        debian(session, "debootstrap")
+    session.run(sys.executable, "tools/fresh.py", *session.posargs, interrupt_timeout=30)
 
 
 @nox.session(default=False)

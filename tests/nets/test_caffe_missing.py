@@ -16,6 +16,7 @@ try:
 except MissingDependency as error:
     print(error)
 """
+NO_BOOST = "raise ImportError('libboost_python313.so.1.83.0: cannot open shared object file')"
 
 
 @pytest.mark.parametrize(
@@ -24,8 +25,17 @@ except MissingDependency as error:
         ({}, "no Caffe (package 'caffe') is installed; build it with: nox -s pycaffe"),
         ({"caffe/README": ""}, "no Caffe (package 'caffe') is installed"),  # a folder that only has the name
         (
-            {"caffe/__init__.py": "raise ImportError('libboost_python311.so.1.74.0: cannot open shared object file')"},
-            "libboost_python311.so.1.74.0: cannot open shared object file; on Debian 12: apt-get install libboost-python1.74.0",
+            {"caffe/__init__.py": NO_BOOST, "caffe/built_on.txt": "debian 13\nlibboost-python1.83.0\nlibhdf5-310\n"},
+            "libboost_python313.so.1.83.0: cannot open shared object file; on debian 13, for which it was built: "
+            "apt-get install libboost-python1.83.0 libhdf5-310; elsewhere build it anew: nox -s pycaffe",
+        ),
+        (
+            {"caffe/__init__.py": NO_BOOST},  # a stock Caffe
+            "cannot open shared object file; install the shared libraries that it was built with, or build it for this",
+        ),
+        (
+            {"caffe/__init__.py": NO_BOOST, "caffe/built_on.txt": "ubuntu 24.04\n"},  # a release with unknown names
+            "cannot open shared object file; install the shared libraries that it was built with, or build it for this",
         ),
         ({"caffe/__init__.py": "import six_is_not_here"}, "Caffe needs the Python package 'six_is_not_here'"),
     ],

@@ -2,7 +2,7 @@
 """Build the pycaffe wheel and print its path.
 
 Takes the pinned source distribution of Caffe, applies patches/*.patch in their order and compiles a CPU-only wheel for
-the Python that runs this file (CPython 3.11 on Debian 12). The wheel is kept: the next call with the same inputs prints
+the Python that runs this file (on Debian 12 CPython 3.11, on Debian 13 CPython 3.13). The wheel is kept: the next call with the same inputs prints
 its path at once. The path is the only thing on stdout; progress and errors go to stderr.
 
 Debian packages are installed where they are missing, by root or by a sudo that asks no password: those to run the wheel
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 BYTES_PER_JOB = 1.1 * 2**30
+OLDEST_PYTHON = (3, 11)
 EPILOG = """\
 environment:
   PYCAFFE_CACHE     where the source distribution, the wheels and the logs are kept (default: ~/.cache/pycaffe)
@@ -85,10 +86,13 @@ def default_jobs() -> int:
 
 def check_python() -> None:
     """Raise unless the wheel can be built for the Python that runs this."""
-    got = f"{sys.implementation.name} {sys.version_info[0]}.{sys.version_info[1]}"
-    if got != "cpython 3.11":
-        expected = "cpython 3.11, the one that Debian 12 builds Boost.Python for"
-        raise UnfitError(got=got, expected=expected, fix="call this file with python3.11")
+    got = f"{sys.implementation.name} {recipe.python_version()}"
+    system = debian.known()
+    if system and got != f"cpython {system.python}":
+        expected = f"cpython {system.python}, the one that {debian.release()} builds Boost.Python for"
+        raise UnfitError(got=got, expected=expected, fix=f"call this file with python{system.python}")
+    if sys.implementation.name != "cpython" or sys.version_info < OLDEST_PYTHON:
+        raise UnfitError(got=got, expected="cpython 3.11 or newer", fix="call this file with one")
 
 
 def check_tools() -> None:
@@ -99,7 +103,7 @@ def check_tools() -> None:
             fix = f"run as root: {debian.install_command(debian.BUILD)}"
             raise UnfitError(got=f"no {program}", expected=f"{program} on PATH", fix=fix)
     if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True, check=False).returncode:
-        fix = "make a virtual environment: python3.11 -m venv"
+        fix = f"make a virtual environment: python{recipe.python_version()} -m venv"
         raise UnfitError(got=f"{sys.executable} without pip", expected="a Python with pip", fix=fix)
 
 
@@ -129,8 +133,7 @@ def build(settings: Settings, folder: Path) -> None:
         work = Path(name)
         source = recipe.unpack(recipe.fetch(settings.cache, work, log), work)
         recipe.apply_patches(source, HERE)
-        for added in recipe.ADDED:
-            shutil.copy(HERE / added, source)
+        recipe.add_files(source, HERE)
         made = recipe.compile_wheel(source, work, settings.flags, settings.jobs, log)
         partial = folder.with_suffix(".partial")
         for old in (partial, folder):  # of a build that was killed; of a folder without its wheel
@@ -151,7 +154,7 @@ def wheel(settings: Settings) -> Path | None:
     check_python()
     folder = settings.cache / recipe.cache_key(HERE, settings.flags)
     if settings.apt:
-        debian.ensure(debian.RUN if find(folder) else debian.RUN + debian.BUILD)
+        debian.ensure(debian.libraries() if find(folder) else debian.libraries() + debian.BUILD)
     if not find(folder):
         check_tools()
         with locked(settings.cache):

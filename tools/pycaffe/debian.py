@@ -1,4 +1,4 @@
-"""The Debian 12 packages that pycaffe is compiled and run with, and their installation.
+"""The packages that pycaffe is compiled and run with, by Debian release, and their installation.
 
 Knows names and apt, nothing of Caffe. Installs only what is missing and only as root or with a sudo that asks no
 password: a build must never hang at a prompt. In every other case the error names the command to type.
@@ -11,23 +11,52 @@ import platform
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from problems import UnfitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-RUN = (
-    "libboost-python1.74.0",
-    "libboost-thread1.74.0",
-    "libboost-filesystem1.74.0",
-    "libprotobuf32",
-    "libgoogle-glog0v6",
-    "libhdf5-103-1",
-    "libhdf5-hl-100",
-    "libopenblas0-pthread",
-)
+
+class Release(NamedTuple):
+    """What differs between the releases of Debian."""
+
+    python: str
+    """The one version of Python that Boost.Python is built for."""
+    libraries: tuple[str, ...]
+    """The packages that the wheel runs with; an interface of another number is a package of another name."""
+
+
+RELEASES = {
+    "debian 12": Release(
+        "3.11",
+        (
+            "libboost-python1.74.0",
+            "libboost-thread1.74.0",
+            "libboost-filesystem1.74.0",
+            "libprotobuf32",
+            "libgoogle-glog0v6",
+            "libhdf5-103-1",
+            "libhdf5-hl-100",
+            "libopenblas0-pthread",
+        ),
+    ),
+    "debian 13": Release(
+        "3.13",
+        (
+            "libboost-python1.83.0",
+            "libboost-thread1.83.0",
+            "libboost-filesystem1.83.0",
+            "libprotobuf32t64",
+            "libgoogle-glog0v6t64",
+            "libhdf5-310",
+            "libhdf5-hl-310",
+            "libopenblas0-pthread",
+        ),
+    ),
+}
+# These have the same names in each release, and in other distributions made from Debian.
 BUILD = (
     "g++",
     "patch",
@@ -42,22 +71,35 @@ BUILD = (
 )
 
 
+def known() -> Release | None:
+    """Return what is known of this machine's release, or None on another system."""
+    return RELEASES.get(release())
+
+
+def libraries() -> tuple[str, ...]:
+    """Return the packages that the wheel runs with; none on a system that is not known."""
+    found = known()
+    return found.libraries if found else ()
+
+
 def ensure(packages: Iterable[str]) -> None:
     """Install those of `packages` that are missing.
 
     Raises
     ------
     UnfitError
-        If some are missing and this is not Debian 12, or not root, or apt fails.
+        If some are missing and this Debian is not known here, or this is not root, or apt fails.
     """
     wanted = missing(packages)
     if not wanted:
         return
     fix = install_command(wanted)
-    system = release()
-    if system != "debian 12":
-        fix = f"install what corresponds to {' '.join(wanted)}, then pass --no-apt"
-        raise UnfitError(got=system, expected="Debian 12, the packages of which are known here", fix=fix)
+    if not known():
+        raise UnfitError(
+            got=release(),
+            expected=f"{' or '.join(RELEASES)}, the packages of which are known here",
+            fix=f"install what corresponds to {' '.join(wanted)}; where the names differ, pass --no-apt",
+        )
     prefix = become_root()
     if prefix is None:
         raise UnfitError(

@@ -25,6 +25,7 @@ NAME, VERSION = "brocolli-caffe", "9.0.2"
 SHA256 = "c6410cc60bdd6db685d441b66be7df05410f8850ac88d6b75d48ef9b2315c08a"
 ARCHIVE = f"{NAME}-{VERSION}.tar.gz"
 ADDED = ("CMakeLists.txt", "pyproject.toml", "caffe_check_throws.h")
+LIBRARIES = "built_on.txt"  # the release, then the packages that the wheel runs with, one a line
 KEPT = ("LICENSE", "include/", "src/caffe/", "python/caffe/")
 # Tests, CUDA, and the output of an old protoc, which must not stand in the way of ours.
 DROPPED = ("/test/", "/__pycache__/", ".cu", "caffe.pb.h", "caffe.pb.cc", "caffe_pb2.py")
@@ -57,8 +58,13 @@ def patches(folder: Path) -> list[Path]:
 def cache_key(folder: Path, flags: str) -> str:
     """Return 12 hex digits that change with anything that goes into the wheel."""
     files = [(path.name, digest(path)) for path in inputs(folder)]
-    target = (sys.implementation.cache_tag, platform.machine(), debian.release())
+    target = (sys.implementation.cache_tag, platform.machine(), debian.release(), debian.libraries())
     return hashlib.sha256(repr((files, target, compiler(), flags)).encode()).hexdigest()[:12]
+
+
+def python_version() -> str:
+    """Return the version of the Python that runs this, such as "3.13"."""
+    return ".".join(map(str, sys.version_info[:2]))
 
 
 def compiler() -> str:
@@ -120,6 +126,16 @@ def apply_patches(source: Path, folder: Path) -> None:
                 expected="every patch to apply without fuzz",
                 fix=f"make it anew from {NAME} {VERSION}",
             )
+
+
+def add_files(source: Path, folder: Path) -> None:
+    """Add our own files to the patched tree, with this machine's Python and libraries filled in."""
+    for name in ADDED:
+        text = (folder / name).read_text(encoding="utf-8")
+        (source / name).write_text(text.replace("@PYTHON@", python_version()), encoding="utf-8")
+    # sparknet names them where the wheel does not load, also on a machine of another release.
+    text = "\n".join((debian.release(), *debian.libraries(), ""))
+    (source / "python" / "caffe" / LIBRARIES).write_text(text, encoding="utf-8")
 
 
 def compile_wheel(source: Path, work: Path, flags: str, jobs: int, log: Path) -> Path:

@@ -6,9 +6,11 @@ busy machine, and because one thread gives the same bits everywhere.
 """
 
 import functools
+import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sparknet.errors import MissingDependency, NetError
@@ -16,13 +18,8 @@ from sparknet.errors import MissingDependency, NetError
 __all__ = ["MissingFileError", "load", "messages", "text_format", "translated"]
 
 _DEFAULTS = {"GLOG_minloglevel": "2", "OPENBLAS_NUM_THREADS": "1"}
+_BUILT_ON = "built_on.txt"  # of our wheel: a release of Debian, then the packages that the wheel runs with
 _NO_WHEEL = "no Caffe (package 'caffe') is installed; build it with: nox -s pycaffe, and install the wheel whose path that prints"
-_LIBRARIES = (
-    "libboost-python1.74.0 libboost-thread1.74.0 libboost-filesystem1.74.0 libprotobuf32 libgoogle-glog0v6 "
-    "libhdf5-103-1 libhdf5-hl-100 libopenblas0-pthread"
-)
-
-
 class MissingFileError(NetError, FileNotFoundError):
     """A prototxt or weights file is not there."""
 
@@ -48,7 +45,7 @@ def load() -> Any:
         msg = _NO_WHEEL if missing == "caffe" else f"Caffe needs the Python package {missing!r}: {error}"
         raise MissingDependency(msg) from error
     except ImportError as error:
-        msg = f"Caffe is installed, but does not load: {error}; on Debian 12: apt-get install {_LIBRARIES}"
+        msg = f"Caffe is installed, but does not load: {error}; {_how_to_load_it()}"
         raise MissingDependency(msg) from error
     finally:
         for name in added:
@@ -56,6 +53,16 @@ def load() -> Any:
     if not hasattr(caffe, "get_solver"):  # a folder called caffe on sys.path imports as an empty package
         raise MissingDependency(_NO_WHEEL)
     return caffe
+
+
+def _how_to_load_it() -> str:
+    """Return what to do about libraries that are missing: the wheel says what it was built on, a stock Caffe does not."""
+    origin = getattr(importlib.util.find_spec("caffe"), "origin", None)
+    note = Path(origin or "caffe").with_name(_BUILT_ON)
+    release, *packages = note.read_text(encoding="utf-8").splitlines() if note.is_file() else [""]
+    if not packages:
+        return "install the shared libraries that it was built with, or build it for this machine: nox -s pycaffe"
+    return f"on {release}, for which it was built: apt-get install {' '.join(packages)}; elsewhere build it anew: nox -s pycaffe"
 
 
 def messages() -> Any:
