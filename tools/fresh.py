@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if changes():
         note("changes that are not committed are left out")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the folder is removed then too
-    root = Path(tempfile.mkdtemp(prefix="sparknet-fresh-", dir="/var/tmp"))  # noqa: S108 -- a name of its own
+    root = Path(tempfile.mkdtemp(prefix="sparknet-fresh-", dir="/var/tmp"))
     try:
         return try_commands(root, chosen.release, chosen.commands)
     finally:
@@ -61,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def try_commands(root: Path, release: str, commands: Sequence[str]) -> int:
     """Make the machine in the folder ``root`` and run the commands in it; return the exit status."""
-    status, seconds = timed(["debootstrap", "--variant=minbase", "--include=python3,ca-certificates,git", release, root])
+    status, seconds = timed(
+        ["debootstrap", "--variant=minbase", "--include=python3,ca-certificates,git", release, root]
+    )
     if status:
         note(f"debootstrap {release}: exit status {status}; the output above says why")
         return 1

@@ -26,8 +26,10 @@ NO_BOOST = "raise ImportError('libboost_python313.so.1.83.0: cannot open shared 
         ({"caffe/README": ""}, "no Caffe (package 'caffe') is installed"),  # a folder that only has the name
         (
             {"caffe/__init__.py": NO_BOOST, "caffe/built_on.txt": "debian 13\nlibboost-python1.83.0\nlibhdf5-310\n"},
-            "libboost_python313.so.1.83.0: cannot open shared object file; on debian 13, for which it was built: "
-            "apt-get install libboost-python1.83.0 libhdf5-310; elsewhere build it anew: nox -s pycaffe",
+            (
+                "cannot open shared object file; on debian 13, for which it was built: apt-get install libboost-python1.83.0 "
+                "libhdf5-310; elsewhere build it anew: nox -s pycaffe"
+            ),
         ),
         (
             {"caffe/__init__.py": NO_BOOST},  # a stock Caffe

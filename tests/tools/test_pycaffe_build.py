@@ -129,8 +129,16 @@ def test_a_patch_that_does_not_apply_stops_the_build_and_is_named(build, tmp_pat
 @pytest.mark.parametrize(
     ("system", "version", "expected"),
     [
-        (("debian", "12"), (3, 13), "got cpython 3.13, expected cpython 3.11, the one that debian 12 builds Boost.Python"),
-        (("debian", "13"), (3, 11), "got cpython 3.11, expected cpython 3.13, the one that debian 13 builds Boost.Python"),
+        (
+            ("debian", "12"),
+            (3, 13),
+            "got cpython 3.13, expected cpython 3.11, the one that debian 12 builds Boost.Python",
+        ),
+        (
+            ("debian", "13"),
+            (3, 11),
+            "got cpython 3.11, expected cpython 3.13, the one that debian 13 builds Boost.Python",
+        ),
         (("debian", "13"), (3, 14), "call this file with python3.13"),
         (("ubuntu", "24.04"), (3, 9), "got cpython 3.9, expected cpython 3.11 or newer"),
     ],

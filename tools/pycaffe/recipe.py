@@ -26,6 +26,7 @@ SHA256 = "c6410cc60bdd6db685d441b66be7df05410f8850ac88d6b75d48ef9b2315c08a"
 ARCHIVE = f"{NAME}-{VERSION}.tar.gz"
 ADDED = ("CMakeLists.txt", "pyproject.toml", "caffe_check_throws.h")
 LIBRARIES = "built_on.txt"  # the release, then the packages that the wheel runs with, one a line
+ANY_PYTHON = 'requires-python = ">=3.11"'
 KEPT = ("LICENSE", "include/", "src/caffe/", "python/caffe/")
 # Tests, CUDA, and the output of an old protoc, which must not stand in the way of ours.
 DROPPED = ("/test/", "/__pycache__/", ".cu", "caffe.pb.h", "caffe.pb.cc", "caffe_pb2.py")
@@ -132,7 +133,9 @@ def add_files(source: Path, folder: Path) -> None:
     """Add our own files to the patched tree, with this machine's Python and libraries filled in."""
     for name in ADDED:
         text = (folder / name).read_text(encoding="utf-8")
-        (source / name).write_text(text.replace("@PYTHON@", python_version()), encoding="utf-8")
+        (source / name).write_text(
+            text.replace(ANY_PYTHON, f'requires-python = "=={python_version()}.*"'), encoding="utf-8"
+        )
     # sparknet names them where the wheel does not load, also on a machine of another release.
     text = "\n".join((debian.release(), *debian.libraries(), ""))
     (source / "python" / "caffe" / LIBRARIES).write_text(text, encoding="utf-8")

@@ -21,9 +21,7 @@ from sparknet.errors import ClusterError, MissingDependency
 
 __all__ = ["start_spark"]
 
-_JAVA_FIX = (
-    "install one, on Debian: apt-get install default-jre-headless, and put it on PATH or name it in JAVA_HOME"
-)
+_JAVA_FIX = "install one, on Debian: apt-get install default-jre-headless, and put it on PATH or name it in JAVA_HOME"
 _OLDEST_JAVA = 17
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 

@@ -20,6 +20,8 @@ __all__ = ["MissingFileError", "load", "messages", "text_format", "translated"]
 _DEFAULTS = {"GLOG_minloglevel": "2", "OPENBLAS_NUM_THREADS": "1"}
 _BUILT_ON = "built_on.txt"  # of our wheel: a release of Debian, then the packages that the wheel runs with
 _NO_WHEEL = "no Caffe (package 'caffe') is installed; build it with: nox -s pycaffe, and install the wheel whose path that prints"
+
+
 class MissingFileError(NetError, FileNotFoundError):
     """A prototxt or weights file is not there."""
 
