@@ -5,6 +5,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 
 import hypothesis
 import pytest
@@ -43,6 +44,12 @@ pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
     patterns=["docs/*.md", "docs/**/*.md", "README.md"],
 ).pytest()
+
+
+def pytest_configure(config):  # noqa: ARG001 -- pytest calls it so
+    """Take Ctrl-C again where a shell started the tests in the background with SIGINT ignored: programs they start inherit it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -114,11 +114,10 @@ def test_ctrl_c_leaves_the_last_finished_rounds_weights(tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "sparknet.cli", "train", *FAST, "--rounds", "100000", "--out", str(out)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        while not (out / "weights.sparknet").exists() and time.monotonic() < deadline:
+        while not (out / "weights.sparknet").exists() and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        text, err = process.communicate(timeout=30)
+        text, err = process.communicate()
     assert process.returncode == 130
     assert "interrupted" in err
     assert "Traceback" not in err

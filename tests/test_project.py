@@ -161,3 +161,12 @@ def test_architecture_page_draws_the_rooms_of_the_contract():
 def test_every_ruff_exception_is_explained():
     rules = (ROOT / "pyproject.toml").read_text().partition("ignore = [\n")[2].partition("\n]")[0]
     assert [line for line in rules.splitlines() if "#" not in line] == []
+
+
+def test_the_tests_may_be_started_in_the_background_with_ctrl_c_ignored():
+    # as `sh -c 'tools/nox &'` starts them
+    pytest_ = f"{sys.executable} -m pytest -q -p no:cacheprovider tests/test_cli.py -k ctrl_c"
+    command = ["sh", "-c", f"trap '' INT; exec {pytest_}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout

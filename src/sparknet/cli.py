@@ -106,7 +106,10 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     train.add_argument("--data", default="mnist", help="mnist, fashion-mnist, cifar10:DIR or idx:DIR")
     train.add_argument("--master", default="local[2]", help="Spark master, or 'none' for this process without Spark")
     train.add_argument(
-        "--timeout", type=_at_least(1), metavar="S", help="seconds to wait for the cluster (default: 50)"
+        "--timeout",
+        type=_at_least(1),
+        metavar="S",
+        help="seconds to wait for the cluster (default: 50 for spark://, else 300)",
     )
     train.add_argument("--workers", type=_at_least(1), default=2, help="how many workers, each with its own shard")
     train.add_argument("--tau", type=_at_least(1), default=20, help="solver steps of each worker in a round")

@@ -25,10 +25,9 @@ def slow(row):
 
 
 def until(condition):
-    deadline = time.monotonic() + 60
-    while not condition() and time.monotonic() < deadline:
+    while not condition():
         time.sleep(0.05)
-    return condition()
+    return True
 
 
 def interrupt():
@@ -56,6 +55,6 @@ print("released")
 def test_an_interrupt_ends_its_own_jobs_and_no_others_and_what_stopped_with_spark_is_released(tmp_path):
     program = tmp_path / "interrupted.py"
     program.write_text(INTERRUPTED)
-    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["KeyboardInterrupt True", "4 True", "released"]

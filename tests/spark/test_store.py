@@ -236,7 +236,7 @@ import test_store as t
 from sparknet import SparkCluster, averaged_sgd
 from sparknet.spark import pack, start_spark
 
-spark = start_spark("local-cluster[2,1,1024]", timeout=200)
+spark = start_spark("local-cluster[2,1,1024]")
 packed = pack(spark.sparkContext.parallelize(t.rows(), 3), t.FIELDS, 5, shards=2)
 for result in averaged_sgd(t.FACTORY, packed, cluster=SparkCluster(spark), **t.OPTIONS):
     if result.index in (0, 2):
@@ -263,7 +263,6 @@ def test_an_executor_lost_between_rounds_changes_no_bit(expected, tmp_path):
         [sys.executable, str(program), str(Path(__file__).parent)],
         capture_output=True,
         text=True,
-        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -272,7 +272,7 @@ def test_one_build_at_a_time(build, tmp_path, capsys):
         thread = threading.Thread(target=other)
         thread.start()
         assert not entered.wait(0.2)
-    assert entered.wait(10)
+    assert entered.wait(60)
     thread.join()
     assert "waiting for another build" in capsys.readouterr().err
 

@@ -36,8 +36,9 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
     app_name
         Shown in Spark's own pages.
     timeout
-        Seconds to wait for the master and the first executor; default 50, and 300 on YARN and
-        Kubernetes, which start machines.
+        Seconds to wait for the master and the first executor; default 50 for ``spark://``, whose
+        master may be none, and 300 elsewhere: a busy machine is slow to start a JVM, YARN and
+        Kubernetes are slow to start machines.
     **conf
         Spark settings, with ``_`` for ``.`` (``spark_executor_memory="2g"``).
 
@@ -63,7 +64,7 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
         msg = f"a Spark session on {running.master!r} is running in this process; use it, or stop it before {master!r}"
         raise ClusterError(msg)
     if timeout is None:
-        timeout = 50 if master.startswith(("local", "spark://")) else 300
+        timeout = 50 if master.startswith("spark://") else 300
     # The executors must run the Python that has sparknet, not the first python3 on PATH.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.master(retrying).appName(app_name)
@@ -103,21 +104,26 @@ def _deadline(seconds: float, context: Any) -> Iterator[threading.Event]:
     Neither Spark's registration with a master (a minute at least) nor its wait for executors (for
     ever) can be given a time limit from Python.
     """
-    expired = threading.Event()
+    expired, ended = threading.Event(), threading.Event()
 
-    def kill() -> None:
+    def watch() -> None:
+        if ended.wait(seconds):
+            return
         expired.set()
-        process = getattr(context._gateway, "proc", None)
-        if process is not None:
-            process.kill()
+        while True:  # on a busy machine the JVM may be there, and known to pyspark, only after the time is up
+            process = getattr(context._gateway, "proc", None)
+            if process is not None:
+                process.kill()
+            if ended.wait(0.1):
+                return
 
-    timer = threading.Timer(seconds, kill)
-    timer.daemon = True
-    timer.start()
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
         yield expired
     finally:
-        timer.cancel()
+        ended.set()
+        watcher.join()
         if expired.is_set():  # so that another session can be started in this process
             context._active_spark_context = context._gateway = context._jvm = None
 
