@@ -15,8 +15,13 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tools" / "fresh.py"
 # What the real one leaves, as far as the script relies on it.
 DEBOOTSTRAP = 'for last; do :; done; mkdir -p "$last/etc" "$last/root"; echo "debootstrap $*"'
-# Arguments: its own options, then sh -c INSIDE sh ROOT COMMAND.
-UNSHARE = 'while [ "$#" -gt 2 ]; do shift; done; echo "in $1: $2"; cd "$1/root/sparknet" && exec sh -c "$2"'
+# Arguments: its own options, then debootstrap's command, or sh -c INSIDE sh ROOT COMMAND.
+UNSHARE = """
+while case "$1" in -*) true;; *) false;; esac; do shift; done
+[ "$1" = sh ] || exec "$@"
+shift 4
+echo "in $1: $2"; cd "$1/root/sparknet" && exec sh -c "$2"
+"""
 
 
 @pytest.fixture
@@ -90,7 +95,7 @@ def test_a_debian_that_cannot_be_made_gives_status_1_and_leaves_nothing(fresh, t
 
 
 def test_an_end_from_outside_ends_the_command_and_removes_the_machine(fresh, tmp_path):
-    program(tmp_path, "unshare", f"echo $$ > {tmp_path}/pid; exec sleep 600")
+    program(tmp_path, "unshare", UNSHARE.replace("shift 4", f"echo $$ > {tmp_path}/pid; exec sleep 600"))
     os.mkfifo(tmp_path / "pid")
 
     def end():
@@ -107,6 +112,14 @@ def test_an_end_from_outside_ends_the_command_and_removes_the_machine(fresh, tmp
 
 def test_mounts_and_processes_are_in_namespaces_that_end_with_the_command(fresh):
     assert {"--mount", "--pid", "--fork", "--kill-child"} < set(fresh.namespaces())
+
+
+def test_a_machine_with_a_mount_in_it_is_kept(fresh, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(fresh, "MOUNTS", tmp_path / "mountinfo")
+    fresh.MOUNTS.write_text(f"24 1 0:5 / {machine(tmp_path)}/dev rw - devtmpfs udev rw\n")
+    fresh.remove(tmp_path / "machine")
+    assert (tmp_path / "machine").exists()
+    assert "machine is kept, since something is mounted in it" in capsys.readouterr().out
 
 
 def test_nothing_of_the_callers_environment_goes_in_but_proxies_and_registries(fresh, tmp_path, monkeypatch):
