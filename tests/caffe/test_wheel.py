@@ -1,7 +1,11 @@
 """The wheel of tools/pycaffe: mistakes raise and do no harm, training state moves, other threads go on."""
 
+import re
+import sys
 import threading
 import time
+from importlib import metadata
+from pathlib import Path
 
 import caffe
 import numpy as np
@@ -371,12 +375,17 @@ def test_callbacks_may_change_gradients_and_their_exceptions_arrive_as_themselve
 
 
 def test_the_wheel_carries_its_licence_and_needs_three_packages():
-    from importlib.metadata import files, requires, version
-
-    assert version("caffe") == "1.0.0+cpu"
-    assert any("LICENSE" in path.name for path in files("caffe"))
-    assert sorted(name.split(">")[0] for name in requires("caffe") if "extra" not in name) == [
+    assert any("LICENSE" in path.name for path in metadata.files("caffe"))
+    assert sorted(name.split(">")[0] for name in metadata.requires("caffe") if "extra" not in name) == [
         "numpy",
         "protobuf",
         "six",
     ]
+
+
+def test_the_wheel_says_which_one_it_is_and_for_which_python_and_libraries():
+    # the cache key is part of the version, so that pip tells wheels apart
+    assert re.fullmatch(r"1\.0\.0\+cpu\.[0-9a-f]{1,12}", metadata.version("caffe"))
+    assert metadata.metadata("caffe")["Requires-Python"] == f"=={sys.version_info[0]}.{sys.version_info[1]}.*"
+    release, *_ = Path(caffe.__file__).with_name("built_on.txt").read_text().splitlines()
+    assert re.fullmatch(r"[a-z]+ ?[0-9.]*", release)

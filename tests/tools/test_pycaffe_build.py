@@ -214,13 +214,16 @@ def test_dpkg_is_asked_once_and_unknown_packages_are_missing(build, tmp_path, mo
 # ------------------------------------------------------------------------------------------ what is added
 
 
-def test_the_wheel_asks_for_the_python_and_names_the_libraries_that_it_is_built_for(build, monkeypatch, tmp_path):
+def test_the_wheel_says_which_one_it_is_and_for_which_python_and_libraries(build, monkeypatch, tmp_path):
     monkeypatch.setattr(build.debian, "release", lambda: "debian 13")
     monkeypatch.setattr(build.recipe, "python_version", lambda: "3.13")
     (tmp_path / "python" / "caffe").mkdir(parents=True)
-    build.recipe.add_files(tmp_path, FOLDER)
+    build.recipe.add_files(tmp_path, FOLDER, "0123456789ab")
     metadata = tomllib.loads((tmp_path / "pyproject.toml").read_text())
     assert metadata["project"]["requires-python"] == "==3.13.*"
+    assert (
+        metadata["project"]["version"] == "1.0.0+cpu.0123456789ab"
+    )  # pip would keep an older wheel of the same version
     note = (tmp_path / "python" / "caffe" / "built_on.txt").read_text().splitlines()
     assert note == ["debian 13", *build.debian.libraries()]
     for name in set(build.recipe.ADDED) - {"pyproject.toml"}:

@@ -133,7 +133,7 @@ def build(settings: Settings, folder: Path) -> None:
         work = Path(name)
         source = recipe.unpack(recipe.fetch(settings.cache, work, log), work)
         recipe.apply_patches(source, HERE)
-        recipe.add_files(source, HERE)
+        recipe.add_files(source, HERE, folder.name)
         made = recipe.compile_wheel(source, work, settings.flags, settings.jobs, log)
         partial = folder.with_suffix(".partial")
         for old in (partial, folder):  # of a build that was killed; of a folder without its wheel

@@ -27,6 +27,7 @@ ARCHIVE = f"{NAME}-{VERSION}.tar.gz"
 ADDED = ("CMakeLists.txt", "pyproject.toml", "caffe_check_throws.h")
 LIBRARIES = "built_on.txt"  # the release, then the packages that the wheel runs with, one a line
 ANY_PYTHON = 'requires-python = ">=3.11"'
+ANY_WHEEL = 'version = "1.0.0+cpu"'
 KEPT = ("LICENSE", "include/", "src/caffe/", "python/caffe/")
 # Tests, CUDA, and the output of an old protoc, which must not stand in the way of ours.
 DROPPED = ("/test/", "/__pycache__/", ".cu", "caffe.pb.h", "caffe.pb.cc", "caffe_pb2.py")
@@ -129,13 +130,13 @@ def apply_patches(source: Path, folder: Path) -> None:
             )
 
 
-def add_files(source: Path, folder: Path) -> None:
-    """Add our own files to the patched tree, with this machine's Python and libraries filled in."""
+def add_files(source: Path, folder: Path, key: str) -> None:
+    """Add our own files to the patched tree, with the wheel's cache key and this machine's Python and libraries filled in."""
     for name in ADDED:
         text = (folder / name).read_text(encoding="utf-8")
-        (source / name).write_text(
-            text.replace(ANY_PYTHON, f'requires-python = "=={python_version()}.*"'), encoding="utf-8"
-        )
+        text = text.replace(ANY_WHEEL, f'version = "1.0.0+cpu.{key}"')
+        text = text.replace(ANY_PYTHON, f'requires-python = "=={python_version()}.*"')
+        (source / name).write_text(text, encoding="utf-8")
     # sparknet names them where the wheel does not load, also on a machine of another release.
     text = "\n".join((debian.release(), *debian.libraries(), ""))
     (source / "python" / "caffe" / LIBRARIES).write_text(text, encoding="utf-8")
