@@ -231,3 +231,13 @@ def test_an_evaluation_that_tells_nothing_is_warned_of(caplog):
         run = averaged_sgd(factory, data, cluster=LocalCluster(), workers=1, tau=1, rounds=1, evaluate=(data, 1))
         assert bool(next(run).metrics) is not warned
         assert caplog.text.count("an evaluation tells nothing") == warned
+
+
+@pytest.mark.parametrize("where", ["setup", "reshape"])
+def test_a_python_layer_that_fails_while_the_net_is_made_is_named(tmp_path, monkeypatch, where):
+    methods = dict.fromkeys(("setup", "reshape", "forward", "backward"), "pass") | {where: 'raise KeyError("mine")'}
+    body = "\n".join(f"    def {name}(self, *args): {what}" for name, what in methods.items())
+    (tmp_path / f"failing_in_{where}.py").write_text(f"import caffe\nclass Mine(caffe.Layer):\n{body}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(NetError, match=r"net of the TRAIN phase: .*layer 'own' \(Python\): KeyError: 'mine'"):
+        CaffeNet(SOLVER.format(layer("Data"), PYTHON.format(f"failing_in_{where}", "Mine")), fields=FIELDS)

@@ -342,3 +342,24 @@ def test_a_round_by_hand_takes_the_rule_with_its_task():
     task = Task(worker=0, num_batches=2, first_step=0, tau=2, seed=0, even=data.even)
     done = train_round(net, data.shard(0, 1), task, net.get_weights(), net.get_state())
     assert (done.examples, done.steps, done.updates) == (13, 2, 2)
+
+
+PAIRS = """
+layer { name: "in" type: "Input" top: "data" top: "other" top: "label"
+        input_param { shape { dim: 4 dim: 6 } shape { dim: 4 dim: 6 } shape { dim: 4 } } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 6 } }
+layer { name: "pairs" type: "ContrastiveLoss" bottom: "fc" bottom: "other" bottom: "label" top: "loss" }
+"""
+
+
+def test_a_contrastive_loss_takes_no_more_rows_than_declared_because_caffe_would_write_behind_its_memory():
+    net = CaffeNet(f"{SOLVER} net_param {{ {PAIRS} }}")
+    rows = {"data": np.ones((9, 6)), "other": np.zeros((9, 6)), "label": np.arange(9) % 2}
+    for run in (net.step, net.forward):
+        with pytest.raises(
+            NetError, match=r"layer 'pairs' \(ContrastiveLoss\) has room for the 4 rows .* got 9.*batch_size="
+        ):
+            run({name: NDArray(column) for name, column in rows.items()})
+        run({name: NDArray(column[:3]) for name, column in rows.items()})
+    wide = CaffeNet(f"{SOLVER} net_param {{ {PAIRS} }}", batch_size=9)
+    assert wide.step({name: NDArray(column) for name, column in rows.items()}) > 0

@@ -113,3 +113,20 @@ def test_odd_names_come_through_files_checkpoints_and_conversions(tmp_path):
         other = factory(seed=9)
         other.copy_trained_layers_from(tmp_path / f"{suffix}.caffemodel")
         assert other.get_weights() == weights
+
+
+def test_a_loss_weight_of_a_blob_that_others_read_is_a_metric_by_its_name():
+    weighted = NET.replace('top: "fc"\n', 'top: "fc" loss_weight: 0.5\n') + TWINS.replace(
+        "{ type", '{ name: "n" type', 1
+    )
+    weighted = weighted.replace(
+        'bottom: "fc" top: "fc"', 'bottom: "fc" top: "fc2"'
+    )  # nothing in place: fc has 4 readers
+    factory = CaffeNet.factory(text(weighted))
+    data = pack(COLUMNS, FIELDS, 8)
+    result = next(averaged_sgd(factory, data, cluster=LocalCluster(), workers=1, tau=1, rounds=1, evaluate=(data, 1)))
+    net = factory()
+    net.set_weights(result.weights)
+    whole = net.forward({name: NDArray(column) for name, column in COLUMNS.items()})
+    assert set(whole) == {"fc", "fc2", "entropy", "again"}
+    assert result.metrics["fc"] == pytest.approx(float(whole["fc"].to_host().sum()) / len(COLUMNS["label"]), rel=1e-4)

@@ -15,9 +15,13 @@ from sparknet.errors import DataError, NetError
 from sparknet.ndarray import NDArray
 from sparknet.nets.caffe.axes import batch_first, by_row, placed
 from sparknet.nets.caffe.inputs import bare, inputs_of
+from sparknet.nets.caffe.names import names_as_written
 from sparknet.nets.caffe.rows import ANY, Rows
 
 __all__ = ["Feeder", "Labels", "as_array", "check_taken", "columns_of", "fill", "labels_of"]
+
+
+_WITH_FIXED_ROOM = ("ContrastiveLoss",)  # of BVLC's layers the one whose buffers do not follow the rows of a batch
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,10 @@ class Feeder:
         self._blobs = {name: net.blobs[name] for name in self.shapes}
         self._said = said
         self._labels = [*(Labels("RDDDataLayer", *each) for each in said.labels), *labels_of(definition, net)]
-        self.output_shapes = {name: tuple(net.blobs[name].shape) for name in net.outputs if name not in self.shapes}
+        written = names_as_written(definition, net)
+        outputs = dict.fromkeys(written.get(name, name) for name in net.outputs)
+        self.output_shapes = {name: tuple(net.blobs[name].shape) for name in outputs if name not in self.shapes}
+        self._fixed = next((layer for layer in definition.layer if layer.type in _WITH_FIXED_ROOM), None)
         self.rows = self.declared_rows = next(iter(self.shapes.values()), (0,))[0]
 
     def feed(self, batch: Mapping[str, NDArray], optional: Collection[str] = (), *, reshape: bool = True) -> None:
@@ -119,6 +126,12 @@ class Feeder:
         """
         columns, rows = columns_of(batch, self.shapes, optional)
         self._said.check(rows)
+        if self._fixed is not None and rows > self.declared_rows:
+            msg = (
+                f"layer {self._fixed.name!r} ({self._fixed.type}) has room for the {self.declared_rows} rows that the net declares, "
+                f"and Caffe would write behind it; got {rows}. Declare as many rows as the largest batch has: pass batch_size="
+            )
+            raise NetError(msg, layer=self._fixed.name)
         self.resize(rows, reshape=reshape)
         self.rows = rows
         for name, column in columns.items():

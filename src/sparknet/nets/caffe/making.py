@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sparknet.errors import SparknetError
 from sparknet.nets.caffe.carried import placed
 from sparknet.nets.caffe.names import check_names
 from sparknet.nets.caffe.prototxt import Definition
@@ -49,11 +50,12 @@ def _layer_named(path: Path, phase: int) -> Iterator[None]:
     """Begin what Caffe refuses in the block, which makes the net in the file ``path``, with the layer that is refused."""
     try:
         yield
-    except RuntimeError as error:
+    except Exception as error:  # a Python layer may raise anything
         layer = _refused(path, phase)
-        if layer is None or repr(layer.name) in str(error):
+        if layer is None or isinstance(error, SparknetError) or repr(layer.name) in str(error):
             raise
-        msg = f"layer {layer.name!r} ({layer.type}): {error}"
+        said = str(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}: {error}"
+        msg = f"layer {layer.name!r} ({layer.type}): {said}"
         raise RuntimeError(msg) from error
 
 
@@ -68,7 +70,7 @@ def _refused(path: Path, phase: int) -> Any | None:
         path.write_text(text_format().MessageToString(net), encoding="utf-8")
         try:
             load().Net(str(path), phase)
-        except RuntimeError:
+        except Exception:  # noqa: BLE001 - as above
             return False
         return True
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sparknet.errors import NetError
 
-__all__ = ["check_names"]
+__all__ = ["check_names", "names_as_written"]
 
 
 def check_names(net: Any) -> None:
@@ -30,3 +30,15 @@ def check_names(net: Any) -> None:
                 f"the layer's name, so {' and '.join(weighty)} needs one of its own"
             )
             raise NetError(msg, layer=name)
+
+
+def names_as_written(definition: Any, net: Any) -> dict[str, str]:
+    """Return blob -> the one that it is a copy of, for those that Caffe itself adds where several layers read a blob.
+
+    One of them is an output where the blob that is read has a loss weight.
+    """
+    made = {top for layer in definition.layer for top in layer.top}
+    splits = [index for index, layer in enumerate(net.layers) if layer.type == "Split"]
+    names = net._blob_names
+    copies = {names[top]: names[net._bottom_ids(index)[0]] for index in splits for top in net._top_ids(index)}
+    return {name: of for name, of in copies.items() if name not in made}

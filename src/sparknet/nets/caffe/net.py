@@ -287,7 +287,7 @@ class CaffeNet(TakesBatches):
         evaluation = self._evaluation()
         net, feeder = evaluation.net, evaluation.feeder
         self._rehearsed_train = False
-        names = [name for name in net.outputs if name not in feeder.shapes] if outputs is None else list(outputs)
+        names = list(feeder.output_shapes if outputs is None else outputs)
         unknown = [name for name in names if name not in self._sources]
         if unknown:
             msg = f"forward(): no blob {', '.join(map(repr, unknown))}; the net has {', '.join(self._sources)}"

@@ -7,6 +7,7 @@ from typing import Any
 from sparknet.ndarray import NDArray
 from sparknet.nets.caffe.feed import Feeder
 from sparknet.nets.caffe.metrics import class_totals, is_per_class, loss_total, total_of
+from sparknet.nets.caffe.names import names_as_written
 
 __all__ = ["Reports"]
 
@@ -31,7 +32,9 @@ class Reports:
 
     def __init__(self, param: Any, net: Any, feeder: Feeder) -> None:
         self._param, self._net, self._feeder = param, net, feeder
-        self._weighted = {name for name, weight in zip(net._blob_names, net._blob_loss_weights, strict=True) if weight}
+        written = names_as_written(param, net)
+        weights = zip(net._blob_names, net._blob_loss_weights, strict=True)
+        self._weighted = {written.get(name, name) for name, weight in weights if weight}
         # One number in an array, such as the metric of a Python layer. It is told from one number for each example by
         # the declared batch, so by none of one example.
         several = feeder.declared_rows > 1
