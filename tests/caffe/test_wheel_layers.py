@@ -183,3 +183,27 @@ def test_debug_info_layers_that_are_left_out_and_a_prefix_that_was_chosen_are_lo
     assert "[Backward] Layer w" in done.stderr
     assert "Ignoring source layer v" in done.stderr
     assert f"the prefix of snapshots is {tmp_path}/my\n" in done.stderr
+
+
+PAIRS = shaped("a", 2, 3) + shaped("b", 2, 3)
+CONTRAST = 'layer { name: "l" type: "ContrastiveLoss" bottom: "a" bottom: "b" bottom: "s" top: "l" }'
+
+
+def test_a_contrastive_loss_takes_more_rows_than_it_was_made_for(net_of):
+    net = net_of(PAIRS + shaped("s", 2) + CONTRAST)
+    rng = np.random.default_rng(0)
+    values = {"a": rng.normal(size=(500, 3)), "b": rng.normal(size=(500, 3)), "s": rng.integers(0, 2, 500)}
+    for name, value in values.items():
+        net.blobs[name].reshape(*value.shape)
+        net.blobs[name].data[...] = value
+    distance = ((values["a"] - values["b"]) ** 2).sum(axis=1)
+    apart = np.maximum(1 - np.sqrt(distance), 0) ** 2
+    # the mean of 500 float32 terms: 500 roundings of 2 ** -24 each
+    assert np.isclose(float(net.forward()["l"]), np.where(values["s"], distance, apart).mean() / 2, rtol=500 * 2.0**-24)
+    net.backward()
+    assert np.isfinite(net.blobs["a"].diff).all()
+
+
+def test_a_contrastive_loss_refuses_fewer_labels_than_pairs(net_of):
+    with pytest.raises(RuntimeError, match=r"bottom\[0\]->num\(\) == bottom\[2\]->num\(\) \(2 vs. 1\)"):
+        net_of(PAIRS + shaped("s", 1) + CONTRAST)
