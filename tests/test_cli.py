@@ -75,6 +75,15 @@ def test_bad_input_is_one_line_and_exit_code_2_and_writes_nothing(capsys, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_help_shows_defaults_that_are_values_and_no_others(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "rounds (default: 20)" in text
+    assert "None" not in text
+    assert "False" not in text
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "x", "1.5"])
 def test_numbers_out_of_range_are_refused_by_name(capsys, value):
     with pytest.raises(SystemExit) as stopped:

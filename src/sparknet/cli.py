@@ -23,6 +23,13 @@ _INTERRUPTED = 130
 _MAX_BYTES = "bytes that a compressed file may become (default: 1 GiB, or 16 times its size if that is more)"
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that are values; of the others the help itself says what happens."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
@@ -79,7 +86,7 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="train a net on a Spark cluster",
         description="Train a net by averaging SGD: broadcast the weights, each worker takes tau solver steps on its "
         "shard of the images, average, repeat. Writes weights, events and (for Caffe) a .caffemodel to --out.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
     net = train.add_mutually_exclusive_group()
     net.add_argument("--net", choices=["mlp"], default="mlp", help="the embedded net, which needs no framework")
