@@ -119,6 +119,32 @@ def test_a_shard_shorter_than_tau_wraps_around(capsys, tmp_path):
     assert "round 2/2" in text
 
 
+# Ctrl-C comes while a weak reference calls back, where Python drops the exception.
+LOSES_CTRL_C = """
+import signal, sys, weakref
+from sparknet import cli, main_job
+
+line = main_job.round_line
+
+def interrupted(*args):
+    thing = type("Thing", (), {})()
+    reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+    del thing
+    return line(*args)
+
+main_job.round_line = interrupted
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_a_ctrl_c_that_python_drops_ends_the_training_after_the_round(tmp_path):
+    command = [sys.executable, "-c", LOSES_CTRL_C, "train", *FAST, "--rounds", "100000", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 130, done.stderr
+    assert "Exception ignored in" in done.stderr
+    assert "\n1 of 100000 rounds done; wrote" in done.stdout
+
+
 def test_ctrl_c_leaves_the_last_finished_rounds_weights(tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "sparknet.cli", "train", *FAST, "--rounds", "100000", "--out", str(out)]

@@ -38,8 +38,44 @@ _SLICE_BYTES = 8 << 20  # Spark refuses tasks of 128 MiB and more
 _MLP_SCALE = 1 / 256  # pixels 0..255 become 0..1, as in the LeNet of Caffe's examples
 
 
+class _CtrlC:
+    """Ctrl-C as a KeyboardInterrupt that is not lost.
+
+    Python drops an exception that comes up in the callback of a weak reference. A thread that has ended has such a
+    callback, and each round has threads. So it is also kept that Ctrl-C came, for :meth:`check` after the round.
+    """
+
+    def __init__(self) -> None:
+        self._came = False
+
+    def install(self) -> None:
+        """Take the place of the handler that is there."""
+        signal.signal(signal.SIGINT, self._interrupt)
+
+    def check(self) -> None:
+        """Raise the KeyboardInterrupt if Ctrl-C has come."""
+        if self._came:
+            raise KeyboardInterrupt
+
+    def _interrupt(self, *_: object) -> None:
+        self._came = True
+        raise KeyboardInterrupt
+
+
 def run(args: argparse.Namespace) -> None:
     """Run the job that the command line's ``args`` describe; progress goes to standard output."""
+    before, ctrl_c = signal.getsignal(signal.SIGINT), _CtrlC()
+    if before is not signal.default_int_handler:  # ignored in a job in the background; or a caller's own
+        _run(args, ctrl_c)
+        return
+    ctrl_c.install()
+    try:
+        _run(args, ctrl_c)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run(args: argparse.Namespace, ctrl_c: _CtrlC) -> None:
     images = load_image_set(args.data)
     with told("sparknet.nets.caffe") as notes:
         factory, batch_size = _factory(args, images)
@@ -56,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     test_rows = net.even(train=False).batch_size if hasattr(net, "even") else batch_size
     with (
         told("sparknet.data.ragged") as said,
-        _packed(args, images, (batch_size, test_rows), scale) as (cluster, train, test),
+        _packed(args, images, (batch_size, test_rows), scale, ctrl_c) as (cluster, train, test),
     ):
         rounds = averaged_sgd(
             factory,
@@ -76,7 +112,14 @@ def run(args: argparse.Namespace) -> None:
         with EventLog(out / "events.jsonl") as log:
             settings = {name: value for name, value in vars(args).items() if not callable(value)}
             log.start(**{**settings, "batch_size": batch_size})
-            _follow(rounds, args.rounds, out, net, log)
+            _follow(_checked(rounds, ctrl_c), args.rounds, out, net, log)
+
+
+def _checked(rounds: Iterator[Round], ctrl_c: _CtrlC) -> Iterator[Round]:
+    """Yield the rounds, and go on to the next one only if Ctrl-C has not come."""
+    for each in rounds:
+        yield each
+        ctrl_c.check()
 
 
 def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: EventLog) -> None:
@@ -196,7 +239,7 @@ def _checked_directory(out: Path) -> Path:
 
 @contextmanager
 def _packed(
-    args: argparse.Namespace, images: ImageSet, sizes: tuple[int, int], scale: Scale | None
+    args: argparse.Namespace, images: ImageSet, sizes: tuple[int, int], scale: Scale | None, ctrl_c: _CtrlC
 ) -> Iterator[tuple[Cluster, Any, Any]]:
     """Yield the cluster and the images packed on it in minibatches of these sizes, for training (shuffled) and for test."""
     if args.master == "none":
@@ -211,7 +254,7 @@ def _packed(
     session = on_spark.start_spark(args.master, timeout=args.timeout)
     # Ctrl-C: plainly an exception here (pyspark's handler may fail on its way), and no tracebacks of py4j,
     # which logs every call that is broken off to the root logger.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    ctrl_c.install()
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         on_cluster = partial(
