@@ -6,21 +6,18 @@ minibatches cost nothing more. An error that no row alone has, such as wrong wei
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from sparknet.clusters.spark.decoding import Tally
 from sparknet.clusters.spark.inference_tasks import Plan, check_count, values_of
-from sparknet.clusters.spark.jobs import PerPartition
+from sparknet.clusters.spark.tallies import Tallies, Tally
 from sparknet.errors import DataError, SparknetError
 from sparknet.worker import single_threaded_blas
 
 __all__ = ["BadRows", "OnError", "check_on_error", "spared"]
 
 _LOG = logging.getLogger(__name__)
-_TOLD = 20  # bad rows of a partition that are told by their place
 _NULL = np.array(None)  # what a spared row gets: it becomes Python's None
 
 OnError = Literal["error", "null", "drop"]
@@ -33,7 +30,7 @@ def check_on_error(on_error: str, who: str) -> None:
         raise DataError(msg)
 
 
-class BadRows:
+class BadRows(Tallies):
     """The rows that one :func:`predict` or :func:`featurize` could not compute, filled as jobs go through the rows.
 
     Complete once a job has gone through all rows. A partition that is computed again, because a task failed or its rows
@@ -45,31 +42,6 @@ class BadRows:
     >>> bad.count, bad.reasons
     (0, {})
     """
-
-    def __init__(self) -> None:
-        self._tallies: Any = None
-
-    def counted_by(self, context: Any) -> Any:
-        """Return a new accumulator of ``context``, whose count this is from now on."""
-        self._tallies = context.accumulator({}, PerPartition())
-        return self._tallies
-
-    def _found(self) -> list[Tally]:
-        return [] if self._tallies is None else [tally for _, tally in sorted(self._tallies.value.items())]
-
-    @property
-    def count(self) -> int:
-        """Number of bad rows."""
-        return sum(tally.count for tally in self._found())
-
-    @property
-    def reasons(self) -> dict[str, str]:
-        """Place of the row -> what is wrong, for the first 20 of each partition."""
-        return {place: reason for tally in self._found() for place, reason in tally.first.items()}
-
-    def __repr__(self) -> str:
-        some = [f"; {place}: {reason}" for place, reason in self.reasons.items()]
-        return f"<BadRows: {self.count}{''.join(some[:3])}>"
 
 
 # ---- in the Python workers
@@ -86,26 +58,19 @@ def spared(
     tallies: Any,
 ) -> Iterator[Any]:
     """Yield what :func:`~sparknet.clusters.spark.inference_tasks.computed` does; a bad row with nulls, or not at all."""
-    rows, done, tally = iter(rows), 0, Tally()
+    tally = Tally()
     with single_threaded_blas():
-        while part := list(islice(rows, plan.batch_size)):
-            with plan.placing(partition, range(done, done + len(part))):
+        for numbers, part in plan.parts(rows):
+            with plan.placing(partition, numbers):
                 values, bad = _values(plan, sent, blobs, finish, part)
-                _count(tally, {f"partition {partition}, row {done + i}": reason for i, reason in bad.items()})
+                for i, reason in bad.items():
+                    tally.add(f"partition {partition}, row {numbers[i]}", reason)
                 kept = [i for i in range(len(part)) if i in values or on_error == "null"]
                 joined = [join(part[i], values.get(i, [_NULL] * len(blobs))) for i in kept]
             yield from joined
-            done += len(part)
     if tally.count:
         _LOG.warning("%s: %d rows of partition %d could not be computed", plan.who, tally.count, partition)
         tallies.add({partition: tally})
-
-
-def _count(tally: Tally, bad: dict[str, str]) -> None:
-    tally.count += len(bad)
-    for place, reason in bad.items():
-        if len(tally.first) < _TOLD:
-            tally.first[place] = reason
 
 
 def _values(

@@ -6,15 +6,14 @@ them when a minibatch is used, is :class:`sparknet.data.preprocess.Decode`'s par
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sparknet.clusters.spark.frames import is_frame
-from sparknet.clusters.spark.jobs import PerPartition
 from sparknet.clusters.spark.sessions import check_rows
+from sparknet.clusters.spark.tallies import Tallies, Tally
 from sparknet.data.images import ImageDecoder, check_on_error
 from sparknet.data.rows import check_columns
 from sparknet.errors import DataError
@@ -22,10 +21,9 @@ from sparknet.errors import DataError
 if TYPE_CHECKING:
     from pyspark import RDD
 
-__all__ = ["BadImages", "Tally", "decode_images"]
+__all__ = ["BadImages", "decode_images"]
 
 _LOG = logging.getLogger(__name__)
-_TOLD = 20  # bad images of a partition that are told by name
 _NAMES = ("id", "path")  # columns that say which image a row has
 
 
@@ -72,43 +70,18 @@ def decode_images(
     if is_frame(rows):
         check_columns([image], rows.columns, "decode_images(): the DataFrame")
         rows = rows.rdd
-    tallies = rows.context.accumulator({}, PerPartition())
+    bad = BadImages()
+    tallies = bad.counted_by(rows.context)
     dropped = tallies if on_error == "drop" else None
     work = partial(_decoded, decoder=decoder, image=image, columns=tuple(columns), dropped=dropped)
-    return rows.mapPartitionsWithIndex(work), BadImages(tallies)
+    return rows.mapPartitionsWithIndex(work), bad
 
 
-@dataclass
-class Tally:
-    """Bad images of a partition: how many, and name and reason of the first of them."""
-
-    count: int = 0
-    first: dict[str, str] = field(default_factory=dict)
-
-
-class BadImages:
+class BadImages(Tallies):
     """The images that :func:`decode_images` dropped.
 
     A partition that is decoded again, because a task failed or its rows are used twice, counts once.
     """
-
-    def __init__(self, tallies: Any) -> None:
-        self._tallies = tallies
-
-    @property
-    def count(self) -> int:
-        """Number of bad images."""
-        return sum(tally.count for tally in self._tallies.value.values())
-
-    @property
-    def reasons(self) -> dict[str, str]:
-        """Name -> what is wrong, for the first 20 of each partition."""
-        first = [tally.first for _, tally in sorted(self._tallies.value.items())]
-        return {name: reason for partition in first for name, reason in partition.items()}
-
-    def __repr__(self) -> str:
-        some = [f"; {name}: {reason}" for name, reason in self.reasons.items()]
-        return f"<BadImages: {self.count}{''.join(some[:3])}>"
 
 
 # ---- in the Python workers
@@ -133,10 +106,8 @@ def _decoded(
             if dropped is None:
                 msg = f"image {name!r}: {error}; repair it, leave it out, or pass on_error='drop'"
                 raise DataError(msg) from error
-            if bad.count < _TOLD:
+            if bad.add(name, str(error)):
                 _LOG.warning("dropped image %r: %s", name, error)
-                bad.first[name] = str(error)
-            bad.count += 1
         else:
             yield {**values, image: pixels}
     if bad.count:

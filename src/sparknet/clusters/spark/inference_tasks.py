@@ -123,21 +123,15 @@ class Plan:
                 raise NetError(msg)
         return plan, tried[0]
 
-    def batches(self, partition: int, rows: Iterable[Any]) -> Iterator[tuple[range, list[Any], int, Batch]]:
-        """Yield some rows, by their numbers and themselves, and the minibatch made of them, until there are none.
-
-        Before the minibatch comes how many of its rows count, after the preprocessor and without padding.
-        """
+    def parts(self, rows: Iterable[Any]) -> Iterator[tuple[range, list[Any]]]:
+        """Yield the rows of each minibatch, by their numbers and themselves, until there are none."""
         rows, done = iter(rows), 0
         while part := list(islice(rows, self.batch_size)):
-            numbers = range(done, done + len(part))
-            with self.placing(partition, numbers):
-                count, used = self.minibatch(part)
-            yield numbers, part, count, used
+            yield range(done, done + len(part)), part
             done += len(part)
 
     def minibatch(self, rows: Sequence[Any]) -> tuple[int, Batch]:
-        """Return the minibatch made of some rows, and how many of its rows count."""
+        """Return how many rows of a minibatch count, after the preprocessor and without padding, and the minibatch itself."""
         batch = batch_of_rows(rows, self.fields, self.columns)
         return evened(preprocessed(batch, self.preprocessor, step_rng(0, 0, 0), train=False), self.even)
 
@@ -178,8 +172,9 @@ def computed(
 ) -> Iterator[Any]:
     """Yield ``join(row, values)`` for each row of a partition, with the values of ``finish(blob)`` of each blob."""
     with single_threaded_blas():
-        for numbers, part, count, batch in plan.batches(partition, rows):
+        for numbers, part in plan.parts(rows):
             with plan.placing(partition, numbers):
+                count, batch = plan.minibatch(part)
                 check_count(count, len(part))
                 values = values_of(plan, sent, batch, count, blobs, finish)
                 joined = [join(row, ours) for row, ours in zip(part, values, strict=True)]
@@ -211,10 +206,11 @@ def evaluated(partition: int, rows: Iterable[Any], *, plan: Plan, sent: Any) -> 
     """
     try:
         with single_threaded_blas():
-            for numbers, _, count, batch in plan.batches(partition, rows):
+            for numbers, part in plan.parts(rows):
                 with plan.placing(partition, numbers):
-                    part = evaluate_batch(_net_of(plan, sent), batch, count) if count else rows_of_batch(batch)
-                yield part
+                    count, batch = plan.minibatch(part)
+                    found = evaluate_batch(_net_of(plan, sent), batch, count) if count else rows_of_batch(batch)
+                yield found
     except SparknetError as error:  # an exception would be tried again, in vain
         yield error
 
