@@ -1,6 +1,7 @@
 """NDArray: SparkNet's golden values, operators beside numpy and plain Python, devices, interchange."""
 
 import copy
+import inspect
 import operator
 import pickle
 
@@ -187,6 +188,13 @@ def test_dtype_objects_are_comparable_with_an_arrays_dtype():
     assert nd.ones(2, dtype=nd.float32).dtype == nd.float32
     assert nd.isdtype(nd.int64, "integral")
     assert NDArray([1.5]).dtype == nd.float64
+
+
+def test_a_bool_in_a_signature_is_pythons_and_not_the_dtype_of_that_name():
+    # Python 3.14 looks an annotation up when it is asked for, so it finds what the module calls bool by then.
+    for function in (nd.asarray, nd.from_dlpack):
+        assert str(inspect.signature(function).parameters["copy"]) == "copy: bool | None = None"
+    assert str(inspect.signature(nd.astype).parameters["copy"]) == "copy: bool = True"
 
 
 # ---- errors of a library

@@ -12,6 +12,7 @@ Examples
 NDArray([4., 4., 4.], shape=(3,), dtype=float64, device='cpu')
 """
 
+import builtins
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ __all__ = [  # noqa: PLE0604 - lists of names
 ]
 
 
-def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: bool | None = None) -> NDArray:
+def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: builtins.bool | None = None) -> NDArray:
     """Return ``obj`` as an NDArray.
 
     Parameters
@@ -77,7 +78,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: 
     return wrap(*convert(obj, backend_of(obj), dtype=dtype, device=device, copy=copy))
 
 
-def astype(x: NDArray, dtype: Any, /, *, copy: bool = True, device: str | None = None) -> NDArray:
+def astype(x: NDArray, dtype: Any, /, *, copy: builtins.bool = True, device: str | None = None) -> NDArray:
     """Return ``x`` converted to ``dtype``.
 
     Parameters
@@ -110,7 +111,7 @@ def astype(x: NDArray, dtype: Any, /, *, copy: bool = True, device: str | None =
     return found if device is None else found.to_device(device)
 
 
-def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = None) -> NDArray:
+def from_dlpack(x: Any, /, *, device: str | None = None, copy: builtins.bool | None = None) -> NDArray:
     """Return an NDArray over the memory of ``x``, any object with ``__dlpack__``; no copy unless asked for.
 
     Raises
