@@ -27,7 +27,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows the defaults that are values; of the others the help itself says what happens."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        return action.help if action.default in (None, False, ()) else super()._get_help_string(action)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,6 +102,14 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--drop-unknown-fields",
         action="store_true",
         help="leave out of the prototxts what this Caffe does not know, such as fields of forks, and say what",
+    )
+    train.add_argument(
+        "--trust",
+        type=_names,
+        default=(),
+        metavar="TYPE,TYPE",
+        help="types of layers that the net may have although they do more than compute: Python runs code of a module that the "
+        "prototxt names (default: none)",
     )
     train.add_argument(
         "--weights",
@@ -254,6 +262,10 @@ def _positive(text: str) -> float:
         msg = f"got {text}, expected a positive number"
         raise argparse.ArgumentTypeError(msg)
     return value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _widths(text: str) -> tuple[int, ...]:

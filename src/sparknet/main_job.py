@@ -172,6 +172,7 @@ def _factory(args: argparse.Namespace, images: ImageSet) -> tuple[NetFactory, in
         fields=images.fields,
         solver_overrides=_overrides(args),
         unknown_fields="drop" if args.drop_unknown_fields else "error",
+        trust=args.trust,
     )
     factory = made(batch_size=args.batch_size)
     net = factory(seed=args.seed)

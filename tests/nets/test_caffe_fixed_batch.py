@@ -101,7 +101,8 @@ class TenRowsBack(TenRows):
 
 def factory(between=FOLD, *, accuracy="", solver=SOLVER, loss=LOSS, given=INPUT):
     bottom = "x" if '"x"' in between else "data"
-    return CaffeNet.factory(f"{solver}\nnet_param {{ {given} {between} {IP % bottom} {loss} {accuracy} }}")
+    text = f"{solver}\nnet_param {{ {given} {between} {IP % bottom} {loss} {accuracy} }}"
+    return CaffeNet.factory(text, trust=("Python",))
 
 
 def columns(rows):

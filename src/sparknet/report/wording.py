@@ -26,6 +26,8 @@ _WORDS = (
         "take it out of the prototxt and change the image files before, or train by a program with a preprocessor of its own",
     ),
     (r"unknown_fields='drop', in the command --drop-unknown-fields", "--drop-unknown-fields"),
+    (r"pass trust=\(.*?\), in the command (--trust \S+)", r"give \1"),
+    (r"\btrust has", "--trust has"),
     (
         r"packed with ragged='drop' it is left out, with 'pad' filled up",
         "--ragged drop leaves it out, --ragged pad fills it up",

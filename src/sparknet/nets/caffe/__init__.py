@@ -4,8 +4,8 @@ Nothing imports Caffe before a net, a factory or a layer is made. Where to look:
 
 - From a solver's text to a Definition: ``prototxt``. It calls ``files`` (finds what is named), ``parsing`` and ``unknown`` (mistakes,
   fields of forks), ``first_format`` and ``old_format`` (nets of 2013 and 2014), ``layers`` and ``inputs`` (the layers of a phase),
-  ``data_params`` and ``transform`` (data layers), ``tested`` (test nets), ``schedule`` (the solver), ``carried`` and ``initial`` (files
-  that travel), ``rows`` and ``axes`` (where a batch has its examples).
+  ``data_params`` and ``transform`` (data layers), ``trust`` (layers that do more than compute), ``tested`` (test nets), ``schedule``
+  (the solver), ``carried`` and ``initial`` (files that travel), ``rows`` and ``axes`` (where a batch has its examples).
 - What is said to the user of it: ``notes`` logs, ``unused``, ``unread`` and ``engines`` tell what has no effect, ``changes`` and
   ``lines`` what happens to values and on which line.
 - From a Definition to a net that runs: ``net`` puts together ``holding`` (weights and state, with ``model_file``, ``snapshots`` and

@@ -15,7 +15,7 @@ from sparknet.nets.caffe.runtime import load, messages
 from sparknet.nets.caffe.unknown import forks_with
 from sparknet.nets.caffe.unread import note_unread
 
-__all__ = ["fed_net", "in_todays_format", "layers_of", "sources_of"]
+__all__ = ["check_modules", "fed_net", "in_todays_format", "layers_of", "sources_of"]
 
 _SHOWN = 4  # names of layers in a message
 _WITHOUT_BOTTOM = ("Input", "DummyData", "Parameter")  # what these make does not depend on the machine
@@ -65,7 +65,6 @@ def fed_net(net: Any, layers: Sequence[Any], shapes: Shapes) -> Any:
     _check_types(out.layer)
     check_engines(out.layer)
     _check_readers(out.layer)
-    _check_modules(out.layer)
     _check_connections(out.layer)
     return out
 
@@ -139,7 +138,7 @@ def _check_readers(layers: Sequence[Any]) -> None:
             raise NetError(msg, layer=layer.name)
 
 
-def _check_modules(layers: Sequence[Any]) -> None:
+def check_modules(layers: Sequence[Any]) -> None:
     """Refuse Python layers whose class cannot be had, which Caffe finds out in the middle of making a net."""
     for layer in layers:
         if layer.type == "Python":

@@ -29,6 +29,7 @@ from sparknet.nets.caffe.making import new_solver
 from sparknet.nets.caffe.parsing import parse
 from sparknet.nets.caffe.passes import parts_of, stepped
 from sparknet.nets.caffe.prototxt import Definition, define, without_learned
+from sparknet.nets.caffe.trust import check_trust
 
 __all__ = ["CaffeFactory", "CaffeNet", "Prepared"]
 
@@ -78,6 +79,9 @@ class CaffeNet(TakesBatches):
     unknown_fields
         ``"error"`` refuses fields that this Caffe does not know, such as those of forks, all in one message; ``"drop"`` leaves
         them out, and the log says which.
+    trust
+        Types of layers that the net may have although they do more than compute, as in ``("Python",)``: a layer of this type
+        imports a module and runs its code, here and on every worker. By default there are none. An RDDDataLayer needs none.
 
     Raises
     ------
@@ -116,6 +120,7 @@ class CaffeNet(TakesBatches):
         solver_overrides: Mapping[str, Any] | None = None,
         ignore_transform: bool = False,
         unknown_fields: str = "error",
+        trust: Sequence[str] = (),
     ) -> None:
         self._own = not isinstance(
             solver, Definition
@@ -128,11 +133,14 @@ class CaffeNet(TakesBatches):
                 solver_overrides=solver_overrides,
                 ignore_transform=ignore_transform,
                 unknown_fields=unknown_fields,
+                trust=trust,
             )
         self._definition = solver
         self._param = parse(solver.solver, "SolverParameter", "solver")
         self._train_param = parse(solver.train, "NetParameter", "train net")
         self._test_param = parse(solver.test, "NetParameter", "test net")
+        for net in (self._train_param, self._test_param):  # again: a Definition can be made by hand
+            check_trust(net.layer, solver.trust)
         self._sources = sources_of(self._test_param)
         self.reseed(seed)
         self._solver = new_solver(solver, self._seed)
@@ -155,6 +163,7 @@ class CaffeNet(TakesBatches):
         solver_overrides: Mapping[str, Any] | None = None,
         ignore_transform: bool = False,
         unknown_fields: str = "error",
+        trust: Sequence[str] = (),
     ) -> CaffeFactory:
         """Return a picklable ``factory(seed=...)``; the parameters are those of CaffeNet.
 
@@ -167,6 +176,7 @@ class CaffeNet(TakesBatches):
             solver_overrides=solver_overrides,
             ignore_transform=ignore_transform,
             unknown_fields=unknown_fields,
+            trust=trust,
         )
         cls(definition)._evaluation()  # shapes that do not fit show here, not on a worker
         return CaffeFactory(definition)

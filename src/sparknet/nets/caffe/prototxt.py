@@ -22,7 +22,7 @@ from sparknet.nets.caffe.engines import drop_engines
 from sparknet.nets.caffe.files import Places, read_text, solver_text
 from sparknet.nets.caffe.initial import Initial, initial_of, without_weights
 from sparknet.nets.caffe.inputs import Shapes
-from sparknet.nets.caffe.layers import fed_net, in_todays_format, layers_of
+from sparknet.nets.caffe.layers import check_modules, fed_net, in_todays_format, layers_of
 from sparknet.nets.caffe.lines import line_of
 from sparknet.nets.caffe.notes import noting
 from sparknet.nets.caffe.parsing import parse
@@ -31,6 +31,7 @@ from sparknet.nets.caffe.runtime import messages, text_format
 from sparknet.nets.caffe.schedule import SOLVERS, check_solver
 from sparknet.nets.caffe.tested import Phase, one_of, test_nets
 from sparknet.nets.caffe.transform import changed_fields, transform_of
+from sparknet.nets.caffe.trust import check_trust, checked_trust
 from sparknet.nets.caffe.unused import UNUSED, note_unused
 
 __all__ = ["Definition", "define", "without_learned"]
@@ -62,6 +63,8 @@ class Definition:
         Layers that the weights start from, for each file that the solver's ``weights`` name.
     train_rows, test_rows
         What the RDDDataLayers of each phase say of a batch.
+    trust
+        Types of layers that the nets may have although they do more than compute.
     """
 
     solver: str
@@ -75,6 +78,7 @@ class Definition:
     initial: Initial = dataclass_field(default=(), repr=False)
     train_rows: Rows = ANY
     test_rows: Rows = ANY
+    trust: tuple[str, ...] = ()
 
 
 def without_learned(definition: Definition) -> Definition:
@@ -109,6 +113,7 @@ def define(
     solver_overrides: Mapping[str, Any] | None = None,
     ignore_transform: bool = False,
     unknown_fields: str = "error",
+    trust: Sequence[str] = (),
 ) -> Definition:
     """Return the definition of the solver at path (or in text) ``solver``; see CaffeNet.
 
@@ -121,6 +126,7 @@ def define(
         msg = f"unknown_fields is {unknown_fields!r}, expected 'error' or 'drop'"
         raise NetError(msg)
     text, where = solver_text(solver)
+    allowed = checked_trust(trust)
     read = partial(parse, drop=unknown_fields == "drop")
     folder = Path() if where == "solver" else Path(where).parent
     with noting():
@@ -141,7 +147,7 @@ def define(
 
         def made(phase: int, written: _Written, state: Any) -> Phase:
             whole, places = _state(phase, written.net.state, state), Places(folder, written.folder)
-            return _phase(written, whole, places, fields or (), batch_size, transformed=not ignore_transform)
+            return _phase(written, whole, places, fields or (), batch_size, allowed, transformed=not ignore_transform)
 
         in_train, in_test = made(0, train, train_state), one_of(tests, partial(made, 1))
     names = [layer.name for phase in (in_train, in_test) for layer in phase.net.layer]
@@ -159,11 +165,19 @@ def define(
         initial=initial_of(weights, names, places, where),
         train_rows=in_train.rows,
         test_rows=in_test.rows,
+        trust=allowed,
     )
 
 
 def _phase(
-    written: _Written, state: Any, places: Places, fields: Sequence[Field], batch_size: int | None, *, transformed: bool
+    written: _Written,
+    state: Any,
+    places: Places,
+    fields: Sequence[Field],
+    batch_size: int | None,
+    trust: Sequence[str],
+    *,
+    transformed: bool,
 ) -> Phase:
     """Return what is to be known of one phase; images are changed by its data layers only if ``transformed``."""
     try:
@@ -172,6 +186,9 @@ def _phase(
         reaching = changed_fields(fields, layers, transform)
         changes = changes_of(layers, transform, partial(_place, written))
         net = fed_net(written.net, layers, Shapes(reaching, batch_size))
+        old = len(net.layer) - len(layers)  # inputs of old nets come first
+        check_trust(net.layer, trust, lambda i: _place(written, layers[i - old], ("module", "type")))
+        check_modules(net.layer)
         return Phase(net, transform, changes, carry(net, places), rows_of_layers(layers, batch_size, reaching, net))
     except NetError as error:
         raise error.placed(f"{written.name}, {_PHASES[state.phase]} phase") from None
