@@ -115,6 +115,14 @@ def test_idx_directories_with_other_dtypes_than_uint8_are_refused(tmp_path, kind
         load_image_set(f"idx:{tmp_path}")
 
 
+@pytest.mark.parametrize("shape", [(0, 2, 3), (2, 0, 3)])
+def test_idx_directories_without_a_pixel_are_refused(tmp_path, shape):
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(np.zeros(shape, ">u1"), 8))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(shape[:1], ">u1"), 8))
+    with pytest.raises(DataError, match=r"train images have shape .* no image at all"):
+        load_image_set(f"idx:{tmp_path}")
+
+
 def test_mnist_comes_from_the_installed_wheel():
     images = load_image_set("mnist")
     assert images.train[0].shape == (4000, 1, 28, 28)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from strategies import NUMPY_DTYPES
 
 from sparknet import FormatError, SchemaError, WeightCollection
-from sparknet.formats import npz, read, write
+from sparknet.formats import read, write
+from sparknet.serialization import regular
 
 # what numpy.savez takes as a keyword and so cannot write, and names with the suffix of an entry
 NAMES = ("file", "allow_pickle", "arr_1", "a/b", "é", "", "x.npy", "x")
@@ -176,7 +177,7 @@ def test_a_changed_payload_is_noticed(tmp_path):
 
 
 def test_a_bomb_is_refused_before_it_is_inflated_and_read_if_it_is_trusted(tmp_path, monkeypatch):
-    monkeypatch.setattr(npz, "_INFLATED", 1 << 20)
+    monkeypatch.setattr(regular, "FREE", 1 << 20)
     data = npy(described("|u1", (32 << 20,)), bytes(32 << 20))
     bomb = zipped({"a.npy": data}, zipfile.ZIP_DEFLATED)
     assert len(bomb) < 40_000

@@ -8,7 +8,7 @@ from hypothesis import given
 from strategies import messages_of
 
 from sparknet import FormatError, NDArray, SchemaError, WeightCollection, dump_parts, dumps, iter_load, loads
-from sparknet.serialization import Codec, compression, inspect, plans
+from sparknet.serialization import Codec, inspect, plans, regular
 
 WEIGHTS = WeightCollection(
     {"conv": [np.arange(6, dtype="float32").reshape(2, 3), np.ones(2)], "relu": [], "ip": [np.eye(3)]}
@@ -179,8 +179,8 @@ def test_a_plan_that_takes_much_memory_is_not_kept(forge):
 
 
 def test_it_reads_what_inflates_to_what_its_schema_says_without_a_limit(monkeypatch):
-    monkeypatch.setattr(compression, "_FREE", 1000)
-    monkeypatch.setattr(compression, "_FACTOR", 1)
+    monkeypatch.setattr(regular, "FREE", 1000)
+    monkeypatch.setattr(regular, "FACTOR", 1)
     array = np.zeros(10**5)
     message = dumps(array, compression="lz4")
     with pytest.raises(FormatError, match="Pass max_bytes=800000"):

@@ -106,6 +106,9 @@ def _idx_pair(directory: Path, prefix: str) -> tuple[Any, Any]:
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         msg = f"{directory}: {prefix} images have shape {images.shape}, labels {labels.shape}; expected (n, h, w) and (n,)"
         raise DataError(msg)
+    if not images.size:
+        msg = f"{directory}: {prefix} images have shape {images.shape}, which is no image at all; is the download complete?"
+        raise DataError(msg)
     return images[:, None], labels.astype(np.int64)
 
 

@@ -1,25 +1,31 @@
 """Readers of the field's classic image files: MNIST's IDX and CIFAR-10's binary batches.
 
-Both return uint8 exactly as stored. File sizes are checked against the header before memory is taken.
+Both return uint8 exactly as stored. File sizes are checked against the header before memory is taken; a gzip file is
+inflated as it is read, up to what its header asks for, and to 1 GiB or 16 times its size at most.
 """
 
 import gzip
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sparknet.errors import DataError
+from sparknet.errors import DataError, FormatError
+from sparknet.serialization.files import read_up_to
+from sparknet.serialization.regular import inflated_limit, open_regular, size_of
 
 __all__ = ["read_cifar10", "read_idx"]
 
 _IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+_MAX_AXES = 64  # of a numpy array
 _CIFAR_SHAPE = (3, 32, 32)
 _CIFAR_RECORD = 1 + prod(_CIFAR_SHAPE)
+_GZIP = b"\x1f\x8b"
 
 
 def read_idx(path: str | Path) -> "np.ndarray[Any, Any]":
@@ -38,25 +44,34 @@ def read_idx(path: str | Path) -> "np.ndarray[Any, Any]":
     Raises
     ------
     DataError
-        The file is missing, is no IDX file, or is longer or shorter than its header says.
+        The file is missing, is no IDX file (or no regular file at all), or is longer or shorter than its header says; or it
+        is gzip, and its header asks for more than 1 GiB and more than 16 times the file.
 
     Notes
     -----
     Format: http://yann.lecun.com/exdb/mnist/ - two zero bytes, a dtype code, the number of axes,
     their lengths as big-endian uint32, the values in row-major order.
     """
-    data = read_file(Path(path))
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_DTYPES:
-        msg = f"{path}: not an IDX file (it begins with {data[:4].hex(' ')}, expected 00 00, a dtype code, a rank)"
-        raise DataError(msg)
-    dtype, ndim = np.dtype(_IDX_DTYPES[data[2]]), data[3]
-    start = 4 + 4 * ndim
-    shape = struct.unpack(f">{ndim}I", data[4:start]) if len(data) >= start else ()
-    expected = start + prod(shape) * dtype.itemsize
-    if len(shape) != ndim or len(data) != expected:
-        msg = f"{path}: has {len(data)} bytes, its IDX header asks for {expected}; is the download complete?"
-        raise DataError(msg)
-    return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    with _opened(Path(path)) as contents:
+        begin = contents.read(4)
+        if len(begin) < 4 or begin[:2] != b"\0\0" or begin[2] not in _IDX_DTYPES or begin[3] > _MAX_AXES:
+            msg = (
+                f"{path}: not an IDX file (it begins with {begin.hex(' ')}, expected 00 00, a dtype code, and a number of axes "
+                f"up to {_MAX_AXES})"
+            )
+            raise DataError(msg)
+        dtype, ndim = np.dtype(_IDX_DTYPES[begin[2]]), begin[3]
+        lengths = contents.read(4 * ndim)
+        if len(lengths) < 4 * ndim:
+            msg = f"{path}: ends within its IDX header; is the download complete?"
+            raise DataError(msg)
+        shape = struct.unpack(f">{ndim}I", lengths)
+        data = contents.rest(prod(shape) * dtype.itemsize, 4 + 4 * ndim)
+    try:
+        return np.ndarray(shape, dtype, data).astype(dtype.newbyteorder("="), copy=False)
+    except ValueError as error:  # empty, with other lengths that no address space holds
+        msg = f"{path}: its IDX header asks for the shape {shape}: {error}"
+        raise DataError(msg) from error
 
 
 def read_cifar10(paths: Iterable[str | Path]) -> tuple["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"]:
@@ -70,7 +85,8 @@ def read_cifar10(paths: Iterable[str | Path]) -> tuple["np.ndarray[Any, Any]", "
     Raises
     ------
     DataError
-        There is no file; or one is missing, is not a whole number of records, or has a label above 9.
+        There is no file; or one is missing, is no regular file, is not a whole number of records, or has a label above 9;
+        or one is gzip and inflates to more than 1 GiB and more than 16 times its size.
 
     Notes
     -----
@@ -95,16 +111,70 @@ def read_cifar10(paths: Iterable[str | Path]) -> tuple["np.ndarray[Any, Any]", "
 
 
 def read_file(path: Path) -> bytes:
-    """Return the bytes of a file, unpacked if they are gzip; a DataError if it is missing or damaged."""
+    """Return the bytes of a file, inflated if they are gzip.
+
+    Raises
+    ------
+    DataError
+        It is missing, no regular file, damaged, or inflates to more than 1 GiB and 16 times its size.
+    """
+    with _opened(path) as contents:
+        data = contents.read(contents.limit + 1)
+    if len(data) > contents.limit:
+        raise contents.too_large(f"more than {contents.limit}")
+    return data
+
+
+class _Contents:
+    """What an open file holds, inflated if it is gzip; ``limit`` is how many bytes it may have."""
+
+    def __init__(self, file: Any, path: Path) -> None:
+        self._path, self._size = path, size_of(file)
+        self._is_gzip = file.read(len(_GZIP)) == _GZIP
+        file.seek(0)
+        self._stream = gzip.GzipFile(fileobj=file) if self._is_gzip else file
+        self.limit = inflated_limit(self._size, None) if self._is_gzip else self._size
+
+    def read(self, count: int) -> bytes:
+        """Return the bytes that come next, fewer if it ends; memory grows with what has come."""
+        return read_up_to(self._stream, count).tobytes()
+
+    def rest(self, count: int, before: int) -> Any:
+        """Return all bytes that follow the ``before`` first ones; they have to be ``count``."""
+        expected = before + count
+        if self._is_gzip and expected > self.limit:
+            raise self.too_large(f"{expected}, as its header says")
+        if self._is_gzip or self._size == expected:
+            data = read_up_to(self._stream, count + 1)  # only behind the last byte its checksum is compared
+            if len(data) == count:
+                return data
+            got = str(before + len(data)) if len(data) < count else f"more than {expected}"
+        else:
+            got = str(self._size)
+        msg = f"{self._path}: has {got} bytes, its IDX header asks for {expected}; is the download complete?"
+        raise DataError(msg)
+
+    def too_large(self, inflated: str) -> DataError:
+        """Return the error of a file that inflates to so many bytes."""
+        return DataError(
+            f"{self._path}: {self._size} bytes of gzip that become {inflated}; the limit is {self.limit}. "
+            "Unpack it (gunzip) if you trust where it comes from"
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Contents]:
+    """Open a regular file; what fails when it is opened and read is a DataError."""
     try:
-        data = path.read_bytes()
+        file = open_regular(path)
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror})"
         raise DataError(msg) from error
-    if data[:2] != b"\x1f\x8b":
-        return data
-    try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        msg = f"{path}: damaged gzip file ({error}); is the download complete?"
-        raise DataError(msg) from error
+    with file:
+        try:
+            yield _Contents(file, path)
+        except DataError:
+            raise
+        except (OSError, FormatError, zlib.error) as error:
+            msg = f"{path}: damaged gzip file ({error}); is the download complete?"
+            raise DataError(msg) from error

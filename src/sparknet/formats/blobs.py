@@ -15,10 +15,12 @@ import numpy as np
 
 from sparknet.errors import FormatError, MissingDependency
 from sparknet.formats.contents import Array, refused
+from sparknet.serialization.regular import read_regular
 
-__all__ = ["LIMIT", "array_of", "fill", "parse", "schema"]
+__all__ = ["LIMIT", "array_of", "check_count", "fill", "parse", "parse_bytes", "read_message", "schema"]
 
 LIMIT = (1 << 31) - 1  # bytes; protobuf counts in int32
+_MAX_ARRAYS = 1 << 17  # of a file
 _MAX_AXES = 32  # Caffe's kMaxBlobAxes
 _OLD_SHAPE = ("num", "channels", "height", "width")
 _SHAPE = "num=1:int32 channels=2:int32 height=3:int32 width=4:int32 shape=7:BlobShape"
@@ -81,15 +83,29 @@ def parse(message: str, path: Path) -> Any:
     ------
     FormatError
         The file is over 2 GiB, or no such message.
+    OSError
+        It cannot be read, or is no regular file.
     """
-    kind = schema()[message]
-    size = path.stat().st_size
-    if size > LIMIT:
-        msg = f"{size} bytes; a message of protobuf has at most {LIMIT}"
+    return parse_bytes(message, read_message(path), path.suffix)
+
+
+def read_message(path: Path) -> bytes:
+    """Return the bytes of a message in a file; a FormatError if they are over 2 GiB."""
+    schema()  # what is missing is said before 2 GiB are read
+    return read_regular(path, LIMIT, "a message of protobuf")
+
+
+def parse_bytes(message: str, data: bytes, suffix: str) -> Any:
+    """Return a message; a FormatError that names the ``suffix`` if it is none."""
+    with refused(suffix):
+        return schema()[message].FromString(data)
+
+
+def check_count(count: int) -> None:
+    """Refuse more arrays than any net has: an empty one takes 2 bytes in a file, and some 150 as an array."""
+    if count > _MAX_ARRAYS:
+        msg = f"it has {count} arrays, expected at most {_MAX_ARRAYS}"
         raise FormatError(msg, tensor=None, offset=None)
-    data = path.read_bytes()
-    with refused(path.suffix):
-        return kind.FromString(data)
 
 
 def array_of(blob: Any, name: str) -> Array:

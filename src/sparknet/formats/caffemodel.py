@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparknet.errors import FormatError, SchemaError
-from sparknet.formats.blobs import LIMIT, array_of, fill, parse, schema
+from sparknet.formats.blobs import LIMIT, array_of, check_count, fill, parse, schema
 from sparknet.formats.contents import Array, Contents, assemble, check_dtypes, flatten
 from sparknet.serialization.files import replacing
 from sparknet.weights import WeightCollection
@@ -37,6 +37,7 @@ def read_layers(path: Path, max_bytes: int | None) -> dict[str, dict[int, Array]
 
 def _arrays(net: Any) -> dict[str, dict[int, Array]]:
     layers: dict[str, dict[int, Array]] = {}
+    check_count(sum(len(blobs) for _, blobs in _layers(net)))
     for raw, blobs in _layers(net):
         name = _text(raw)
         if layers.get(name) and blobs:

@@ -59,7 +59,8 @@ def read(path: AnyPath, *, file_format: str | None = None, max_bytes: int | None
     max_bytes
         Size in bytes that what is compressed in the file may have when it is inflated, compared before anything is: the
         tensors of a message as for :func:`sparknet.load`, all of an ``.npz`` archive or of HDF5. None: 1 GiB, or 16 times
-        the file if that is more. The other formats compress nothing.
+        the file if that is more. The other formats compress nothing. Of an ``.npz``, arrays are stored or deflated, as numpy
+        writes them; other methods are refused.
 
     Returns
     -------
@@ -75,7 +76,7 @@ def read(path: AnyPath, *, file_format: str | None = None, max_bytes: int | None
     MissingDependency
         The package that the format needs is not installed.
     OSError
-        The file cannot be read.
+        The file cannot be read, or is a directory, FIFO, socket or device.
 
     Examples
     --------

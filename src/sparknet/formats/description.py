@@ -9,7 +9,7 @@ from sparknet.errors import FormatError
 from sparknet.formats.contents import flatten
 from sparknet.formats.conversion import read
 from sparknet.formats.outline import outline
-from sparknet.formats.prototxt import decoded
+from sparknet.formats.prototxt import read_text
 from sparknet.formats.sniffing import format_of
 from sparknet.formats.table import FORMATS
 from sparknet.serialization.collect import collect
@@ -102,7 +102,7 @@ def describe(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> F
     MissingDependency
         The package that its format needs is not installed.
     OSError
-        The file cannot be read.
+        The file cannot be read, or is a directory, FIFO, socket or device.
 
     Notes
     -----
@@ -123,7 +123,7 @@ def describe(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> F
     name = format_of(path)
     size = path.stat().st_size
     if name in ("net", "solver"):
-        found = outline(decoded(path.read_bytes())[0])
+        found = outline(read_text(path)[0])
         assert found is not None
         return FileInfo(name, "prototxt", (), 0, 0, size, dict(found.fields), found.layers)
     if name is None:

@@ -19,12 +19,11 @@ import numpy as np
 from sparknet.errors import FormatError, MissingDependency
 from sparknet.formats.contents import Array, admitted, refused
 from sparknet.serialization.files import replacing
+from sparknet.serialization.regular import inflated_limit, open_regular, size_of
 
 __all__ = ["Group", "created", "is_hdf5", "opened"]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_INFLATED = 1 << 30  # bytes that the arrays of a file may have, whatever its size,
-_RATIO = 16  # and this many times its size if that is more
 _TEXT = 1 << 16  # bytes of a text
 _DEFLATE, _SHUFFLE = 1, 2  # HDF5's numbers of filters
 _USERBLOCKS = (0, *(512 << i for i in range(20)))  # where HDF5 looks for its signature
@@ -32,8 +31,8 @@ _USERBLOCKS = (0, *(512 << i for i in range(20)))  # where HDF5 looks for its si
 
 def is_hdf5(path: Path) -> bool:
     """Say whether a file is HDF5, by its signature and without h5py."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_regular(path) as file:
+        size = size_of(file)
         for start in _USERBLOCKS:
             if start + len(SIGNATURE) > size:
                 return False
@@ -55,11 +54,10 @@ def opened(path: Path, max_bytes: int | None, suffix: str) -> Iterator["Group"]:
         The package h5py is not installed.
     """
     package = _package()
-    with path.open("rb") as raw:  # by h5py too: what is checked is what is read
-        size = os.fstat(raw.fileno()).st_size
-        limit = max(_INFLATED, _RATIO * size) if max_bytes is None else max_bytes
+    with open_regular(path) as raw:  # by h5py too: what is checked is what is read
+        size = size_of(raw)
         with refused(suffix), package.File(raw, "r") as file:
-            yield Group(file, "", _Budget(file, size, limit))
+            yield Group(file, "", _Budget(file, size, inflated_limit(size, max_bytes)))
 
 
 @contextmanager
@@ -198,7 +196,7 @@ class Group:
         if data.chunks is not None:
             chunk = math.prod(data.chunks) * data.dtype.itemsize
             self._budget.take(max(nbytes, chunk), path)
-            return _chunked(data, chunk, path)
+            return _chunked(data, chunk, path, self._budget.size)
         self._budget.take(nbytes, path)
         stored = data.id.get_storage_size()
         if stored != nbytes or stored > self._budget.size:
@@ -207,15 +205,21 @@ class Group:
         return np.asarray(data[()]).reshape(data.shape)
 
 
-def _chunked(data: Any, nbytes: int, path: str) -> Array:
-    """Return the elements of a data set in chunks of ``nbytes``; each is inflated up to that and no further."""
+def _chunked(data: Any, nbytes: int, path: str, stored: int) -> Array:
+    """Return the elements of a data set in chunks of ``nbytes``; each is inflated up to that and no further.
+
+    ``stored`` is the size of the file, which no chunk exceeds.
+    """
     filters = _filters(data, path)
     expected = math.prod(-(-length // step) for length, step in zip(data.shape, data.chunks, strict=True))
     if data.id.get_num_chunks() != expected:
         raise _wrong(f"{path!r} has {data.id.get_num_chunks()} chunks, its shape needs {expected}", path)
     out = np.empty(data.shape, data.dtype)
     for i in range(expected):
-        offset = data.id.get_chunk_info(i).chunk_offset
+        info = data.id.get_chunk_info(i)
+        offset = info.chunk_offset
+        if info.size > stored:
+            raise _wrong(f"{path!r}, the chunk at {offset}: {info.size} bytes, in a file of {stored}", path)
         mask, raw = data.id.read_direct_chunk(offset)
         for bit, number in reversed(list(enumerate(filters))):
             if not mask >> bit & 1:

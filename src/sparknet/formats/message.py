@@ -1,12 +1,12 @@
 """Sparknet's own format, as one among the others."""
 
 import mmap
-import os
 from pathlib import Path
 from typing import Any
 
 from sparknet.formats.contents import Contents
 from sparknet.serialization import inspect, loads
+from sparknet.serialization.regular import open_regular, size_of
 from sparknet.serialization.writing import write_file
 
 __all__ = ["read", "write"]
@@ -17,8 +17,8 @@ def read(path: Path, max_bytes: int | None) -> Contents:
 
     The file is opened once, because another may be saved in its place at any time.
     """
-    with path.open("rb") as file:
-        is_empty = not os.fstat(file.fileno()).st_size  # and so cannot be mapped
+    with open_regular(path) as file:
+        is_empty = not size_of(file)  # and so cannot be mapped
         data = b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     info = inspect(data)
     has_checksums = any(tensor.checksum is not None for tensor in info.tensors)

@@ -1,7 +1,7 @@
 """One array in a ``.npy`` file, in the format of ``numpy.save``; nothing that needs pickle."""
 
+import io
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,20 @@ from sparknet.formats.contents import Array, Contents, admitted, check_dtypes, f
 from sparknet.ndarray import NDArray
 from sparknet.serialization.dtypes import NAMES
 from sparknet.serialization.files import read_up_to, replacing
+from sparknet.serialization.regular import open_regular, size_of
 
 __all__ = ["DTYPES", "read", "read_array", "write"]
 
 # numpy writes bfloat16 and float8 as bytes without a type
 DTYPES = tuple(name for name in NAMES.values() if not name.startswith(("bfloat", "float8")))
+_HEADER = 12 + 10_000  # bytes at most: magic, version and length, then the text, of which numpy takes no more
 _HEADERS = {(1, 0): numpy_format.read_array_header_1_0, (2, 0): numpy_format.read_array_header_2_0}
 
 
 def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothing in it is compressed
     """Return the array of a file, writable and independent of the file."""
-    with path.open("rb") as file, refused(".npy"):
-        return Contents(NDArray(read_array(file, os.fstat(file.fileno()).st_size, "")), {})
+    with open_regular(path) as file, refused(".npy"):
+        return Contents(NDArray(read_array(file, size_of(file), "")), {})
 
 
 def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:  # noqa: ARG001 - there is none in the format
@@ -42,17 +44,17 @@ def read_array(file: Any, size: int, name: str) -> Array:
     numpy's own reader allocates what the header promises; this one compares it with ``size`` first, and
     allocates as the bytes come.
     """
-    start = file.tell()
-    shape, fortran_order, dtype = _HEADERS[numpy_format.read_magic(file)](file)
+    head = io.BytesIO(file.read(min(size, _HEADER)))
+    shape, fortran_order, dtype = _HEADERS[numpy_format.read_magic(head)](head)
     if dtype.hasobject or not dtype.itemsize or min(shape, default=0) < 0:
         msg = f"tensor {name!r} has dtype {dtype} and shape {shape}; expected plain numbers"
         raise FormatError(msg, tensor=name, offset=None)
     expected = math.prod(shape) * dtype.itemsize
-    got = size - (file.tell() - start)
+    got = size - head.tell()
     if got != expected:
         msg = f"tensor {name!r} has {got} bytes; its shape {shape} and dtype {dtype} need {expected}"
         raise FormatError(msg, tensor=name, offset=None)
-    data = read_up_to(file, expected)
+    data = read_up_to(file, expected, head.read())
     file.read(1)  # the end of a zip entry: only there is its CRC compared
     array: Array = np.ndarray(shape, dtype, data, order="F" if fortran_order else "C")
     return admitted(name, array)

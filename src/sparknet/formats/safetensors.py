@@ -16,6 +16,7 @@ from sparknet.errors import FormatError, MissingDependency, SchemaError
 from sparknet.formats.contents import Array, Contents, admitted, assemble, check_dtypes, flatten, refused
 from sparknet.serialization.dtypes import NAMES, dtype_of
 from sparknet.serialization.files import replacing
+from sparknet.serialization.regular import open_regular
 
 __all__ = ["read", "write"]
 
@@ -40,7 +41,7 @@ def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothi
     ``safe_open`` has the metadata and no float8; ``deserialize`` has every dtype and no metadata.
     """
     package = _package()
-    with path.open("rb") as file, refused(".safetensors"):
+    with open_regular(path) as file, refused(".safetensors"):
         with package.safe_open(path, framework="np") as opened:
             metadata = dict(opened.metadata() or {})
         tensors = dict(package.deserialize(file.read()))

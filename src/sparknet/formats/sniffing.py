@@ -2,19 +2,21 @@
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from sparknet.errors import FormatError
 from sparknet.formats.hdf5 import is_hdf5, opened
 from sparknet.formats.outline import outline
-from sparknet.formats.prototxt import decoded
+from sparknet.formats.prototxt import MAX_TEXT, read_text
 from sparknet.serialization.layout import MAGIC
+from sparknet.serialization.regular import open_regular, size_of
 
 __all__ = ["format_of"]
 
 _MAGICS = {MAGIC[:-1]: "sparknet", b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"PK\x05\x06": "npz"}
-_TEXT = 1 << 26  # bytes of a text that is looked at
+_FIELDS = 1 << 20  # that are looked at: more are elements, each in a field of its own
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # how protobuf writes a field
 _HISTORY, _ITERATION = (3, _LENGTH), (1, _VARINT)
 _LAYERS = {(2, _LENGTH), (100, _LENGTH)}  # of a NetParameter, the old and the new
@@ -36,7 +38,7 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
     MissingDependency
         It is HDF5, and the package h5py is not installed.
     OSError
-        The file cannot be read.
+        The file cannot be read, or is a directory, FIFO, socket or device.
 
     Examples
     --------
@@ -48,8 +50,8 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
     'solver'
     """
     path = Path(path)
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_regular(path) as file:
+        size = size_of(file)
         head = file.read(16)
         for magic, name in _MAGICS.items():
             if head.startswith(magic):
@@ -60,7 +62,7 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
             return _in_hdf5(path)
         file.seek(0)
         try:
-            return _in_protobuf(set(_fields(file, size))) or _in_text(path, size)
+            return _in_protobuf(set(islice(_fields(file, size), _FIELDS))) or _in_text(path, size)
         except ValueError:
             return _in_text(path, size)
 
@@ -117,10 +119,10 @@ def _varint(file: BinaryIO) -> int:
 
 
 def _in_text(path: Path, size: int) -> str | None:
-    if size > _TEXT:
+    if size > MAX_TEXT:
         return None
     try:
-        found = outline(decoded(path.read_bytes())[0])
-    except UnicodeDecodeError:
+        found = outline(read_text(path)[0])
+    except (FormatError, UnicodeDecodeError):
         return None
     return None if found is None else found.kind

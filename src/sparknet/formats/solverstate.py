@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sparknet.errors import FormatError, SchemaError
-from sparknet.formats.blobs import LIMIT, array_of, fill, parse, schema
+from sparknet.formats.blobs import LIMIT, array_of, check_count, fill, parse, schema
 from sparknet.formats.contents import Array, Contents, check_dtypes, flatten
 from sparknet.formats.hdf5 import created, opened
 from sparknet.ndarray import NDArray
@@ -33,6 +33,7 @@ def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothi
     if not (state.HasField("iter") or state.history):
         msg = f"there is neither an iteration nor a history; expected a {_SUFFIX} file, as Caffe writes it"
         raise FormatError(msg, tensor=None, offset=None)
+    check_count(len(state.history))
     history = [array_of(blob, f"history/{i}") for i, blob in enumerate(state.history)]
     learned_net = state.learned_net.decode(errors="surrogateescape") if state.HasField("learned_net") else ""
     return _contents(state.iter, history, learned_net, state.current_step)

@@ -17,11 +17,10 @@ import numpy as np
 
 from sparknet.errors import FormatError, MissingDependency
 from sparknet.serialization.memory import Bytes
+from sparknet.serialization.regular import inflated_limit
 
 _LEVEL = 1
 _WINDOW_LOG = 21  # zstd frames that ask for more than 2 MiB, the largest chunk, are refused
-_FREE = 1 << 30  # bytes that any message may inflate to
-_FACTOR = 16  # a larger message may inflate to so many times its size
 
 
 class Method(NamedTuple):
@@ -109,7 +108,7 @@ def check_limit(inflated: int, message: int, max_bytes: int | None) -> None:
     FormatError
         The limit is exceeded. Nothing of that size was allocated.
     """
-    limit = max(_FREE, _FACTOR * message) if max_bytes is None else max_bytes
+    limit = inflated_limit(message, max_bytes)
     if inflated > limit:
         msg = (
             f"the compressed tensors inflate to {inflated} bytes, from a message of {message}; the limit is {limit}. "

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from sparknet.errors import FormatError, NetError, located
-from sparknet.formats.blobs import array_of, parse
+from sparknet.formats.blobs import array_of, parse_bytes, read_message
 from sparknet.nets.caffe.files import Places
 from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.runtime import messages, text_format
@@ -101,15 +101,16 @@ def _readers(net: Any) -> list[Any]:
 def _checked(path: Path) -> Bytes:
     """Return the bytes of an infogain matrix; refuse what Caffe would take for an empty one, or learn NaN from."""
     try:
-        matrix = array_of(parse("BlobProto", path), "")
-    except FormatError as error:
+        data = read_message(path)
+        matrix = array_of(parse_bytes("BlobProto", data, path.suffix), "")
+    except (OSError, FormatError) as error:
         raise _wrong(path, str(error)) from error
     side = math.isqrt(matrix.size)
     if not matrix.size or side * side != matrix.size:
         raise _wrong(path, f"has shape {matrix.shape}; expected a matrix, a row and a column for each label")
     if not np.isfinite(matrix).all():
         raise _wrong(path, "holds a value that is not finite")
-    return Bytes(path.read_bytes())
+    return Bytes(data)
 
 
 def _wrong(path: Path, what: str) -> NetError:

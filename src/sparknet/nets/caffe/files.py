@@ -8,10 +8,9 @@ for in the folders above the solver's, too.
 import logging
 from pathlib import Path
 
-from sparknet.errors import NetError, SparknetError
-from sparknet.formats import format_of
+from sparknet.errors import FormatError, NetError, SparknetError
+from sparknet.formats import format_of, prototxt
 from sparknet.formats.outline import outline
-from sparknet.formats.prototxt import decoded
 from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.runtime import MissingFileError
 
@@ -96,8 +95,8 @@ def read_text(path: Path, what: str) -> str:
         return Places().find(str(path), what).read_text()  # raises
     _check_file(path, what, " as text")
     try:
-        text, is_utf8 = decoded(path.read_bytes())
-    except (OSError, UnicodeDecodeError) as error:
+        text, is_utf8 = prototxt.read_text(path)
+    except (OSError, FormatError, UnicodeDecodeError) as error:
         msg = f"the {what} {shown(path)} cannot be read as text: {error}{_what(path, error)}"
         raise NetError(msg, path=str(path)) from error
     if not is_utf8:
