@@ -3,8 +3,9 @@
 from sparknet.clusters.spark.bad_rows import BadRows
 from sparknet.clusters.spark.cluster import SparkCluster
 from sparknet.clusters.spark.decoding import BadImages, decode_images
+from sparknet.clusters.spark.evaluation import evaluate
 from sparknet.clusters.spark.images import image_classes, read_image_tars, read_images
-from sparknet.clusters.spark.inference import evaluate, featurize, predict
+from sparknet.clusters.spark.inference import featurize, predict
 from sparknet.clusters.spark.packed import PackedDataset, ShardSize
 from sparknet.clusters.spark.packing import load_packed, pack
 from sparknet.clusters.spark.startup import start_spark

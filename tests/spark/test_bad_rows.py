@@ -1,16 +1,17 @@
 """Rows that cannot be computed fail the job by name, get nulls, or are left out and counted: alike on RDDs and DataFrames."""
 
 import io
+import logging
 from functools import partial
 
 import numpy as np
 import pytest
 
-from sparknet import DataError, Field, NetError
+from sparknet import DataError, Field, NDArray, NetError
 from sparknet.data.images import ImageDecoder
-from sparknet.data.preprocess import Compose, Decode, Scale
+from sparknet.data.preprocess import Compose, Decode, Preprocessor, Scale
 from sparknet.nets import MLP
-from sparknet.spark import BadRows, featurize, predict
+from sparknet.spark import BadRows, evaluate, featurize, pack, predict
 
 pytestmark = pytest.mark.spark
 
@@ -107,3 +108,76 @@ def test_what_no_row_alone_is_to_blame_for_is_raised_whatever_was_chosen(spark):
 def test_an_unknown_choice_is_refused(spark, verb):
     with pytest.raises(DataError, match=r"\(\): on_error: got 'ignore', expected 'error', 'null' .* or 'drop'"):
         verb(sources(spark)[0], FACTORY, WEIGHTS, on_error="ignore", **OPTIONS)
+
+
+LABELED = {"fields": [*FIELDS, Field("label", (), "int64")], "columns": {"label": "id"}, "batch_size": 4}
+TWO_CLASSES = "id % 2 AS id"
+
+
+@pytest.mark.parametrize("ragged", ["reshape", "drop"])
+def test_the_means_of_the_rows_without_the_bad_ones_are_those_that_they_have_alone(spark, caplog, ragged):
+    frame = sources(spark)[0].selectExpr(TWO_CLASSES, "data")
+    kept = [(i % 2, cell) for i, cell in enumerate(GOOD) if i not in BAD]
+    alone = spark.createDataFrame(kept, frame.schema).coalesce(1)
+    expected = evaluate(alone, FACTORY, WEIGHTS, ragged=ragged, **LABELED)
+    for rows in (frame, frame.rdd, frame.rdd.map(lambda row: row.asDict())):
+        bad = BadRows()
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "sparknet.clusters.spark.evaluation"):
+            found = evaluate(rows, FACTORY, WEIGHTS, ragged=ragged, on_error="drop", bad_rows=bad, **LABELED)
+        assert found == expected
+        assert list(bad.reasons) == list(REASONS)
+        said = [record.getMessage() for record in caplog.records]
+        assert said[-1].startswith(
+            "evaluate(): 5 rows could not be computed and are left out: <BadRows: 5; partition 0, row 3"
+        )
+        assert any("3 rows are left out, which make no whole minibatch of 4" in line for line in said) == (
+            ragged == "drop"
+        )
+    with pytest.raises(DataError, match=r"evaluate\(\): partition 0, row 3: field 'data' .* it is null"):
+        evaluate(frame, FACTORY, WEIGHTS, **LABELED)
+
+
+def test_an_image_that_the_preprocessor_leaves_out_is_no_bad_row_of_an_evaluation(spark):
+    rows = [{"data": [1.0, 2.0, 3.0], "label": i} for i in (0, 1, 9, 0, 1, 0)] + [{"data": None, "label": 0}]
+    bad = BadRows()
+    found = evaluate(
+        spark.sparkContext.parallelize(rows, 1), FACTORY, WEIGHTS, fields=LABELED["fields"], batch_size=4,
+        preprocessor=WithoutNines(), on_error="drop", bad_rows=bad,
+    )  # fmt: skip
+    assert list(bad.reasons) == ["partition 0, row 6"]
+    kept = spark.sparkContext.parallelize([row for row in rows[:6] if row["label"] != 9], 1)
+    assert found == pytest.approx(evaluate(kept, FACTORY, WEIGHTS, fields=LABELED["fields"], batch_size=4))
+
+
+class WithoutNines(Preprocessor):
+    """Leaves out the rows with the label 9, and refuses more than five that are left."""
+
+    def fields(self, before):
+        return before
+
+    def __call__(self, batch, _rng, *, train):
+        del train
+        kept = batch["label"].to_host() != 9
+        if kept.sum() > 5:
+            raise DataError("too many")
+        return {name: NDArray(values.to_host()[kept]) for name, values in batch.items()}
+
+
+def test_an_evaluation_fails_where_no_row_alone_is_bad_and_where_all_are(spark):
+    rows = spark.sparkContext.parallelize([{"data": [1.0, 2.0, 3.0], "label": 0}] * 6, 1)
+    options = {"fields": LABELED["fields"], "on_error": "drop"}
+    with pytest.raises(DataError, match=r"evaluate\(\): partition 0, rows 0 to 5: .*too many"):
+        evaluate(rows, FACTORY, WEIGHTS, preprocessor=WithoutNines(), **options)
+    with pytest.raises(DataError, match=r"got no rows but 6 that are left out"):
+        evaluate(rows.map(lambda row: {**row, "data": None}), FACTORY, WEIGHTS, **options)
+
+
+def test_an_evaluation_has_no_columns_for_nulls_and_packed_data_no_bad_rows(spark):
+    rows = spark.sparkContext.parallelize([{"data": [1.0, 2.0, 3.0], "label": 0}] * 6, 1)
+    with pytest.raises(DataError, match=r"on_error: got 'null', expected 'error' or 'drop' .* no new columns"):
+        evaluate(rows, FACTORY, WEIGHTS, on_error="null", fields=LABELED["fields"])
+    packed = pack(rows, LABELED["fields"], 2)
+    with pytest.raises(DataError, match=r"got on_error='drop' for packed data, .* Decode\(..., on_error='drop'\)"):
+        evaluate(packed, FACTORY, WEIGHTS, on_error="drop")
+    packed.unpersist()

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from sparknet import DataError, Field, MissingDependency, NDArray, NetError, SchemaError, SparkCluster, averaged_sgd
 from sparknet.clusters.spark import inference_tasks, kept_nets
-from sparknet.clusters.spark.inference import evaluate, featurize, predict
+from sparknet.clusters.spark.evaluation import evaluate
+from sparknet.clusters.spark.inference import featurize, predict
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.preprocess import Compose, Crop, LabelMap, Scale
 from sparknet.nets import MLP
@@ -212,9 +213,9 @@ def test_the_net_is_made_once_in_each_worker_process(context, tmp_path):
 def test_a_net_of_a_worker_has_the_weights_of_its_plan(monkeypatch):
     monkeypatch.setattr(kept_nets, "_NETS", OrderedDict())
     plans = [inference_tasks.Plan.of("test", FACTORY, WEIGHTS * factor, DATA, None, 8, None) for factor in (1, 2)]
-    nets = [inference_tasks._net_of(plan, Sent(plan.load)) for plan in plans]
+    nets = [inference_tasks.net_of(plan, Sent(plan.load)) for plan in plans]
     assert [net.get_weights() for net in nets] == [WEIGHTS, WEIGHTS * 2]
-    assert inference_tasks._net_of(plans[0], None) is nets[0]
+    assert inference_tasks.net_of(plans[0], None) is nets[0]
 
 
 def test_the_net_used_last_is_kept(monkeypatch):

@@ -6,6 +6,7 @@ minibatches cost nothing more. An error that no row alone has, such as wrong wei
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,7 +16,7 @@ from sparknet.clusters.spark.tallies import Tallies, Tally
 from sparknet.errors import DataError, SparknetError
 from sparknet.worker import single_threaded_blas
 
-__all__ = ["BadRows", "OnError", "check_on_error", "spared"]
+__all__ = ["BadRows", "OnError", "check_on_error", "refused", "spared"]
 
 _LOG = logging.getLogger(__name__)
 _NULL = np.array(None)  # what a spared row gets: it becomes Python's None
@@ -23,18 +24,30 @@ _NULL = np.array(None)  # what a spared row gets: it becomes Python's None
 OnError = Literal["error", "null", "drop"]
 
 
-def check_on_error(on_error: str, who: str) -> None:
-    """Raise a DataError unless it says what becomes of a row that cannot be computed."""
-    if on_error not in get_args(OnError):
-        msg = f"{who}: on_error: got {on_error!r}, expected 'error', 'null' (the row's new columns) or 'drop' (the row)"
-        raise DataError(msg)
+def check_on_error(on_error: str, who: str, *, null: bool = True) -> None:
+    """Raise a DataError unless it says what becomes of a row that cannot be computed; ``null``: whether columns are added."""
+    if on_error in get_args(OnError) and (null or on_error != "null"):
+        return
+    expected = "'error', 'null' (the row's new columns) or 'drop' (the row)" if null else "'error' or 'drop' (the row)"
+    why = ": there are no new columns that could be null" if on_error == "null" else ""
+    msg = f"{who}: on_error: got {on_error!r}, expected {expected}{why}"
+    raise DataError(msg)
 
 
 class BadRows(Tallies):
-    """The rows that one :func:`predict` or :func:`featurize` could not compute, filled as jobs go through the rows.
+    """The rows that one :func:`predict`, :func:`featurize` or :func:`evaluate` could not compute.
 
-    Complete once a job has gone through all rows. A partition that is computed again, because a task failed or its rows
-    are used twice, counts once.
+    Attributes
+    ----------
+    count
+        How many there are.
+    reasons
+        Place of a row -> what is wrong, for the first 20 of each partition.
+
+    Notes
+    -----
+    It is filled as jobs go through the rows, and complete once one has gone through all of them: for :func:`evaluate` when it
+    returns. A partition that is computed again, because a task failed or its rows are used twice, counts once.
 
     Examples
     --------
@@ -84,22 +97,33 @@ def _values(
             check_count(count, len(good))
             return dict(zip(good, values_of(plan, sent, batch, count, blobs, finish), strict=True)), bad
         except SparknetError as error:
-            refused = {i: reason for i in good if (reason := _refusal(plan, part[i]))}
-            if not refused:  # each can be read, and the net takes one for bad, such as a NaN
-                row = getattr(error, "row", None)
-                if row is None:
-                    raise
-                refused = {good[row]: str(error)}
-            bad.update(refused)
-            good = [i for i in good if i not in refused]
+            bad.update(
+                (good[k], reason) for k, reason in refused(plan, [part[i] for i in good], error, all_kept=True).items()
+            )
+            good = [i for i in good if i not in bad]
     return {}, bad
 
 
-def _refusal(plan: Plan, row: Any) -> str | None:
-    """Return what is wrong with a row that cannot be read, or that the preprocessor refuses or leaves out; else None."""
+def refused(plan: Plan, rows: Sequence[Any], error: SparknetError, *, all_kept: bool) -> dict[int, str]:
+    """Return what is wrong with the bad rows of a minibatch, by their places in it; raise its error if none alone is bad.
+
+    With ``all_kept`` a row that the preprocessor leaves out is bad too.
+    """
+    alone = replace(plan, even=None)  # one row is no whole minibatch
+    found = {i: reason for i, row in enumerate(rows) if (reason := _refusal(alone, row, all_kept))}
+    if not found:  # each can be read, and the net takes one for bad, such as a NaN
+        row = getattr(error, "row", None)
+        if row is None:
+            raise error
+        found = {row: str(error)}
+    return found
+
+
+def _refusal(plan: Plan, row: Any, all_kept: bool) -> str | None:
+    """Return what is wrong with a row that cannot be read, or that the preprocessor refuses; else None."""
     try:
         count, _ = plan.minibatch([row])
-        check_count(count, 1)
+        check_count(count, 1 if all_kept else count)
     except SparknetError as error:
         return str(getattr(error, "reason", error))
     return None

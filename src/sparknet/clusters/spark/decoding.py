@@ -80,6 +80,15 @@ def decode_images(
 class BadImages(Tallies):
     """The images that :func:`decode_images` dropped.
 
+    Attributes
+    ----------
+    count
+        How many there are.
+    reasons
+        Name of an image -> what is wrong, for the first 20 of each partition.
+
+    Notes
+    -----
     A partition that is decoded again, because a task failed or its rows are used twice, counts once.
     """
 

@@ -1,4 +1,4 @@
-"""featurize, predict, evaluate: a trained net over the rows of an RDD or DataFrame, where the rows are.
+"""featurize, predict: a trained net over the rows of an RDD or DataFrame, where the rows are.
 
 Rows keep their order, partitions and columns. A DataFrame goes by way of its RDD of rows and comes back with a schema
 of its own: ``mapInPandas`` and ``mapInArrow`` would ask for pandas and pyarrow on every executor, and a JVM row for
@@ -8,38 +8,29 @@ of them and keeps it.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from sparknet.clusters.spark.bad_rows import BadRows, OnError, check_on_error, spared
-from sparknet.clusters.spark.cluster import SparkCluster
 from sparknet.clusters.spark.frames import check_frame, is_frame
 from sparknet.clusters.spark.inference_tasks import (
     Plan,
     check_added,
     computed,
-    evaluated,
-    made,
     with_columns,
     with_values,
 )
-from sparknet.clusters.spark.jobs import collected
 from sparknet.clusters.spark.packed import PackedDataset
-from sparknet.clusters.spark.sessions import check_packed, check_rows
-from sparknet.clusters.totals import mean_metrics
+from sparknet.clusters.spark.sessions import check_rows
 from sparknet.data.fields import Field
 from sparknet.data.preprocess import Preprocessor
-from sparknet.data.ragged import Ragged, check_ragged
 from sparknet.errors import DataError, NetError, located
 from sparknet.nets.base import NetFactory
-from sparknet.training import rehearsed, settled
 from sparknet.weights import WeightCollection
 
-__all__ = ["evaluate", "featurize", "predict"]
+__all__ = ["featurize", "predict", "rdd_of"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -83,7 +74,8 @@ def featurize(
         job and names it, ``"null"`` gives it nulls in the new columns, ``"drop"`` leaves it out. The rows of its minibatch are
         computed without it.
     bad_rows
-        A :class:`BadRows`, which counts them and says what is wrong; the executors' logs say how many in any case.
+        A :class:`BadRows`, which counts them and says what is wrong. Nothing is computed yet when this function returns: look at
+        it once a job of yours has gone through all rows. The executors' logs say how many in any case.
 
     Returns
     -------
@@ -151,103 +143,6 @@ def predict(
     return _extended(rows, plan, {output: column}, _largest, on_error, bad_rows)
 
 
-def evaluate(
-    rows: Any,
-    factory: NetFactory,
-    weights: WeightCollection,
-    *,
-    fields: Sequence[Field] | None = None,
-    columns: Mapping[str, str] | None = None,
-    batch_size: int = 100,
-    preprocessor: Preprocessor | None = None,
-    ragged: Ragged | None = None,
-    padding: Mapping[str, float] | None = None,
-) -> dict[str, float]:
-    """Return the mean over all rows of each number that the net's test phase reports: loss, accuracy, ...
-
-    It runs one job, and for packed data a small one before, which brings a minibatch.
-
-    Parameters
-    ----------
-    rows
-        As for :func:`featurize`; or a :class:`PackedDataset`, whose minibatches are taken as they are and where they are,
-        with the bits of the evaluation in :func:`sparknet.averaged_sgd`.
-    factory, weights, columns, batch_size
-        As for :func:`featurize`; a PackedDataset has its own columns and batch size.
-    fields
-        As for :func:`featurize`, with the labels; a PackedDataset has its own.
-    preprocessor
-        As for :func:`featurize`; default for a PackedDataset: its own.
-    ragged, padding
-        What becomes of a short minibatch, the last of a partition or of packed data, as for :func:`sparknet.data.pack`.
-        Default for a PackedDataset: its own. The log says how many rows are left out; padded ones count nowhere.
-
-    Raises
-    ------
-    DataError
-        There are no rows, or one does not fit; ``NetError`` and ``SchemaError`` as for :func:`featurize`.
-    """
-    if isinstance(rows, PackedDataset):
-        check_packed(rows.rdd, "evaluate()")
-        rows = rows if preprocessor is None else replace(rows, preprocessor=preprocessor)
-        rows = rows if ragged is None else replace(rows, ragged=ragged, padding=padding)
-        fields, columns, batch_size, preprocessor = rows.fields, None, rows.batch_size, rows.preprocessor
-    if fields is None:
-        msg = "evaluate(): got no fields; expected fields=[...], the net's inputs among the columns, for what is not packed"
-        raise DataError(msg)
-    check_ragged(getattr(rows, "ragged", ragged), getattr(rows, "padding", padding), [f.name for f in fields])
-    plan = Plan.of("evaluate()", factory, weights, fields, columns, batch_size, preprocessor)
-    if isinstance(rows, PackedDataset):
-        with located("evaluate()"):
-            rows = rehearsed(made(plan.load), rows, 0, train=False)
-        _check_numbers(replace(plan, even=rows.even), batch_size)
-        with SparkCluster(rows.rdd.context).session(factory, rows, rows.shards) as session:
-            return session.evaluate(weights, rows)
-    return _means(rows, _settled(plan, ragged, padding))
-
-
-def _settled(plan: Plan, ragged: Ragged | None, padding: Mapping[str, float] | None) -> Plan:
-    """Return the plan with what becomes of short minibatches, which the net was tried on."""
-    even = settled(made(plan.load), plan.batch_size, ragged, padding, f"{plan.who}: ", train=False)
-    plan = replace(plan, even=even)
-    try:
-        _check_numbers(plan, plan.batch_size if even.ragged == "drop" else min(2, plan.batch_size))
-    except NetError as error:
-        if even.ragged == "reshape":
-            _check_numbers(plan, plan.batch_size)  # if not even that fits, this is what has to be said
-            fix = (
-                "ragged='drop' leaves out the last minibatch of a partition where it is short, ragged='pad' fills it up"
-            )
-            raise error.placed(f"{plan.who}: {fix}") from error
-        raise
-    return plan
-
-
-def _check_numbers(plan: Plan, rows: int) -> None:
-    """Raise a DataError if the net, tried on so many rows, reports no number."""
-    if not any(values.ndim == 0 for values in plan.trial(None, rows)[0].values()):
-        msg = "evaluate(): the net's test phase reports no number, such as a loss or an accuracy; use featurize()"
-        raise DataError(msg)
-
-
-def _means(rows: Any, plan: Plan) -> dict[str, float]:
-    rdd = _rdd_of(rows, plan, ())
-    sent = rdd.context.broadcast(plan.load)
-    try:
-        parts = collected(rdd.mapPartitionsWithIndex(partial(evaluated, plan=plan.light, sent=sent)))
-    finally:
-        with suppress(Exception):  # if Spark is gone, what it died of is what matters
-            sent.destroy()
-    dropped = sum(part for part in parts if isinstance(part, int))
-    if dropped:
-        _LOG.warning("evaluate(): %d rows are left out, which make no whole minibatch of %d", dropped, plan.batch_size)
-    totals = [part for part in parts if not isinstance(part, int)]
-    if not totals:
-        msg = f"evaluate(): got no rows{f' but {dropped} that are left out' * bool(dropped)}, expected at least one"
-        raise DataError(msg)
-    return mean_metrics(totals)
-
-
 def _extended(
     rows: Any,
     plan: Plan,
@@ -257,7 +152,7 @@ def _extended(
     bad_rows: BadRows | None,
 ) -> Any:
     """Return ``rows`` with ``finish(blob)`` of each blob in ``outputs`` as a column."""
-    rdd = _rdd_of(rows, plan, list(outputs.values()))
+    rdd = rdd_of(rows, plan, list(outputs.values()))
     plan, tried = plan.trial_by_row(list(outputs))
     found = {name: finish(values) for name, values in tried.items()}
     task: Callable[..., Any] = computed
@@ -287,7 +182,7 @@ def _largest(values: Array) -> Array:
     return places
 
 
-def _rdd_of(rows: Any, plan: Plan, added: Sequence[str]) -> Any:
+def rdd_of(rows: Any, plan: Plan, added: Sequence[str]) -> Any:
     """Return the RDD of rows; the columns are checked, as far as they are known."""
     check_rows(rows, plan.who)
     if is_frame(rows):

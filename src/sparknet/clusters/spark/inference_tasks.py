@@ -12,7 +12,7 @@ import numpy as np
 
 from sparknet.clusters.spark.jobs import pickled
 from sparknet.clusters.spark.kept_nets import kept_net
-from sparknet.data.fields import Field, check_fields, rows_of_batch
+from sparknet.data.fields import Field, check_fields
 from sparknet.data.layout import check_packing
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import check_preprocessor, preprocessed
@@ -25,15 +25,15 @@ from sparknet.nets.base import Batch, Net, NetFactory
 from sparknet.serialization import dumps, loads
 from sparknet.training import check_axes
 from sparknet.weights import WeightCollection
-from sparknet.worker import evaluate_batch, evened, single_threaded_blas
+from sparknet.worker import evened, single_threaded_blas
 
 __all__ = [
     "Plan",
     "check_added",
     "check_count",
     "computed",
-    "evaluated",
     "made",
+    "net_of",
     "values_of",
     "with_columns",
     "with_values",
@@ -136,7 +136,7 @@ class Plan:
         return evened(preprocessed(batch, self.preprocessor, step_rng(0, 0, 0), train=False), self.even)
 
     @contextmanager
-    def placing(self, partition: int, rows: range) -> Iterator[None]:
+    def placing(self, partition: int, rows: Sequence[int]) -> Iterator[None]:
         """Raise the error of a minibatch with the place of its row, or of its rows, in the whole."""
         try:
             yield
@@ -156,7 +156,8 @@ def made(load: tuple[bytes, bytes]) -> Net:
     return net
 
 
-def _net_of(plan: Plan, sent: Any) -> Net:
+def net_of(plan: Plan, sent: Any) -> Net:
+    """Return this worker's net of a plan."""
     return kept_net(plan.key, lambda: made(sent.value), most=_MOST_NETS)
 
 
@@ -185,7 +186,7 @@ def values_of(
     plan: Plan, sent: Any, batch: Batch, count: int, blobs: Sequence[str], finish: Callable[[Array], Array]
 ) -> Iterator[tuple[Array, ...]]:
     """Return the values of ``finish(blob)`` of each blob, for each of the first ``count`` rows of a minibatch."""
-    found = _net_of(plan, sent).forward(batch, blobs)
+    found = net_of(plan, sent).forward(batch, blobs)
     return zip(*(finish(found[name].to_host()[:count]) for name in blobs), strict=True)
 
 
@@ -197,22 +198,6 @@ def check_count(count: int, rows: int) -> None:
             "(on_error='raise', or filter the rows first)"
         )
         raise DataError(msg)
-
-
-def evaluated(partition: int, rows: Iterable[Any], *, plan: Plan, sent: Any) -> Iterator[Any]:
-    """Yield what :func:`~sparknet.worker.evaluate_batch` returns for each minibatch of a partition, or an error as a value.
-
-    For a minibatch that is left out it yields its number of rows.
-    """
-    try:
-        with single_threaded_blas():
-            for numbers, part in plan.parts(rows):
-                with plan.placing(partition, numbers):
-                    count, batch = plan.minibatch(part)
-                    found = evaluate_batch(_net_of(plan, sent), batch, count) if count else rows_of_batch(batch)
-                yield found
-    except SparknetError as error:  # an exception would be tried again, in vain
-        yield error
 
 
 def check_added(added: Sequence[str], names: Sequence[str], key: Callable[[str], str] | None = None) -> None:
