@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         loads,
         save,
     )
-    from sparknet.training import Round, averaged_sgd
+    from sparknet.training import Round, Rounds, averaged_sgd
     from sparknet.weights import WeightCollection
 
 __version__ = "0.1.0"
@@ -77,7 +77,7 @@ _HOMES = {
         "loads",
         "save",
     ],
-    "training": ["Round", "averaged_sgd"],
+    "training": ["Round", "Rounds", "averaged_sgd"],
     "weights": ["WeightCollection"],
 }
 _MODULES = [
@@ -98,6 +98,7 @@ __all__ = [
     "NDArray",
     "NetError",
     "Round",
+    "Rounds",
     "SchemaError",
     "SparkCluster",
     "SparknetError",

@@ -9,7 +9,7 @@ import logging
 import signal
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def _run(args: argparse.Namespace, ctrl_c: _CtrlC) -> None:
         print(*said, sep="\n", end="\n" if said else "", flush=True)
         said.clear()
         out.mkdir(parents=True, exist_ok=True)
-        with EventLog(out / "events.jsonl") as log:
+        with closing(rounds), EventLog(out / "events.jsonl") as log:  # released before the session is stopped
             settings = {name: value for name, value in vars(args).items() if not callable(value)}
             log.start(**{**settings, "batch_size": batch_size})
             _follow(_checked(rounds, ctrl_c), args.rounds, out, net, log)

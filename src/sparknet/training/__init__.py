@@ -3,13 +3,14 @@
 from sparknet.training.driver import averaged_sgd
 from sparknet.training.protocols import Cluster, Collected, PackedData, Session
 from sparknet.training.rehearsal import check_axes, check_fit, rehearsed, settled
-from sparknet.training.rounds import Round, Seconds
+from sparknet.training.rounds import Round, Rounds, Seconds
 
 __all__ = [
     "Cluster",
     "Collected",
     "PackedData",
     "Round",
+    "Rounds",
     "Seconds",
     "Session",
     "averaged_sgd",

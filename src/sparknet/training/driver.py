@@ -1,4 +1,4 @@
-"""averaged_sgd: the driver of averaging SGD, a generator of rounds.
+"""averaged_sgd: the driver of averaging SGD, an iterator over rounds.
 
 It owns the arguments and where a run starts; the order of things in a round is in :mod:`.run`. Neither knows
 how a cluster does it: that is the Session protocol, implemented in :mod:`sparknet.clusters`.
@@ -7,7 +7,6 @@ also when the caller breaks off.
 """
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import get_args
 
@@ -21,7 +20,7 @@ from sparknet.training.arguments import check_choice, check_directory, check_fac
 from sparknet.training.divergence import Divergence, OnNonfinite
 from sparknet.training.protocols import Cluster, PackedData
 from sparknet.training.rehearsal import even_of, rehearsed, used_batches
-from sparknet.training.rounds import Round
+from sparknet.training.rounds import Rounds
 from sparknet.training.run import Run
 from sparknet.training.states import StatePolicy
 from sparknet.weights import WeightCollection
@@ -47,7 +46,7 @@ def averaged_sgd(
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = True,
     on_nonfinite: OnNonfinite = "error",
-) -> Iterator[Round]:
+) -> Rounds:
     """Train by averaging: send the weights, each worker takes ``tau`` steps on its shard, average, repeat.
 
     Parameters
@@ -92,7 +91,7 @@ def averaged_sgd(
         rounds are kept.
     resume
         True: go on from the last round in ``checkpoint``, if there is one, with the bits of a training that was never broken
-        off. Only the rounds after it are yielded; none, if there are ``rounds`` already. Net, data, ``workers``, ``seed``,
+        off. Only the rounds after it are yielded; none, if there are ``rounds`` already: ``Rounds.weights`` has its weights then. Net, data, ``workers``, ``seed``,
         ``solver_state`` and ``sampling`` must be those of before: names, shapes and sizes are compared, the data itself is
         not. ``tau``, ``rounds``, ``rule``, ``max_seconds`` and ``evaluate`` may change.
         False: a checkpoint that is there already is an error.
@@ -104,10 +103,11 @@ def averaged_sgd(
         it is an error. ``"warn"`` goes on with what there is. Both log a warning in each such round. What is not finite
         is never written to the checkpoint.
 
-    Yields
-    ------
-    Round
-        After each round. Breaking off the loop releases everything on the cluster.
+    Returns
+    -------
+    Rounds
+        An iterator over a :class:`Round` for each round, when it is finished. ``Rounds.weights`` are those to keep, also
+        where no round was left. Breaking off the loop releases everything on the cluster.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def averaged_sgd(
     if kept is not None:
         start = _last_position(kept, net, resume=resume) or start
     run.divergence.check_start(start)
-    return run.rounds_from(start, kept)
+    return Rounds(run.rounds_from(start, kept), start.weights, start.rounds, rounds)
 
 
 def _last_position(checkpoint: Checkpoint, net: Net, *, resume: bool) -> Position | None:

@@ -1,12 +1,12 @@
-"""What the driver yields: a finished round, and where its time went."""
+"""What the driver returns: the rounds as they are finished, each with its weights and where its time went."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from sparknet.weights import WeightCollection
 
-__all__ = ["Round", "Seconds"]
+__all__ = ["Round", "Rounds", "Seconds"]
 
 
 @dataclass(frozen=True)
@@ -62,3 +62,59 @@ class Round:
     bytes_down: int
     bytes_up: int
     workers: tuple[int, ...] = ()
+
+
+class Rounds(Iterator[Round]):
+    """The rounds of a training, an iterator: a round is computed when it is asked for.
+
+    What it holds on the cluster is released after the last round, after an error, by :meth:`close`, at the end of a
+    ``with`` block, and when the iterator itself is forgotten: a ``break`` is enough where the loop alone knows it.
+
+    Examples
+    --------
+    >>> from sparknet import Field, LocalCluster, averaged_sgd
+    >>> from sparknet.data import pack
+    >>> from sparknet.nets import MLP
+    >>> data = pack({"data": [[0.0], [1.0]], "label": [0, 1]}, [Field("data", (1,)), Field("label", (), "int64")], 1)
+    >>> with averaged_sgd(MLP.factory((1,), 2), data, cluster=LocalCluster(), workers=2, rounds=3) as rounds:
+    ...     before, first = rounds.weights, next(rounds)
+    >>> rounds, rounds.weights is first.weights, before == first.weights
+    (<Rounds: 1 of 3 finished>, True, False)
+    """
+
+    def __init__(
+        self, rounds: Generator[Round, None, None], weights: WeightCollection, finished: int, total: int
+    ) -> None:
+        self._rounds, self._weights, self._finished, self._total = rounds, weights, finished, total
+
+    @property
+    def weights(self) -> WeightCollection:
+        """The weights after the last round that was yielded; before the first one those that the training starts from.
+
+        Where a training goes on from a checkpoint, these are the checkpoint's, also if no round is left. They are not a copy:
+        the next round starts from this very object.
+        """
+        return self._weights
+
+    @property
+    def finished(self) -> int:
+        """How many rounds are finished: those before the checkpoint, and those that were yielded."""
+        return self._finished
+
+    def close(self) -> None:
+        """Release what the training holds on the cluster; there are no rounds after that."""
+        self._rounds.close()
+
+    def __next__(self) -> Round:
+        found = next(self._rounds)
+        self._weights, self._finished = found.weights, found.index + 1
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Rounds: {self._finished} of {self._total} finished>"

@@ -1,7 +1,7 @@
 """The rounds of one run: send, train, collect, average, evaluate, keep. Its arguments are checked by :mod:`.driver`."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,7 @@ class Run:
         sizes = {"num_batches": self.num_batches, "batch_size": self.data.batch_size}
         return {name: getattr(self, name) for name in names} | sizes | {"ragged": self.even.ragged}
 
-    def rounds_from(self, position: Position, checkpoint: Checkpoint | None) -> Iterator[Round]:
+    def rounds_from(self, position: Position, checkpoint: Checkpoint | None) -> Generator[Round, None, None]:
         """Yield the rounds after ``position``."""
         with self.cluster.session(self.factory, self.data, self.workers) as session:
             for index in range(position.rounds, self.rounds):
