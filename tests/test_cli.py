@@ -141,7 +141,7 @@ def test_a_ctrl_c_that_python_drops_ends_the_training_after_the_round(tmp_path):
     command = [sys.executable, "-c", LOSES_CTRL_C, "train", *FAST, "--rounds", "100000", "--out", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 130, done.stderr
-    assert "Exception ignored in" in done.stderr
+    assert re.search("Exception ignored (in|while)", done.stderr)  # "while" since Python 3.14
     assert "\n1 of 100000 rounds done; wrote" in done.stdout
 
 

@@ -72,13 +72,21 @@ def test_a_write_is_refused_in_words(source, write):
     assert again() == VALUES
 
 
+def out_of_band(a):
+    buffers = []
+    message = pickle.dumps(a, protocol=5, buffer_callback=buffers.append)
+    return pickle.loads(message, buffers=buffers)
+
+
 COPIES = {
     "numpy.array": np.array,
     "numpy.from_dlpack(copy=True)": lambda a: np.from_dlpack(a, copy=True),
     "nd.asarray(copy=True)": lambda a: nd.asarray(a, copy=True),
     "copy.copy": copy.copy,
     "copy.deepcopy": copy.deepcopy,
-    "pickle": lambda a: pickle.loads(pickle.dumps(a)),
+    "pickle, protocol 4": lambda a: pickle.loads(pickle.dumps(a, protocol=4)),
+    "pickle, protocol 5": lambda a: pickle.loads(pickle.dumps(a, protocol=5)),
+    "pickle, out of band": out_of_band,
     "to_flat()": NDArray.to_flat,
     "WeightCollection.copy()": lambda a: WeightCollection({"ip": [a]}).copy()["ip"][0],
     "an element": lambda a: a[0],

@@ -496,8 +496,11 @@ class NDArray(Elements):
         return self.__copy__()
 
     def __reduce__(self) -> Any:
-        """Pickle as host memory and device; unpickling lands on the same device."""
-        return _unpickle, (self.to_host(), self.device)
+        """Pickle as host memory and device; unpickling lands on the same device, in writable memory."""
+        host = self.to_host()
+        if not host.flags.writeable:  # protocol 5, Spark's and Python 3.14's default, keeps numpy's flag
+            host = host.copy(order="K")
+        return _unpickle, (host, self.device)
 
     # ---- operators
     __add__ = operators.binary(operator.add)
