@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sparknet.data.image_limits import check_depth, check_jpeg, check_scans
 from sparknet.errors import DataError, MissingDependency
 
 __all__ = ["ImageDecoder", "resize_images"]
@@ -31,7 +32,6 @@ SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 MAX_PIXELS = 1 << 26
 FIT_WARP, FIT_CROP = "warp", "crop"
 _MODES = {1: "L", 3: "RGB"}
-_WIDE_MODES = ("I", "F")  # what modes of more than 8 bits a channel begin with
 Array = np.ndarray[Any, Any]
 
 
@@ -98,7 +98,9 @@ class ImageDecoder:
         ------
         DataError
             Not an image of these formats, a damaged or truncated one, one without pixels or with too
-            many, or one with more than 8 bits a channel.
+            many, or one with more than 8 bits a channel. A JPEG with more than 100 scans, with scans that go over more pixels
+            in all than 20 images of ``max_pixels``, or with more than 16 MiB of metadata. A PNG with a text or profile of more
+            than 1 MB.
         MissingDependency
             Pillow is not installed.
         """
@@ -107,9 +109,13 @@ class ImageDecoder:
             msg = f"got {got}, expected the bytes of an image file"
             raise DataError(msg)
         pil = _pil()
+        data = bytes(data)
         with _refused(data):
+            scans = check_jpeg(data)
             image = pil.open(io.BytesIO(data), formats=list(FORMATS))
             self._check_size(*image.size)
+            check_scans(scans, image.width * image.height, self.max_pixels)
+            check_depth(image)
             image.load()
         return self._pixels(image)
 
@@ -132,9 +138,6 @@ class ImageDecoder:
 
     def _converted(self, image: Any) -> Any:
         mode = _MODES[self.channels]
-        if image.mode.startswith(_WIDE_MODES):
-            msg = f"its pixels are of mode {image.mode!r}, expected 8 bits a channel: convert the file"
-            raise DataError(msg)
         if self.strict and image.mode != mode:
             has = f"{len(image.getbands())} channels (mode {image.mode})"
             msg = f"it has {has}, expected {self.channels} (mode {mode}), or strict=False to convert it"

@@ -1,0 +1,102 @@
+"""What an encoded image may ask of its decoder, told from its bytes before they are decoded.
+
+A JPEG of 30 KB may have a thousand scans, each of which goes over all pixels; one of 8 MB may have metadata in so many pieces that
+Pillow, which joins them one by one, takes minutes. The number of pixels is looked at by the decoder itself. PNG's compressed
+texts and profiles are limited by Pillow, to 1 MB each.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from sparknet.errors import DataError
+
+__all__ = ["check_depth", "check_jpeg", "check_scans"]
+
+# As LibreOffice has it, after "Two Issues with the JPEG Standard" of libjpeg-turbo; its own fuzzers take 500. Encoders write up to 18.
+MAX_SCANS = 100
+PASSES = 20  # over max_pixels pixels, in the scans of a large image
+MAX_METADATA = 1 << 24  # bytes of EXIF, ICC, XMP and comments
+MAX_SEGMENTS = 1000  # before the first scan; a profile has at most 255, everything else some ten
+MAX_JUNK = 1 << 12  # bytes that belong to nothing, before the first scan
+_BEGIN = b"\xff\xd8\xff"
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # not a byte of a scan, nor a restart in it
+_START, _END, _SCAN, _ALONE = 0xD8, 0xD9, 0xDA, 0x01
+_METADATA = {*range(0xE0, 0xF0), 0xFE}
+_WIDE_MODES = ("I", "F")  # what modes of more than 8 bits a channel begin with
+_LAST = 255  # of the values of a channel
+
+
+def check_jpeg(data: bytes) -> int:
+    """Return how many scans a JPEG has; at most, where these are few. Other images have none.
+
+    Raises
+    ------
+    DataError
+        It has more than 16 MiB of metadata, or 1,000 segments, before its first scan; or it has no scan.
+    """
+    if not data.startswith(_BEGIN):
+        return 0
+    metadata = junk = 0
+    last = len(_BEGIN) - 1
+    for segments, (marker, start, end) in enumerate(_segments(data)):
+        junk += start - 2 - last
+        metadata += end - start if marker in _METADATA else 0
+        last = end
+        if marker == _SCAN and junk <= MAX_JUNK:
+            return _count_scans(data, start)
+        if metadata > MAX_METADATA:
+            msg = f"it has more than {MAX_METADATA} bytes of metadata (EXIF, ICC profile, XMP, comments), expected at most that"
+            raise DataError(msg)
+        if segments >= MAX_SEGMENTS or junk > MAX_JUNK:
+            msg = f"a JPEG with more than {MAX_SEGMENTS} segments or {MAX_JUNK} bytes of nothing before its first scan: damaged"
+            raise DataError(msg)
+    msg = "a JPEG without a scan: damaged or truncated"
+    raise DataError(msg)
+
+
+def check_scans(scans: int, pixels: int, max_pixels: int) -> None:
+    """Refuse a JPEG whose scans go over more pixels in all than 20 of the largest images have."""
+    allowed = min(MAX_SCANS, PASSES * max_pixels // pixels)
+    if scans > allowed:
+        msg = (
+            f"it has {'more than ' if scans > MAX_SCANS else ''}{min(scans, MAX_SCANS)} scans, expected at most {allowed} of "
+            f"{pixels} pixels: save it anew, as a JPEG that is not progressive"
+        )
+        raise DataError(msg)
+
+
+def check_depth(image: Any) -> None:
+    """Refuse an opened image, not loaded yet, of more than 8 bits a channel; Pillow makes 8 of 16 in color without a word."""
+    how = image.tile[0][3] if image.tile else ""  # the decoder's arguments: "RGB;16B" for PNG, ("RGB", 65535) for PPM
+    is_png = image.format == "PNG" and str(how).endswith("16B")
+    is_ppm = image.format == "PPM" and isinstance(how, tuple) and how[-1] > _LAST
+    if is_png or is_ppm or image.mode.startswith(_WIDE_MODES):
+        msg = f"it has more than 8 bits a channel (mode {image.mode!r}), expected 8: convert the file"
+        raise DataError(msg)
+
+
+def _count_scans(data: bytes, first: int) -> int:
+    """Return the number of scans, counted exactly where it may be over 100: other bytes may look like one."""
+    at_most = data.count(b"\xff\xda", first - 2)
+    if at_most <= MAX_SCANS:
+        return at_most
+    scans = 0
+    for marker, _, _ in _segments(data):
+        scans += marker == _SCAN
+        if scans > MAX_SCANS:
+            break
+    return scans
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of each segment up to the end of the image, as libjpeg goes through them."""
+    at = 2
+    while (found := _MARKER.search(data, at)) is not None:
+        marker, at = data[found.end() - 1], found.end()
+        if marker == _END:
+            return
+        if marker in (_START, _ALONE):
+            continue
+        start, at = at, at + max(2, int.from_bytes(data[at : at + 2], "big"))
+        yield marker, start, at

@@ -1,0 +1,174 @@
+"""Images that ask for more work or memory than their pixels are worth are refused before they are decoded."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+from sparknet import DataError
+from sparknet.data import image_limits
+from sparknet.data.images import ImageDecoder, _pil
+
+Image = _pil()
+DECODER = ImageDecoder(4, 4)
+
+
+def jpeg(side=16, mode="RGB", **options):
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3)).astype(np.uint8)
+    Image.fromarray(noise).convert(mode).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def with_scans(data, more):
+    """The progressive JPEG with its last scan again and again."""
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + scan * more + data[-2:]
+
+
+def segment(marker, contents=b""):
+    return bytes([0xFF, marker]) + struct.pack(">H", len(contents) + 2) + contents
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(*chunks, depth=8, color=2):
+    """A black PNG of 8x8 pixels; of all chunks but the last, IHDR comes behind them."""
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[color]
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, depth, color, 0, 0, 0))
+    pixels = zlib.compress(bytes(1 + channels * depth) * 8)
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def refused(data, text):
+    with pytest.raises(DataError, match=text):
+        DECODER(data)
+
+
+PROGRESSIVE = jpeg(progressive=True)
+SCANS = PROGRESSIVE.count(b"\xff\xda")
+
+
+# ---- scans
+def test_a_jpeg_with_a_thousand_scans_is_refused_before_it_is_decoded(monkeypatch):
+    opened = []
+    monkeypatch.setattr(Image.Image, "load", opened.append)
+    refused(
+        with_scans(PROGRESSIVE, 1000), r"it has more than 100 scans, expected at most 100 of 256 pixels: save it anew"
+    )
+    assert not opened
+
+
+def test_as_many_scans_as_the_limit_are_decoded():
+    assert DECODER(with_scans(PROGRESSIVE, 100 - SCANS)).shape == (3, 4, 4)
+    refused(with_scans(PROGRESSIVE, 101 - SCANS), "more than 100 scans")
+
+
+def test_the_scans_of_a_large_image_are_counted_by_their_pixels():
+    large = ImageDecoder(4, 4, max_pixels=256)
+    assert large(with_scans(PROGRESSIVE, 20 - SCANS)).shape == (3, 4, 4)
+    with pytest.raises(DataError, match=r"it has 21 scans, expected at most 20 of 256 pixels"):
+        large(with_scans(PROGRESSIVE, 21 - SCANS))
+
+
+def test_bytes_that_look_like_scans_are_not_counted():
+    looks = b"\xff\xda" * 500
+    inside = PROGRESSIVE[:2] + segment(0xEF, looks) + PROGRESSIVE[2:]
+    between = PROGRESSIVE.rindex(b"\xff\xda")
+    for data in (
+        inside,
+        PROGRESSIVE[:between] + segment(0xFE, looks) + PROGRESSIVE[between:],
+        PROGRESSIVE + looks,
+        with_scans(PROGRESSIVE[:-2] + segment(0xFE, looks) + PROGRESSIVE[-2:], 0),
+    ):
+        assert np.array_equal(DECODER(data), DECODER(PROGRESSIVE))
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        b"\xff" * 9,  # fill bytes before a marker
+        segment(0xFE, b"\xff\xd9"),  # an end that is none
+        segment(0xEF, b"\xff\xd8\xff\xd9" * 9),  # a thumbnail
+        b"\xff\xd0",  # a restart where none is expected
+    ],
+)
+def test_scans_cannot_hide(hidden):
+    scan = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
+    refused(PROGRESSIVE[:-2] + hidden + scan * 200 + b"\xff\xd9", "more than 100 scans")
+    refused(PROGRESSIVE[:2] + segment(0xFE, b"x") + PROGRESSIVE[2:-2] + (hidden + scan) * 200, "more than 100 scans")
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 2}, {"quality": 100, "optimize": True}])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_what_encoders_write_is_decoded(mode, options):
+    profile = bytes(600_000)
+    data = jpeg(64, mode, icc_profile=profile, exif=Image.Exif(), comment=b"c" * 1000, **options)
+    assert DECODER(data).shape == (3, 4, 4)
+    assert 1 <= image_limits.check_jpeg(data) <= 18
+    assert DECODER(bytearray(data)).shape == DECODER(memoryview(data)).shape
+
+
+@pytest.mark.parametrize("cut", range(0, len(PROGRESSIVE), 7))
+def test_a_truncated_jpeg_is_a_data_error_and_nothing_else(cut):
+    with pytest.raises(DataError):
+        DECODER(PROGRESSIVE[:cut])
+
+
+# ---- metadata
+BASE = jpeg()
+
+
+@pytest.mark.parametrize(
+    ("marker", "begin"), [(0xE1, b"Exif\0\0"), (0xE2, b"ICC_PROFILE\0\1\1"), (0xFE, b""), (0xED, b"")]
+)
+def test_metadata_is_limited(marker, begin):
+    one = segment(marker, begin + bytes(65_000))
+    assert DECODER(BASE[:2] + one * 20 + BASE[2:]).shape == (3, 4, 4)
+    refused(
+        BASE[:2] + one * 259 + BASE[2:], r"more than 16777216 bytes of metadata \(EXIF, ICC profile, XMP, comments\)"
+    )
+
+
+@pytest.mark.parametrize("piece", [segment(0xE1, b"Exif\0\0"), segment(0xE5), segment(0xDB, bytes(65))])
+def test_so_is_the_number_of_its_pieces(piece):
+    refused(BASE[:2] + piece * 1100 + BASE[2:], "more than 1000 segments")
+
+
+@pytest.mark.parametrize("junk", [b"\xff", b"\0", b"\xff\0"])
+def test_so_is_what_belongs_to_nothing(junk):
+    text = "4096 bytes of nothing before its first scan"
+    first = BASE.index(b"\xff\xda")
+    refused(BASE[:2] + b"\xff" + junk * 5000 + BASE[2:], text)
+    refused(BASE[:2] + segment(0xFE) + junk * 5000 + BASE[2:], text)
+    refused(BASE[:first] + junk * 5000 + BASE[first:], text)
+    refused(BASE[:2] + b"\xff" + junk * 5000, "a JPEG without a scan")
+    assert DECODER(BASE[:first] + b"\xff" * 4000 + BASE[first:]).shape == (3, 4, 4)
+
+
+@pytest.mark.parametrize(("kind", "begin"), [(b"zTXt", b"a\0\0"), (b"iTXt", b"a\0\1\0\0\0"), (b"iCCP", b"a\0\0")])
+def test_what_inflates_in_a_png_is_limited(kind, begin):
+    assert DECODER(png(chunk(kind, begin + zlib.compress(bytes(1 << 19))))).shape == (3, 4, 4)
+    refused(png(chunk(kind, begin + zlib.compress(bytes(1 << 25)))), "cannot be decoded: Decompressed data too large")
+
+
+# ---- depth
+@pytest.mark.parametrize("color", [0, 2, 4, 6])
+def test_a_png_of_16_bits_is_refused_also_in_color(color):
+    assert DECODER(png(color=color)).shape == (3, 4, 4)
+    refused(png(depth=16, color=color), "it has more than 8 bits a channel .* convert the file")
+
+
+@pytest.mark.parametrize(("kind", "samples"), [(b"P5", 4), (b"P6", 12), (b"P2", 4), (b"P3", 12)])
+def test_a_ppm_or_pgm_of_16_bits_is_refused_also_in_color(kind, samples):
+    text = kind in (b"P2", b"P3")
+    for largest, fits in ((65535, False), (256, False), (255, True), (100, True)):
+        data = kind + b" 2 #\n2 %d\n" % largest + (b"1 " * samples if text else bytes(2 * samples))
+        if fits:
+            assert DECODER(data).shape == (3, 4, 4)
+        else:
+            refused(data, "it has more than 8 bits a channel")
