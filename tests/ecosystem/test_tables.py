@@ -3,9 +3,13 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from sparknet import DataError, Field
+from sparknet.clusters.spark.arrow import batch_of_arrow
 from sparknet.data import pack
+from sparknet.data.rows import batch_of_rows
 
 FIELDS = [Field("x", (2,)), Field("y", (), "int64")]
 COLUMNS = {"x": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "y": [1, 2, 3]}
@@ -67,8 +71,56 @@ def test_columns_that_are_missing_or_twice_are_named_and_no_others_of_many():
     assert str(raised.value).count("column1") == 0
     with pytest.raises(DataError) as raised:
         pack(many, [Field("data", (300,))], 2, columns={"data": [*many, "column300", "colum001"]})
-    assert str(raised.value).startswith("columns: got 302 names for a field, expected the name of one column")
-    assert str(raised.value).endswith("there is no column 'column300', 'colum001'")
+    assert str(raised.value).startswith("pack(): the mapping has no column 'column300', 'colum001'; it has 'column000'")
+    assert str(raised.value).endswith("(300 in all); is 'column230', 'column001' meant?")
+
+
+@pytest.mark.parametrize("make", TABLES.values(), ids=TABLES)
+def test_several_columns_of_a_table_make_one_input(make):
+    table = make({"z": [7, 8, 9], **COLUMNS})
+    (batch,) = pack(table, [Field("data", (2, 2))], 3, columns={"data": ["y", "x", "z"]}).batches
+    assert batch["data"].tolist() == [[[1, 1], [2, 7]], [[2, 3], [4, 8]], [[3, 5], [6, 9]]]
+    with pytest.raises(
+        DataError, match=r"row 0: field 'data', column 'more', .*the value a of type str_? cannot be converted"
+    ):
+        pack(make({"more": ["a", "b", "c"], **COLUMNS}), [Field("data", (2,))], 3, columns={"data": ["y", "more"]})
+
+
+values = {
+    pa.float64(): st.floats(),
+    pa.float32(): st.floats(width=32),
+    pa.int64(): st.integers(-(2**63), 2**63 - 1),
+    pa.int8(): st.integers(-128, 127),
+    pa.bool_(): st.booleans(),
+    pa.binary(): st.binary(max_size=2),
+    pa.list_(pa.float64()): st.lists(st.one_of(st.none(), st.floats()), min_size=1, max_size=2),
+    pa.list_(pa.int32()): st.lists(st.integers(-5, 5), max_size=2),
+}
+
+
+@st.composite
+def batches(draw):
+    rows, kinds = draw(st.integers(1, 3)), draw(st.lists(st.sampled_from(list(values)), min_size=2, max_size=3))
+    columns = [draw(st.lists(st.one_of(st.none(), values[k]), min_size=rows, max_size=rows)) for k in kinds]
+    columns = [
+        [next(filter(None, v), None)] * rows if draw(st.booleans()) else v for v in columns
+    ]  # of one size more often
+    return pa.record_batch([pa.array(v, k) for v, k in zip(columns, kinds, strict=True)], list("abc"[: len(kinds)]))
+
+
+@given(batches(), st.integers(1, 5), st.sampled_from(["float32", "float64", "int64", "uint8"]))
+@example(pa.record_batch({"a": [2**53 + 1], "b": [1.0]}), 2, "int64")
+@example(pa.record_batch({"a": [b"ab", b"cd"], "b": [[1.0], [2.0]], "c": [True, False]}), 4, "float32")
+def test_columns_are_joined_by_arrow_as_by_rows_bit_for_bit_and_refused_alike(batch, size, dtype):
+    fields, columns = (Field("x", (size,), dtype),), {"x": batch.schema.names}
+
+    def outcome(function, rows):
+        try:
+            return function(rows, fields, columns)["x"].to_host().tobytes()
+        except DataError as error:
+            return error.row, str(error).partition(" dtype")[0].partition("the ")[0]
+
+    assert outcome(batch_of_arrow, batch) == outcome(batch_of_rows, batch.to_pylist())
 
 
 def test_what_is_neither_rows_nor_columns_is_refused():

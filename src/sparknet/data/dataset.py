@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.data.fields import Field, check_fields, rows_of_batch
+from sparknet.data.columns import check_columns, named_columns
+from sparknet.data.fields import Columns, Field, check_fields, rows_of_batch
 from sparknet.data.layout import check_packing, check_shards, is_whole, packed_positions, split_positions
 from sparknet.data.prefetch import Prefetcher, prefetch
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import check_preprocessor, preprocessed
 from sparknet.data.ragged import Even, Ragged, check_ragged, say_dropped
-from sparknet.data.rows import array_of_values, batch_of_rows, check_columns
+from sparknet.data.rows import batch_of_columns, batch_of_rows
 from sparknet.data.sampling import EpochSampler, step_rng
 from sparknet.data.tables import Table, table_of
 from sparknet.errors import DataError
@@ -178,7 +179,7 @@ def pack(
     batch_size: int,
     preprocessor: Preprocessor | None = None,
     *,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
     shuffle: int | None = None,
     ragged: Ragged | None = None,
     padding: Mapping[str, float] | None = None,
@@ -197,7 +198,9 @@ def pack(
     preprocessor
         Applied each time a minibatch is used.
     columns
-        Field name -> name in ``rows``, where they differ: ``{"data": "pixels"}``.
+        Field name -> name in ``rows``, where they differ: ``{"data": "pixels"}``. Of a list of names the values are joined,
+        flat and in that order: ``{"data": ["age", "tenure", "scores"]}``. Each may be a number, an array, a vector, or
+        bytes, one element a byte; in all rows of the same size. Each is converted as it would be alone.
     shuffle
         Seed of a permutation of all examples; None keeps their order.
     ragged
@@ -212,7 +215,7 @@ def pack(
     Raises
     ------
     DataError
-        A value does not fit its field (``row`` says which), there is no example, or ``batch_size`` is not positive.
+        A value does not fit its field (``row`` says which), a column is missing, there is no example, or ``batch_size`` is not positive.
 
     Examples
     --------
@@ -227,7 +230,7 @@ def pack(
     table = Table(list(rows), list(rows.values()).__getitem__) if isinstance(rows, Mapping) else table_of(rows)
     if table is not None:
         what = "the mapping" if isinstance(rows, Mapping) else f"the {type(rows).__name__}"
-        whole = _columns(table, fields, columns or {}, what)
+        whole = _columns(table, fields, columns, what)
     else:
         whole = batch_of_rows(_listed(rows), fields, columns)
     n = rows_of_batch(whole)
@@ -250,11 +253,11 @@ def _cut(arrays: Mapping[str, "np.ndarray[Any, Any]"], even: Even, what: str) ->
     return [{name: NDArray(a[i : i + batch_size]) for name, a in arrays.items()} for i in range(0, n, batch_size)]
 
 
-def _columns(table: Table, fields: Sequence[Field], columns: Mapping[str, str], what: str) -> dict[str, NDArray]:
-    names = [columns.get(f.name, f.name) for f in fields]
-    check_columns(names, table.names, f"pack(): {what}")
-    places = map(table.names.index, names)
-    return {f.name: NDArray(_whole_column(table.column(place), f)) for f, place in zip(fields, places, strict=True)}
+def _columns(table: Table, fields: Sequence[Field], columns: Columns | None, what: str) -> dict[str, NDArray]:
+    names = [name for _, name in named_columns(fields, columns)]
+    places = check_columns(names, table.names, f"pack(): {what}")
+    values = [_examples(table.column(place), name) for place, name in zip(places, names, strict=True)]
+    return batch_of_columns(values, fields, columns)
 
 
 def _listed(rows: Any) -> list[Any]:
@@ -266,12 +269,11 @@ def _listed(rows: Any) -> list[Any]:
         raise DataError(msg) from error
 
 
-def _whole_column(values: Any, field: Field) -> "np.ndarray[Any, Any]":
-    """Return a column as one array, converted as its rows would be."""
+def _examples(values: Any, name: str) -> Any:
+    """Return a column as a sequence of its examples' values, or as an array whose first axis counts them."""
     array = values.to_host() if isinstance(values, NDArray) else values
     try:
-        each = array if isinstance(array, np.ndarray) and array.ndim else list(array)
+        return array if isinstance(array, np.ndarray) and array.ndim else list(array)
     except TypeError as error:
-        msg = f"pack(): column {field.name!r} is a {type(values).__name__}, expected one value for each example"
+        msg = f"pack(): column {name!r} is a {type(values).__name__}, expected one value for each example"
         raise DataError(msg) from error
-    return array_of_values(each, field)

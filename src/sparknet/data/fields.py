@@ -15,9 +15,11 @@ import numpy as np
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 
-__all__ = ["Field", "check_fields", "rows_of_batch"]
+__all__ = ["Columns", "Field", "as_array", "check_fields", "rows_of_batch"]
 
 BYTES = bytes | bytearray | memoryview
+Columns = Mapping[str, str | Sequence[str]]
+"""Field name -> name of its column; or names of several, whose values are joined."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Field:
         array([  0.,   1., 255.], dtype=float32)
         """
         try:
-            array = _as_array(value)
+            array = as_array(value)
             if array.dtype == object and None in array.ravel().tolist():  # numpy would call it NaN
                 raise DataError(f"{self._unknown(value)}: it is null or has one; drop such rows or fill them")
             if array.dtype.kind in "US":
@@ -161,7 +163,8 @@ class Field:
         )
 
 
-def _as_array(value: Any) -> "np.ndarray[Any, Any]":
+def as_array(value: Any) -> "np.ndarray[Any, Any]":
+    """Return one example's value as numpy takes it; bytes as uint8."""
     if isinstance(value, BYTES):
         return np.frombuffer(value, np.uint8)
     return np.asarray(value.toArray() if hasattr(value, "toArray") else value)
@@ -174,8 +177,8 @@ def _loses(array: "np.ndarray[Any, Any]", out: "np.ndarray[Any, Any]") -> bool:
     return bool(np.any(np.isinf(out) & np.isfinite(array)))
 
 
-def check_fields(fields: Sequence[Field], columns: Mapping[str, str] | None = None) -> tuple[Field, ...]:
-    """Return the fields as a tuple; a DataError if two share a name, or ``columns`` names one that is not there."""
+def check_fields(fields: Sequence[Field], columns: Columns | None = None) -> tuple[Field, ...]:
+    """Return the fields as a tuple; a DataError if two share a name, or ``columns`` does not say which columns each has."""
     if not isinstance(fields, list | tuple) or not all(isinstance(f, Field) for f in fields):
         msg = f"fields: got {str(fields)[:60]}, expected a list such as [Field('data', (3, 32, 32), 'uint8'), Field('label')]"
         raise DataError(msg)
@@ -189,7 +192,21 @@ def check_fields(fields: Sequence[Field], columns: Mapping[str, str] | None = No
     if unknown:
         msg = f"columns: got {', '.join(map(repr, unknown))}; expected names of fields: {', '.join(map(repr, names))}"
         raise DataError(msg)
+    for name, given in (columns or {}).items():
+        _check_names(name, given)
     return tuple(fields)
+
+
+def _check_names(name: str, given: Any) -> None:
+    """Raise a DataError unless a column, or a list of several, is given for a field."""
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(n, str) for n in names):
+        msg = f"columns: got {given!r:.60} for field {name!r}, expected the name of a column, or a list of names"
+        raise DataError(msg)
+    twice = next((n for n in names if names.count(n) > 1), None)
+    if twice:
+        msg = f"columns: got {twice!r} twice for field {name!r}, expected each column once"
+        raise DataError(msg)
 
 
 def rows_of_batch(batch: Mapping[str, NDArray]) -> int:

@@ -1,125 +1,36 @@
-"""Batches made of rows, whatever a row is: a tuple, a mapping, a Spark Row, a record, a bare value.
+"""Batches made of rows, whatever a row is: a tuple, a mapping, a Spark Row, a record, a bare value; or of columns.
 
-A value that does not fit is named by its row; the cluster adds where that row is.
+A value that does not fit is named by its row, and by its column where a field has several; the cluster adds where that
+row is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
+from dataclasses import dataclass
+from itertools import islice
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from sparknet.data.fields import BYTES, Field
+from sparknet.data.columns import RowReader, columns_of, few
+from sparknet.data.fields import BYTES, Columns, Field, as_array
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 
-__all__ = ["array_of_values", "batch_of_rows", "check_columns", "values_of_row"]
+__all__ = ["array_of_values", "batch_of_columns", "batch_of_rows"]
 
 _ROUNDED = (np.float64, np.complex128)  # what integers of 64 bits and other numbers are stacked to
 _EXACT = 2.0**53  # integers below are exact there
-_SHOWN = 12  # names of columns in a message
 
 
-def check_columns(wanted: Sequence[str], names: Sequence[str], what: str) -> None:
-    """Raise a DataError unless each column in ``wanted`` is there, once, among the ``names`` of ``what``."""
-    for name in wanted:
-        if not isinstance(name, str):
-            got = f"{len(name)} names" if isinstance(name, list | tuple) else repr(name)
-            raise DataError(f"columns: got {got} for a field, expected the name of one column{_lost(name, names)}")
-    missing = [name for name in wanted if name not in names]
-    if missing:
-        raise DataError(f"{what} has no column {_few(missing)}; it has {_few(names)}{_meant(missing, names)}")
-    twice = [name for name in wanted if names.count(name) > 1]
-    if twice:
-        places = [i for i, name in enumerate(names) if name == twice[0]]
-        msg = f"{what} has {len(places)} columns named {twice[0]!r}, at {places}; rename all but one"
-        raise DataError(msg)
-
-
-def _few(names: Sequence[Any]) -> str:
-    """Return names for a message: all, or the first of many and how many there are."""
-    rest = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + rest
-
-
-def _meant(missing: Sequence[str], names: Sequence[Any]) -> str:
-    """Name the columns that are called much like the missing ones, where a list of all would not be read."""
-    texts = [str(name) for name in names]
-    close = [match for name in missing[:_SHOWN] for match in get_close_matches(name, texts, n=1)]
-    return f"; is {_few(close)} meant?" if close and len(names) > _SHOWN else ""
-
-
-def _lost(wanted: Any, names: Sequence[Any]) -> str:
-    """Say which names in a list of columns are not there at all."""
-    if not isinstance(wanted, list | tuple):
-        return ""
-    missing = [name for name in wanted if name not in names]
-    join = ": join the columns into one of arrays first"
-    return f"{join}; and there is no column {_few(missing)}" if missing else join
-
-
-def values_of_row(row: Any, fields: Sequence[Field], columns: Mapping[str, str] | None = None) -> list[Any]:
-    """Return the row's value for each field: by name where the row has names, else by position.
-
-    Parameters
-    ----------
-    row
-        A mapping, a Spark Row, a named tuple or a record of a structured numpy array; or a tuple or list in the
-        order of the fields; or, for one field, its value.
-    fields
-        Which values.
-    columns
-        Field name -> name in the row, where they differ.
-
-    Raises
-    ------
-    DataError
-        A name is missing or there twice, or the row has another number of values.
-    """
-    names = _names_of(row)
-    if names is not None:
-        wanted = [(columns or {}).get(f.name, f.name) for f in fields]
-        check_columns(wanted, names, "a row")
-        by_name = not isinstance(row, tuple)  # a Row and a named tuple are tuples; [] of a Row may take names only
-        return [row[name] if by_name else tuple.__getitem__(row, names.index(name)) for name in wanted]
-    if columns:
-        msg = (
-            f"columns={dict(columns)!r}: a row is a {type(row).__name__}, which has no names; expected mappings or Rows"
-        )
-        raise DataError(msg)
-    if isinstance(row, tuple | list) and len(row) == len(fields):
-        return list(row)
-    if len(fields) == 1:
-        return [row]
-    size = f"{len(row)} values" if isinstance(row, tuple | list) else f"a {type(row).__name__}"
-    needed = ", ".join(map(str, fields))
-    msg = f"a row has {size}, expected {len(fields)}: {needed}; rows with more in them need names (mappings, Rows)"
-    raise DataError(msg)
-
-
-def _names_of(row: Any) -> Sequence[str] | None:
-    """Return the names of a row's values, None if it has none."""
-    if isinstance(row, Mapping):
-        return list(row)
-    # pyspark.sql.Row, named tuple, record of a structured array
-    for holder, attribute in ((row, "__fields__"), (row, "_fields"), (getattr(row, "dtype", None), "names")):
-        names = getattr(holder, attribute, None)
-        if names:
-            return tuple(names)
-    return None
-
-
-def batch_of_rows(
-    rows: Sequence[Any], fields: Sequence[Field], columns: Mapping[str, str] | None = None
-) -> dict[str, NDArray]:
+def batch_of_rows(rows: Sequence[Any], fields: Sequence[Field], columns: Columns | None = None) -> dict[str, NDArray]:
     """Return one batch of all ``rows``; new memory.
 
     Parameters
     ----------
     rows, fields, columns
-        As for :func:`values_of_row`.
+        As for :func:`~sparknet.data.columns.values_of_row`.
 
     Raises
     ------
@@ -132,14 +43,80 @@ def batch_of_rows(
     >>> batch["x"].shape, batch["y"].to_host().tolist()
     ((2, 2), [1, 0])
     """
-    table = []
+    read, table = RowReader(fields, columns), []
     for i, row in enumerate(rows):
         try:
-            table.append(values_of_row(row, fields, columns))
+            table.append(read(row))
         except DataError as error:
             raise error.placed(f"row {i}", row=i) from error
-    by_field = zip(*table, strict=True) if table else [()] * len(fields)
-    return {f.name: NDArray(array_of_values(values, f)) for f, values in zip(fields, by_field, strict=True)}
+    return batch_of_columns(zip(*table, strict=True) if table else [()] * len(read.wanted), fields, columns)
+
+
+def batch_of_columns(
+    values: Iterable[Any], fields: Sequence[Field], columns: Columns | None = None
+) -> dict[str, NDArray]:
+    """Return one batch of all values of each column; in the order of the fields, and of each field's columns.
+
+    Examples
+    --------
+    >>> batch = batch_of_columns([[1, 2], [[3, 4], [5, 6]]], [Field("x", (3,))], {"x": ["a", "b"]})
+    >>> batch["x"].to_host().tolist()
+    [[1.0, 3.0, 4.0], [2.0, 5.0, 6.0]]
+    """
+    given, batch = iter(values), {}
+    for f in fields:
+        names = columns_of(f, columns)
+        ours = list(islice(given, len(names)))
+        batch[f.name] = NDArray(array_of_values(ours[0], f) if len(ours) == 1 else _joined(ours, f, names))
+    return batch
+
+
+@dataclass(frozen=True)
+class _Part(Field):
+    """What one of several columns is in a field: an example's values there have this shape."""
+
+    column: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name!r}, column {self.column!r}, {self.dtype} {self.shape}"
+
+
+def _joined(values: Sequence[Any], field: Field, names: Sequence[str]) -> "np.ndarray[Any, Any]":
+    """Return a field's examples, each the flat values of its columns one after the other; those of a column have one size."""
+    rows = len(values[0])
+    if any(len(column) != rows for column in values):
+        msg = f"field {field}: its columns have different lengths: {few(names, [len(column) for column in values])}"
+        raise DataError(msg)
+    out = np.empty((rows, prod(field.shape)), field.dtype)
+    parts = _parts(values, field, names) if rows else []
+    end = 0
+    for part, column in zip(parts, values, strict=False):
+        begin, end = end, end + prod(part.shape)
+        out[:, begin:end] = array_of_values(column, part).reshape(rows, -1)
+    return out.reshape(rows, *field.shape)
+
+
+def _parts(values: Sequence[Any], field: Field, names: Sequence[str]) -> list[_Part]:
+    """Return what each column is in the field, by its first value; a DataError unless all of them make up the field."""
+    parts = [_Part(field.name, _shape(v), field.dtype, column=n) for v, n in zip(values, names, strict=True)]
+    sizes = [prod(part.shape) for part in parts]
+    if sum(sizes) == prod(field.shape):
+        return parts
+    for part, column in zip(parts, values, strict=True):
+        array_of_values(column[:1], part)  # a null or a text has no size: then that is what is wrong
+    msg = f"field {field}: its columns have {sum(sizes)} elements, {few(names, sizes)}; expected {prod(field.shape)}"
+    raise DataError(msg).placed("row 0", row=0)
+
+
+def _shape(values: Any) -> tuple[int, ...]:
+    """Return the shape of a column's first value; () where it has none."""
+    shape: tuple[int, ...] = ()
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        shape = values.shape[1:]
+    else:
+        with suppress(TypeError, ValueError):
+            shape = as_array(values[0]).shape
+    return shape
 
 
 def array_of_values(values: "Sequence[Any] | np.ndarray[Any, Any]", field: Field) -> "np.ndarray[Any, Any]":

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.data.fields import Field
-from sparknet.data.rows import array_of_values
+from sparknet.data.columns import columns_of
+from sparknet.data.fields import Columns, Field
+from sparknet.data.rows import batch_of_columns
 from sparknet.errors import MissingDependency
 from sparknet.ndarray import NDArray
 
@@ -52,8 +53,8 @@ def batches_of_messages(messages: Iterable[bytes], schema: Any) -> Iterator[Any]
         yield pa.ipc.read_record_batch(pa.py_buffer(message), schema)
 
 
-def batch_of_arrow(batch: Any, fields: tuple[Field, ...]) -> dict[str, NDArray]:
-    """Return the batch of a ``pyarrow.RecordBatch`` whose first columns are the fields, in their order.
+def batch_of_arrow(batch: Any, fields: tuple[Field, ...], columns: Columns | None = None) -> dict[str, NDArray]:
+    """Return the batch of a ``pyarrow.RecordBatch`` whose first columns are those of the fields, in their order.
 
     Raises
     ------
@@ -68,14 +69,20 @@ def batch_of_arrow(batch: Any, fields: tuple[Field, ...]) -> dict[str, NDArray]:
     >>> {name: array.to_host().tolist() for name, array in batch_of_arrow(batch, fields).items()}
     {'x': [[97, 98], [99, 100]], 'y': [[[1.0], [2.0]], [[3.0], [4.0]]]}
     """
-    return {f.name: NDArray(_array(column, f)) for f, column in zip(fields, batch.columns[: len(fields)], strict=True)}
+    sizes: list[int | None] = []
+    for f in fields:
+        names = columns_of(f, columns)
+        sizes += [prod(f.shape)] if len(names) == 1 else [None] * len(names)
+    values = [_values(column, size) for column, size in zip(batch.columns, sizes, strict=False)]  # after them the id
+    return batch_of_columns(values, fields, columns)
 
 
-def _array(column: Any, field: Field) -> Array:
+def _values(column: Any, size: int | None) -> Any:
+    """Return an Arrow array as one of numpy; as a list where a row has nulls or not ``size`` elements (None: any)."""
     whole = _uniform(column)
-    if whole is not None and whole.size != len(whole) * prod(field.shape):
+    if whole is not None and size is not None and whole.size != len(whole) * size:
         whole = None
-    return array_of_values(column.to_pylist() if whole is None else whole, field)
+    return column.to_pylist() if whole is None else whole
 
 
 def _uniform(column: Any) -> Array | None:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from sparknet.clusters.spark.arrow import arrow_schema, batch_of_arrow, batches_of_messages
 from sparknet.clusters.spark.jobs import run_job
 from sparknet.clusters.spark.records import Records
-from sparknet.data.fields import Field
-from sparknet.data.rows import batch_of_rows, values_of_row
+from sparknet.data.columns import values_of_row
+from sparknet.data.fields import Columns, Field
+from sparknet.data.rows import batch_of_columns, batch_of_rows
 from sparknet.errors import DataError, SparknetError
 from sparknet.ndarray import NDArray
 
@@ -42,13 +43,13 @@ class Source:
     records
         The records.
     columns
-        Field name -> name in the rows, where they differ.
+        Field name -> name in the rows, or several, where they differ.
     id_column
         The column that tells one row from another, for messages about them.
     """
 
     records: Records
-    columns: Mapping[str, str]
+    columns: Columns
     id_column: str | None
 
     @property
@@ -116,8 +117,7 @@ def _id_of_named(source: Source, rows: Any, index: int) -> Any:
 
 
 def _batch_of_plain(source: Source, rows: Any) -> Mapping[str, NDArray]:
-    fields = source.records.fields
-    return batch_of_rows([row[: len(fields)] for row in rows], fields)
+    return batch_of_columns(zip(*rows, strict=True), source.records.fields, source.columns)
 
 
 def _id_of_plain(_source: Source, rows: Any, index: int) -> Any:
@@ -125,7 +125,7 @@ def _id_of_plain(_source: Source, rows: Any, index: int) -> Any:
 
 
 def _batch_of_arrow(source: Source, batch: Any) -> Mapping[str, NDArray]:
-    return batch_of_arrow(batch, source.records.fields)
+    return batch_of_arrow(batch, source.records.fields, source.columns)
 
 
 def _id_of_arrow(_source: Source, batch: Any, index: int) -> Any:
@@ -133,7 +133,7 @@ def _id_of_arrow(_source: Source, batch: Any, index: int) -> Any:
 
 
 _NAMED = _Kind(_batch_of_named, _id_of_named)
-# As `frames.selected` orders the columns: the fields, then the id.
+# As `frames.selected` orders the columns: those of the fields, then the id.
 _PLAIN = _Kind(_batch_of_plain, _id_of_plain)
 _ARROW = _Kind(_batch_of_arrow, _id_of_arrow)
 

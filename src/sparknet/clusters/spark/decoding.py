@@ -14,8 +14,8 @@ import numpy as np
 from sparknet.clusters.spark.frames import is_frame
 from sparknet.clusters.spark.sessions import check_rows
 from sparknet.clusters.spark.tallies import Tallies, Tally
+from sparknet.data.columns import check_columns
 from sparknet.data.images import ImageDecoder, check_on_error
-from sparknet.data.rows import check_columns
 from sparknet.errors import DataError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from sparknet.clusters.spark.jobs import collected
 from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.spark.sessions import check_packed
 from sparknet.clusters.totals import mean_metrics
-from sparknet.data.fields import Field
+from sparknet.data.fields import Columns, Field
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Ragged, check_ragged
 from sparknet.errors import DataError, NetError, located
@@ -35,7 +35,7 @@ def evaluate(
     weights: WeightCollection,
     *,
     fields: Sequence[Field] | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
     batch_size: int = 100,
     preprocessor: Preprocessor | None = None,
     ragged: Ragged | None = None,

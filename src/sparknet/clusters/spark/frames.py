@@ -4,14 +4,15 @@ Columns are taken by their place from here on: a name may need quoting, or be am
 which does not tell ``data`` from ``Data``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import islice
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from sparknet.data.fields import Field
-from sparknet.data.rows import check_columns
+from sparknet.data.columns import check_columns, columns_of, few, named_columns
+from sparknet.data.fields import Columns, Field
 from sparknet.errors import DataError
 
 __all__ = ["check_frame", "is_frame", "selected"]
@@ -32,24 +33,27 @@ def is_frame(rows: Any) -> bool:
     return True
 
 
-def check_frame(frame: Any, fields: Sequence[Field], columns: Mapping[str, str], who: str) -> list[int]:
-    """Return the place of each field's column, in the order of the fields.
+def check_frame(frame: Any, fields: Sequence[Field], columns: Columns, who: str) -> list[int]:
+    """Return the place of each field's column or columns, in the order of the fields.
 
     Raises
     ------
     DataError
         A column is missing, there twice, or cannot hold the field's values; the message begins with ``who``.
     """
-    names = [columns.get(f.name, f.name) for f in fields]
-    check_columns(names, frame.columns, f"{who}: the DataFrame")
-    places = [frame.columns.index(name) for name in names]
-    for f, place in zip(fields, places, strict=True):
-        _check_column(frame.schema[place], f, who)
+    names = [name for _, name in named_columns(fields, columns)]
+    places = check_columns(names, frame.columns, f"{who}: the DataFrame")
+    given = iter(places)
+    for f in fields:
+        ours = [frame.schema[place] for place in islice(given, len(columns_of(f, columns)))]
+        for column in ours:
+            _check_type(column, f, who)
+        _check_column(ours[0], f, who) if len(ours) == 1 else _check_joined(ours, f, who)
     return places
 
 
-def selected(frame: Any, fields: Sequence[Field], columns: Mapping[str, str], id_column: str | None) -> Any:
-    """Return a DataFrame with a column for each field, in their order, and then the id, if one is asked for.
+def selected(frame: Any, fields: Sequence[Field], columns: Columns, id_column: str | None) -> Any:
+    """Return a DataFrame with the columns of each field, in their order, and then the id, if one is asked for.
 
     Vectors come as arrays, decimals as doubles (whole ones as longs, for fields of whole numbers), the id as text;
     the columns are called "0", "1", ...
@@ -64,17 +68,21 @@ def selected(frame: Any, fields: Sequence[Field], columns: Mapping[str, str], id
     numbered = frame.toDF(*map(str, range(len(frame.columns))))
     chosen = [
         _plain(numbered[str(i)], frame.schema[i].dataType, f).alias(str(k))
-        for k, (i, f) in enumerate(zip(places, fields, strict=True))
+        for k, (i, (f, _)) in enumerate(zip(places, named_columns(fields, columns), strict=True))
     ]
     if id_column:
-        chosen.append(numbered[str(frame.columns.index(id_column))].cast("string").alias(str(len(fields))))
+        chosen.append(numbered[str(frame.columns.index(id_column))].cast("string").alias(str(len(chosen))))
     return numbered.select(*chosen)
 
 
-def _check_column(column: Any, field: Field, who: str) -> None:
-    """Raise a DataError if no value of this column could ever fit the field."""
+def _what(column: Any, field: Field, who: str) -> str:
+    return f"{who}: column {column.name!r} is {column.dataType.simpleString()}; field {field}"
+
+
+def _check_type(column: Any, field: Field, who: str) -> None:
+    """Raise a DataError if this column holds nothing that a field could take."""
     arrays, leaf, kind = _leaf(column.dataType)
-    what = f"{who}: column {column.name!r} is {column.dataType.simpleString()}; field {field}"
+    what = _what(column, field, who)
     if leaf not in _NUMBERS and not (leaf in _FLAT and arrays == 0):
         msg = f"{what} takes numbers, booleans, binary, vectors, and arrays of numbers: convert the column first"
         raise DataError(msg)
@@ -82,14 +90,39 @@ def _check_column(column: Any, field: Field, who: str) -> None:
     if leaf == "decimal" and _is_whole(field) and kind.precision > (15 if kind.scale else 18):
         msg = f"{what} takes decimals of at most 18 digits, or 15 with a fraction: cast the column first"
         raise DataError(msg)
+
+
+def _check_column(column: Any, field: Field, who: str) -> None:
+    """Raise a DataError if no value of this column could ever fit the field."""
+    arrays, leaf, _ = _leaf(column.dataType)
+    what = _what(column, field, who)
     axes, size = arrays + (leaf in _FLAT), prod(field.shape)
     if (axes == 0 and size != 1) or axes not in (0, 1, len(field.shape)):
         msg = f"{what} takes values of {len(field.shape)} axes, or flat ones, with {size} elements"
         raise DataError(msg)
-    length = column.metadata.get("ml_attr", {}).get("num_attrs", size)  # what VectorAssembler knows
-    if length != size:
+    length = _length(column)
+    if length not in (None, size):
         msg = f"{what} takes {size} elements; the column's vectors have {length}"
         raise DataError(msg)
+
+
+def _check_joined(columns: Sequence[Any], field: Field, who: str) -> None:
+    """Raise a DataError if the values of these columns together could never fit the field."""
+    sizes = [_length(column) for column in columns]
+    known, size = sum(n for n in sizes if n is not None), prod(field.shape)
+    if known > size or (known < size and None not in sizes):
+        names, told = [column.name for column in columns], ["?" if n is None else n for n in sizes]
+        msg = f"{who}: field {field} takes {size} elements; its columns have {known}: {few(names, told)}"
+        raise DataError(msg)
+
+
+def _length(column: Any) -> int | None:
+    """Return how many elements a column's values have; None where its type does not tell."""
+    arrays, leaf, _ = _leaf(column.dataType)
+    if arrays == 0 and leaf in _NUMBERS:
+        return 1
+    found: int | None = column.metadata.get("ml_attr", {}).get("num_attrs")  # what VectorAssembler knows
+    return found
 
 
 def _is_whole(field: Field) -> bool:

@@ -24,7 +24,7 @@ from sparknet.clusters.spark.inference_tasks import (
 )
 from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.spark.sessions import check_rows
-from sparknet.data.fields import Field
+from sparknet.data.fields import Columns, Field
 from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import DataError, NetError, located
 from sparknet.nets.base import NetFactory
@@ -44,7 +44,7 @@ def featurize(
     outputs: Sequence[str] | Mapping[str, str],
     *,
     fields: Sequence[Field],
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
     batch_size: int = 100,
     preprocessor: Preprocessor | None = None,
     on_error: OnError = "error",
@@ -63,7 +63,8 @@ def featurize(
     fields
         The net's inputs among the columns, those that the outputs depend on.
     columns
-        Field name -> column, where they differ.
+        Field name -> column, or a list of columns whose values are joined, where they differ; as for
+        :func:`sparknet.data.pack`.
     batch_size
         Rows that the net computes at once; the last minibatch of a partition may have fewer. Where the net takes this
         number of rows alone, it is filled up with zeros, and what the net makes of those is left out.
@@ -121,7 +122,7 @@ def predict(
     *,
     fields: Sequence[Field],
     column: str = "prediction",
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
     batch_size: int = 100,
     preprocessor: Preprocessor | None = None,
     on_error: OnError = "error",

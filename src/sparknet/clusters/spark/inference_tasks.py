@@ -12,7 +12,7 @@ import numpy as np
 
 from sparknet.clusters.spark.jobs import pickled
 from sparknet.clusters.spark.kept_nets import kept_net
-from sparknet.data.fields import Field, check_fields
+from sparknet.data.fields import Columns, Field, check_fields
 from sparknet.data.layout import check_packing
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import check_preprocessor, preprocessed
@@ -65,7 +65,7 @@ class Plan:
     load: tuple[bytes, bytes]
     key: str
     fields: tuple[Field, ...]
-    columns: Mapping[str, str]
+    columns: Columns
     batch_size: int
     preprocessor: Preprocessor | None
     even: Even | None = None
@@ -77,7 +77,7 @@ class Plan:
         factory: NetFactory,
         weights: WeightCollection,
         fields: Sequence[Field],
-        columns: Mapping[str, str] | None,
+        columns: Columns | None,
         batch_size: int,
         preprocessor: Preprocessor | None,
     ) -> "Plan":

@@ -25,7 +25,7 @@ from sparknet.clusters.spark.packed import PackedDataset, first_of, kept_of, pac
 from sparknet.clusters.spark.records import Records
 from sparknet.clusters.spark.sessions import check_rows, running_context
 from sparknet.data.dataset import Dataset
-from sparknet.data.fields import Field, check_fields
+from sparknet.data.fields import Columns, Field, check_fields
 from sparknet.data.layout import Layout, check_packing, packed_positions
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import check_preprocessor
@@ -47,7 +47,7 @@ def pack(
     batch_size: int,
     preprocessor: Preprocessor | None = None,
     *,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
     shards: int | None = None,
     shuffle: int | None = None,
     storage: Any = None,
@@ -73,7 +73,8 @@ def pack(
     preprocessor
         Applied on the worker each time a minibatch is used.
     columns
-        Field name -> column, where they differ: ``{"data": "pixels"}``.
+        Field name -> column, where they differ: ``{"data": "pixels"}``. Of a list of columns the values are joined, as for
+        :func:`sparknet.data.pack`: ``{"data": ["age", "tenure"]}`` needs no ``VectorAssembler``.
     shards
         Usually the number of workers; default: the number of partitions of ``rows``, but not more
         than there are minibatches. Where ``rows`` has many partitions and they are small, neighbours are taken together

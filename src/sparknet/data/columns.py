@@ -1,0 +1,136 @@
+"""Columns: which columns of a row or a table make a field, by name, and where they are.
+
+A field has the column of its own name, or those that the caller's ``columns`` names: one, or several, whose values are
+joined. Names are looked up once for rows that have the same ones.
+"""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from sparknet.data.fields import Columns, Field
+from sparknet.errors import DataError
+
+__all__ = ["RowReader", "check_columns", "columns_of", "few", "named_columns", "values_of_row"]
+
+_SHOWN = 12  # names of columns in a message
+
+
+def columns_of(field: Field, columns: Columns | None) -> tuple[str, ...]:
+    """Return the names of a field's columns, in their order.
+
+    Examples
+    --------
+    >>> columns_of(Field("data", (2,)), {"data": ["age", "tenure"]}), columns_of(Field("label"), None)
+    (('age', 'tenure'), ('label',))
+    """
+    names = (columns or {}).get(field.name, field.name)
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def named_columns(fields: Sequence[Field], columns: Columns | None) -> list[tuple[Field, str]]:
+    """Return the name of each column of each field, in their order, and its field."""
+    return [(f, name) for f in fields for name in columns_of(f, columns)]
+
+
+def check_columns(wanted: Sequence[str], names: Sequence[Any], what: str) -> list[int]:
+    """Return the place of each column in ``wanted`` among the ``names`` of ``what``.
+
+    Raises
+    ------
+    DataError
+        A column is not there, or there twice.
+    """
+    places = {name: place for place, name in enumerate(names)}
+    missing = [name for name in wanted if name not in places]
+    if missing:
+        raise DataError(f"{what} has no column {few(missing)}; it has {few(names)}{_meant(missing, names)}")
+    twice = [name for name in wanted if names.count(name) > 1] if len(places) < len(names) else []
+    if twice:
+        there = [i for i, name in enumerate(names) if name == twice[0]]
+        msg = f"{what} has {len(there)} columns named {twice[0]!r}, at {there}; rename all but one"
+        raise DataError(msg)
+    return [places[name] for name in wanted]
+
+
+def few(names: Sequence[Any], counts: Sequence[Any] | None = None) -> str:
+    """Return names for a message, each with its count: all, or the first of many and how many there are."""
+    texts = [repr(name) for name in names[:_SHOWN]]
+    if counts is not None:
+        texts = [f"{text} {count}" for text, count in zip(texts, counts, strict=False)]
+    return ", ".join(texts) + (f", ... ({len(names)} in all)" if len(names) > _SHOWN else "")
+
+
+def _meant(missing: Sequence[str], names: Sequence[Any]) -> str:
+    """Name the columns that are called much like the missing ones, where a list of all would not be read."""
+    texts = [str(name) for name in names]
+    close = [match for name in missing[:_SHOWN] for match in get_close_matches(name, texts, n=1)]
+    return f"; is {few(close)} meant?" if close and len(names) > _SHOWN else ""
+
+
+class RowReader:
+    """Takes the values of columns out of one row after another, as :func:`values_of_row` does."""
+
+    def __init__(self, fields: Sequence[Field], columns: Columns | None = None) -> None:
+        self.fields, self.columns = fields, columns
+        self.wanted = [name for _, name in named_columns(fields, columns)]
+        self._names: Sequence[str] | None = None
+        self._places: list[int] = []
+
+    def __call__(self, row: Any) -> list[Any]:
+        """Return the value of each column, in the order of the fields and of each field's columns."""
+        names = _names_of(row)
+        if names is None:
+            return self._by_place(row)
+        if names != self._names:
+            self._names, self._places = names, check_columns(self.wanted, names, "a row")
+        if isinstance(row, tuple):  # a Row or a named tuple; [] of a Row may take names only
+            return [tuple.__getitem__(row, place) for place in self._places]
+        return [row[name] for name in self.wanted]
+
+    def _by_place(self, row: Any) -> list[Any]:
+        fields = self.fields
+        if self.columns:
+            msg = f"columns={dict(self.columns)!r}: a row is a {type(row).__name__}, which has no names; expected mappings or Rows"
+            raise DataError(msg)
+        if isinstance(row, tuple | list) and len(row) == len(fields):
+            return list(row)
+        if len(fields) == 1:
+            return [row]
+        size = f"{len(row)} values" if isinstance(row, tuple | list) else f"a {type(row).__name__}"
+        needed = ", ".join(map(str, fields))
+        msg = f"a row has {size}, expected {len(fields)}: {needed}; rows with more in them need names (mappings, Rows)"
+        raise DataError(msg)
+
+
+def values_of_row(row: Any, fields: Sequence[Field], columns: Columns | None = None) -> list[Any]:
+    """Return the row's value for each column of each field: by name where the row has names, else by position.
+
+    Parameters
+    ----------
+    row
+        A mapping, a Spark Row, a named tuple or a record of a structured numpy array; or a tuple or list in the
+        order of the fields; or, for one field, its value.
+    fields
+        Which values.
+    columns
+        Field name -> name in the row, or several, where they differ.
+
+    Raises
+    ------
+    DataError
+        A name is missing or there twice, or the row has another number of values.
+    """
+    return RowReader(fields, columns)(row)
+
+
+def _names_of(row: Any) -> Sequence[str] | None:
+    """Return the names of a row's values, None if it has none."""
+    if isinstance(row, Mapping):
+        return list(row)
+    # pyspark.sql.Row, named tuple, record of a structured array
+    for holder, attribute in ((row, "__fields__"), (row, "_fields"), (getattr(row, "dtype", None), "names")):
+        names = getattr(holder, attribute, None)
+        if names:
+            return tuple(names)
+    return None
