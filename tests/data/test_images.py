@@ -1,11 +1,7 @@
-"""Decoding, resizing and image files: real photographs, every kind of bad image, tar and label files."""
+"""Decoding, resizing and image files: real photographs, every kind of bad image, label files."""
 
 import io
 import pickle
-import shutil
-import subprocess
-import tarfile
-import tracemalloc
 import zlib
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sparknet import DataError, Field, NDArray
-from sparknet.data.image_files import images_of_tar, label_of, parse_labels
+from sparknet.data.image_files import label_of, parse_labels
 from sparknet.data.images import FORMATS, ImageDecoder, resize_images
 from sparknet.data.preprocess import Compose, Crop, Decode, Mirror
 
@@ -221,104 +217,6 @@ def test_a_batch_with_no_good_image_has_no_rows():
     assert (out["data"].shape, out["label"].shape) == ((0, 3, 7, 9), (0,))
 
 
-# ---- tar files
-def tar_of(members):
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as tar:
-        for name, data in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return file.getvalue()
-
-
-MEMBERS = [(f"n01/{i}.JPEG", bytes([i]) * (500 * i)) for i in range(1, 6)]
-TAR = tar_of(MEMBERS)
-
-
-def test_a_tar_gives_its_images_in_order_and_nothing_else():
-    links = io.BytesIO(
-        tar_of([("./a.PNG", b"1"), ("readme.txt", b"2"), ("x" * 120 + ".jpg", b"3"), ("dir.png/b.jpg", b"")])
-    )
-    assert list(images_of_tar(links, "t.tar")) == [
-        ("t.tar/a.PNG", b"1"),
-        (f"t.tar/{'x' * 120}.jpg", b"3"),
-        ("t.tar/dir.png/b.jpg", b""),
-    ]
-    assert list(images_of_tar(io.BytesIO(TAR), "t")) == [(f"t/{name}", data) for name, data in MEMBERS]
-
-
-def test_a_tar_on_disk_is_read_with_one_image_in_memory(tmp_path):
-    path = tmp_path / "large.tar"
-    members = [*((f"{i}.txt", b"") for i in range(5000)), *((f"{i}.jpg", bytes(1 << 20)) for i in range(20))]
-    path.write_bytes(tar_of(members))
-    with path.open("rb") as file:
-        tracemalloc.start()
-        lengths = [len(data) for _, data in images_of_tar(file, "large.tar")]
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    assert lengths == [1 << 20] * 20
-    assert peak < 3 << 20  # an image, what is being read of the next one, and no header of those before
-
-
-def tar_of_kind(kind, name):
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as tar:
-        info = tarfile.TarInfo(name)
-        info.type, info.linkname = kind, "elsewhere.png"
-        tar.addfile(info)
-    return file
-
-
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
-def test_a_link_in_place_of_an_image_is_refused_and_others_are_left_out(kind):
-    with pytest.raises(
-        DataError, match=r"^tar file 't': the image 'b.png' is a link to 'elsewhere.png' .*--hard-deref"
-    ):
-        list(images_of_tar(tar_of_kind(kind, "b.png"), "t"))
-    assert list(images_of_tar(tar_of_kind(kind, "readme.txt"), "t")) == []
-    assert list(images_of_tar(tar_of_kind(tarfile.DIRTYPE, "a.png"), "t")) == []
-
-
-def test_tar_makes_a_file_without_links_as_the_message_says(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"1")
-    (tmp_path / "b.png").hardlink_to(tmp_path / "a.png")
-    (tmp_path / "c.png").symlink_to("a.png")
-    options = ["--dereference", "--hard-dereference"]
-    subprocess.run([shutil.which("tar"), *options, "-cf", "t.tar", "a.png", "b.png", "c.png"], cwd=tmp_path, check=True)
-    with (tmp_path / "t.tar").open("rb") as file:
-        assert [contents for _, contents in images_of_tar(file, "t")] == [b"1"] * 3
-
-
-@pytest.mark.parametrize("length", [0, 100, 512, 900, *range(1024, len(TAR.rstrip(b"\0")), 512)])
-def test_a_truncated_tar_is_refused_and_gives_only_whole_images_before(length):
-    seen = []
-    with pytest.raises(DataError, match="tar file 't' is damaged"):
-        seen.extend(images_of_tar(io.BytesIO(TAR[:length]), "t"))
-    assert seen == [(f"t/{name}", data) for name, data in MEMBERS][: len(seen)]
-
-
-def test_a_damaged_header_between_images_is_refused_although_tarfile_takes_it_for_the_end():
-    place = TAR.index(b"n01/4.JPEG")
-    damaged = TAR[:place] + b"n0?" + TAR[place + 3 :]
-    with tarfile.open(fileobj=io.BytesIO(damaged)) as tar:
-        assert len(tar.getnames()) == 3  # two images are lost, without a word
-    with pytest.raises(
-        DataError, match=r"tar file 't' is damaged or truncated after 'n01/3.JPEG'; is the copy complete"
-    ):
-        list(images_of_tar(io.BytesIO(damaged), "t"))
-
-
-@given(st.integers(0, len(TAR) - 1), st.binary(min_size=1, max_size=40))
-def test_any_damage_to_a_tar_is_a_data_error_or_gives_images(place, noise):
-    damaged = TAR[:place] + noise + TAR[place + len(noise) :]
-    try:
-        images = list(images_of_tar(io.BytesIO(damaged), "t"))
-    except DataError:
-        return
-    assert all(isinstance(data, bytes) for _, data in images)
-
-
 # ---- labels
 def test_a_label_file_has_a_name_and_a_number_on_each_line():
     assert parse_labels(["a b.jpg 3\n", "", "./c.jpg\t4", "d.jpg   -1 "], "x") == {
@@ -332,6 +230,11 @@ def test_a_label_file_has_a_name_and_a_number_on_each_line():
         parse_labels(["a.jpg 1.5"], "train.txt")
     with pytest.raises(DataError, match="line 3: 'a' has the label 2, and 1 on an earlier line"):
         parse_labels(["a 1", "a 1", "a 2"], "train.txt")
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_a_name():
+    assert parse_labels(["\ufeffa.jpg 1", "b.jpg 2"], "train.txt") == {"a.jpg": 1, "b.jpg": 2}
+    assert parse_labels(["\ufeff", "a.jpg 1"], "train.txt") == {"a.jpg": 1}
 
 
 def test_a_label_is_found_by_path_then_by_its_longest_end_then_by_folder():

@@ -15,7 +15,8 @@ from urllib.parse import unquote
 
 from sparknet.clusters.spark.jobs import run_job, telling_line
 from sparknet.clusters.spark.sessions import running_context
-from sparknet.data.image_files import images_of_tar, label_of, parse_labels
+from sparknet.data.image_files import label_of, parse_labels
+from sparknet.data.image_tars import images_of_tar
 from sparknet.data.images import SUFFIXES
 from sparknet.errors import DataError
 
@@ -89,7 +90,8 @@ def read_image_tars(spark: Any, path: AnyPath, labels: Labels = None) -> "RDD[An
     Raises
     ------
     DataError
-        As :func:`read_images`; a damaged or truncated tar file is one when the rows are used.
+        As :func:`read_images`; a damaged or truncated tar file is one when the rows are used, and so is an image in it of
+        more than 256 MiB, or a link, FIFO or device called like an image.
     """
     tars = _files(spark, path, "read_image_tars()", "*.tar")
     paths = sorted(row.path for row in run_job(tars.select("path").collect))

@@ -1,0 +1,136 @@
+"""The images in a tar file, one after the other, whatever its headers promise: they may come from anywhere.
+
+Headers are parsed by ``tarfile``, which reads what they say: a name of 20 GB, a member of -512 bytes again and again, names that
+announce other names until Python's stack is full. So it gets so many bytes for the headers of a member, and no more.
+"""
+
+import logging
+import tarfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from sparknet.data.images import MAX_PIXELS, SUFFIXES
+from sparknet.errors import DataError
+
+__all__ = ["images_of_tar"]
+
+MAX_IMAGE = 4 * MAX_PIXELS  # bytes; as many as the largest image that is decoded has as it is, with transparency
+_HEADERS = 1 << 20  # bytes of the headers of a member: a name has 4 KiB at most, attributes some more
+_BLOCK = 512  # bytes; a tar file is made of them, and ends with one of zeros
+_LOG = logging.getLogger(__name__)
+
+
+class _Bounded:
+    """A file that gives ``left`` bytes and no more."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.left = file, _HEADERS
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes; a ValueError if they are more than are left."""
+        if not 0 <= size <= self.left:
+            msg = f"its headers ask for more than {_HEADERS} bytes, or for {size}"
+            raise ValueError(msg)
+        self.left -= size
+        return self._file.read(size)
+
+
+def images_of_tar(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes]]:
+    """Yield path and contents of each image in an uncompressed tar file; one of them is in memory at a time.
+
+    Bytes of a name that are not UTF-8 become U+FFFD; the log says so once for each tar file.
+
+    Parameters
+    ----------
+    file
+        The tar file; it has to be seekable.
+    name
+        What it is called; the first part of the paths.
+
+    Raises
+    ------
+    DataError
+        The file is damaged or truncated, has a link in place of an image, or an image of more than 256 MiB.
+    """
+    last = "before its first member"
+    bounded, told = _Bounded(file), False
+    try:
+        length = file.seek(0, 2)
+        file.seek(0)
+        with tarfile.open(fileobj=bounded, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:  # type: ignore[call-overload]
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # else every header stays in memory
+                _check_size(member)
+                if member.offset_data + member.size > length:
+                    break
+                told = told or _tells(member.name, name)
+                if _is_image(member, name):
+                    bounded.left = 2 * MAX_IMAGE
+                    contents = tar.extractfile(member)
+                    assert contents is not None
+                    yield f"{name}/{_shown(member.name).removeprefix('./')}", contents.read()
+                bounded.left = _HEADERS
+                last = f"after {_shown(member.name)!r}"
+            # tarfile takes a damaged header for the end, without a word
+            file.seek(tar.offset)
+            ended = member is None and file.read(_BLOCK) == bytes(_BLOCK)
+    except DataError:
+        raise
+    except Exception as error:  # tarfile raises OverflowError, RecursionError and more
+        msg = f"tar file {name!r} is damaged {last}: {error}"
+        raise DataError(msg) from error
+    if not ended:
+        msg = f"tar file {name!r} is damaged or truncated {last}; is the copy complete?"
+        raise DataError(msg)
+
+
+def _check_size(member: tarfile.TarInfo) -> None:
+    """Refuse a size below zero, by which the next member would be this one again."""
+    if member.size < 0:
+        msg = f"{_shown(member.name)!r} has {member.size} bytes"
+        raise ValueError(msg)
+
+
+def _is_image(member: tarfile.TarInfo, name: str) -> bool:
+    """Say whether a member of the tar file ``name`` is an image.
+
+    Raises
+    ------
+    DataError
+        It is called so, but is too large; or it is a link, a FIFO or a device: its contents are elsewhere, if anywhere.
+    """
+    if not member.name.lower().endswith(SUFFIXES) or member.isdir():
+        return False
+    image = f"tar file {name!r}: the image {_shown(member.name)!r}"
+    if member.islnk() or member.issym():
+        msg = (
+            f"{image} is a link to {_shown(member.linkname)!r} and has no contents of its own; make the file with tar "
+            "--dereference --hard-dereference"
+        )
+        raise DataError(msg)
+    if not member.isfile():
+        msg = f"{image} is a FIFO, a device or the like (type {member.type!r}), expected a file"
+        raise DataError(msg)
+    if member.size > MAX_IMAGE:
+        msg = f"{image} has {member.size} bytes, expected at most {MAX_IMAGE}"
+        raise DataError(msg)
+    return True
+
+
+def _tells(member: str, name: str) -> bool:
+    """Warn of a name that is not UTF-8; say whether it was one."""
+    if _shown(member) == member:
+        return False
+    _LOG.warning(
+        "tar file %r: names are not UTF-8, %r is the first; what is not UTF-8 in the id of an image is written as U+FFFD, also "
+        "where a label is looked for",
+        name,
+        _shown(member),
+    )
+    return True
+
+
+def _shown(name: str) -> str:
+    """Return a name without the surrogates that stand for bytes which are not UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
