@@ -1,14 +1,17 @@
 """Tables packed as columns: pyarrow's, and what has pandas' attributes; what is said of columns that are not there."""
 
+import io
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from PIL import Image
 
 from sparknet import DataError, Field
 from sparknet.clusters.spark.arrow import batch_of_arrow
-from sparknet.data import pack
+from sparknet.data import ImageDecoder, pack
 from sparknet.data.rows import batch_of_rows
 
 FIELDS = [Field("x", (2,)), Field("y", (), "int64")]
@@ -126,3 +129,16 @@ def test_columns_are_joined_by_arrow_as_by_rows_bit_for_bit_and_refused_alike(ba
 def test_what_is_neither_rows_nor_columns_is_refused():
     with pytest.raises(DataError, match=r"pack\(\): got int, expected rows, or a mapping or table of columns"):
         pack(3, FIELDS, 2)
+
+
+@pytest.mark.parametrize("kind", ["Table", "chunked Table", "RecordBatch"])
+def test_a_decoder_takes_image_files_and_structs_with_them_from_a_table(kind):
+    files = []
+    for value in (10, 20, 30):
+        file = io.BytesIO()
+        Image.new("RGB", (4, 3), (value, 0, 255)).save(file, "PNG")
+        files.append(file.getvalue())
+    for column in (files, [{"bytes": data, "path": None} for data in files]):
+        table = TABLES[kind]({"image": column})
+        data = pack(table, [Field("image", (3, 2, 2), "uint8")], 3, decoder=ImageDecoder(2, 2))
+        assert data.first_batch()["image"].to_host()[:, 0, 1, 1].tolist() == [10, 20, 30]

@@ -176,7 +176,7 @@ def test_tuples_mappings_rows_and_binary_files_decode_alike(spark, context, fold
         .load(str(folder))
     )
     rows = decode_images(files, DECODER, image="content")[0].collect()
-    assert {row["path"][-5]: row["content"].tolist() for row in rows} == {str(i): chw(i).tolist() for i in range(6)}
+    assert {row.path[-5]: bytes(row.content) for row in rows} == {str(i): chw(i).tobytes() for i in range(6)}
     # What is kept encoded is decoded when a minibatch is used.
     stored = pack(
         context.parallelize(pairs).map(lambda row: (row[0].ljust(900, b"\0"), row[1])),
@@ -198,13 +198,14 @@ def test_spark_s_image_source_is_bgr_and_comes_out_as_rgb(spark, folder, tmp_pat
     row = next(row.image for row in frame.collect() if row.image.origin.endswith("3.PNG"))
     assert list(row.data[:3]) == pixels_of(3)[0, 0, ::-1].tolist()  # as Spark gives it
     rows = decode_images(frame, DECODER)[0].collect()
-    assert sorted(row["image"].tolist() for row in rows) == sorted(chw(i).tolist() for i in range(6))
+    assert sorted(bytes(row.image) for row in rows) == sorted(chw(i).tobytes() for i in range(6))
     Image.fromarray(pixels_of(1)[..., 0]).save(tmp_path / "gray.png")
     Image.fromarray(np.dstack([pixels_of(2), pixels_of(3)[..., :1]])).save(tmp_path / "transparent.png")
     (tmp_path / "bad.png").write_bytes(b"no image")
     frame = spark.read.format("image").load(str(tmp_path))
     rows, bad = decode_images(frame, DECODER, on_error="drop")
-    color, gray = sorted((row["image"] for row in rows.collect()), key=lambda image: bool((image[0] == image[1]).all()))
+    found = [np.frombuffer(row.image, np.uint8).reshape(3, 6, 8) for row in rows.collect()]
+    color, gray = sorted(found, key=lambda image: bool((image[0] == image[1]).all()))
     assert np.array_equal(color, chw(2))
     assert np.array_equal(gray, [chw(1)[0]] * 3)
     assert [(name.rpartition("/")[2], reason[:57]) for name, reason in bad.reasons.items()] == [

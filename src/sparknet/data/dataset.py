@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sparknet.data.columns import check_columns, named_columns
+from sparknet.data.encoded import Decoders, with_decoders
 from sparknet.data.fields import Columns, Field, check_fields, rows_of_batch
 from sparknet.data.layout import check_packing, check_shards, is_whole, packed_positions, split_positions
 from sparknet.data.prefetch import Prefetcher, prefetch
@@ -180,6 +181,7 @@ def pack(
     preprocessor: Preprocessor | None = None,
     *,
     columns: Columns | None = None,
+    decoder: Decoders | None = None,
     shuffle: int | None = None,
     ragged: Ragged | None = None,
     padding: Mapping[str, float] | None = None,
@@ -201,6 +203,10 @@ def pack(
         Field name -> name in ``rows``, where they differ: ``{"data": "pixels"}``. Of a list of names the values are joined,
         flat and in that order: ``{"data": ["age", "tenure", "scores"]}``. Each may be a number, an array, a vector, or
         bytes, one element a byte; in all rows of the same size. Each is converted as it would be alone.
+    decoder
+        An :class:`ImageDecoder`, for the field of its shape, or a mapping field name -> decoder. The rows then have encoded
+        images there: the bytes of a file, a struct that has them as ``bytes``, or a struct of Spark's ``image`` source.
+        Pixels are stored, (c, h, w), channels R, G, B.
     shuffle
         Seed of a permutation of all examples; None keeps their order.
     ragged
@@ -227,12 +233,13 @@ def pack(
     fields = check_fields(fields, columns)
     check_preprocessor(preprocessor, fields)
     check_ragged(ragged, padding, [field.name for field in fields])
+    cells = with_decoders(fields, decoder, columns)
     table = Table(list(rows), list(rows.values()).__getitem__) if isinstance(rows, Mapping) else table_of(rows)
     if table is not None:
         what = "the mapping" if isinstance(rows, Mapping) else f"the {type(rows).__name__}"
-        whole = _columns(table, fields, columns, what)
+        whole = _columns(table, cells, columns, what)
     else:
-        whole = batch_of_rows(_listed(rows), fields, columns)
+        whole = batch_of_rows(_listed(rows), cells, columns)
     n = rows_of_batch(whole)
     if n == 0:
         msg = "pack(): got no rows, expected at least one"

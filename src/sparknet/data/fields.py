@@ -15,7 +15,7 @@ import numpy as np
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 
-__all__ = ["Columns", "Field", "as_array", "check_fields", "rows_of_batch"]
+__all__ = ["Columns", "Field", "as_array", "check_fields", "decoding_advice", "rows_of_batch"]
 
 BYTES = bytes | bytearray | memoryview
 Columns = Mapping[str, str | Sequence[str]]
@@ -141,7 +141,8 @@ class Field:
         return f"field {self}: the {array.dtype} value {str(array.ravel()[:3])[1:-1]}... does not fit {self.dtype}"
 
     def _unknown(self, value: Any) -> str:
-        return f"field {self}: the value {str(value)[:40]} of type {type(value).__name__} cannot be converted"
+        advice = decoding_advice(self) if hasattr(value, "keys") or hasattr(value, "asDict") else ""  # a struct
+        return f"field {self}: the value {str(value)[:40]} of type {type(value).__name__} cannot be converted{advice}"
 
     def _misfit(self, shape: tuple[int, ...]) -> str:
         return (
@@ -153,7 +154,7 @@ class Field:
         """Say how bytes are read, where a value of the wrong size is bytes."""
         if not isinstance(value, BYTES):
             return ""
-        advice = "; bytes are read as uint8, one for each element"
+        advice = f"; bytes are read as uint8, one for each element{decoding_advice(self)}"
         if len(bytes(value)) != prod(self.shape) * np.dtype(self.dtype).itemsize:
             return advice
         # They are not taken for what they may be: as many bytes may also be pixels of more channels.
@@ -161,6 +162,14 @@ class Field:
             f"{advice}. Are these the bytes of {self.dtype} numbers? Then give an array, or np.frombuffer(value, "
             f"{self.dtype!r}); a DataFrame takes a column of arrays"
         )
+
+
+def decoding_advice(field: Field) -> str:
+    """Say which decoder makes values of a field that has the shape of images; "" for other fields."""
+    if len(field.shape) != 3 or field.shape[0] not in (1, 3):
+        return ""
+    channels, height, width = field.shape
+    return f"; encoded images take decoder=ImageDecoder({height}, {width}{', channels=1' * (channels == 1)})"
 
 
 def as_array(value: Any) -> "np.ndarray[Any, Any]":

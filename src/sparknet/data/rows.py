@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from sparknet.data.columns import RowReader, columns_of, few
+from sparknet.data.encoded import EncodedField
 from sparknet.data.fields import BYTES, Columns, Field, as_array
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
@@ -126,7 +127,7 @@ def array_of_values(values: "Sequence[Any] | np.ndarray[Any, Any]", field: Field
     The DataError of a value that does not fit has ``row`` and ``reason`` as for :func:`batch_of_rows`.
     """
     shape = (len(values), *field.shape)
-    stacked = _stacked(values, field) if len(values) else None
+    stacked = _stacked(values, field) if len(values) and not isinstance(field, EncodedField) else None
     if stacked is not None:
         with suppress(DataError):  # the loop below finds out which value it was
             return Field(field.name, shape, field.dtype).convert(stacked.reshape(shape))

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.data.columns import columns_of
+from sparknet.data.columns import columns_of, named_columns
+from sparknet.data.encoded import EncodedField
 from sparknet.data.fields import Columns, Field
 from sparknet.data.rows import batch_of_columns
 from sparknet.errors import MissingDependency
@@ -73,7 +74,11 @@ def batch_of_arrow(batch: Any, fields: tuple[Field, ...], columns: Columns | Non
     for f in fields:
         names = columns_of(f, columns)
         sizes += [prod(f.shape)] if len(names) == 1 else [None] * len(names)
-    values = [_values(column, size) for column, size in zip(batch.columns, sizes, strict=False)]  # after them the id
+    encoded = [isinstance(f, EncodedField) for f, _ in named_columns(fields, columns)]
+    values = [
+        column.to_pylist() if files else _values(column, size)
+        for column, size, files in zip(batch.columns, sizes, encoded, strict=False)  # after them the id
+    ]
     return batch_of_columns(values, fields, columns)
 
 

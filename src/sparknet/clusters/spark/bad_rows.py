@@ -13,7 +13,7 @@ import numpy as np
 
 from sparknet.clusters.spark.inference_tasks import Plan, check_count, values_of
 from sparknet.clusters.spark.tallies import Tallies, Tally
-from sparknet.errors import DataError, SparknetError
+from sparknet.errors import DataError, MissingDependency, SparknetError
 from sparknet.worker import single_threaded_blas
 
 __all__ = ["BadRows", "OnError", "check_on_error", "refused", "spared"]
@@ -124,6 +124,8 @@ def _refusal(plan: Plan, row: Any, all_kept: bool) -> str | None:
     try:
         count, _ = plan.minibatch([row])
         check_count(count, 1 if all_kept else count)
+    except MissingDependency:  # no row is to blame
+        raise
     except SparknetError as error:
         return str(getattr(error, "reason", error))
     return None

@@ -16,6 +16,7 @@ from sparknet.clusters.spark.arrow import arrow_schema, batch_of_arrow, batches_
 from sparknet.clusters.spark.jobs import run_job
 from sparknet.clusters.spark.records import Records
 from sparknet.data.columns import values_of_row
+from sparknet.data.encoded import EncodedField
 from sparknet.data.fields import Columns, Field
 from sparknet.data.rows import batch_of_columns, batch_of_rows
 from sparknet.errors import DataError, SparknetError
@@ -31,6 +32,7 @@ Chunk = tuple[int, bytes]
 
 _BYTES = 4 << 20  # of records in a chunk
 _MOST_ROWS = 10_000
+_MOST_IMAGES = 64  # encoded ones, whose size is not known: photographs have megabytes
 _ARROW_ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
 
 
@@ -55,7 +57,8 @@ class Source:
     @property
     def rows_of_chunk(self) -> int:
         """Rows of a chunk, at most."""
-        return max(1, min(_MOST_ROWS, _BYTES // self.records.size))
+        encoded = any(isinstance(f, EncodedField) for f in self.records.fields)
+        return max(1, min(_MOST_IMAGES if encoded else _MOST_ROWS, _BYTES // self.records.size))
 
     def of_rdd(self, rows: "RDD[Any]") -> "Rows":
         """Return an RDD of mappings, Rows, records, tuples in the order of the fields, or values, to be made chunks."""

@@ -1,30 +1,31 @@
 """decode_images: rows with images, encoded or as Spark's ``image`` source gives them, to rows with pixels.
 
-Images are decoded when rows are packed, once. To keep them encoded in the packed data set, and decode
-them when a minibatch is used, is :class:`sparknet.data.preprocess.Decode`'s part.
+For rows that are used several times, or whose bad images are to be left out before they are packed; the ``decoder=`` of
+the verbs decodes by itself. To keep images encoded in the packed data set, and decode them when a minibatch is used, is
+:class:`sparknet.data.preprocess.Decode`'s part.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from sparknet.clusters.spark.frames import is_frame
+from sparknet.clusters.spark.frames import check_image_column, is_frame
 from sparknet.clusters.spark.sessions import check_rows
 from sparknet.clusters.spark.tallies import Tallies, Tally
 from sparknet.data.columns import check_columns
+from sparknet.data.encoded import decoded
 from sparknet.data.images import ImageDecoder, check_on_error
 from sparknet.errors import DataError
-
-if TYPE_CHECKING:
-    from pyspark import RDD
 
 __all__ = ["BadImages", "decode_images"]
 
 _LOG = logging.getLogger(__name__)
 _NAMES = ("id", "path")  # columns that say which image a row has
+
+Array = np.ndarray[Any, Any]
 
 
 def decode_images(
@@ -34,7 +35,7 @@ def decode_images(
     image: str = "image",
     columns: Sequence[str] = ("image", "label"),
     on_error: str = "raise",
-) -> tuple["RDD[Any]", "BadImages"]:
+) -> tuple[Any, "BadImages"]:
     """Decode the images of an RDD or DataFrame of rows.
 
     Parameters
@@ -45,7 +46,7 @@ def decode_images(
         Size and channels of the pixels.
     image
         The column with the images: bytes of an image file, or what Spark's ``image`` source makes of
-        one (whose channels, B, G, R, become R, G, B).
+        one (whose channels, B, G, R, become R, G, B); also structs that have the bytes as ``bytes``.
     columns
         What the values of plain tuples are called.
     on_error
@@ -54,27 +55,42 @@ def decode_images(
 
     Returns
     -------
-    rdd
-        A dict column -> value for each good row, the image as pixels (c, h, w) uint8, for
-        :func:`sparknet.spark.pack`. Nothing is decoded yet.
+    decoded
+        The good rows, with pixels (c, h, w) uint8 in place of the images. Nothing is decoded yet. Of a DataFrame a
+        DataFrame, whose image column is binary: the c·h·w bytes of the pixels, row by row, which :func:`sparknet.spark.pack`,
+        :func:`~sparknet.spark.predict` and their like take for a field of uint8. Of an RDD an RDD of dicts column -> value,
+        with the pixels as a numpy array.
     bad
         What was dropped; complete once a job has gone through all rows.
 
     Raises
     ------
     DataError
-        The DataFrame has no such column, or ``on_error`` is an unknown one.
+        The DataFrame has no such column, or one of another type, or ``on_error`` is an unknown one.
     """
     check_on_error(on_error)
     check_rows(rows, "decode_images()")
+    rdd = rows
     if is_frame(rows):
         check_columns([image], rows.columns, "decode_images(): the DataFrame")
-        rows = rows.rdd
+        check_image_column(rows.schema[rows.columns.index(image)], "decode_images()")
+        rdd = rows.rdd
     bad = BadImages()
-    tallies = bad.counted_by(rows.context)
+    tallies = bad.counted_by(rdd.context)
     dropped = tallies if on_error == "drop" else None
     work = partial(_decoded, decoder=decoder, image=image, columns=tuple(columns), dropped=dropped)
-    return rows.mapPartitionsWithIndex(work), bad
+    return (rdd.mapPartitionsWithIndex(work) if rdd is rows else _frame(rows, image, work)), bad
+
+
+def _frame(frame: Any, image: str, work: Callable[..., Any]) -> Any:
+    """Return a DataFrame with the columns of another one, and pixels as binary in place of its images."""
+    from pyspark.sql.types import BinaryType, StructField, StructType
+
+    place = frame.columns.index(image)
+    kinds = [*frame.schema.fields]
+    kinds[place] = StructField(image, BinaryType(), nullable=False)
+    rows = frame.rdd.mapPartitionsWithIndex(partial(work, join=partial(_with_bytes, place=place)))
+    return frame.sparkSession.createDataFrame(rows, StructType(kinds), verifySchema=False)
 
 
 class BadImages(Tallies):
@@ -102,14 +118,15 @@ def _decoded(
     image: str,
     columns: Sequence[str],
     dropped: Any,
-) -> Iterator[dict[str, Any]]:
+    join: Callable[[Any, Array], Any] | None = None,
+) -> Iterator[Any]:
     bad = Tally()
     for i, row in enumerate(rows):
         place = f"row {i} of partition {partition}"
         values = _as_mapping(row, columns, place)
         check_columns([image], list(values), place)
         try:
-            pixels = _pixels(values[image], decoder)
+            pixels = decoded(values[image], decoder)
         except DataError as error:
             name = _name(values, values[image], place)
             if dropped is None:
@@ -118,7 +135,7 @@ def _decoded(
             if bad.add(name, str(error)):
                 _LOG.warning("dropped image %r: %s", name, error)
         else:
-            yield {**values, image: pixels}
+            yield join(row, pixels) if join else {**values, image: pixels}
     if bad.count:
         _LOG.warning("dropped %d images of partition %d", bad.count, partition)
         dropped.add({partition: bad})
@@ -141,15 +158,5 @@ def _name(values: Mapping[str, Any], image: Any, place: str) -> str:
     return next(str(name) for name in names if name)
 
 
-def _pixels(value: Any, decoder: ImageDecoder) -> "np.ndarray[Any, Any]":
-    if not hasattr(value, "nChannels"):
-        return decoder(value)
-    # Spark's `image` source: rows of B, G, R (and transparency) or gray; all lengths -1 where it failed.
-    shape = value.height, value.width, value.nChannels
-    if value.nChannels not in (1, 3, 4) or value.mode & 7 or len(value.data) != np.prod(shape):
-        msg = (
-            f"Spark's image source gives {shape[0]}x{shape[1]} pixels of {shape[2]} channels, OpenCV mode {value.mode}, "
-            f"{len(value.data)} bytes; expected 1, 3 or 4 channels of 8 bits (is it a whole image file?)"
-        )
-        raise DataError(msg)
-    return decoder.of_pixels(np.frombuffer(value.data, np.uint8).reshape(shape)[..., 2::-1])
+def _with_bytes(row: Any, pixels: Array, *, place: int) -> tuple[Any, ...]:
+    return (*row[:place], pixels.tobytes(), *row[place + 1 :])

@@ -16,6 +16,7 @@ from sparknet.clusters.spark.jobs import collected
 from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.spark.sessions import check_packed
 from sparknet.clusters.totals import mean_metrics
+from sparknet.data.encoded import Decoders
 from sparknet.data.fields import Columns, Field
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Ragged, check_ragged
@@ -36,6 +37,7 @@ def evaluate(
     *,
     fields: Sequence[Field] | None = None,
     columns: Columns | None = None,
+    decoder: Decoders | None = None,
     batch_size: int = 100,
     preprocessor: Preprocessor | None = None,
     ragged: Ragged | None = None,
@@ -52,8 +54,8 @@ def evaluate(
     rows
         As for :func:`featurize`; or a :class:`PackedDataset`, whose minibatches are taken as they are and where they are,
         with the bits of the evaluation in :func:`sparknet.averaged_sgd`.
-    factory, weights, columns, batch_size
-        As for :func:`featurize`; a PackedDataset has its own columns and batch size.
+    factory, weights, columns, decoder, batch_size
+        As for :func:`featurize`; a PackedDataset has its own columns and batch size, and holds pixels.
     fields
         As for :func:`featurize`, with the labels; a PackedDataset has its own.
     preprocessor
@@ -77,6 +79,8 @@ def evaluate(
     if isinstance(rows, PackedDataset):
         check_packed(rows.rdd, "evaluate()")
         _check_not_dropped(on_error)
+        if decoder is not None:
+            raise DataError("evaluate(): got decoder= for packed data, which holds pixels: leave it out")
         rows = rows if preprocessor is None else replace(rows, preprocessor=preprocessor)
         rows = rows if ragged is None else replace(rows, ragged=ragged, padding=padding)
         fields, columns, batch_size, preprocessor = rows.fields, None, rows.batch_size, rows.preprocessor
@@ -84,7 +88,7 @@ def evaluate(
         msg = "evaluate(): got no fields; expected fields=[...], the net's inputs among the columns, for what is not packed"
         raise DataError(msg)
     check_ragged(getattr(rows, "ragged", ragged), getattr(rows, "padding", padding), [f.name for f in fields])
-    plan = Plan.of("evaluate()", factory, weights, fields, columns, batch_size, preprocessor)
+    plan = Plan.of("evaluate()", factory, weights, fields, columns, batch_size, preprocessor, decoder)
     if isinstance(rows, PackedDataset):
         with located("evaluate()"):
             rows = rehearsed(made(plan.load), rows, 0, train=False)

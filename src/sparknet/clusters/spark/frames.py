@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from sparknet.data.columns import check_columns, columns_of, few, named_columns
-from sparknet.data.fields import Columns, Field
+from sparknet.data.encoded import IMAGE_COLUMN, EncodedField, is_image_struct
+from sparknet.data.fields import Columns, Field, decoding_advice
 from sparknet.errors import DataError
 
-__all__ = ["check_frame", "is_frame", "selected"]
+__all__ = ["check_frame", "check_image_column", "is_frame", "selected"]
 
 _NUMBERS = {"boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "decimal"}
 _FLAT = {"binary", "vector"}  # a row's value has one axis
@@ -46,6 +47,9 @@ def check_frame(frame: Any, fields: Sequence[Field], columns: Columns, who: str)
     given = iter(places)
     for f in fields:
         ours = [frame.schema[place] for place in islice(given, len(columns_of(f, columns)))]
+        if isinstance(f, EncodedField):
+            check_image_column(ours[0], who, f"field {f} with its decoder")
+            continue
         for column in ours:
             _check_type(column, f, who)
         _check_column(ours[0], f, who) if len(ours) == 1 else _check_joined(ours, f, who)
@@ -76,7 +80,7 @@ def selected(frame: Any, fields: Sequence[Field], columns: Columns, id_column: s
 
 
 def _what(column: Any, field: Field, who: str) -> str:
-    return f"{who}: column {column.name!r} is {column.dataType.simpleString()}; field {field}"
+    return f"{_named(column, who)}; field {field}"
 
 
 def _check_type(column: Any, field: Field, who: str) -> None:
@@ -84,7 +88,7 @@ def _check_type(column: Any, field: Field, who: str) -> None:
     arrays, leaf, kind = _leaf(column.dataType)
     what = _what(column, field, who)
     if leaf not in _NUMBERS and not (leaf in _FLAT and arrays == 0):
-        msg = f"{what} takes numbers, booleans, binary, vectors, and arrays of numbers: convert the column first"
+        msg = f"{what} takes numbers, booleans, binary, vectors, and arrays of numbers: convert the column first{decoding_advice(field)}"
         raise DataError(msg)
     # What whole numbers lose no digit as: a long, or a double where there is a fraction to look at.
     if leaf == "decimal" and _is_whole(field) and kind.precision > (15 if kind.scale else 18):
@@ -123,6 +127,18 @@ def _length(column: Any) -> int | None:
         return 1
     found: int | None = column.metadata.get("ml_attr", {}).get("num_attrs")  # what VectorAssembler knows
     return found
+
+
+def check_image_column(column: Any, who: str, taker: str = "a decoder") -> None:
+    """Raise a DataError if a column of this type holds no encoded images."""
+    kind = column.dataType
+    if kind.typeName() != "binary" and not (kind.typeName() == "struct" and is_image_struct(kind.names)):
+        paths = ': spark.read.format("binaryFile") or read_images() read files' if kind.typeName() == "string" else ""
+        raise DataError(f"{_named(column, who)}; {taker} takes {IMAGE_COLUMN}{paths}")
+
+
+def _named(column: Any, who: str) -> str:
+    return f"{who}: column {column.name!r} is {column.dataType.simpleString()[:80]}"
 
 
 def _is_whole(field: Field) -> bool:

@@ -24,6 +24,7 @@ from sparknet.clusters.spark.inference_tasks import (
 )
 from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.spark.sessions import check_rows
+from sparknet.data.encoded import Decoders
 from sparknet.data.fields import Columns, Field
 from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import DataError, NetError, located
@@ -45,6 +46,7 @@ def featurize(
     *,
     fields: Sequence[Field],
     columns: Columns | None = None,
+    decoder: Decoders | None = None,
     batch_size: int = 100,
     preprocessor: Preprocessor | None = None,
     on_error: OnError = "error",
@@ -65,6 +67,8 @@ def featurize(
     columns
         Field name -> column, or a list of columns whose values are joined, where they differ; as for
         :func:`sparknet.data.pack`.
+    decoder
+        Of encoded images, as for :func:`sparknet.spark.pack`.
     batch_size
         Rows that the net computes at once; the last minibatch of a partition may have fewer. Where the net takes this
         number of rows alone, it is filled up with zeros, and what the net makes of those is left out.
@@ -110,7 +114,7 @@ def featurize(
     """
     check_on_error(on_error, "featurize()")
     named = dict(outputs) if isinstance(outputs, Mapping) else {name: name for name in outputs}
-    plan = Plan.of("featurize()", factory, weights, fields, columns, batch_size, preprocessor)
+    plan = Plan.of("featurize()", factory, weights, fields, columns, batch_size, preprocessor, decoder)
     return _extended(rows, plan, named, _as_they_are, on_error, bad_rows)
 
 
@@ -123,6 +127,7 @@ def predict(
     fields: Sequence[Field],
     column: str = "prediction",
     columns: Columns | None = None,
+    decoder: Decoders | None = None,
     batch_size: int = 100,
     preprocessor: Preprocessor | None = None,
     on_error: OnError = "error",
@@ -132,7 +137,7 @@ def predict(
 
     Parameters
     ----------
-    rows, factory, weights, fields, columns, batch_size, preprocessor, on_error, bad_rows
+    rows, factory, weights, fields, columns, decoder, batch_size, preprocessor, on_error, bad_rows
         As for :func:`featurize`.
     output
         Blob with the scores or probabilities of the classes, ``(rows, classes)``.
@@ -140,7 +145,7 @@ def predict(
         Name of the new column, of whole numbers.
     """
     check_on_error(on_error, "predict()")
-    plan = Plan.of("predict()", factory, weights, fields, columns, batch_size, preprocessor)
+    plan = Plan.of("predict()", factory, weights, fields, columns, batch_size, preprocessor, decoder)
     return _extended(rows, plan, {output: column}, _largest, on_error, bad_rows)
 
 
@@ -187,7 +192,7 @@ def rdd_of(rows: Any, plan: Plan, added: Sequence[str]) -> Any:
     """Return the RDD of rows; the columns are checked, as far as they are known."""
     check_rows(rows, plan.who)
     if is_frame(rows):
-        check_frame(rows, plan.fields, plan.columns, plan.who)
+        check_frame(rows, plan.cells, plan.columns, plan.who)
         # Spark itself does not tell `label` from `Label`, unless it is told to.
         key = None if rows.sparkSession.conf.get("spark.sql.caseSensitive") == "true" else str.lower
         with located(plan.who):

@@ -12,6 +12,7 @@ import numpy as np
 
 from sparknet.clusters.spark.jobs import pickled
 from sparknet.clusters.spark.kept_nets import kept_net
+from sparknet.data.encoded import Decoders, with_decoders
 from sparknet.data.fields import Columns, Field, check_fields
 from sparknet.data.layout import check_packing
 from sparknet.data.preprocess import Preprocessor
@@ -57,6 +58,8 @@ class Plan:
         Digest of the load.
     fields, columns, batch_size, preprocessor
         As for :func:`~sparknet.clusters.spark.inference.featurize`.
+    cells
+        The fields as the rows have them: images may be encoded.
     even
         What becomes of a short minibatch; None: the net takes it as it is.
     """
@@ -65,6 +68,7 @@ class Plan:
     load: tuple[bytes, bytes]
     key: str
     fields: tuple[Field, ...]
+    cells: tuple[Field, ...]
     columns: Columns
     batch_size: int
     preprocessor: Preprocessor | None
@@ -80,6 +84,7 @@ class Plan:
         columns: Columns | None,
         batch_size: int,
         preprocessor: Preprocessor | None,
+        decoder: Decoders | None = None,
     ) -> "Plan":
         """Return a plan whose parts fit each other."""
         check_packing(batch_size)
@@ -87,7 +92,10 @@ class Plan:
             load = pickled("the factory", factory), dumps(weights)
             pickled("the preprocessor", preprocessor)
         key = blake2b(b"".join(blake2b(part).digest() for part in load)).hexdigest()
-        return cls(who, load, key, check_fields(fields, columns), columns or {}, batch_size, preprocessor)
+        fields = check_fields(fields, columns)
+        with located(who):
+            cells = with_decoders(fields, decoder, columns)
+        return cls(who, load, key, fields, cells, columns or {}, batch_size, preprocessor)
 
     @property
     def light(self) -> "Plan":
@@ -132,7 +140,7 @@ class Plan:
 
     def minibatch(self, rows: Sequence[Any]) -> tuple[int, Batch]:
         """Return how many rows of a minibatch count, after the preprocessor and without padding, and the minibatch itself."""
-        batch = batch_of_rows(rows, self.fields, self.columns)
+        batch = batch_of_rows(rows, self.cells, self.columns)
         return evened(preprocessed(batch, self.preprocessor, step_rng(0, 0, 0), train=False), self.even)
 
     @contextmanager

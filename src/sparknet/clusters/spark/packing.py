@@ -25,6 +25,7 @@ from sparknet.clusters.spark.packed import PackedDataset, first_of, kept_of, pac
 from sparknet.clusters.spark.records import Records
 from sparknet.clusters.spark.sessions import check_rows, running_context
 from sparknet.data.dataset import Dataset
+from sparknet.data.encoded import Decoders, with_decoders
 from sparknet.data.fields import Columns, Field, check_fields
 from sparknet.data.layout import Layout, check_packing, packed_positions
 from sparknet.data.preprocess import Preprocessor
@@ -48,6 +49,7 @@ def pack(
     preprocessor: Preprocessor | None = None,
     *,
     columns: Columns | None = None,
+    decoder: Decoders | None = None,
     shards: int | None = None,
     shuffle: int | None = None,
     storage: Any = None,
@@ -75,6 +77,8 @@ def pack(
     columns
         Field name -> column, where they differ: ``{"data": "pixels"}``. Of a list of columns the values are joined, as for
         :func:`sparknet.data.pack`: ``{"data": ["age", "tenure"]}`` needs no ``VectorAssembler``.
+    decoder
+        Of encoded images, as for :func:`sparknet.data.pack`; on a DataFrame the column is binary, or a struct.
     shards
         Usually the number of workers; default: the number of partitions of ``rows``, but not more
         than there are minibatches. Where ``rows`` has many partitions and they are small, neighbours are taken together
@@ -115,7 +119,7 @@ def pack(
     if factory is not None:
         _check_net(factory, fields, batch_size, preprocessor)
     storage = _storage_level(storage)
-    source = _rows(rows, Source(Records(fields), columns or {}, id_column), arrow)
+    source = _rows(rows, Source(Records(with_decoders(fields, decoder, columns)), columns or {}, id_column), arrow)
     taken = gathered(source.rdd, source.chunks, shards or 1)
     chunks, starts, checksums = _counted(source, taken, storage)
     try:
