@@ -108,7 +108,7 @@ def java(session: nox.Session) -> None:
         return
     if home:
         session.error(f"JAVA_HOME={home} has no Java {JAVA} or newer; unset it, or point it to one")
-    debian(session, "default-jre-headless")  # Java 17 on Debian 12, 21 on Debian 13
+    debian(session, "default-jre-headless")  # Java 17 on Debian 12, 21 on Debian 13, 25 on forky
 
 
 def wheel(environment: Environment) -> str:
@@ -211,7 +211,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def fresh(session: nox.Session) -> None:
-    """Run the README's two commands on a Debian that has nothing, as root, in an hour: `-- bookworm` or `-- trixie`."""
+    """Run the README's two commands on a Debian that has nothing, as root, in an hour: `-- bookworm`, `trixie` or `testing`."""
     if os.geteuid() == 0:
         debian(session, "debootstrap")
     session.run(sys.executable, "tools/fresh.py", *session.posargs, interrupt_timeout=30)

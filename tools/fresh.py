@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
-RELEASES = ("bookworm", "trixie")
+RELEASES = ("bookworm", "trixie", "testing")
 COMMANDS = ("tools/nox -s demo", "tools/nox")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 MOUNTS = Path("/proc/self/mountinfo")
+# The lists of testing end after a week, and a mirror may be behind by more.
+ANY_AGE = 'Acquire::Check-Valid-Until "false";\n'
 # A machine behind a proxy or with a registry of its own says so here; all else of the environment stays outside.
 PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "PIP_INDEX_URL", "PIP_DEFAULT_TIMEOUT", "npm_config_registry")
 INSIDE = """
@@ -92,6 +94,9 @@ def prepare(root: Path) -> dict[str, str]:
     """Give the machine this one's names of hosts and its certificates; return the environment for its commands."""
     for name in ("resolv.conf", "hosts"):
         shutil.copy(Path("/etc", name), root / "etc" / name)
+    settings = root / "etc" / "apt" / "apt.conf.d"
+    settings.mkdir(parents=True, exist_ok=True)
+    (settings / "90any-age").write_text(ANY_AGE, encoding="ascii")
     environment = {
         "HOME": "/root",
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

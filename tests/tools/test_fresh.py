@@ -132,6 +132,13 @@ def test_nothing_of_the_callers_environment_goes_in_but_proxies_and_registries(f
     assert "SECRET" not in environment
 
 
+def test_a_mirror_that_is_behind_will_do(fresh, tmp_path):
+    (machine(tmp_path) / "etc").mkdir()
+    fresh.prepare(tmp_path / "machine")
+    (settings,) = (tmp_path / "machine" / "etc" / "apt" / "apt.conf.d").iterdir()
+    assert settings.read_text() == 'Acquire::Check-Valid-Until "false";\n'
+
+
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [(["jessie"], "invalid choice: 'jessie'"), ([], "the following arguments are required: release")],

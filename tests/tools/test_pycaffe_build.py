@@ -179,13 +179,13 @@ def test_missing_packages_without_root_give_the_command_to_type(build, monkeypat
     assert "apt-get install --no-install-recommends g++ libhdf5-dev\n" in problem(capsys)
 
 
-@pytest.mark.parametrize("system", ["fedora 42", "ubuntu 24.04", "debian 14", "debian"])
+@pytest.mark.parametrize("system", ["fedora 42", "ubuntu 24.04", "debian 14", "debian duke"])
 def test_missing_packages_on_another_system_are_not_guessed(build, monkeypatch, capsys, system):
     monkeypatch.setattr(build.debian, "missing", lambda packages: [name for name in packages if name == "libhdf5-dev"])
     monkeypatch.setattr(build.debian, "release", lambda: system)
     assert build.main([]) == 2
     err = problem(capsys)
-    assert f"got {system}, expected debian 12 or debian 13, the packages of which are known here" in err
+    assert f"got {system}, expected debian 12 or debian 13 or debian forky, the packages of which are known here" in err
     assert "install what corresponds to libhdf5-dev; where the names differ, pass --no-apt" in err
 
 
@@ -199,11 +199,28 @@ def test_another_system_that_has_the_packages_to_build_with_needs_no_more(build,
 
 @pytest.mark.parametrize(
     ("system", "boost", "hdf5"),
-    [("debian 12", "libboost-python1.74.0", "libhdf5-103-1"), ("debian 13", "libboost-python1.83.0", "libhdf5-310")],
+    [
+        ("debian 12", "libboost-python1.74.0", "libhdf5-103-1"),
+        ("debian 13", "libboost-python1.83.0", "libhdf5-310"),
+        ("debian forky", "libboost-python1.92.0", "libhdf5-320"),
+    ],
 )
 def test_each_release_has_libraries_of_its_own_names(build, monkeypatch, system, boost, hdf5):
     monkeypatch.setattr(build.debian, "release", lambda: system)
     assert {boost, hdf5, "libopenblas0-pthread"} < set(build.debian.libraries())
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"ID": "debian", "VERSION_ID": "13", "VERSION_CODENAME": "trixie"}, "debian 13"),
+        ({"ID": "debian", "VERSION_CODENAME": "forky"}, "debian forky"),  # testing and sid have no number
+        ({"ID": "arch"}, "arch"),
+    ],
+)
+def test_a_release_is_told_by_its_number_or_else_by_its_name(build, monkeypatch, fields, expected):
+    monkeypatch.setattr(build.debian.platform, "freedesktop_os_release", lambda: fields)
+    assert build.debian.release() == expected
 
 
 def test_dpkg_is_asked_once_and_unknown_packages_are_missing(build, tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 """Build the pycaffe wheel and print its path.
 
 Takes the pinned source distribution of Caffe, applies patches/*.patch in their order and compiles a CPU-only wheel for
-the Python that runs this file: CPython 3.11 on Debian 12, 3.13 on Debian 13. The wheel is kept: the next call with the
+the Python that runs this file: CPython 3.11 on Debian 12, 3.13 on Debian 13, 3.14 on forky. The wheel is kept: the next call with the
 same inputs prints its path at once. The path is the only thing on stdout; progress and errors go to stderr.
 
 Debian packages are installed where they are missing, by root or by a sudo that asks no password: those to run the wheel

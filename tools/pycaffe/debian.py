@@ -55,6 +55,20 @@ RELEASES = {
             "libopenblas0-pthread",
         ),
     ),
+    # Not released yet: the names of November 2026, which change as its libraries do.
+    "debian forky": Release(
+        "3.14",
+        (
+            "libboost-python1.92.0",
+            "libboost-thread1.92.0",
+            "libboost-filesystem1.92.0",
+            "libprotobuf32t64",
+            "libgoogle-glog0v6t64",
+            "libhdf5-320",
+            "libhdf5-hl-320",
+            "libopenblas0-pthread",
+        ),
+    ),
 }
 # These have the same names in each release, and in other distributions made from Debian.
 BUILD = (
@@ -131,12 +145,13 @@ def install_command(packages: Iterable[str]) -> str:
 
 
 def release() -> str:
-    """Return the distribution and its version, such as "debian 12"."""
+    """Return the distribution and its version, such as "debian 12"; a Debian without a number has its name."""
     try:
         fields = platform.freedesktop_os_release()
     except OSError:
         return platform.system()
-    return f"{fields['ID']} {fields.get('VERSION_ID', '')}".strip()
+    version = fields.get("VERSION_ID") or fields.get("VERSION_CODENAME", "")
+    return f"{fields['ID']} {version}".strip()
 
 
 def become_root() -> list[str] | None:
