@@ -6,6 +6,7 @@ of warnings, and a cluster without free workers with silence for ever.
 
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -40,7 +41,7 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
         master may be none, and 300 elsewhere: a busy machine is slow to start a JVM, YARN and
         Kubernetes are slow to start machines.
     **conf
-        Spark settings, with ``_`` for ``.`` (``spark_executor_memory="2g"``).
+        Spark settings, with ``_`` for ``.`` (``spark_executor_memory="2g"``); they take the place of our own.
 
     Raises
     ------
@@ -48,11 +49,16 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
         pyspark or Java is not installed, or Java is too old.
     ClusterError
         The master's name is malformed, it cannot be reached, or it gives no executor.
+
+    Notes
+    -----
+    A cluster that is started here (``local``, ``local-cluster``) has ``spark.authenticate`` on, with a random secret, so that other
+    users of the machine can neither join it nor talk to it. Of another master its own settings decide.
     """
     _check_master(master)
     _check_java()
     try:
-        from pyspark import SparkContext
+        from pyspark import SparkConf, SparkContext
         from pyspark.sql import SparkSession
     except ImportError as error:
         msg = "pyspark is not installed: pip install 'sparknet[spark]'"
@@ -67,12 +73,15 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
         timeout = 50 if master.startswith("spark://") else 300
     # The executors must run the Python that has sparknet, not the first python3 on PATH.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.master(retrying).appName(app_name)
-    for name, value in {**_settings(master), **conf}.items():
-        builder = builder.config(name.replace("_", "."), value)
+    settings = {name.replace("_", "."): value for name, value in {**_settings(master), **conf}.items()}
+    settings |= {"spark.master": retrying, "spark.app.name": app_name}
+    held = {name: settings.pop(name) for name in list(settings) if name.startswith("spark.authenticate")}
     with _deadline(timeout, SparkContext) as expired:
         try:
-            spark = builder.getOrCreate()
+            # What is set before the JVM is there goes on its command line, where all users can read it.
+            SparkContext._ensure_initialized(conf=SparkConf().setAll(list(settings.items())))
+            SparkContext.getOrCreate(SparkConf().setAll(list({**settings, **held}.items())))
+            spark = SparkSession.builder.config(map=settings).getOrCreate()
             # An empty job: without an executor Spark would wait for one for ever.
             spark.sparkContext.parallelize([0], 1).count()
         except Exception as error:
@@ -86,14 +95,26 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
 
 def _settings(master: str) -> dict[str, str]:
     """Return our own settings, by their names with ``_`` for ``.``."""
-    loopback = {"spark_driver_host": "127.0.0.1", "spark_driver_bindAddress": "127.0.0.1"}
     return {
-        **(loopback if master.startswith("local") else {}),  # nothing leaves this machine
+        **(_settings_of_our_own_cluster() if master.startswith("local") else {}),
         "spark_driver_memory": f"{_driver_megabytes()}m",
         "spark_ui_enabled": "false",
         "spark_ui_showConsoleProgress": "false",
         "spark_driver_extraJavaOptions": f"-Dlog4j2.configurationFile=file:{_LOGGING}",
         "spark_driver_maxResultSize": "0",
+    }
+
+
+def _settings_of_our_own_cluster() -> dict[str, str]:
+    """Return settings with which nothing leaves this machine, and no other user of it takes part."""
+    return {
+        "spark_driver_host": "127.0.0.1",
+        "spark_driver_bindAddress": "127.0.0.1",
+        "spark_authenticate": "true",
+        "spark_authenticate_secret": secrets.token_hex(),
+        # the pages that the master and the workers of a local-cluster have can end applications and workers
+        "spark_ui_killEnabled": "false",
+        "spark_master_ui_decommission_allow_mode": "DENY",
     }
 
 
