@@ -1,6 +1,7 @@
 """Image folders and tar files through Spark: labels, pixels, bad images, the mean image; on real files."""
 
 import io
+import os
 import tarfile
 
 import numpy as np
@@ -104,6 +105,44 @@ def test_empty_files_are_rows_too_which_are_refused_by_name_or_dropped_and_count
     decoded, bad = decode_images(rows, DECODER, on_error="drop")
     assert [*packed_pixels(decoded)] == [0]
     assert (bad.count, sorted(bad.reasons)) == (2, empty)
+
+
+def test_links_fifos_and_names_that_java_cannot_read_are_refused_or_told(spark, tmp_path, caplog):
+    for name in ("tree/a/x.png", "tree/b/y.png", "beside/z.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(png(0))
+    tree = tmp_path / "tree"
+    read_images(spark, tree)
+    assert not caplog.records
+    (tree / "a" / "out.png").symlink_to("../../beside/z.png")
+    (tree / "a" / "gone.png").symlink_to("nothing.png")
+    with open(os.fsencode(tree) + b"/a/caf\xe9.png", "wb"):  # noqa: PTH123
+        pass
+    rows = read_images(spark, tree).collect()
+    assert sorted(row.id.rpartition("/")[2] for row in rows) == ["out.png", "x.png", "y.png"]
+    said = "\n".join(record.getMessage() for record in caplog.records)
+    assert len(caplog.records) == 3
+    for text in ("1 links lead out of the folder", "1 links lead nowhere", "1 names are not in utf-8"):
+        assert f"{tree}: {text}, " in said
+    caplog.clear()
+    read_images(spark, f"file://{tree}/[b]/*.png")
+    assert not caplog.records
+    for number in range(2):  # through two of them there are 2**40 paths
+        (tree / "b" / f"up{number}").symlink_to("..")
+    for read in (read_images, image_classes):
+        with pytest.raises(DataError, match=r"b/up.*' leads by a link to '.*/tree.*', a folder that it is in"):
+            read(spark, f"{tree}/*")
+    os.mkfifo(tmp_path / "beside" / "fifo.JPG")
+    os.mkfifo(tmp_path / "beside" / "fifo.tar")
+    for read, what in ((read_images, "JPG"), (read_image_tars, "tar")):
+        with pytest.raises(DataError, match=rf"beside/fifo.{what}' is a FIFO \(a pipe\), expected a file"):
+            read(spark, tmp_path / "beside")
+
+
+def test_a_label_file_may_begin_with_a_mark_of_the_byte_order(spark, tmp_path):
+    (tmp_path / "x.png").write_bytes(png(0))
+    (tmp_path / "train.txt").write_text("x.png 7\n", encoding="utf-8-sig")
+    assert [row.label for row in read_images(spark, tmp_path, tmp_path / "train.txt").collect()] == [7]
 
 
 def test_tar_files_with_a_label_file_are_read_a_task_each(spark, tars):

@@ -5,7 +5,9 @@ do. Only tar files on a file system of the machine are opened by the executors t
 read image by image, whatever their size.
 """
 
+import codecs
 import io
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -16,6 +18,7 @@ from urllib.parse import unquote
 from sparknet.clusters.spark.jobs import run_job, telling_line
 from sparknet.clusters.spark.sessions import running_context
 from sparknet.data.image_files import label_of, parse_labels
+from sparknet.data.image_folders import check_folders
 from sparknet.data.image_tars import images_of_tar
 from sparknet.data.images import SUFFIXES
 from sparknet.errors import DataError
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["image_classes", "read_image_tars", "read_images"]
 
+_LOG = logging.getLogger(__name__)
 AnyPath = str | os.PathLike[str]
 Labels = Mapping[str, int] | AnyPath | None
 _LOCAL = "file:"
@@ -57,7 +61,13 @@ def read_images(spark: Any, path: AnyPath, labels: Labels = None) -> "RDD[Any]":
     ------
     DataError
         The path does not exist, there is no image under it, or the label file is malformed. An image
-        without a label is one when the rows are used.
+        without a label is one when the rows are used. On a file system of the machine also: a link leads to a folder that
+        it is in, or a FIFO, socket or device is called like an image.
+
+    Notes
+    -----
+    Spark follows links. On a file system of the machine the log (``sparknet.clusters.spark.images``) tells of those that lead
+    out of the folder, to what is in it too, or nowhere, and of names that Java cannot read: their images are left out.
     """
     files, empty = _image_files(spark, path, "read_images()")
     images = files.select("path", "content").rdd.map(tuple)
@@ -150,12 +160,37 @@ def _files(spark: Any, path: AnyPath, who: str, pattern: str = "*") -> Any:
         msg = f"got {type(spark).__name__}, expected a SparkSession"
         raise DataError(msg)
     running_context(spark, who)
+    suffixes = SUFFIXES if pattern == "*" else (pattern.removeprefix("*"),)
+    for sentence in check_folders(_local_paths(spark, os.fspath(path)), suffixes, _encoding_of_names(spark)):
+        _LOG.warning("%s: %s", path, sentence)
     reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true").option("pathGlobFilter", pattern)
     try:
         return reader.load(os.fspath(path))
     except Exception as error:
         msg = f"{path}: {telling_line(error)}"
         raise DataError(msg) from error
+
+
+def _local_paths(spark: Any, path: str) -> list[str]:
+    """Return what a path or pattern leads to, if that is on a file system of this machine; else nothing."""
+    jvm = spark._jvm
+    try:
+        pattern = jvm.org.apache.hadoop.fs.Path(path)
+        if pattern.getFileSystem(spark._jsc.hadoopConfiguration()).getUri().getScheme() != _LOCAL.removesuffix(":"):
+            return []
+        found = jvm.org.apache.spark.deploy.SparkHadoopUtil.get().globPath(pattern).mkString("\0")
+    except Exception:  # noqa: BLE001 - what is wrong with the path is named when Spark loads it
+        return []
+    return [re.sub(f"^{_LOCAL}/+", "/", each) for each in found.split("\0")] if found else []
+
+
+def _encoding_of_names(spark: Any) -> str:
+    """Return the encoding in which Java reads and writes the names of files, by a name that Python has for it."""
+    name = spark._jvm.java.lang.System.getProperty("sun.jnu.encoding") or "utf-8"
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        return "utf-8"
 
 
 def _labelled(spark: Any, images: "RDD[Any]", labels: Labels) -> "RDD[Any]":
