@@ -100,7 +100,7 @@ def test_only_the_rdd_data_layer_itself_needs_no_trust(stranger):
 def test_all_that_is_not_trusted_is_in_one_message():
     layers = [messages().LayerParameter(name=f"l{i}", type="Python") for i in range(6)]
     layers.append(messages().LayerParameter(name="d", type="DetectionOutput"))
-    with pytest.raises(NetError, match=r"'l0'.*'l3'.*; 3 more layers\. .*trust=\('Python', 'DetectionOutput'\)"):
+    with pytest.raises(NetError, match=r"'l0'.*'l3'.*; and 3 more\. .*trust=\('Python', 'DetectionOutput'\)"):
         check_trust(layers, ())
     with pytest.raises(NetError, match=r"layer 'd' of type DetectionOutput may open files or run code\."):
         check_trust(layers, ("Python",))

@@ -74,7 +74,7 @@ def check_trust(layers: Sequence[Any], trust: Sequence[str], place: Callable[[in
     if not refused:
         return
     said = [f"layer {layer.name!r} of type {layer.type}{place(i)} {_does(layer)}" for i, layer in refused[:_SHOWN]]
-    said += [f"{len(refused) - _SHOWN} more layers"] * (len(refused) > _SHOWN)
+    said += [f"and {len(refused) - _SHOWN} more"] * (len(refused) > _SHOWN)
     types = tuple(dict.fromkeys([*trust, *(layer.type for _, layer in refused)]))
     msg = (
         f"{'; '.join(said)}. A prototxt may do so only where you trust it: pass trust={types!r}, in the command "
