@@ -1,13 +1,15 @@
 """torch and NDArrays share memory, both ways."""
 
 import gc
+import io
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 
 from sparknet import NDArray, WeightCollection, dumps, iter_load, load, loads, nd, save
-from sparknet.errors import DeviceError
+from sparknet.errors import DeviceError, SchemaError
 from sparknet.serialization import Codec, load_into
 
 pytestmark = pytest.mark.torch
@@ -205,3 +207,90 @@ def test_an_element_of_a_tensor_shares_no_memory_and_a_swap_swaps():
     v[1] = 9
     assert (v.tolist(), element.item(), view.item()) == ([4, 9, 3, 1], 2, 9)
     assert (f"{v[0]:.1f}", round(v[2], 1), 9 in v) == ("4.0", 3.0, True)
+
+
+# ---- load_into writes to torch's own memory
+def message_of(tensors):
+    """A message whose values are other than those of the tensors."""
+    return dumps({name: np.full(tuple(t.shape), 3, str(t.dtype).partition(".")[2]) for name, t in tensors.items()})
+
+
+def sources(message):
+    return {"memory": message, "stream": io.BytesIO(message)}
+
+
+@pytest.mark.parametrize("way", ["memory", "stream"])
+def test_a_large_tensor_is_received_in_its_own_memory_without_another_of_its_size(way):
+    live = {"w": torch.zeros(1 << 21), "b": torch.zeros(3)}
+    source = sources(message_of(live))[way]
+    load_into({name: torch.zeros_like(t) for name, t in live.items()}, message_of(live))  # what is made once
+    tracemalloc.start()
+    load_into(live, source)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert torch.equal(live["w"], torch.full((1 << 21,), 3.0))
+    assert most < live["w"].nbytes // 4
+
+
+VIEWS = {
+    "transposed": lambda: torch.zeros(3, 2).T,
+    "strided": lambda: torch.zeros(6)[::2],
+    "conjugated": lambda: torch.zeros(2, dtype=torch.complex64).conj(),
+    "imaginary part of a conjugated one": lambda: torch.zeros(2, dtype=torch.complex64).conj().imag,
+    "0-d": lambda: torch.zeros(2)[1],
+    "bool": lambda: torch.zeros(2, dtype=torch.bool),
+    "made in inference mode": torch.inference_mode()(lambda: torch.zeros(2)),
+}
+
+
+@pytest.mark.parametrize("way", ["memory", "stream"])
+@pytest.mark.parametrize("kind", VIEWS)
+def test_tensors_that_are_views_of_any_kind_receive_their_elements(kind, way):
+    tensor = VIEWS[kind]()
+    message = message_of({"w": tensor})
+    load_into({"w": tensor}, sources(message)[way])
+    expected = torch.tensor(loads(message)["w"].tolist(), dtype=tensor.dtype)
+    assert torch.equal(tensor.resolve_conj().resolve_neg(), expected)
+
+
+@pytest.mark.parametrize("way", ["memory", "stream"])
+@pytest.mark.parametrize(
+    ("tensor", "text"),
+    [
+        (torch.nn.Parameter(torch.zeros(2)), "requires grad"),
+        (torch.zeros(1).expand(2), "single memory location"),
+    ],
+)
+def test_what_torch_does_not_write_to_is_refused_and_keeps_its_elements(tensor, text, way):
+    with pytest.raises((ValueError, RuntimeError), match=text):
+        load_into({"w": tensor}, sources(message_of({"w": tensor}))[way])
+    assert tensor.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("way", ["memory", "stream"])
+def test_a_backward_pass_over_elements_that_were_received_meanwhile_fails_as_after_any_writing(way, dtype):
+    weight = torch.ones(3, requires_grad=True, dtype=dtype)
+    loss = (weight * weight).sum()
+    tensors = {"w": torch.full((3,), 3.0, dtype=dtype)}
+    load_into({"w": weight.detach()}, sources(dumps(tensors))[way])
+    assert weight.tolist() == [3, 3, 3]
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_a_message_that_does_not_fit_leaves_a_backward_pass_as_it_was():
+    weight = torch.ones(3, requires_grad=True)
+    loss = (weight * weight).sum()
+    with pytest.raises(SchemaError):
+        load_into({"w": weight.detach()}, dumps({"w": np.ones(4, "f4")}))
+    loss.backward()
+    assert weight.grad.tolist() == [2, 2, 2]
+
+
+def test_messages_for_torch_are_copies_that_may_be_written_to():
+    message = dumps({"w": np.ones(3), "b": np.ones(2, "f4")})
+    found = loads(message, device="torch:cpu")
+    found["w"].unwrap()[0] = 5
+    assert loads(message)["w"].tolist() == [1, 1, 1]
+    assert [found[name].device for name in found] == ["torch:cpu"] * 2

@@ -33,6 +33,7 @@ def adapt(
     from_own: Callable[[Any, Any], Any] | None = None,
     call: Callable[[str], Callable[..., Any] | None] = lambda _device: None,
     refusal: Callable[[Any], str] | None = None,
+    host_view: Callable[[Any], Any] | None = None,
 ) -> Backend:
     """Return the backend of a library on its default device.
 
@@ -61,8 +62,8 @@ def adapt(
         ``namespace.asarray(array, device=device)``.
     call
         ``call("cuda:1")`` is the :attr:`Backend.call` of that device.
-    refusal
-        That of :class:`Backend`.
+    refusal, host_view
+        Those of :class:`Backend`, the second for the devices called ``"cpu"``.
 
     Returns
     -------
@@ -107,6 +108,7 @@ def adapt(
             dtypes=dtypes.to_numpy or None,
             call=run,
             refusal=refusal,
+            host_view=host_view if wanted == "cpu" else None,
         )
 
     return on(default)

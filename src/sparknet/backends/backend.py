@@ -44,6 +44,9 @@ class Backend:
         ``call(function, *args, **kwargs)`` runs a function on this device; None where arrays alone decide that.
     refusal
         ``refusal(array)`` says why an own array has no elements that numpy could hold, and what to do, or nothing; None: all have.
+    host_view
+        ``host_view(array)`` is an own array's memory as a contiguous ``numpy.ndarray`` to write to, which the library has been
+        told of; None where the library has to write itself, or refuses to. None: it always writes itself.
 
     Examples
     --------
@@ -67,3 +70,4 @@ class Backend:
     dtypes: Mapping[Any, Any] | None = None
     call: Callable[..., Any] | None = None
     refusal: Callable[[Any], str] | None = None
+    host_view: Callable[[Any], Any] | None = None

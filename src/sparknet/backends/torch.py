@@ -15,6 +15,7 @@ from sparknet.errors import MissingDependency
 try:
     import array_api_compat.torch as namespace
     import torch
+    from torch.autograd.graph import increment_version
 except ImportError as error:
     msg = f"the torch backend needs torch: pip install 'sparknet[torch]' ({error})"
     raise MissingDependency(msg, name="torch") from error
@@ -77,13 +78,29 @@ def _to_host(tensor: Any) -> np.ndarray[Any, Any]:
     if problem:
         msg = f"the tensor {problem}"
         raise TypeError(msg)
-    here = tensor.detach().cpu()
-    host: np.ndarray[Any, Any]
-    if here.dtype in _BITS:
-        dtype = getattr(import_module("ml_dtypes"), str(here.dtype).partition(".")[2])
-        host = here.view(_BITS[here.dtype]).numpy().view(dtype)
-    else:
-        host = here.resolve_conj().resolve_neg().numpy()
+    here = tensor.detach() if tensor.requires_grad else tensor
+    here = here if here.is_cpu else here.cpu()
+    return _as_numpy(here.resolve_conj().resolve_neg() if here.is_conj() or here.is_neg() else here)
+
+
+def _as_numpy(tensor: Any) -> np.ndarray[Any, Any]:
+    """Return a tensor's own memory; torch refuses where that does not hold its elements, or it records operations on them."""
+    bits = _BITS.get(tensor.dtype)
+    if bits is None:
+        return tensor.numpy()  # type: ignore[no-any-return]
+    dtype = getattr(import_module("ml_dtypes"), str(tensor.dtype).partition(".")[2])
+    host: np.ndarray[Any, Any] = tensor.view(bits).numpy().view(dtype)
+    return host
+
+
+def _host_view(tensor: Any) -> np.ndarray[Any, Any] | None:
+    if not tensor.is_contiguous():  # expanded ones share elements, which torch does not write to
+        return None
+    try:
+        host = _as_numpy(tensor)
+        increment_version(tensor)  # a backward pass that needs the old elements fails, as after torch's own writing
+    except (TypeError, RuntimeError):
+        return None
     return host
 
 
@@ -96,5 +113,6 @@ BACKEND = adapt(
     device_of=lambda tensor: _name_of(tensor.device),
     from_host=_from_host,
     refusal=_refusal,
+    host_view=_host_view,
 )
 _KNOWN = frozenset(BACKEND.dtypes or ())

@@ -48,22 +48,22 @@ def collect(obj: Any) -> Collected:
 
 def _unwrapped(array: Any, name: str, index: int | None = None) -> Any:
     """Return numpy arrays as they are, also out of an NDArray; what is on other backends as an NDArray."""
-    if type(array) is NDArray:
-        backend = array._backend
-        problem = backend.refusal(array.unwrap()) if backend.refusal is not None else ""
-        if problem:
-            where = name if index is None else f"{name}[{index}]"
-            msg = f"tensor {where!r} {problem}" if where else f"the tensor {problem}"
-            raise TypeError(msg)
-        return array.unwrap() if backend.name == "numpy" else array
     if type(array) is np.ndarray:
         return array
-    found = backend_of(array)
-    if found is None or isinstance(array, np.ma.MaskedArray):
-        what = f"{name!r} is a" if name else "got a"
-        msg = f"{what} {type(array).__name__}; expected an NDArray, a numpy array, a mapping of these or a WeightCollection"
+    if type(array) is not NDArray:
+        found = backend_of(array)
+        if found is None or isinstance(array, np.ma.MaskedArray):
+            what = f"{name!r} is a" if name else "got a"
+            msg = f"{what} {type(array).__name__}; expected an NDArray, a numpy array, a mapping of these or a WeightCollection"
+            raise TypeError(msg)
+        array = wrap(array, found)
+    backend = array._backend
+    problem = backend.refusal(array._array) if backend.refusal is not None else ""
+    if problem:
+        where = name if index is None else f"{name}[{index}]"
+        msg = f"tensor {where!r} {problem}" if where else f"the tensor {problem}"
         raise TypeError(msg)
-    return _unwrapped(wrap(array, found), name, index)
+    return array._array if backend.name == "numpy" else array
 
 
 def is_ready(array: Any) -> bool:
@@ -78,6 +78,8 @@ def ready(array: Any) -> Array:
     if type(array) is Encoded:
         return encoded(array, np.empty(array.nbytes, np.uint8))
     host = on_host(array)
+    if is_ready(host):
+        return host
     return np.ascontiguousarray(host, host.dtype.newbyteorder("<")).reshape(host.shape)
 
 

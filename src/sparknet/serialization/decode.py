@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparknet.backends import get_backend
+from sparknet.backends.devices import backend_for_device
 from sparknet.errors import FormatError
 from sparknet.ndarray import NDArray, wrap_all
 from sparknet.serialization.checksum import NEAR, Checksum, checksum, transfer
@@ -66,9 +67,11 @@ def decode(found: Found, wishes: Wishes) -> Any:
     hosts = views(found, tensors)
     if wishes.copy:
         hosts = _copies(found, tensors, hosts, due=due and sums_copies, required=required and sums_copies)
-    arrays = wrap_all(hosts, get_backend("numpy"))
+    backend = get_backend("numpy")
     if wishes.moves:
-        arrays = [array.to_device(str(wishes.device)) for array in arrays]
+        backend = backend_for_device(str(wishes.device))
+        hosts = [backend.asarray(host, copy=True) for host in hosts]
+    arrays = wrap_all(hosts, backend)
     return _assemble(header, arrays, names)
 
 

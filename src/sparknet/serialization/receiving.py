@@ -67,6 +67,7 @@ def load_into(weights: Any, source: Any, *, verify: bool | None = None) -> dict[
     Notes
     -----
     What is encoded or compressed is decoded in memory of its own first: of a stream, the whole message and its arrays.
+    Contiguous tensors of torch on the CPU are written to as numpy's arrays are; autograd is told, as by torch's own writing.
 
     Examples
     --------
@@ -101,7 +102,7 @@ def _from_memory(header: Header, arrays: list[Any], found: Found, verify: bool |
         refuse_bools(found, tensors)
     else:
         check_tensors(found, tensors, required=bool(verify))
-    pairs = list(zip(views(found, tensors), arrays, strict=True))
+    pairs = list(zip(views(found, tensors), map(_in_memory, arrays), strict=True))
     large = [(value, array) for value, array in pairs if value.nbytes > NEAR and is_ready(array)]
     transfer([value for value, _ in large], [array for _, array in large], sums=False)
     for value, array in pairs:
@@ -118,6 +119,7 @@ def _from_stream(header: Header, arrays: list[Any], stream: Any, verify: bool | 
     if not found.plan.header.is_raw:
         return _from_memory(header, arrays, rest_of_stream(stream, found), verify, who)
     summed = has_checksums(found, required=bool(verify)) and verify is not False
+    arrays = list(map(_in_memory, arrays))
     incoming = _Incoming(stream, found.plan, found.checksums if summed else None)
     for run in found.plan.runs:
         if found.plan.is_small(run):
@@ -183,6 +185,14 @@ class _Incoming:
             raise wrong(self._plan, tensor, DAMAGED)
         if self._plan.header.codes[tensor] == BOOL and value.size and value.view(np.uint8).max() > 1:
             raise wrong(self._plan, tensor, NO_BOOL)
+
+
+def _in_memory(array: Any) -> Any:
+    """Return an array of another library as numpy's over its memory, where that may be written to; others as they are."""
+    if type(array) is not NDArray or array._backend.host_view is None:
+        return array
+    view = array._backend.host_view(array._array)
+    return array if view is None else view
 
 
 def _assign(array: Any, value: Array) -> None:
