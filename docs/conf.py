@@ -37,7 +37,7 @@ nitpick_ignore = [
     ("py:class", "sparknet.nets.caffe.prototxt.Definition"),
     ("py:class", "sparknet.serialization.header.Header"),
     ("py:class", "sparknet.serialization.layout.Layout"),
-    ("py:class", "sparknet.worker.Shard"),
+    ("py:class", "sparknet.data.shards.Stored"),
 ]
 
 

@@ -8,26 +8,26 @@ the result does not depend on whether it was there.
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from sparknet.averaging import first_nonfinite
-from sparknet.data.fields import rows_of_batch
+from sparknet.data.blas import single_threaded_blas
 from sparknet.data.prefetch import prefetch
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import preprocessed
-from sparknet.data.ragged import Even
+from sparknet.data.ragged import Even, evened
 from sparknet.data.sampling import SAMPLERS, Sampling, step_rng
-from sparknet.errors import NetError, located, ours
+from sparknet.data.shards import Shard, Stored, reseed
+from sparknet.errors import NetError, located
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, SolverState
 from sparknet.weights import WeightCollection
 
-__all__ = ["Outcome", "Task", "evaluate_batch", "evaluate_shard", "evened", "single_threaded_blas", "train_round"]
+__all__ = ["Outcome", "Task", "evaluate_batch", "evaluate_shard", "single_threaded_blas", "train_round"]
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,9 @@ class Outcome:
     nonfinite: str | None = None
 
 
-class Shard(Protocol):
-    """Minibatches by shard-local index."""
-
-    def __getitem__(self, index: int, /) -> Mapping[str, NDArray]:
-        """Return the minibatch."""
-        ...
-
-
 def train_round(
     net: Net,
-    shard: Shard,
+    stored: Stored,
     task: Task,
     weights: WeightCollection,
     state: SolverState,
@@ -111,8 +103,8 @@ def train_round(
     ----------
     net
         Any net of the right kind; what is in it does not matter.
-    shard
-        The worker's minibatches, as stored.
+    stored
+        The worker's minibatches.
     task
         Which steps.
     weights, state
@@ -134,12 +126,11 @@ def train_round(
     """
     net.set_weights(weights)
     net.set_state(state)
-    reseed = getattr(net, "reseed", None)  # for frameworks with a generator of their own (dropout)
-    if reseed is not None:
-        reseed(int(step_rng(task.seed, task.worker, task.first_step).integers(2**31)))
+    reseed(net, task.seed, task.worker, task.first_step)
     losses: list[float] = []
     taken, examples, diverged = 0, 0, ""
-    prepare = partial(_prepared, shard, task, preprocessor, getattr(net, "prepare", None))
+    shard = Shard(task.worker, stored, task.num_batches, preprocessor, task.even)
+    prepare = partial(_prepared, shard, task, getattr(net, "prepare", None))
     with single_threaded_blas(), prefetch(enumerate(task.indices()), prepare) as batches:
         start = time.perf_counter()
         for index, rows, batch in batches:
@@ -180,24 +171,12 @@ def _nonfinite(losses: list[float], weights: WeightCollection, state: SolverStat
     return ", ".join(said + ([] if found is None else [str(found)])) or None
 
 
-def _prepared(
-    shard: Shard, task: Task, preprocessor: Preprocessor | None, prepare: Any, step: tuple[int, int]
-) -> tuple[int, int, Mapping[str, NDArray]]:
+def _prepared(shard: Shard, task: Task, prepare: Any, step: tuple[int, int]) -> tuple[int, int, Mapping[str, NDArray]]:
     """Return (shard-local index, rows without padding, minibatch as the net takes it) for (number in the round, index)."""
     number, index = step
     rng = step_rng(task.seed, task.worker, task.first_step + number)
-    try:
-        rows, batch = evened(preprocessed(shard[index], preprocessor, rng, train=True), task.even)
-        return index, rows, batch if prepare is None or not rows else prepare(batch, rng, train=True)
-    except Exception as error:
-        raise ours(error).placed(_place(task, index), batch=index) from error
-
-
-def evened(batch: Mapping[str, NDArray], even: Even | None) -> tuple[int, Mapping[str, NDArray]]:
-    """Return the rows of a batch that count, and the batch with those that are added; no rows where it is left out."""
-    rows = rows_of_batch(batch)
-    whole = even(batch) if even is not None and rows else batch
-    return (0, batch) if whole is None else (rows, whole)
+    with located(f"shard {task.worker}"):
+        return index, *shard.used(index, rng, train=True, prepare=prepare)
 
 
 def _place(task: Task, index: int) -> str:
@@ -242,19 +221,3 @@ def evaluate_batch(net: Net, batch: Mapping[str, NDArray], rows: int) -> dict[st
 
 def _total(_name: str, value: float, rows: int) -> tuple[float, float]:
     return value * rows, rows
-
-
-@contextmanager
-def single_threaded_blas() -> Iterator[Any]:
-    """Compute with one BLAS thread inside the block, where threadpoolctl is installed.
-
-    The number of threads changes the last bits of a matrix product, and several workers on one
-    machine would fight for its cores. (The ``spark`` extra brings threadpoolctl.)
-    """
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        yield
-        return
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield

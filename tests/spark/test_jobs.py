@@ -1,9 +1,14 @@
 """Jobs end with their caller: Ctrl-C as a notebook hears it, and what is left of a data set when Spark has stopped."""
 
+import os
+import signal
 import subprocess
 import sys
 
 import pytest
+
+from sparknet import ClusterError
+from sparknet.clusters.spark.jobs import run_job
 
 pytestmark = pytest.mark.spark
 
@@ -58,3 +63,81 @@ def test_an_interrupt_ends_its_own_jobs_and_no_others_and_what_stopped_with_spar
     done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["KeyboardInterrupt True", "4 True", "released"]
+
+
+LOOP = """
+import signal, threading, time
+from sparknet import Field, SparkCluster, averaged_sgd
+from sparknet.nets import MLP
+from sparknet.spark import pack, start_spark
+
+session = start_spark("local[2]")
+HANDLER
+fields = [Field("data", (2,)), Field("label", (), "int64")]
+packed = pack(session.sparkContext.parallelize([([0.0, 1.0], 0)] * 8, 2), fields, 2, shards=2)
+tracker = session.sparkContext.statusTracker()
+
+
+def tell():
+    while not tracker.getActiveJobsIds():
+        time.sleep(0.05)
+    print("working", flush=True)
+
+
+threading.Thread(target=tell).start()
+WORK
+"""
+TRAINING = "list(averaged_sgd(MLP.factory((2,), 2), packed, cluster=SparkCluster(session), tau=10**6, rounds=9))"
+NOTEBOOK = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("work", "handler"),
+    [(TRAINING, "# Spark's own"), ("packed.map_shards(lambda shard: time.sleep(1000))", NOTEBOOK)],
+    ids=["averaged_sgd", "map_shards"],
+)
+def test_ctrl_c_in_a_program_of_ones_own_shows_a_short_traceback_and_nothing_of_py4j(tmp_path, work, handler):
+    program = tmp_path / "loop.py"
+    program.write_text(LOOP.replace("WORK", work).replace("HANDLER", handler))
+    with subprocess.Popen(
+        [sys.executable, str(program)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # the whole process group gets the signal, as from a terminal
+    ) as process:
+        assert process.stdout.readline() == "working\n"
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate()
+    assert process.returncode == -signal.SIGINT, err
+    # what Java says of its options, and Spark's own log
+    others = ("WARNING: ", "NOTE: ", "spark: ", "org.apache.spark.")
+    lines = [line for line in err.splitlines() if not line.startswith(others)]
+    assert (lines[0], lines[-1]) == ("Traceback (most recent call last):", "KeyboardInterrupt")
+    assert work in err
+    assert "py4j" not in err
+    assert len(lines) <= 25, err
+
+
+def test_a_job_that_fails_while_an_interrupt_is_handled_is_a_failed_job(context):
+    try:
+        raise KeyboardInterrupt  # noqa: TRY301 -- as a user's own rounds may end
+    except KeyboardInterrupt:
+        with pytest.raises(ClusterError, match="ZeroDivisionError"):
+            run_job(context.parallelize([0], 1).map(lambda x: 1 / x).collect)
+
+
+def test_an_interrupt_whose_cleaning_up_fails_stays_an_interrupt():
+    class Stop(KeyboardInterrupt):
+        pass
+
+    def interrupted():
+        try:
+            raise Stop
+        finally:
+            raise OSError("the connection is closed")
+
+    with pytest.raises(Stop) as caught:
+        run_job(interrupted)
+    assert "interrupted" not in [entry.name for entry in caught.traceback]  # nor any call that it made

@@ -39,6 +39,7 @@ verbs = {
     "decode_images()": [lambda: decode_images(rows, ImageDecoder(2, 2)) for rows in (rdd, frame)],
     "first_batch()": [packed.first_batch],
     "summed()": [lambda: packed.summed(lambda part: 1), lambda: mean_image(packed), lambda: channel_means(packed)],
+    "map_shards()": [lambda: packed.map_shards(len)],
     "reshard()": [lambda: packed.reshard(1)],
     "train_test_split()": [lambda: packed.train_test_split(0.5)],
     "to_local()": [packed.to_local],

@@ -8,6 +8,7 @@ from sparknet.data.images import ImageDecoder
 from sparknet.data.mean import channel_means, mean_image
 from sparknet.data.readers import read_cifar10, read_idx
 from sparknet.data.sampling import EpochSampler
+from sparknet.data.shards import Shard
 
 __all__ = [
     "Dataset",
@@ -15,6 +16,7 @@ __all__ = [
     "Field",
     "ImageDecoder",
     "ImageSet",
+    "Shard",
     "channel_means",
     "load_image_set",
     "mean_image",

@@ -10,14 +10,16 @@ import numpy as np
 from sparknet.data.columns import check_columns, named_columns
 from sparknet.data.encoded import Decoders, with_decoders
 from sparknet.data.fields import Columns, Field, check_fields, rows_of_batch
-from sparknet.data.layout import check_packing, check_shards, is_whole, packed_positions, split_positions
-from sparknet.data.prefetch import Prefetcher, prefetch
+from sparknet.data.layout import check_packing, check_shards, is_whole, packed_positions, shard_length, split_positions
+from sparknet.data.prefetch import Prefetcher
 from sparknet.data.preprocess import Preprocessor
-from sparknet.data.preprocess.base import check_preprocessor, preprocessed
-from sparknet.data.ragged import Even, Ragged, check_ragged, say_dropped
+from sparknet.data.preprocess.base import check_preprocessor
+from sparknet.data.ragged import Even, Ragged, check_padding, check_ragged, say_dropped
 from sparknet.data.rows import batch_of_columns, batch_of_rows
-from sparknet.data.sampling import EpochSampler, step_rng
+from sparknet.data.shards import Shard, called
+from sparknet.data.sums import check_summable
 from sparknet.data.tables import Table, table_of
+from sparknet.data.unsized import Unsized
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 
@@ -25,7 +27,7 @@ __all__ = ["Dataset", "pack"]
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(Unsized):
     """Packed minibatches in memory.
 
     Parameters
@@ -48,6 +50,8 @@ class Dataset:
     preprocessor: Preprocessor | None = None
     ragged: Ragged | None = None
     padding: Mapping[str, float] | None = None
+
+    _gone_through = "feed() gives its minibatches as they are used, batches are those stored"
 
     def count(self) -> int:
         """Return the number of examples."""
@@ -72,12 +76,59 @@ class Dataset:
         return self.batches[0]
 
     def summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any]) -> Any:
-        """Return ``part(minibatches)``: what a data set on a cluster computes shard by shard, and adds up."""
-        return part(self.batches)
+        """Return ``part(minibatches)`` of all minibatches as stored, which a data set on a cluster adds up shard by shard.
+
+        As there, it must be a number, an array, a WeightCollection or a dict of these.
+        """
+        return check_summable(part(self.batches), "summed(): what the function returned")
+
+    def map_shards(self, fn: Callable[[Shard], Any], workers: int = 1) -> list[Any]:
+        """Return ``fn(shard)`` for each of so many shards, one after the other, in their order.
+
+        What ``sparknet.spark.PackedDataset.map_shards`` does in tasks, with the same bits: for trying out one's own loop.
+
+        Parameters
+        ----------
+        fn
+            Called with a :class:`Shard`. It computes with one BLAS thread, where threadpoolctl is installed.
+        workers
+            Number of shards. Minibatch ``i`` of the set is in shard ``i % workers``.
+
+        Raises
+        ------
+        DataError
+            There are more workers than minibatches, or ``ragged="pad"`` does not say what with.
+        SparknetError
+            ``fn`` raised it; the message begins with the shard.
+
+        Examples
+        --------
+        >>> data = pack({"x": range(5)}, [Field("x", (), "int64")], batch_size=2)
+        >>> data.map_shards(lambda shard: sum(len(batch["x"]) for batch in shard), workers=2)
+        [3, 2]
+        """
+        self._check_used("map_shards()", workers)
+        return [called(fn, self._shard(worker, workers)) for worker in range(workers)]
+
+    def _check_used(self, who: str, workers: int) -> None:
+        if not is_whole(workers, 1):
+            msg = f"{who}: workers: got {workers!r}, expected a whole number of at least 1"
+            raise DataError(msg)
+        check_padding(who, self.ragged, self.padding)
+        check_shards(self._num_used, workers, self.batch_size)
+
+    @property
+    def _num_used(self) -> int:
+        return self.even.num_used(self.num_batches, self.count())
+
+    def _shard(self, worker: int, workers: int) -> Shard:
+        """Return the shard of ``worker`` as it is used."""
+        length = shard_length(self._num_used, worker, workers)
+        return Shard(worker, self.shard(worker, workers), length, self.preprocessor, self.even)
 
     def feed(
         self, *, epochs: int | None = 1, seed: int = 0, train: bool = True, worker: int = 0, workers: int = 1
-    ) -> Prefetcher[dict[str, NDArray]]:
+    ) -> Prefetcher[Mapping[str, NDArray]]:
         """Iterate over the minibatches, preprocessed, and made ahead of their use in a thread: for a loop of one's own.
 
         Parameters
@@ -103,7 +154,7 @@ class Dataset:
         DataError
             ``epochs`` or ``worker`` is out of range, there are more workers than minibatches, or ``ragged="pad"`` does not
             say what with. While iterating: a
-            minibatch is refused; the message begins with its number.
+            minibatch is refused; the message begins with its index in the shard.
 
         Examples
         --------
@@ -118,24 +169,9 @@ class Dataset:
         if not (is_whole(workers, 1) and is_whole(worker, 0) and worker < workers):
             msg = f"feed(): got worker={worker!r} of workers={workers!r}, expected a whole number from 0 to workers - 1"
             raise DataError(msg)
-        if self.ragged == "pad" and self.padding is None:
-            msg = "feed(): ragged='pad' does not say what with: pack(..., padding=net.padding())"
-            raise DataError(msg)
-        check_shards(self.num_batches, workers, self.batch_size)
-        shard = self.shard(worker, workers)
-        steps = sys.maxsize if epochs is None else epochs * len(shard)
-        if train:
-            indices = EpochSampler(len(shard), seed, worker).steps(0, steps)
-        else:
-            indices = (step % len(shard) for step in range(steps))
-
-        def batch(place: tuple[int, int]) -> dict[str, NDArray]:
-            step, index = place
-            made = preprocessed(shard[index], self.preprocessor, step_rng(seed, worker, step), train=train)
-            even = self.even(made) if rows_of_batch(made) else made
-            return {name: column[:0] for name, column in made.items()} if even is None else dict(even)
-
-        return prefetch(enumerate(indices), batch)
+        self._check_used("feed()", workers)
+        shard = self._shard(worker, workers)
+        return shard.feed(sys.maxsize if epochs is None else epochs * len(shard), seed=seed, train=train)
 
     def train_test_split(self, fraction: float, seed: int = 0) -> "tuple[Dataset, Dataset]":
         """Part the examples in two sets: the training set, and the test set with ``fraction`` of them.

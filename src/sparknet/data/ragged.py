@@ -15,7 +15,17 @@ from sparknet.data.fields import rows_of_batch
 from sparknet.errors import DataError, located
 from sparknet.ndarray import NDArray
 
-__all__ = ["Even", "Ragged", "check_ragged", "even_batch", "even_batches", "pad_batch", "say_dropped"]
+__all__ = [
+    "Even",
+    "Ragged",
+    "check_padding",
+    "check_ragged",
+    "even_batch",
+    "even_batches",
+    "evened",
+    "pad_batch",
+    "say_dropped",
+]
 
 Ragged = Literal["drop", "pad", "reshape"]
 
@@ -44,6 +54,24 @@ class Even:
     def __call__(self, batch: Mapping[str, NDArray]) -> Mapping[str, NDArray] | None:
         """Return the batch as it is used; None if it is left out."""
         return even_batch(batch, self.batch_size, self.ragged, self.padding)
+
+    def num_used(self, batches: int, examples: int) -> int:
+        """Return how many minibatches of a set are used: all, or all but a short last one that is left out."""
+        return batches - (self.ragged == "drop" and examples % self.batch_size > 0)
+
+
+def evened(batch: Mapping[str, NDArray], even: Even | None) -> tuple[int, Mapping[str, NDArray]]:
+    """Return the rows of a batch that count, and the batch with those that are added; no rows where it is left out."""
+    rows = rows_of_batch(batch)
+    whole = even(batch) if even is not None and rows else batch
+    return (0, batch) if whole is None else (rows, whole)
+
+
+def check_padding(who: str, ragged: Ragged | None, padding: Mapping[str, float] | None) -> None:
+    """Raise a DataError if short minibatches are to be padded and nothing says what with."""
+    if ragged == "pad" and padding is None:
+        msg = f"{who}: ragged='pad' does not say what with: pack(..., padding=net.padding())"
+        raise DataError(msg)
 
 
 def check_ragged(ragged: Any, padding: Any, names: Collection[str]) -> None:

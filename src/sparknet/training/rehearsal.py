@@ -11,14 +11,13 @@ from typing import Any
 
 from sparknet.data.fields import Field, rows_of_batch
 from sparknet.data.preprocess.base import preprocessed
-from sparknet.data.ragged import Even, Ragged, say_dropped
+from sparknet.data.ragged import Even, Ragged, evened, say_dropped
 from sparknet.data.sampling import step_rng
 from sparknet.errors import DataError, located
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, NetFactory
 from sparknet.training.protocols import PackedData
 from sparknet.training.values import warn_of_values
-from sparknet.worker import evened
 
 __all__ = ["check_axes", "check_fit", "even_of", "rehearsed", "settled", "used_batches"]
 
@@ -115,7 +114,7 @@ def even_of(data: Any) -> Even:
 
 def used_batches(data: PackedData) -> int:
     """Return how many minibatches are used: all, or all but a short last one that is left out."""
-    return data.num_batches - (even_of(data).ragged == "drop" and _rest(data) > 0)
+    return even_of(data).num_used(data.num_batches, data.count() if hasattr(data, "count") else 0)
 
 
 def _rest(data: Any) -> int:

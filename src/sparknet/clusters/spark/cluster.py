@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from sparknet.clusters.spark.jobs import collected, pickled, release
+from sparknet.clusters.spark.jobs import collected, pickled, release, run_job
 from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.spark.sessions import check_packed, running_context
-from sparknet.clusters.spark.tasks import Away, evaluate_partition, train_partition
+from sparknet.clusters.spark.shards import shard_replies
+from sparknet.clusters.spark.tasks import evaluate_partition, train_partition
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.preprocess import Preprocessor
-from sparknet.errors import ClusterError, DataError
+from sparknet.errors import DataError
 from sparknet.nets.base import NetFactory, SolverState
 from sparknet.serialization import Codec, dumps, loads
 from sparknet.training import Collected, Session
@@ -109,7 +110,7 @@ class _SparkSession:
                 tasks=tasks,
                 preprocessor=self.data.preprocessor,
             )
-            replies = self._replies(work)
+            replies = shard_replies(self.data, work)
         elapsed = time.perf_counter() - start - prepared
         outcomes = [
             Outcome(weights=codec.loads(w, verify=True), state=loads(s, verify=True), **facts)
@@ -124,21 +125,6 @@ class _SparkSession:
             bytes_down=len(tasks) * sum(map(len, payload)),
             bytes_up=sum(len(w) + len(s) for w, s, *_ in replies),
         )
-
-    def _replies(self, work: Any) -> list[Any]:
-        """Return what the tasks bring back; those that were away from their shard's file are run on its minibatches."""
-        replies = collected(self.data._kept.mapPartitionsWithIndex(work))
-        away = [shard for shard, reply in enumerate(replies) if isinstance(reply, Away)]
-        again = collected(self.data._keeping().mapPartitionsWithIndex(work), away) if away else []
-        for shard, reply in zip(away, again, strict=True):
-            if isinstance(reply, Away):
-                msg = (
-                    f"shard {shard} cannot be read back from {reply.directory}: its disk, or the packed partition, "
-                    "is damaged; pack or load again"
-                )
-                raise ClusterError(msg)
-            replies[shard] = reply
-        return replies
 
     def evaluate(self, weights: WeightCollection, data: PackedDataset) -> dict[str, float]:
         """Return the means over ``data``, computed where its minibatches are."""
@@ -158,7 +144,7 @@ class _SparkSession:
     @contextmanager
     def _broadcast(self, value: Any) -> Iterator[Any]:
         """Broadcast for the length of the block; destroyed afterwards on driver and executors."""
-        sent = self.context.broadcast(value)
+        sent = run_job(partial(self.context.broadcast, value))
         try:
             yield sent
         except BaseException:

@@ -17,7 +17,7 @@ from sparknet.data.fields import Columns, Field, check_fields
 from sparknet.data.layout import check_packing
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import check_preprocessor, preprocessed
-from sparknet.data.ragged import Even
+from sparknet.data.ragged import Even, evened
 from sparknet.data.rows import batch_of_rows
 from sparknet.data.sampling import step_rng
 from sparknet.errors import DataError, NetError, SparknetError, located
@@ -26,7 +26,7 @@ from sparknet.nets.base import Batch, Net, NetFactory
 from sparknet.serialization import dumps, loads
 from sparknet.training import check_axes
 from sparknet.weights import WeightCollection
-from sparknet.worker import evened, single_threaded_blas
+from sparknet.worker import single_threaded_blas
 
 __all__ = [
     "Plan",

@@ -4,11 +4,11 @@ The exceptions of py4j and pyspark are pages of Java with, somewhere inside, wha
 """
 
 import re
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
+from sparknet.clusters.spark.interrupts import interruptible
 from sparknet.clusters.spark.sessions import is_stopped
 from sparknet.errors import ClusterError, DataError, SparknetError
 
@@ -22,14 +22,14 @@ _LONGEST = 600  # characters of a line that is shown
 def run_job(action: Callable[[], Any]) -> Any:
     """Return ``action()``, the action of an RDD; a failed job is a ClusterError that names what failed.
 
-    The Python worker's traceback, if there is one, is the exception's ``traceback``.
+    The Python worker's traceback, if there is one, is the exception's ``traceback``. Ctrl-C cancels the jobs and stays a
+    KeyboardInterrupt.
     """
     from pyspark import SparkContext
 
     context = SparkContext._active_spark_context
     try:
-        with _ended_by_an_interrupt(context):
-            return action()
+        return interruptible(action, context)
     except Exception as error:
         *_, found = [None, *_TRACEBACK.finditer(str(error))]  # the last: those before it are its causes
         line = found[1][:_LONGEST] if found else telling_line(error)
@@ -42,28 +42,6 @@ def run_job(action: Callable[[], Any]) -> Any:
             )
         msg = f"the job failed on the cluster: {line}"
         raise ClusterError(msg, traceback=found[0] if found else "") from error
-
-
-@contextmanager
-def _ended_by_an_interrupt(context: Any) -> Iterator[None]:
-    """Cancel the jobs that the block started, and no others, if the caller is interrupted in it, as by Ctrl-C.
-
-    Spark's own handler of that signal cancels every job of the process; notebooks have another, which cancels none.
-    """
-    tag = f"sparknet-{uuid.uuid4().hex}"
-    try:
-        if context is not None:
-            context.addJobTag(tag)
-        yield
-    except Exception:
-        raise
-    except BaseException:
-        with suppress(Exception):  # the interrupt is what matters
-            context.cancelJobsWithTag(tag)
-        raise
-    finally:
-        with suppress(Exception):  # Spark may be gone
-            context.removeJobTag(tag)
 
 
 def collected(rdd: Any, partitions: Sequence[int] | None = None) -> list[Any]:
@@ -80,11 +58,12 @@ def collected(rdd: Any, partitions: Sequence[int] | None = None) -> list[Any]:
 def pickled(what: str, value: Any) -> bytes:
     """Return a value as tasks are sent it; a DataError that begins with ``what`` if it cannot be sent.
 
-    For what is the caller's, before a task with it and a broadcast is made: pyspark keeps a broadcast that it met in a
-    failed pickling for the next job, which fails too once the broadcast is destroyed.
+    For what is the caller's, before a task with it and a broadcast is made. Broadcasts that are met here are forgotten:
+    pyspark keeps them for the next job, which fails once they are destroyed.
     """
-    from pyspark import cloudpickle
+    from pyspark import SparkContext, cloudpickle
 
+    context = SparkContext._active_spark_context
     try:
         message: bytes = cloudpickle.dumps(value)
     except Exception as error:
@@ -93,6 +72,9 @@ def pickled(what: str, value: Any) -> bytes:
             "what cannot be pickled, such as a lock, an open file or a connection, has to be made there when it is used first"
         )
         raise DataError(msg) from error
+    finally:
+        if context is not None:
+            context._pickled_broadcast_vars.clear()
     return message
 
 

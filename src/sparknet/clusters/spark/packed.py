@@ -14,12 +14,15 @@ from sparknet.clusters.spark.exchange import as_records, exchanged
 from sparknet.clusters.spark.jobs import collected, is_stored, release, run_job
 from sparknet.clusters.spark.records import Records
 from sparknet.clusters.spark.sessions import check_packed, is_stopped
+from sparknet.clusters.spark.shards import mapped_shards
 from sparknet.clusters.spark.sums import tree_sum
 from sparknet.data.dataset import Dataset
 from sparknet.data.fields import Field
 from sparknet.data.layout import Layout, is_whole, split_positions
 from sparknet.data.preprocess import Preprocessor
-from sparknet.data.ragged import Even, Ragged, say_dropped
+from sparknet.data.ragged import Even, Ragged, check_padding, say_dropped
+from sparknet.data.shards import Shard
+from sparknet.data.unsized import Unsized
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 from sparknet.serialization import loads
@@ -39,13 +42,14 @@ class ShardSize(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class PackedDataset:
+class PackedDataset(Unsized):
     """Minibatches on Spark: partition ``k`` holds the minibatches ``k, k + shards, ...`` as messages.
 
     Parameters
     ----------
     rdd
-        Persisted RDD of (minibatch number, message of :func:`sparknet.dumps`).
+        Persisted RDD of (minibatch number, message of :func:`sparknet.dumps`): the minibatches as stored, without the
+        preprocessor. :meth:`map_shards` has them as they are used.
     fields
         What is in a minibatch, as stored (before the preprocessor).
     batch_size
@@ -72,6 +76,10 @@ class PackedDataset:
     padding: Mapping[str, float] | None = None
     # The id of the RDD -> where its shards' files are: shared by all that `replace` makes of this one.
     _kept_by_rdd: "dict[int, RDD[store.Kept]]" = field(default_factory=dict, repr=False)
+
+    _gone_through = (
+        "map_shards(fn) goes through its minibatches where they are, to_local() brings them into this process"
+    )
 
     def __repr__(self) -> str:
         return (
@@ -116,8 +124,61 @@ class PackedDataset:
         check_packed(self.rdd, "first_batch()")
         return loads(run_job(self.rdd.first)[1])  # type: ignore[no-any-return]
 
+    def map_shards(self, fn: Callable[[Shard], Any]) -> list[Any]:
+        """Return ``fn(shard)`` for each shard, computed in a task where its minibatches are; runs one job.
+
+        For a loop of one's own: ``fn`` gets the minibatches as a worker of :func:`~sparknet.averaged_sgd` does. The first
+        use writes each shard to a file beside its worker; from then on a task reads the minibatches that it uses.
+
+        Parameters
+        ----------
+        fn
+            Called with a :class:`~sparknet.data.Shard`, and sent to the tasks with all it refers to; large weights are
+            better sent by ``context.broadcast``. Spark may call it twice for a shard, so it should change nothing outside.
+            It computes with one BLAS thread, where threadpoolctl is installed.
+
+        Returns
+        -------
+        list
+            What ``fn`` returned, in the order of the shards. It travels pickled: numbers, arrays, WeightCollections, lists
+            and dicts of these.
+
+        Raises
+        ------
+        DataError
+            ``fn`` cannot be sent, what it returned cannot be sent back (a generator), or ``ragged="pad"`` does not say what
+            with.
+        SparknetError
+            ``fn`` raised it; the message begins with the shard, and it was not tried again.
+        ClusterError
+            ``fn`` raised anything else, which Spark tries again as often as it does.
+
+        Examples
+        --------
+        >>> def rows(shard):  # data.map_shards(rows)
+        ...     return sum(len(batch["label"]) for batch in shard)
+        """
+        check_packed(self.rdd, "map_shards()")
+        check_padding("map_shards()", self.ragged, self.padding)
+        return mapped_shards(self, fn)
+
     def summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any]) -> Any:
-        """Return ``part(minibatches)`` of each shard, computed where it is and added up with ``+``; runs one job."""
+        """Return the sum of ``part(minibatches)`` over the shards, each computed where it is; runs one job.
+
+        Parameters
+        ----------
+        part
+            Called with the minibatches of a shard in their order, as stored: without the preprocessor, which
+            :meth:`map_shards` applies. It returns a number, an array, a WeightCollection or anything else with a sum; or a
+            dict of these, which is added up by key.
+
+        Raises
+        ------
+        DataError
+            ``part`` returned what cannot be added up (None, a tuple, a list, a text), or arrays of different shapes.
+        SparknetError
+            ``part`` raised it; the message begins with the shard.
+        """
         check_packed(self.rdd, "summed()")
         return tree_sum(self.rdd, part)
 

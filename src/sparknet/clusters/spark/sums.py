@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sparknet.clusters.spark.jobs import run_job
+from sparknet.data.sums import added, check_summable
 from sparknet.errors import SparknetError, located
 from sparknet.ndarray import NDArray
 from sparknet.serialization import loads
@@ -23,7 +24,7 @@ def tree_sum(batches: "RDD[tuple[int, bytes]]", part: Part) -> Any:
     Raises
     ------
     SparknetError
-        ``part`` raised it; the message begins with the shard.
+        ``part`` raised it, or returned what cannot be added up; the message begins with the shard.
     """
     total = run_job(lambda: batches.mapPartitionsWithIndex(partial(_of_shard, part=part)).treeReduce(_merged))
     if isinstance(total, SparknetError):
@@ -35,7 +36,8 @@ def tree_sum(batches: "RDD[tuple[int, bytes]]", part: Part) -> Any:
 def _of_shard(shard: int, messages: Iterable[tuple[int, bytes]], *, part: Part) -> Iterator[Any]:
     try:
         with located(f"shard {shard}"):
-            yield part(loads(message) for _, message in messages)
+            total = part(loads(message) for _, message in messages)
+            yield check_summable(total, "summed(): what the function returned")
     except SparknetError as error:  # as a value: an exception would be tried again, in vain
         yield error
 
@@ -45,4 +47,7 @@ def _merged(left: Any, right: Any) -> Any:
     for part in (left, right):
         if isinstance(part, SparknetError):
             return part
-    return left + right
+    try:
+        return added(left, right)
+    except SparknetError as error:  # as a value, as above
+        return error.placed("summed()")

@@ -2,29 +2,22 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sparknet.clusters.spark.kept_nets import kept_net
-from sparknet.clusters.spark.store import DamagedFileError, Kept, opened
+from sparknet.clusters.spark.shards import on_shard
+from sparknet.clusters.spark.store import Kept
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Even
+from sparknet.data.shards import Stored
 from sparknet.errors import SparknetError, located
 from sparknet.nets.base import Net, NetFactory
 from sparknet.serialization import dumps, loads
-from sparknet.worker import Shard, Task, evaluate_shard, train_round
+from sparknet.worker import Task, evaluate_shard, train_round
 
-__all__ = ["Away", "evaluate_partition", "train_partition"]
+__all__ = ["evaluate_partition", "train_partition"]
 
 _FACTS = ("worker", "loss", "steps", "updates", "examples", "seconds", "nonfinite")
-
-
-@dataclass(frozen=True)
-class Away:
-    """The reply of a task that ran where its shard's file is not, or is damaged: nothing was done."""
-
-    directory: Path
 
 
 def train_partition(
@@ -38,19 +31,11 @@ def train_partition(
     preprocessor: Preprocessor | None,
 ) -> Iterator[Any]:
     """Yield the reply of worker ``index``: (weights, state, facts, seconds of fetching), an error, or Away."""
-    (kept,) = partition  # to the end: Spark kills a Python worker that leaves its input unread
-    away = Away(kept.path.parent)
-    with opened(kept) as shard:
-        try:
-            yield away if shard is None else _trained(shard, run, factory, sent.value, tasks[index], preprocessor)
-        except DamagedFileError:
-            yield away
-        except SparknetError as error:  # as a value: an exception would be tried again, in vain
-            yield error
+    return on_shard(partition, lambda stored: _trained(stored, run, factory, sent.value, tasks[index], preprocessor))
 
 
 def _trained(
-    shard: Shard,
+    stored: Stored,
     run: str,
     factory: NetFactory,
     payload: Sequence[Any],
@@ -61,7 +46,7 @@ def _trained(
     parts = payload[0], payload[1 + task.worker % (len(payload) - 1)]  # the states of others are not even read
     weights, state = (loads(part, verify=True) for part in parts)
     fetched = time.perf_counter() - start
-    outcome = train_round(_net_of(run, factory), shard, task, weights, state, preprocessor)
+    outcome = train_round(_net_of(run, factory), stored, task, weights, state, preprocessor)
     facts = {name: getattr(outcome, name) for name in _FACTS}
     return dumps(outcome.weights), dumps(outcome.state), facts, fetched
 

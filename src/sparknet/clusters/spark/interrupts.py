@@ -1,0 +1,72 @@
+"""Ctrl-C while Spark works: the jobs that were waited for end, and py4j logs nothing of it.
+
+The interrupt comes up inside py4j, where it waits for the JVM. py4j logs it with its own traceback, and so it does with
+what pyspark's handler of the signal tries first, a call on the connection that is being waited on.
+"""
+
+import logging
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+__all__ = ["interruptible"]
+
+_MODULES = ("java_gateway", "clientserver")  # of py4j
+# It logs to the root logger as well as to its own.
+_LOGGERS = [logging.getLogger(), *(logging.getLogger(f"py4j.{module}") for module in _MODULES)]
+
+
+def interruptible(action: Callable[[], Any], context: Any) -> Any:
+    """Return ``action()``; if it is interrupted, as by Ctrl-C, cancel the jobs that it started, and no others.
+
+    Spark's own handler of that signal cancels every job of the process; notebooks have another, which cancels none.
+    The KeyboardInterrupt is raised without the calls in which it came up, also where cleaning up after it failed.
+    """
+    tag, handled = f"sparknet-{uuid.uuid4().hex}", sys.exception()
+    try:
+        with _without_the_log_of_it():
+            if context is not None:
+                context.addJobTag(tag)
+            return action()
+    except BaseException as error:
+        interrupt = _interrupt_in(error, handled)
+        if interrupt is None and isinstance(error, Exception):
+            raise
+        with suppress(Exception):  # the interrupt is what matters
+            context.cancelJobsWithTag(tag)
+        if interrupt is None:  # an exit that a handler of a signal asked for
+            raise
+        raise interrupt.with_traceback(None) from None
+    finally:
+        with suppress(Exception):  # Spark may be gone
+            context.removeJobTag(tag)
+
+
+def _interrupt_in(error: BaseException | None, handled: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the KeyboardInterrupt that an error is or followed, but none that the caller was ``handled`` before."""
+    while error is not None and error is not handled:
+        if isinstance(error, KeyboardInterrupt):
+            return error
+        error = error.__context__
+    return None
+
+
+@contextmanager
+def _without_the_log_of_it() -> Iterator[None]:
+    """Keep what py4j logs of an interrupt from being shown."""
+    for logger in _LOGGERS:
+        logger.addFilter(_is_told)
+    try:
+        yield
+    finally:
+        for logger in _LOGGERS:
+            logger.removeFilter(_is_told)
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """Say whether a record is anything else than py4j's of an interrupt."""
+    error = record.exc_info[1] if record.exc_info and record.module in _MODULES else None
+    is_nested = isinstance(error, BaseException) and "reentrant call" in str(error.__context__)
+    return not is_nested and _interrupt_in(error, None) is None

@@ -1,0 +1,180 @@
+"""Shard: the minibatches of one worker, as they are used; the one place where the minibatch of a step is made.
+
+``averaged_sgd``, ``Dataset.feed`` and ``map_shards`` of both data sets come here, so they all have the same bits.
+It knows no Spark: a data set says how a stored minibatch is read.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, Protocol
+
+import numpy as np
+
+from sparknet.data.blas import single_threaded_blas
+from sparknet.data.layout import is_whole
+from sparknet.data.prefetch import Prefetcher, prefetch
+from sparknet.data.preprocess import Preprocessor
+from sparknet.data.preprocess.base import preprocessed
+from sparknet.data.ragged import Even, evened
+from sparknet.data.sampling import SAMPLERS, Sampling, step_rng
+from sparknet.errors import DataError, located, ours
+from sparknet.ndarray import NDArray
+
+__all__ = ["Shard", "Stored", "called", "reseed"]
+
+Used = tuple[int, Mapping[str, NDArray]]
+
+
+class Stored(Protocol):
+    """Minibatches by shard-local index, as they are stored."""
+
+    def __getitem__(self, index: int, /) -> Mapping[str, NDArray]:
+        """Return the minibatch."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """The minibatches of one shard of a data set, as ``map_shards`` hands them to a function.
+
+    ``len(shard)`` is the number of its minibatches. ``for batch in shard`` goes through them in their order, each a mapping
+    field name -> NDArray after the preprocessor's behaviour in test; :meth:`feed` gives those of a training. A minibatch is
+    read when it is used, so what is not used costs nothing.
+
+    A minibatch whose images were all dropped has no rows. Of one that was padded (``ragged="pad"``) all rows are there.
+
+    Parameters
+    ----------
+    index
+        Which shard of the data set, 0-based; the number of the worker that trains on it.
+
+    Examples
+    --------
+    >>> from sparknet.data import Field, pack
+    >>> data = pack({"x": range(5)}, [Field("x", (), "int64")], batch_size=2)
+    >>> data.map_shards(lambda shard: (shard.index, len(shard), [b["x"].to_host().tolist() for b in shard]), workers=2)
+    [(0, 2, [[0, 1], [4]]), (1, 1, [[2, 3]])]
+    """
+
+    index: int
+    _stored: Stored = field(repr=False)
+    _length: int
+    _preprocessor: Preprocessor | None = None
+    _even: Even | None = None
+
+    def __len__(self) -> int:
+        """Return the number of minibatches."""
+        return self._length
+
+    def __iter__(self) -> Iterator[Mapping[str, NDArray]]:
+        """Iterate over the minibatches in their order, after the preprocessor's behaviour in test.
+
+        Raises
+        ------
+        SparknetError
+            A minibatch cannot be read or prepared; the message begins with its index.
+        """
+        return (self.used(index, step_rng(0, self.index, index), train=False)[1] for index in range(len(self)))
+
+    def feed(
+        self,
+        steps: int | None = None,
+        *,
+        first_step: int = 0,
+        seed: int = 0,
+        train: bool = True,
+        sampling: Sampling = "epoch",
+        net: Any = None,
+    ) -> Prefetcher[Mapping[str, NDArray]]:
+        """Iterate over the minibatches of some steps, made ahead of their use in a thread.
+
+        They are those that :func:`~sparknet.averaged_sgd` gives to the worker of this shard at the same steps, in order,
+        contents and random choices.
+
+        Parameters
+        ----------
+        steps
+            How many; None: as many as the shard has. More than that go on in the next epoch.
+        first_step
+            Steps of this worker before: round ``r`` of a training with ``tau`` steps a round begins at ``r * tau``.
+        seed
+            Of the order and the preprocessor's random choices.
+        train
+            The preprocessor's behaviour in training, and the order of ``sampling``; else its behaviour in test, and the
+            order of the shard.
+        sampling
+            As for ``averaged_sgd``.
+        net
+            The net that takes the steps. It gets its ``reseed``, and its ``prepare`` for each minibatch, as a worker calls
+            them, if it has them: a Caffe net has both. None: neither is called.
+
+        Returns
+        -------
+        Prefetcher
+            An iterator of mappings field name -> NDArray, best used in a ``with`` block. A minibatch without rows is one to
+            be passed over: the worker takes no step on it.
+
+        Raises
+        ------
+        DataError
+            ``steps``, ``first_step`` or ``seed`` is no whole number of at least 0, ``sampling`` is none, or the shard has no
+            minibatch. While iterating: a minibatch is refused; the message begins with its index in the shard.
+
+        Examples
+        --------
+        >>> from sparknet.data import Field, pack
+        >>> data = pack({"x": range(6)}, [Field("x", (), "int64")], batch_size=2)
+        >>> def first_values(shard):
+        ...     with shard.feed(3, first_step=3, seed=7) as batches:
+        ...         return [int(batch["x"].to_host()[0]) for batch in batches]
+        >>> [sorted(values) for values in data.map_shards(first_values)]
+        [[0, 2, 4]]
+        """
+        steps = len(self) if steps is None else steps
+        for name, value in (("steps", steps), ("first_step", first_step), ("seed", seed)):
+            if not is_whole(value, 0):
+                msg = f"feed(): {name}: got {value!r}, expected a whole number of at least 0"
+                raise DataError(msg)
+        if sampling not in SAMPLERS:
+            msg = f"feed(): sampling: got {sampling!r}, expected one of {', '.join(map(repr, SAMPLERS))}"
+            raise DataError(msg)
+        sampler = SAMPLERS[sampling](self._length, seed, self.index)  # refuses a shard without minibatches
+        if train:
+            reseed(net, seed, self.index, first_step)
+            indices = sampler.steps(first_step, steps)
+        else:
+            indices = (step % self._length for step in range(first_step, first_step + steps))
+        prepare = getattr(net, "prepare", None)
+
+        def made(place: tuple[int, int]) -> Mapping[str, NDArray]:
+            step, index = place
+            return self.used(index, step_rng(seed, self.index, step), train=train, prepare=prepare)[1]
+
+        return prefetch(enumerate(indices, first_step), made)
+
+    def used(self, index: int, rng: np.random.Generator, *, train: bool, prepare: Any = None) -> Used:
+        """Return how many rows of a minibatch count, and the minibatch as it is used; without rows where it is left out."""
+        try:
+            rows, batch = evened(preprocessed(self._stored[index], self._preprocessor, rng, train=train), self._even)
+            if not rows:
+                return 0, {name: column[:0] for name, column in batch.items()}
+            return rows, batch if prepare is None else prepare(batch, rng, train=train)
+        except Exception as error:
+            raise ours(error).placed(f"minibatch {index}", batch=index) from error
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be sent: its minibatches stay where they are."""
+        msg = "a Shard is read where it lies: return what was made of its minibatches"
+        raise TypeError(msg)
+
+
+def reseed(net: Any, seed: int, worker: int, first_step: int) -> None:
+    """Give a net with a random generator of its own (dropout) its seed for the steps from ``first_step`` on."""
+    if hasattr(net, "reseed"):
+        net.reseed(int(step_rng(seed, worker, first_step).integers(2**31)))
+
+
+def called(fn: Callable[[Shard], Any], shard: Shard) -> Any:
+    """Return ``fn(shard)``, computed as a worker does; an error of sparknet begins with the shard."""
+    with located(f"shard {shard.index}"), single_threaded_blas():
+        return fn(shard)

@@ -1,0 +1,70 @@
+"""Adding up what is computed of the parts of a data set: numbers, arrays, weights, and dicts of these by key.
+
+Python's own ``+`` would join lists and texts, and numpy's would stretch an array to the shape of another, both in silence.
+"""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from sparknet.errors import DataError
+
+__all__ = ["added", "check_summable"]
+
+
+def check_summable(value: Any, what: str) -> Any:
+    """Return a value that can be added up; a DataError that names ``what`` it is for any other, such as a tuple.
+
+    Examples
+    --------
+    >>> check_summable({"loss": (0.5, 20)}, "the sum")
+    Traceback (most recent call last):
+    sparknet.errors.DataError: the sum['loss']: got a tuple, expected what can be added up: a number, an array, a WeightCollection, or a dict of these
+    """
+    if _is_dict(value):
+        for key, part in value.items():
+            check_summable(part, f"{what}[{key!r}]")
+    elif isinstance(value, Sequence | AbstractSet | bytearray) or not hasattr(value, "__add__"):
+        msg = (
+            f"{what}: got a {type(value).__name__}, expected what can be added up: a number, an array, a WeightCollection, "
+            "or a dict of these"
+        )
+        raise DataError(msg)
+    return value
+
+
+def added(left: Any, right: Any) -> Any:
+    """Return the sum of two values of :func:`check_summable`; of dicts by key, where a key of one alone keeps its value.
+
+    Raises
+    ------
+    DataError
+        They are of different kinds, or arrays of different shapes.
+
+    Examples
+    --------
+    >>> added({"rows": 3, "by": {"cat": 1}}, {"rows": 4, "by": {"dog": 2}})
+    {'rows': 7, 'by': {'cat': 1, 'dog': 2}}
+    """
+    if _is_dict(left) and _is_dict(right):
+        both = {key: added(left[key], right[key]) for key in left if key in right}
+        return {**left, **right, **both}
+    shapes = [getattr(value, "shape", None) for value in (left, right)]
+    if shapes[0] != shapes[1]:
+        msg = f"the sums of two shards are a {_named(left)} and a {_named(right)}; expected the same of each shard"
+        raise DataError(msg)
+    try:
+        return left + right
+    except TypeError as error:
+        msg = f"the sums of two shards are a {_named(left)} and a {_named(right)}, which cannot be added: {error}"
+        raise DataError(msg) from error
+
+
+def _is_dict(value: Any) -> bool:
+    """Say whether it is a mapping without a sum of its own, which a WeightCollection and a Counter have."""
+    return isinstance(value, Mapping) and not hasattr(value, "__add__")
+
+
+def _named(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return type(value).__name__ + ("" if shape is None else f" of shape {tuple(shape)}")
