@@ -46,12 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _interrupted()
         if not isinstance(error, SparknetError | OSError):
             raise
+        from sparknet.report.wording import error_text
+        from sparknet.serialization.visible import say
+
         traceback = getattr(error, "traceback", "")  # of a failed worker: a fault, not bad input
         if traceback:
-            print(traceback, file=sys.stderr)
-        from sparknet.report.wording import error_text
-
-        print(f"sparknet {args.command}: error: {error_text(error)}", file=sys.stderr)
+            say(*traceback.splitlines(), file=sys.stderr)
+        say(f"sparknet {args.command}: error: {error_text(error)}", file=sys.stderr)
         return 1 if isinstance(error, BrokenOff) else 2
     return 0
 
@@ -228,6 +229,7 @@ def _json(info: Any) -> str:
 
 def _convert(args: argparse.Namespace) -> None:
     from sparknet import formats
+    from sparknet.serialization.visible import say
 
     done = formats.convert(
         args.source,
@@ -236,12 +238,12 @@ def _convert(args: argparse.Namespace) -> None:
         target_format=args.target_format,
         max_bytes=args.max_bytes,
     )
-    print(
+    say(
         f"{args.target}: {done.kind}, {done.tensors:,} tensors, {done.parameters:,} parameters, {done.nbytes:,} bytes, "
         f"from {done.source_format} to {done.target_format} in {done.seconds:.2f} s"
     )
     if done.lost:
-        print(f"  left out, for want of a place (metadata, layers without arrays): {', '.join(done.lost)}")
+        say(f"  left out, for want of a place (metadata, layers without arrays): {', '.join(done.lost)}")
 
 
 def _at_least(least: int) -> "type[int]":

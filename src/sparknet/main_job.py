@@ -27,6 +27,7 @@ from sparknet.nets.base import Net, NetFactory
 from sparknet.nets.mlp import MLP
 from sparknet.report import EventLog, input_lines, round_line, told
 from sparknet.serialization import save
+from sparknet.serialization.visible import say
 from sparknet.training import Cluster, Round, averaged_sgd, check_fit
 from sparknet.weights import WeightCollection
 
@@ -85,9 +86,9 @@ def _run(args: argparse.Namespace, ctrl_c: _CtrlC) -> None:
         net = check_fit(factory, first, args.seed)
     weights = _start(net, args)
     out = _checked_directory(Path(args.out))
-    print(f"{args.data}: {len(images.train[0]):,} images to train, {len(images.test[0]):,} to test")
+    say(f"{args.data}: {len(images.train[0]):,} images to train, {len(images.test[0]):,} to test")
     lines = input_lines(net, first, "--scale" if args.scale else "as --net mlp has it")
-    print(*lines, *notes, sep="\n", flush=True)
+    say(*lines, *notes)
     # a test has no passes to share
     test_rows = net.even(train=False).batch_size if hasattr(net, "even") else batch_size
     with (
@@ -106,7 +107,7 @@ def _run(args: argparse.Namespace, ctrl_c: _CtrlC) -> None:
             weights=weights,
             on_nonfinite=args.on_nonfinite,
         )
-        print(*said, sep="\n", end="\n" if said else "", flush=True)
+        say(*said)
         said.clear()
         out.mkdir(parents=True, exist_ok=True)
         with closing(rounds), EventLog(out / "events.jsonl") as log:  # released before the session is stopped
@@ -133,12 +134,12 @@ def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: Event
             for last in rounds:
                 _save_weights(last, out)
                 log.round(last)
-                print(round_line(last, total), flush=True)
+                say(round_line(last, total))
         finally:  # also after Ctrl-C, wherever it came: both files are of the same round
             if last is not None:
                 written = [_save_weights(last, out), *_save_caffemodel(net, last, out)]
                 log.write("end", rounds=last.index + 1, finished=last.index + 1 == total, metrics=dict(last.metrics))
-                print(f"{last.index + 1} of {total} rounds done; wrote {', '.join(map(str, written))}", flush=True)
+                say(f"{last.index + 1} of {total} rounds done; wrote {', '.join(map(str, written))}")
     except (SparknetError, OSError) as error:
         raise BrokenOff(str(error), traceback=getattr(error, "traceback", "")) from error
 
@@ -184,9 +185,7 @@ def _factory(args: argparse.Namespace, images: ImageSet) -> tuple[NetFactory, in
         msg = f"--batch-size {batch_size}: expected a multiple of the solver's iter_size, {net.passes}"
         raise DataError(msg)
     rows = batch_size // net.passes
-    print(
-        f"iter_size {net.passes}: minibatches of {batch_size} images, each in {net.passes} passes of {rows}", flush=True
-    )
+    say(f"iter_size {net.passes}: minibatches of {batch_size} images, each in {net.passes} passes of {rows}")
     return made(batch_size=rows), batch_size
 
 
@@ -203,7 +202,7 @@ def _start(net: Net, args: argparse.Namespace) -> WeightCollection | None:
     weights = net.get_weights()
     for name in [args.weights] if Path(args.weights).exists() else args.weights.split(","):
         taken = _taken(weights, name.strip(), args)
-        print(f"--weights {name.strip()}", *str(taken).splitlines(), sep="\n  ", flush=True)
+        say(f"--weights {name.strip()}", *(f"  {line}" for line in str(taken).splitlines()))
         weights = taken.weights
     return weights
 

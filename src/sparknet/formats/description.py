@@ -13,6 +13,7 @@ from sparknet.formats.prototxt import read_text
 from sparknet.formats.sniffing import format_of
 from sparknet.formats.table import FORMATS
 from sparknet.serialization.collect import collect
+from sparknet.serialization.visible import visible
 
 __all__ = ["ArrayInfo", "FileInfo", "describe"]
 
@@ -72,16 +73,21 @@ class FileInfo:
         """Return a table: a line for the file, one for each array or layer."""
         size = f"{self.file_nbytes:,} bytes"
         if self.kind == "prototxt":
-            layers = f", {len(self.layers)} layers" if self.format == "net" else ""
-            lines = [f"prototxt of a {self.format}{layers}, {size}"]
+            count = f", {len(self.layers)} layers" if self.format == "net" else ""
+            lines = [f"prototxt of a {self.format}{count}, {size}"]
         else:
             sums = f"{len(self.tensors)} tensors, {self.parameters:,} parameters, {self.nbytes:,} bytes"
             lines = [f"{self.format}: {self.kind}, {sums}; the file has {size}"]
-        width = max((len(tensor.name) for tensor in self.tensors), default=0)
-        lines += [f"  {t.name:<{width}}  {t.dtype:<10} {t.shape!s:<20} {t.nbytes:>15,} bytes" for t in self.tensors]
-        width = max((len(name) for name, _ in self.layers), default=0)
-        lines += [f"  {name:<{width}}  {kind}" for name, kind in self.layers]
-        lines += [f"  {key}: {value!r}" for key, value in self.metadata.items()]
+        names = [visible(tensor.name) for tensor in self.tensors]
+        width = max(map(len, names), default=0)
+        lines += [
+            f"  {name:<{width}}  {t.dtype:<10} {t.shape!s:<20} {t.nbytes:>15,} bytes"
+            for name, t in zip(names, self.tensors, strict=True)
+        ]
+        layers = [(visible(name), visible(kind)) for name, kind in self.layers]
+        width = max((len(name) for name, _ in layers), default=0)
+        lines += [f"  {name:<{width}}  {kind}" for name, kind in layers]
+        lines += [f"  {visible(key)}: {value!r}" for key, value in self.metadata.items()]
         return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ from sparknet.formats.conversion import read
 from sparknet.formats.table import format_to_read
 from sparknet.ndarray import NDArray
 from sparknet.serialization.collect import collect
+from sparknet.serialization.visible import visible
 from sparknet.weights import WeightCollection
 
 __all__ = ["Layers", "Taken", "fitted", "layers_of", "take_layers"]
@@ -58,7 +59,7 @@ class Taken:
             "new, not in the file": self.new,
             "rounded to the net's dtype": self.rounded,
         }
-        return "\n".join(f"{what}: {', '.join(names)}" for what, names in said.items() if names)
+        return "\n".join(f"{what}: {', '.join(map(visible, names))}" for what, names in said.items() if names)
 
 
 def take_layers(

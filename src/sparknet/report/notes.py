@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sparknet.report.wording import for_command
+from sparknet.serialization.visible import say
 
 __all__ = ["told"]
 
@@ -23,7 +24,7 @@ def told(name: str) -> Iterator[list[str]]:
     try:
         yield said
     except Exception:
-        print(*said, sep="\n", end="\n" if said else "", flush=True)
+        say(*said)
         raise
     finally:
         logger.removeHandler(collector)

@@ -8,6 +8,7 @@ from sparknet.serialization.dtypes import NAMES
 from sparknet.serialization.encodings import NAMES as ENCODINGS
 from sparknet.serialization.header import Header
 from sparknet.serialization.layout import HEAD, VERSION, Layout
+from sparknet.serialization.visible import visible
 
 __all__ = ["MessageInfo", "TensorInfo"]
 
@@ -107,12 +108,13 @@ class MessageInfo:
         parameters = sum(math.prod(tensor.shape) for tensor in self.tensors)
         size = f"{len(self.tensors)} tensors, {parameters:,} parameters, {self.nbytes:,} bytes"
         lines = [f"{self.kind}, {size}, format {self.version}, {sums}"]
-        width = max((len(tensor.name) for tensor in self.tensors), default=0)
+        names = [visible(tensor.name) for tensor in self.tensors]
+        width = max(map(len, names), default=0)
         lines += [
-            f"  {t.name:<{width}}  {t.dtype:<10} {t.shape!s:<20} {t.nbytes:>15,} bytes{_how_stored(t)}"
-            for t in self.tensors
+            f"  {name:<{width}}  {t.dtype:<10} {t.shape!s:<20} {t.nbytes:>15,} bytes{_how_stored(t)}"
+            for name, t in zip(names, self.tensors, strict=True)
         ]
-        lines += [f"  {key}: {value!r}" for key, value in self.metadata.items()]
+        lines += [f"  {visible(key)}: {value!r}" for key, value in self.metadata.items()]
         return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from sparknet.nets.caffe.feed import Labels, as_array, fill
 from sparknet.nets.caffe.layer_param import LayerParam
 from sparknet.nets.caffe.runtime import load
 from sparknet.nets.caffe.sources import Source, source_of
+from sparknet.serialization.visible import say
 
 __all__ = ["RDDDataLayer"]
 
@@ -103,7 +104,7 @@ class RDDDataLayer(load().Layer):  # type: ignore[misc] # Caffe's classes have n
         self._told = True
         for name in self._columns:
             column = as_array(batch[name])
-            print(f"RDDDataLayer {self._name!r}: {line_about(name, column, ())}", file=sys.stderr, flush=True)
+            say(f"RDDDataLayer {self._name!r}: {line_about(name, column, ())}", file=sys.stderr)
             warning = implausible(name, column)
             if warning is not None:
                 _LOG.warning("%s", warning)
