@@ -144,7 +144,7 @@ def _stacked(values: Any, field: Field) -> "np.ndarray[Any, Any] | None":
     """Return values that are alike as one array with the right number of elements, else None."""
     size, first = prod(field.shape), values[0]
     if not isinstance(values, np.ndarray):
-        if any(type(value) is not type(first) for value in values):
+        if len(set(map(type, values))) > 1:
             return None  # stacked, they would take each other's type
         if isinstance(first, BYTES):
             alike = all(len(value) == size for value in values)
