@@ -156,6 +156,12 @@ def test_what_inflates_in_a_png_is_limited(kind, begin):
     refused(png(chunk(kind, begin + zlib.compress(bytes(1 << 25)))), "cannot be decoded: Decompressed data too large")
 
 
+def test_the_chunks_of_a_png_are_limited():
+    one = chunk(b"tEXt", b"a\0b")
+    assert DECODER(png(one * 1000) + one * 200_000).shape == (3, 4, 4)  # what follows the end does not count
+    refused(png(one * (1 << 17)), "a PNG with more than 131072 chunks")
+
+
 # ---- depth
 @pytest.mark.parametrize("color", [0, 2, 4, 6])
 def test_a_png_of_16_bits_is_refused_also_in_color(color):

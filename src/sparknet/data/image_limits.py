@@ -11,15 +11,17 @@ from typing import Any
 
 from sparknet.errors import DataError
 
-__all__ = ["check_depth", "check_jpeg", "check_scans"]
+__all__ = ["check_depth", "check_jpeg", "check_png", "check_scans"]
 
 # As LibreOffice has it, after "Two Issues with the JPEG Standard" of libjpeg-turbo; its own fuzzers take 500. Encoders write up to 18.
 MAX_SCANS = 100
 PASSES = 20  # over max_pixels pixels, in the scans of a large image
 MAX_METADATA = 1 << 24  # bytes of EXIF, ICC, XMP and comments
 MAX_SEGMENTS = 1000  # before the first scan; a profile has at most 255, everything else some ten
+MAX_CHUNKS = 1 << 17  # of a PNG; the pixels of the largest one, in chunks of 4 KiB, take half as many
 MAX_JUNK = 1 << 12  # bytes that belong to nothing, before the first scan
 _BEGIN = b"\xff\xd8\xff"
+_PNG = b"\x89PNG\r\n\x1a\n"
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # not a byte of a scan, nor a restart in it
 _START, _END, _SCAN, _ALONE = 0xD8, 0xD9, 0xDA, 0x01
 _METADATA = {*range(0xE0, 0xF0), 0xFE}
@@ -52,6 +54,19 @@ def check_jpeg(data: bytes) -> int:
             msg = f"a JPEG with more than {MAX_SEGMENTS} segments or {MAX_JUNK} bytes of nothing before its first scan: damaged"
             raise DataError(msg)
     msg = "a JPEG without a scan: damaged or truncated"
+    raise DataError(msg)
+
+
+def check_png(data: bytes) -> None:
+    """Refuse a PNG of more chunks than its pixels take, which Pillow goes through one by one; other images have none."""
+    at = len(_PNG)
+    if not data.startswith(_PNG):
+        return
+    for _ in range(MAX_CHUNKS):
+        if data[at + 4 : at + 8] in (b"", b"IEND"):
+            return
+        at += 12 + int.from_bytes(data[at : at + 4], "big")  # with length, kind and checksum
+    msg = f"a PNG with more than {MAX_CHUNKS} chunks, expected at most that: save it anew"
     raise DataError(msg)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.data.image_limits import check_depth, check_jpeg, check_scans
+from sparknet.data.image_limits import check_depth, check_jpeg, check_png, check_scans
 from sparknet.errors import DataError, MissingDependency
 
 __all__ = ["ImageDecoder", "resize_images"]
@@ -100,7 +100,7 @@ class ImageDecoder:
             Not an image of these formats, a damaged or truncated one, one without pixels or with too
             many, or one with more than 8 bits a channel. A JPEG with more than 100 scans, with scans that go over more pixels
             in all than 20 images of ``max_pixels``, or with more than 16 MiB of metadata. A PNG with a text or profile of more
-            than 1 MB.
+            than 1 MB, or with more than 131,072 chunks.
         MissingDependency
             Pillow is not installed.
         """
@@ -111,6 +111,7 @@ class ImageDecoder:
         pil = _pil()
         data = bytes(data)
         with _refused(data):
+            check_png(data)
             scans = check_jpeg(data)
             image = pil.open(io.BytesIO(data), formats=list(FORMATS))
             self._check_size(*image.size)

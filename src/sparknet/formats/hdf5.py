@@ -196,7 +196,7 @@ class Group:
         if data.chunks is not None:
             chunk = math.prod(data.chunks) * data.dtype.itemsize
             self._budget.take(max(nbytes, chunk), path)
-            return _chunked(data, chunk, path, self._budget.size)
+            return _chunked(data, chunk, path)
         self._budget.take(nbytes, path)
         stored = data.id.get_storage_size()
         if stored != nbytes or stored > self._budget.size:
@@ -205,21 +205,15 @@ class Group:
         return np.asarray(data[()]).reshape(data.shape)
 
 
-def _chunked(data: Any, nbytes: int, path: str, stored: int) -> Array:
-    """Return the elements of a data set in chunks of ``nbytes``; each is inflated up to that and no further.
-
-    ``stored`` is the size of the file, which no chunk exceeds.
-    """
+def _chunked(data: Any, nbytes: int, path: str) -> Array:
+    """Return the elements of a data set in chunks of ``nbytes``; each is inflated up to that and no further."""
     filters = _filters(data, path)
     expected = math.prod(-(-length // step) for length, step in zip(data.shape, data.chunks, strict=True))
     if data.id.get_num_chunks() != expected:
         raise _wrong(f"{path!r} has {data.id.get_num_chunks()} chunks, its shape needs {expected}", path)
     out = np.empty(data.shape, data.dtype)
     for i in range(expected):
-        info = data.id.get_chunk_info(i)
-        offset = info.chunk_offset
-        if info.size > stored:
-            raise _wrong(f"{path!r}, the chunk at {offset}: {info.size} bytes, in a file of {stored}", path)
+        offset = data.id.get_chunk_info(i).chunk_offset
         mask, raw = data.id.read_direct_chunk(offset)
         for bit, number in reversed(list(enumerate(filters))):
             if not mask >> bit & 1:
