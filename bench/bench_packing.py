@@ -38,7 +38,7 @@ from sparknet import Field, SparkCluster, averaged_sgd, dumps
 from sparknet.data import ImageDecoder
 from sparknet.data.preprocess import Scale
 from sparknet.nets import MLP
-from sparknet.spark import decode_images, pack, start_spark
+from sparknet.spark import pack, start_spark
 
 SHAPE = (3, 32, 32)
 SIDES = (3, 256, 256)  # of decoded JPEG files
@@ -176,8 +176,7 @@ def jpeg_throughput(spark, folder):
     padded = frame.rdd.map(lambda row: (row.data.ljust(longest, b"\0"), row.label))
 
     def decoded():
-        pixels, _ = decode_images(frame, decoder, image="data")
-        return pack(pixels, (Field("data", SIDES, "uint8"), LABEL), BATCH, shards=2, shuffle=1)
+        return pack(frame, (Field("data", SIDES, "uint8"), LABEL), BATCH, decoder=decoder, shards=2, shuffle=1)
 
     def encoded():
         return pack(padded, (Field("data", (longest,), "uint8"), LABEL), BATCH, shards=2, shuffle=1)
