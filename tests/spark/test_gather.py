@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyspark.serializers import CPickleSerializer
 
 from sparknet import ClusterError, DataError, Field
 from sparknet import data as local
@@ -87,42 +88,95 @@ def test_a_bad_row_is_named_by_the_partition_that_it_came_from(spark, context, k
     assert (caught.value.partition, caught.value.row) == (23, 1)
 
 
-def test_a_bad_row_that_is_gone_when_it_is_looked_for_is_named_by_where_it_may_have_been(context, tmp_path):
-    def once(partition, part):
-        if partition == 23 and not (tmp_path / "seen").exists():
-            (tmp_path / "seen").touch()
-            return [([1.0, None], 0)]
-        return list(part)
+OTHERWISE = {
+    "in another order": (40, lambda part, _: part[::-1]),
+    "none": (4, lambda part, _: part[:0]),
+    "some where there were none": (4, lambda part, lost: part if lost else []),
+}
 
-    rdd = context.parallelize(rows(80), 40).mapPartitionsWithIndex(once)
-    with pytest.raises(DataError, match=r"^partitions 20 to 24, taken together: field 'x' .* null"):
+
+@pytest.mark.parametrize("how", OTHERWISE)
+def test_a_partition_that_comes_back_otherwise_is_named_by_its_own_number(context, monkeypatch, tmp_path, how):
+    counted, (partitions, change) = packing.counted, OTHERWISE[how]
+
+    def losing(*args):
+        chunks, facts = counted(*args)
+        chunks.unpersist(blocking=True)
+        (tmp_path / "lost").touch()
+        return chunks, facts
+
+    def source(partition, part):
+        part, lost = list(part), (tmp_path / "lost").exists()
+        is_first = how != "some where there were none" and not lost
+        return part if partition != 1 or is_first else change(part, lost)
+
+    monkeypatch.setattr(packing, "counted", losing)
+    rdd = context.parallelize(rows(80), partitions).mapPartitionsWithIndex(source)
+    with pytest.raises(ClusterError, match="partition 1 gave other rows when it was computed again"):
         pack(rdd, FIELDS, 3)
 
 
-def test_partitions_that_come_back_otherwise_are_named_by_their_own_numbers(context, monkeypatch, tmp_path):
-    counted = packing._counted
-
-    def losing(*args):
-        chunks, *facts = counted(*args)
-        chunks.unpersist(blocking=True)
-        (tmp_path / "lost").touch()
-        return chunks, *facts
-
-    def source(partition, part):
-        part = list(part)
-        return part[::-1] if partition == 23 and (tmp_path / "lost").exists() else part
-
-    monkeypatch.setattr(packing, "_counted", losing)
-    with pytest.raises(ClusterError, match="partitions 20 to 24 gave other rows when it was computed again"):
-        pack(context.parallelize(rows(80), 40).mapPartitionsWithIndex(source), FIELDS, 3)
+def cached(rdd):
+    rdd = rdd.cache()
+    rdd.count()
+    return rdd
 
 
-def test_a_cached_source_keeps_its_order_and_the_log_says_what_makes_it_fast(context, caplog):
-    source = context.parallelize(rows(80), 40).map(lambda row: row).cache()
-    source.count()
-    with caplog.at_level(logging.WARNING, "sparknet.clusters.spark.gather"):
-        packed = pack(source, FIELDS, 3)
-    assert contents(packed.to_local()) == contents(local.pack(rows(80), FIELDS, 3))
-    (record,) = caplog.records
-    assert "the 40 partitions hold few rows each, which takes long: coalesce() the rows" in record.getMessage()
+SCHEMA = "x array<double>, y long"
+RDDS = {
+    "cached": lambda rdd: cached(rdd.map(lambda row: row)),
+    "shuffled": lambda rdd: rdd.coalesce(1).repartition(40),
+    "pairs": lambda rdd: cached(rdd.keys().zip(rdd.values())),
+    "pickled one by one": lambda rdd: cached(rdd.map(lambda row: row)._reserialize(CPickleSerializer())),
+}
+FRAMES = {
+    "cached": cached,
+    "shuffled": lambda frame: frame.coalesce(1).repartition(40),
+}
+
+
+@pytest.mark.parametrize("kind", RDDS)
+def test_an_rdd_whose_partitions_lie_somewhere_keeps_its_order(context, kind):
+    source = RDDS[kind](context.parallelize(rows(80), 40))
+    packed = pack(source, FIELDS, 3)
+    assert packed.shards == FEW
+    assert contents(packed.to_local()) == contents(local.pack(source.collect(), FIELDS, 3))
+    packed.unpersist()
+    source.unpersist()
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+@pytest.mark.parametrize("adaptive", ["true", "false"])
+def test_a_frame_whose_partitions_lie_somewhere_keeps_its_order(spark, kind, adaptive):
+    spark.conf.set("spark.sql.adaptive.enabled", adaptive)
+    try:
+        source = FRAMES[kind](spark.createDataFrame(spark.sparkContext.parallelize(rows(80), 40), SCHEMA))
+        expected = contents(local.pack([tuple(row) for row in source.collect()], FIELDS, 3))
+        for arrow in (True, False):
+            packed = pack(source, FIELDS, 3, arrow=arrow)
+            assert packed.shards == FEW
+            assert contents(packed.to_local()) == expected
+            packed.unpersist()
+        source.unpersist()
+    finally:
+        spark.conf.unset("spark.sql.adaptive.enabled")
+
+
+def test_spark_does_put_partitions_together_that_are_no_neighbours(context):
+    """Else the two tests before this one would find nothing."""
+    source = cached(context.parallelize(rows(80), 40).map(lambda row: row))
+    source.first()  # Spark looks for stored partitions when a job begins
+    together = source._jrdd.coalesce(FEW).rdd().partitions()
+    tell = context._jvm.java.util.Arrays.toString
+    places = [int(i) for part in together for i in tell(part.parentsIndices()).strip("[]").split(", ")]
+    assert sorted(places) == list(range(40)) != places
+    source.unpersist()
+
+
+def test_python_functions_before_it_are_named_by_the_log(context, caplog):
+    source = cached(context.parallelize(rows(80), 40).map(lambda row: row))
+    for rdd, said in ((source, False), (source.map(lambda row: row), True)):
+        with caplog.at_level(logging.WARNING, "sparknet.clusters.spark.gather"):
+            pack(rdd, FIELDS, 3).unpersist()
+        assert ("Python functions of an RDD still start once for each" in caplog.records[-1].getMessage()) == said
     source.unpersist()

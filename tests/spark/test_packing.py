@@ -166,14 +166,14 @@ def test_a_lost_partition_that_comes_back_with_a_bad_row_is_refused(context, mon
 
 def losing_what_was_counted(monkeypatch):
     """Lose the chunks once they are counted, as when all executors are lost at that time."""
-    counted = packing._counted
+    counted = packing.counted
 
     def losing(*args):
         chunks, *facts = counted(*args)
         chunks.unpersist(blocking=True)
         return chunks, *facts
 
-    monkeypatch.setattr(packing, "_counted", losing)
+    monkeypatch.setattr(packing, "counted", losing)
 
 
 def test_what_a_job_died_of_is_told_even_where_nothing_can_be_released_then(spark, context, monkeypatch):

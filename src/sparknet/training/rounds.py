@@ -98,7 +98,7 @@ class Rounds(Iterator[Round]):
 
     @property
     def finished(self) -> int:
-        """How many rounds are finished: those before the checkpoint, and those that were yielded."""
+        """Number of rounds that are finished, in the checkpoint that the training goes on from and by the loop."""
         return self._finished
 
     def close(self) -> None:

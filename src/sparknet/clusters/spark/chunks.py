@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Chunk", "Rows", "Source", "error_of"]
 
-Chunk = tuple[int, bytes]
-"""Number of rows, and their records one after the other; or 0, and an error, pickled."""
+Chunk = tuple[int, int, bytes]
+"""Partition of the rows, their number, and their records one after the other; or the partition, 0, and an error, pickled."""
 
 _BYTES = 4 << 20  # of records in a chunk
 _MOST_ROWS = 10_000
@@ -98,7 +98,7 @@ class Rows:
 
 def error_of(chunk: Chunk) -> SparknetError | None:
     """Return the error that a chunk stands for, if it does."""
-    return None if chunk[0] else pickle.loads(chunk[1])  # noqa: S301 - pickled below, in a task of this job
+    return None if chunk[1] else pickle.loads(chunk[2])  # noqa: S301 - pickled below, in a task of this job
 
 
 # ---- in the Python workers
@@ -158,10 +158,10 @@ def _chunks(source: Source, kind: _Kind, partition: int, parts: Iterable[Any]) -
                 batch = kind.batch(source, part)
             except DataError as error:
                 raise _placed(error, partition, done, partial(kind.name, source, part), source.id_column) from error
-            yield len(part), source.records.join(batch).tobytes()
+            yield partition, len(part), source.records.join(batch).tobytes()
             done += len(part)
     except SparknetError as error:  # as a value: an exception would be tried four times, in vain
-        yield 0, pickle.dumps(error)
+        yield partition, 0, pickle.dumps(error)
 
 
 def _placed(error: Any, partition: int, done: int, name: Callable[[int], Any], id_column: str | None) -> DataError:

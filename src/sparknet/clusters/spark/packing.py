@@ -6,21 +6,21 @@ the chunks are counted, every example's place is known. The rules of that are th
 """
 
 import os
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from sparknet.clusters.spark import saved
 from sparknet.clusters.spark.arrow import arrow_is_installed, need_arrow
-from sparknet.clusters.spark.chunks import Chunk, Rows, Source, error_of
+from sparknet.clusters.spark.chunks import Rows, Source
+from sparknet.clusters.spark.counted import counted, placed
 from sparknet.clusters.spark.exchange import as_records
 from sparknet.clusters.spark.frames import is_frame, selected
-from sparknet.clusters.spark.gather import Gathered, gathered, name_of
-from sparknet.clusters.spark.jobs import PerPartition, collected, release, run_job
+from sparknet.clusters.spark.gather import chunks_of
+from sparknet.clusters.spark.jobs import release
 from sparknet.clusters.spark.packed import PackedDataset, first_of, kept_of, packed_from
 from sparknet.clusters.spark.records import Records
 from sparknet.clusters.spark.sessions import check_rows, running_context
@@ -31,13 +31,10 @@ from sparknet.data.layout import Layout, check_packing, packed_positions
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import check_preprocessor
 from sparknet.data.ragged import Even, Ragged, check_ragged
-from sparknet.errors import ClusterError, DataError, SparknetError
+from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import NetFactory
 from sparknet.training import check_fit
-
-if TYPE_CHECKING:
-    from pyspark import RDD
 
 __all__ = ["PackedDataset", "load_packed", "pack"]
 
@@ -66,7 +63,7 @@ def pack(
     rows
         A DataFrame with a column for each field (numbers, booleans, arrays of them, vectors, binary),
         or an RDD of Rows, mappings, records of structured arrays, tuples in the order of ``fields``,
-        or, for one field, its values. Partitions may be unequal or empty. It is evaluated once (of many partitions, three before),
+        or, for one field, its values. Partitions may be unequal or empty. It is evaluated once (of many partitions, some before),
         and a partition that is lost on the cluster once more: it must give the same rows in the same order then.
     fields
         Name, shape and dtype of each input, as it is to be stored.
@@ -81,8 +78,8 @@ def pack(
         Of encoded images, as for :func:`sparknet.data.pack`; on a DataFrame the column is binary, or a struct.
     shards
         Usually the number of workers; default: the number of partitions of ``rows``, but not more
-        than there are minibatches. Where ``rows`` has many partitions and they are small, neighbours are taken together
-        first, as the log says: to four for each core of Spark, or ``shards`` if that is more.
+        than there are minibatches. Where ``rows`` has many partitions and they are small, these are taken together
+        first, as the log says: to four for each core of Spark, or ``shards`` if that is more. Rows keep their order.
     shuffle
         Seed of a permutation of all examples; None keeps their order.
     storage
@@ -120,16 +117,15 @@ def pack(
         _check_net(factory, fields, batch_size, preprocessor)
     storage = _storage_level(storage)
     source = _rows(rows, Source(Records(with_decoders(fields, decoder, columns)), columns or {}, id_column), arrow)
-    taken = gathered(source.rdd, source.chunks, shards or 1)
-    chunks, starts, checksums = _counted(source, taken, storage)
+    many = source.rdd.getNumPartitions()
+    chunks, counts = counted(chunks_of(source, shards or 1), storage)
     try:
+        starts = np.cumsum([0, *(counts[k].rows if k in counts else 0 for k in range(many))]).tolist()
         total = kept_of(starts[-1], Even(batch_size, ragged or "reshape"), "pack()")
-        layout = Layout(total, batch_size, shards or min(len(starts) - 1, -(-total // batch_size)))
-        placed = chunks.mapPartitionsWithIndex(
-            partial(_placed, starts=starts, checksums=checksums, bounds=taken.bounds)
-        )
+        layout = Layout(total, batch_size, shards or min(chunks.getNumPartitions(), -(-total // batch_size)))
+        records = chunks.mapPartitionsWithIndex(partial(placed, starts=starts, counts=counts))
         moved = partial(_moved, starts[-1], shuffle, total)
-        packed = packed_from(placed, moved, fields, layout, preprocessor)
+        packed = packed_from(records, moved, fields, layout, preprocessor)
         packed = replace(packed, ragged=ragged, padding=padding)
         return packed._persisted(storage)  # computed now, while the chunks are there
     finally:
@@ -212,76 +208,7 @@ def _rows(rows: Any, source: Source, arrow: bool | None) -> Rows:
     raise DataError(msg)
 
 
-def _counted(source: Rows, taken: Gathered, storage: Any) -> tuple["RDD[Chunk]", list[int], list[int]]:
-    """Return the chunks, computed and persisted; where each partition's rows begin, and their number; its checksums."""
-    chunks = taken.rdd.mapPartitionsWithIndex(source.chunks)
-    counts = chunks.context.accumulator({}, PerPartition())
-    counted = chunks.mapPartitionsWithIndex(partial(_counting, counts=counts)).persist(storage)
-    try:
-        run_job(counted._jrdd.count)  # in the JVM: nothing is piped to Python only to be counted
-        _check_counts(counts.value, source, taken)
-    except BaseException:
-        release(counted)
-        raise
-    rows, checksums = zip(*(counts.value[k] for k in range(counted.getNumPartitions())), strict=True)
-    return counted, np.cumsum([0, *rows]).tolist(), list(checksums)
-
-
-def _check_counts(counts: Mapping[int, Any], source: Rows, taken: Gathered) -> None:
-    """Raise the first partition's error, if there is one, and a DataError if there are no rows."""
-    rows = [count for _, (count, _) in sorted(counts.items())]
-    for partition, count in enumerate(rows):
-        if isinstance(count, SparknetError):
-            _raise_placed(count, source, taken.sources(partition))
-    if not sum(rows):
-        msg = "pack(): got no rows, expected at least one"
-        raise DataError(msg)
-
-
-def _raise_placed(error: SparknetError, source: Rows, partitions: range) -> NoReturn:
-    """Raise the error of some partitions with its place in the one that it comes from, which is computed again for that."""
-    if len(partitions) > 1:
-        errors = source.rdd.mapPartitionsWithIndex(source.chunks).map(error_of).filter(bool)
-        collected(errors, list(partitions))  # raises the first
-        # The source is another each time: its own place is not known any more.
-        raise error.placed(f"{name_of(partitions)}, taken together", instead=True) from error
-    raise error
-
-
 # ---- in the Python workers
 def _moved(count: int, shuffle: int | None, kept: int) -> Any:
     """Return the new position of each of ``count`` examples; -1 for all but the first ``kept`` in their new order."""
     return first_of(packed_positions(count, shuffle), kept)
-
-
-def _counting(partition: int, chunks: Iterable[Chunk], *, counts: Any) -> Iterator[Chunk]:
-    total: Any = 0
-    checksum = 0
-    for chunk in chunks:
-        total, checksum = error_of(chunk) or total + chunk[0], zlib.crc32(chunk[1], checksum)
-        yield chunk
-    counts.add({partition: (total, checksum)})
-
-
-def _placed(
-    partition: int,
-    chunks: Iterable[Chunk],
-    *,
-    starts: Sequence[int],
-    checksums: Sequence[int],
-    bounds: Sequence[int],
-) -> Iterator[tuple[int, bytes]]:
-    start, checksum = starts[partition], 0
-    for chunk in chunks:
-        if error := error_of(chunk):
-            raise error
-        count, records = chunk
-        yield start, records
-        start, checksum = start + count, zlib.crc32(records, checksum)
-    # Examples go by their numbers: rows in another order would be lost, and others be there twice.
-    if (start, checksum) != (starts[partition + 1], checksums[partition]):
-        msg = (
-            f"{name_of(range(bounds[partition], bounds[partition + 1]))} gave other rows when it was computed again, or the same in another order; "
-            "persist or save the source"
-        )
-        raise ClusterError(msg)
