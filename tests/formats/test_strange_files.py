@@ -29,6 +29,7 @@ from sparknet.data import read_cifar10, read_idx
 from sparknet.formats import describe, format_of, read, take_layers
 from sparknet.formats.prototxt import read_text
 from sparknet.formats.table import FORMATS
+from sparknet.nets.caffe import carried, model_file, transform
 from sparknet.nets.caffe.files import read_text as net_text
 from sparknet import WeightCollection
 import h5py, safetensors.numpy, google.protobuf.message_factory, numpy as np
@@ -38,6 +39,8 @@ readers = {name: lambda path, name=name: read(path, file_format=name) for name i
 readers |= {"format_of": format_of, "describe": describe, "prototxt": lambda path: read_text(Path(path)),
             "idx": read_idx, "cifar": lambda path: read_cifar10([path]), "read": read,
             "take_layers": lambda path: take_layers(weights, path), "net": lambda path: net_text(Path(path), "net prototxt")}
+readers |= {"infogain": lambda path: carried._checked(Path(path)), "weights": lambda path: model_file.read(Path(path)),
+            "mean_file": lambda path: transform._mean_image(path, lambda name, _: Path(name))}
 for name in ("caffemodel", "solverstate", "binaryproto"):  # their schema is made before memory is bounded
     try: read("/dev/null/x", file_format=name)
     except OSError: pass
@@ -72,9 +75,9 @@ def test_what_is_no_regular_file_is_named_at_once_by_every_reader(tmp_path, kind
     done = run_limited(TRY, _make(kind, tmp_path), before=READERS)
     assert not done.returncode, done.stderr
     said = json.loads(done.stdout)
-    assert len(said) == len(FORMATS) + 8
+    assert len(said) == len(FORMATS) + 11
     for reader, text in said.items():
-        assert f"a {kind}" in text or (reader == "net" and "it is a folder" in text), (reader, text)
+        assert f"a {kind}" in text or "it is a folder; name a file in it" in text, (reader, text)
         assert text.startswith(("OSError", "IsADirectoryError", "DataError", "NetError")), (reader, text)
 
 
