@@ -198,11 +198,12 @@ KILLED_AT_SOME_LINE = """
 import os, signal, sys
 import test_checkpoint as here
 from random import Random
-from sparknet import checkpoint, worker
-from sparknet.serialization import files, writing
+from sparknet import worker
+from sparknet.checkpoint import directory as rounds, round_files
+from sparknet.serialization import files, locking, writing
 from sparknet.training import driver, run
 
-watched = {module.__file__ for module in (checkpoint, driver, files, run, worker, writing)}
+watched = {module.__file__ for module in (driver, files, locking, round_files, rounds, run, worker, writing)}
 directory, chance = sys.argv[1], Random(5)
 
 def train_and_die(at):
@@ -220,7 +221,7 @@ def train_and_die(at):
     os._exit(0)
 
 for kills in range(100):
-    at = chance.randrange(1, 900)  # a round takes some 400 lines
+    at = chance.randrange(1, 900)  # a round takes some 500 lines
     child = os.fork()
     if not child:
         train_and_die(at)
@@ -310,7 +311,7 @@ def test_another_net_is_refused_at_the_call_and_the_round_named(tmp_path):
     train(tmp_path, rounds=1)
     with pytest.raises(SchemaError, match=r"round-000000: set_weights\(\): layer 'ip1', array 0 is .* \(4, 25\)"):
         start(tmp_path, MLP.factory((1, 5, 5), 3, (5,)))
-    save(tmp_path / "round-000000" / "state-0.sparknet", {"iteration": NDArray(np.int64(3))})
+    change(tmp_path / "round-000000" / "state-0.sparknet", {"iteration": NDArray(np.int64(3))})
     with pytest.raises(SchemaError, match=r"round-000000: set_state\(\): got arrays"):
         start(tmp_path)
 
@@ -322,12 +323,41 @@ def test_a_checkpoint_is_not_written_over(tmp_path):
     assert len(train(tmp_path / "new", rounds=1, resume=False)) == 1
 
 
-def test_two_trainings_in_one_directory_are_noticed(tmp_path):
+def test_a_second_training_in_one_directory_is_refused_and_the_first_goes_on(tmp_path):
     first, second = start(tmp_path), start(tmp_path)
     next(first)
-    with pytest.raises(DataError, match=r"round-000000 is there already.*\? Give each a directory of its own"):
+    text = rf"checkpoint: .*: process {os.getpid()} on .* writes there; .* ends with rounds.close\(\)"
+    with pytest.raises(DataError, match=text):
         next(second)
+    with pytest.raises(DataError, match=text):
+        start(tmp_path)
+    assert Checkpoint(tmp_path, {}).read().rounds == 1  # who reads is not kept out
     assert facts(first) == facts(train())[1:]
+    assert names(tmp_path) == ["round-000004", "round-000005"]
+
+
+def test_a_training_that_was_overtaken_is_refused_before_it_does_a_round(tmp_path):
+    second = start(tmp_path)
+    train(tmp_path, rounds=1)
+    with pytest.raises(DataError, match=r"round-000000 is there already, expected round 0.*Give each a directory"):
+        next(second)
+
+
+@pytest.mark.parametrize("end", ["close", "forget", "break", "error"])
+def test_a_directory_is_free_when_its_training_ends_however_it_does(tmp_path, end):
+    if end == "error":
+        with pytest.raises(DataError, match=r"got seed=8"):
+            train(tmp_path, rounds=2), start(tmp_path, seed=8)
+    elif end == "break":
+        for _ in start(tmp_path):
+            break
+    else:
+        rounds = start(tmp_path)
+        next(rounds)
+        if end == "close":
+            rounds.close()
+        del rounds
+    assert train(tmp_path)[-1].weights == train()[-1].weights
 
 
 def test_a_directory_that_holds_something_else_is_left_alone(tmp_path):
@@ -406,6 +436,86 @@ def test_any_changed_byte_is_found(kept, name, place, change):
             start(kept)
     finally:
         path.write_bytes(whole)
+
+
+# ---- what belongs together
+def change(file, content=None, **said):
+    """Write a file anew, with another content or metadata; a value of None leaves that out."""
+    content = load(file, mmap=False) if content is None else content
+    metadata = {name: value for name, value in {**inspect(file).metadata, **said}.items() if value is not None}
+    save(file, content, metadata=metadata)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """A training with the same shapes and settings, but another learning rate."""
+    directory = tmp_path_factory.mktemp("other")
+    train(directory, MLP.factory((1, 5, 5), 3, (4,), learning_rate=0.2, momentum=0.9, weight_decay=0.01), rounds=3)
+    return directory
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("source", ["another round", "another training"])
+def test_a_file_of_another_round_or_training_is_refused(kept, other, tmp_path, name, source):
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+    folder = other / "round-000002" if source == "another training" else kept / "round-000001"
+    shutil.copy(folder / name, tmp_path / "round-000002")
+    fix = r"round-000002 is damaged: .*files of several rounds or trainings are mixed; remove this directory to go on"
+    with pytest.raises(FormatError, match=fix):
+        start(tmp_path)
+    shutil.rmtree(tmp_path / "round-000002")
+    assert facts(train(tmp_path)) == facts(train())[2:]
+
+
+def test_a_round_under_the_name_of_another_and_states_in_each_others_place_are_refused(tmp_path):
+    train(tmp_path, rounds=2, solver_state="local")
+    shutil.copytree(tmp_path, tmp_path / "renamed")
+    (tmp_path / "renamed" / "round-000001").rename(tmp_path / "renamed" / "round-000009")
+    with pytest.raises(FormatError, match=r"position of round 1.*; expected position of round 9"):
+        start(tmp_path / "renamed", solver_state="local")
+    shutil.rmtree(tmp_path / "renamed")
+    states = [tmp_path / "round-000001" / f"state-{i}.sparknet" for i in range(2)]
+    states[0].rename(tmp_path / "state")
+    states[1].rename(states[0])
+    (tmp_path / "state").rename(states[1])
+    with pytest.raises(FormatError, match=r"state-0.sparknet says that it is state-1 of round 1"):
+        start(tmp_path, solver_state="local")
+
+
+def test_a_checkpoint_without_identities_is_read_and_that_is_said_once(kept, tmp_path, caplog):
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+    for name in FILES:
+        change(tmp_path / "round-000002" / name, checkpoint=None)
+    assert facts(train(tmp_path)) == facts(train())[3:]
+    (record,) = caplog.records
+    assert "round-000002 was written by an older sparknet, and its files carry no identity" in record.message
+    assert "checkpoint" in inspect(tmp_path / "round-000005" / "weights.sparknet").metadata
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said", "text"),
+    [
+        ("position", {"steps": np.array([9, 9, 9])}, {}, "got 3 numbers of steps, expected 2 for 2 workers"),
+        ("position", {"steps": np.array([9, -1])}, {}, "has -1 steps of a worker"),
+        ("position", {"steps": np.array([9.0, 9.0])}, {}, "has no steps, expected one int64 number for each worker"),
+        ("position", {"step": np.array([9, 9])}, {}, "has no steps"),
+        ("position", np.array([9, 9]), {}, "has no steps"),
+        ("position", None, {"states": 2**60}, "counts 1152921504606846976 solver states"),
+        ("position", None, {"states": "1"}, "counts '1' solver states"),
+        ("position", None, {"states": None}, "counts None solver states"),
+        ("position", None, {"settings": [7]}, r"has the settings \[7\]"),
+        ("position", None, {"settings": None}, "has the settings None"),
+        ("position", None, {"checkpoint": 7}, "says that it is 7"),
+        ("position", None, {"checkpoint": {}}, "says that it is None of round None"),
+        ("weights", {"ip1": np.zeros(3)}, {}, "holds a dict, expected a WeightCollection"),
+        ("state-0", np.zeros(3), {}, "holds a NDArray, expected a Mapping"),
+    ],
+)
+def test_what_is_no_position_is_told_by_its_file(kept, tmp_path, name, content, said, text):
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+    change(tmp_path / "round-000002" / f"{name}.sparknet", content, **said)
+    with pytest.raises((FormatError, DataError), match=rf"round-000002.*{text}.*; remove this directory"):
+        start(tmp_path)
 
 
 # ---- disks and directories that refuse

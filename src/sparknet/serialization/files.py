@@ -47,6 +47,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         os.close(directory)
 
 
+def sync(directory: Path) -> None:
+    """Wait until the names in a directory are on the disk."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def _temporary(path: Path, target: Path, mode: int | None) -> Iterator[BinaryIO]:
     """Open a new file, which is called ``target`` in the end; ``path`` is what the caller calls it."""

@@ -180,13 +180,14 @@ def averaged_sgd(
     )
     kept = None if checkpoint is None else Checkpoint(checkpoint, run.settings())
     if kept is not None:
-        start = _last_position(kept, net, resume=resume) or start
+        with kept.held():
+            start = _last_position(kept, net, start, resume=resume)
     run.divergence.check_start(start)
     return Rounds(run.rounds_from(start, kept), start.weights, start.rounds, rounds)
 
 
-def _last_position(checkpoint: Checkpoint, net: Net, *, resume: bool) -> Position | None:
-    """Return where the checkpoint stands, as the net has it: it must fit, and is then on the net's device."""
+def _last_position(checkpoint: Checkpoint, net: Net, start: Position, *, resume: bool) -> Position:
+    """Return where the checkpoint stands, as the net has it: it must fit, and is then on the net's device; else ``start``."""
     if not resume and checkpoint.folders():
         msg = (
             f"averaged_sgd(): got resume=False, and a checkpoint in {checkpoint.folders()[-1]}; expected none: "
@@ -195,11 +196,23 @@ def _last_position(checkpoint: Checkpoint, net: Net, *, resume: bool) -> Positio
         raise DataError(msg)
     position = checkpoint.read()
     if position is None:
-        return None
+        return start
     with located(str(checkpoint.folders()[-1])):
+        _check_workers(position, len(start.steps))
         net.set_weights(position.weights)
         states = []
         for state in position.states:
             net.set_state(state)
             states.append(net.get_state())
     return replace(position, weights=net.get_weights(), states=states)
+
+
+def _check_workers(position: Position, workers: int) -> None:
+    """Raise a DataError unless there is a step count for each worker, and a solver state for all of them or for each."""
+    for what, got, expected in (
+        ("numbers of steps", len(position.steps), (workers,)),
+        ("solver states", len(position.states), (1, workers)),
+    ):
+        if got not in expected:
+            msg = f"got {got} {what}, expected {' or '.join(map(str, expected))} for {workers} workers; remove this directory"
+            raise DataError(msg)

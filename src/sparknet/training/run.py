@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,8 +52,9 @@ class Run:
         return {name: getattr(self, name) for name in names} | sizes | {"ragged": self.even.ragged}
 
     def rounds_from(self, position: Position, checkpoint: Checkpoint | None) -> Generator[Round, None, None]:
-        """Yield the rounds after ``position``."""
-        with self.cluster.session(self.factory, self.data, self.workers) as session:
+        """Yield the rounds after ``position``; no other training writes to the checkpoint's directory meanwhile."""
+        held = nullcontext() if checkpoint is None else checkpoint.held(position.rounds)
+        with held, self.cluster.session(self.factory, self.data, self.workers) as session:
             for index in range(position.rounds, self.rounds):
                 start = time.perf_counter()
                 collected = session.train(self._tasks(position.steps), position.weights, position.states)

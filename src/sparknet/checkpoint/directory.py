@@ -1,56 +1,26 @@
-"""Checkpoints: where a training stands after a round, in a directory, whole or not at all.
-
-Weights, solver states and the steps that each worker has taken are all that the next round starts from: the order of the
-minibatches and every random choice follow from the seed and those steps. So a training that goes on from a checkpoint has
-the bits of one that was never broken off. Nothing here knows how to train.
-"""
+"""The directory of checkpoints: one folder for each of the last two rounds, whole or not at all."""
 
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sparknet.averaging import first_nonfinite
+from sparknet.checkpoint.position import Position
+from sparknet.checkpoint.round_files import read_round, write_round
 from sparknet.errors import DataError, FormatError
-from sparknet.ndarray import NDArray
-from sparknet.nets.base import SolverState
-from sparknet.serialization import inspect, load, save
-from sparknet.weights import WeightCollection
+from sparknet.serialization.files import sync
+from sparknet.serialization.locking import LOCK_FILE, locked
 
-__all__ = ["Checkpoint", "Position"]
+__all__ = ["Checkpoint"]
 
-_FORMAT = "sparknet checkpoint, version 1"
-_UNSAID = {"ragged": "reshape"}  # settings that older checkpoints do not name: what they were then
 _ROUND = re.compile(r"round-(\d{6,})")
 _UNFINISHED = ".unfinished-"
 _KEPT = 2  # rounds: where the disk damages the last one, there is another
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where a training stands between two rounds.
-
-    Parameters
-    ----------
-    rounds
-        How many are finished.
-    weights, states
-        What the next round starts from; one solver state for all workers, or one for each.
-    steps
-        Minibatches that each worker has gone through: its place in its shard.
-    """
-
-    rounds: int
-    weights: WeightCollection = field(repr=False)
-    states: Sequence[SolverState] = field(repr=False)
-    steps: Sequence[int]
 
 
 class Checkpoint:
@@ -59,12 +29,13 @@ class Checkpoint:
     ``round-000042`` is written after the round with the index 42: under another name, which is changed when all of it is on
     the disk. It holds ``weights.sparknet``, ``state-0.sparknet`` and so on, and ``position.sparknet``: the steps, and as its
     metadata the settings. All are files of :func:`sparknet.save`, with checksums, for ``sparknet inspect`` and
-    :func:`sparknet.load`.
+    :func:`sparknet.load`. The metadata of each says the round and an identity that is the round's own: a file of another round
+    or training is refused. Files of older versions have no identity; they are read, and a warning says so.
 
     Parameters
     ----------
     directory
-        Made if it is missing; it holds nothing else.
+        Made if it is missing; it holds nothing else, but for a lock's file while it is written to.
     settings
         What a training has to have in common with the one that it goes on from. Compared as text.
 
@@ -78,6 +49,8 @@ class Checkpoint:
     Examples
     --------
     >>> import tempfile
+    >>> import numpy as np
+    >>> from sparknet import NDArray, WeightCollection
     >>> position = Position(1, WeightCollection({"ip": [[0.5]]}), [{"iteration": NDArray(np.int64(10))}], [10])
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     Checkpoint(directory, {"seed": 7}).write(position)
@@ -89,6 +62,7 @@ class Checkpoint:
     def __init__(self, directory: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
         self._directory = Path(directory)
         self._settings = {name: str(value) for name, value in settings.items()}
+        self._is_held = False
         with _named(self._directory, "a checkpoint needs a directory that can be read and written"):
             self._directory.mkdir(parents=True, exist_ok=True)
             self._refuse_foreign()
@@ -97,7 +71,8 @@ class Checkpoint:
 
     def _refuse_foreign(self) -> None:
         names = sorted(path.name for path in self._directory.iterdir())
-        foreign = [name for name in names if not (_ROUND.fullmatch(name) or name.startswith(_UNFINISHED))]
+        ours = (LOCK_FILE, _UNFINISHED)
+        foreign = [name for name in names if not (_ROUND.fullmatch(name) or name.startswith(ours))]
         if foreign:
             msg = (
                 f"checkpoint: {self._directory} holds {foreign[0]!r}; expected a directory for this alone, new or empty"
@@ -117,34 +92,17 @@ class Checkpoint:
         DataError
             It was written with other settings, or by another version of sparknet.
         FormatError
-            It is damaged; the message says what to remove.
+            It is damaged, or has a file of another round or training; the message says what to remove.
         """
         if not (folders := self.folders()):
             return None
         *before, last = folders
         try:
-            return self._read(last)
+            return read_round(last, _index(last), self._settings)
         except (FormatError, FileNotFoundError) as error:
             fix = f"go on from {before[-1]}" if before else "begin anew"
             msg = f"checkpoint: {last} is damaged: {error}; remove this directory to {fix}"
             raise FormatError(msg) from error
-
-    def _read(self, folder: Path) -> Position:
-        facts = inspect(folder / "position.sparknet").metadata
-        if facts.get("format") != _FORMAT:
-            msg = f"checkpoint: {folder} is a {facts.get('format')!r}, expected a {_FORMAT!r}; name another directory"
-            raise DataError(msg)
-        for name, value in self._settings.items():
-            written = facts["settings"].get(name, _UNSAID.get(name))
-            if value != written:
-                msg = (
-                    f"checkpoint: got {name}={value}, expected {name}={written}, with which {folder} was written; "
-                    "go on with that, or name another directory for a new training"
-                )
-                raise DataError(msg, setting=name, got=value, expected=written)
-        names = ["weights", "position", *(f"state-{i}" for i in range(facts["states"]))]
-        weights, position, *states = (load(folder / f"{name}.sparknet", mmap=False) for name in names)
-        return Position(_index(folder) + 1, weights, states, position["steps"].to_host().tolist())
 
     def write(self, position: Position, *, nonfinite: bool = False) -> None:
         """Write a position, and remove all but the last two; when this returns, it is on the disk.
@@ -173,23 +131,47 @@ class Checkpoint:
             )
             raise DataError(msg, layer=found.layer, index=found.index)
         target = self._directory / f"round-{position.rounds - 1:06d}"
+        with self.held(position.rounds - 1):
+            with _named(target, "this round cannot be kept, those before are whole"), self._unfinished() as folder:
+                write_round(folder, position, self._settings)
+                folder.rename(target)
+                sync(self._directory)
+            self._remove_old()
+
+    @contextmanager
+    def held(self, index: int | None = None) -> Iterator[None]:
+        """Keep other trainings out of the directory for the length of the block; who only reads is not kept out.
+
+        Parameters
+        ----------
+        index
+            The round that is to be written next; None where nothing is written.
+
+        Raises
+        ------
+        DataError
+            Another training writes there now, or has written this round or a later one.
+        """
+        if self._is_held:
+            self._check_next(index)
+            yield
+            return
+        with locked(self._directory, f"checkpoint: {self._directory}"):
+            self._check_next(index)
+            self._is_held = True
+            try:
+                yield
+            finally:
+                self._is_held = False
+
+    def _check_next(self, index: int | None) -> None:
         for written in self.folders():
-            if _index(written) >= _index(target):
+            if index is not None and _index(written) >= index:
                 msg = (
-                    f"checkpoint: {written} is there already, expected {target.name} to be the next; does another training "
+                    f"checkpoint: {written} is there already, expected round {index} to be the next; does another training "
                     "write there? Give each a directory of its own"
                 )
                 raise DataError(msg)
-        facts = {"format": _FORMAT, "settings": self._settings, "states": len(position.states)}
-        steps = NDArray(np.array(position.steps, np.int64))
-        with _named(target, "this round cannot be kept, those before are whole"), self._unfinished() as folder:
-            save(folder / "weights.sparknet", position.weights)
-            for i, state in enumerate(position.states):
-                save(folder / f"state-{i}.sparknet", state)
-            save(folder / "position.sparknet", {"steps": steps}, metadata=facts)  # syncs the folder too
-            folder.rename(target)
-            _sync(self._directory)
-        self._remove_old()
 
     def _remove_old(self) -> None:
         left = [path for path in self._directory.iterdir() if path.name.startswith(_UNFINISHED)]
@@ -209,14 +191,6 @@ class Checkpoint:
 
 def _index(folder: Path) -> int:
     return int(folder.name.removeprefix("round-"))
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

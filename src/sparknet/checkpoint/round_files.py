@@ -1,0 +1,137 @@
+"""The files of one round: weights, solver states and steps, tied together by an identity that all of them carry.
+
+The checksums of a file say that it is whole, not that it belongs to the others: weights of another round, or of another
+training with the same shapes, would be taken for this one's. So the metadata of each file says the round, which file of it
+this is, and a random text that is new for each round that is written.
+"""
+
+import logging
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sparknet.checkpoint.position import Position
+from sparknet.data.layout import is_whole
+from sparknet.errors import DataError, FormatError
+from sparknet.ndarray import NDArray
+from sparknet.serialization import inspect, load, save
+from sparknet.weights import WeightCollection
+
+__all__ = ["read_round", "write_round"]
+
+_FORMAT = "sparknet checkpoint, version 1"
+_UNSAID = {"ragged": "reshape"}  # settings that older checkpoints do not name: what they were then
+_MOST = 1 << 20  # solver states: no more are looked for
+_LOG = logging.getLogger(__name__)
+
+
+def write_round(folder: Path, position: Position, settings: Mapping[str, str]) -> None:
+    """Write the files of a round to a directory that is there; each is on the disk when this returns, its name too."""
+    identity, index = secrets.token_hex(16), position.rounds - 1
+    facts = {"format": _FORMAT, "settings": dict(settings), "states": len(position.states)}
+    steps = NDArray(np.array(position.steps, np.int64))
+    save(_path(folder, "weights"), position.weights, metadata=_said("weights", index, identity))
+    for i, state in enumerate(position.states):
+        save(_path(folder, f"state-{i}"), state, metadata=_said(f"state-{i}", index, identity))
+    # the last one, whose directory is synced with it
+    save(_path(folder, "position"), {"steps": steps}, metadata=facts | _said("position", index, identity))
+
+
+def read_round(folder: Path, index: int, settings: Mapping[str, str]) -> Position:
+    """Return the position after the round ``index``, in memory of its own.
+
+    Raises
+    ------
+    DataError
+        It was written with other settings, or by another version of sparknet.
+    FormatError, FileNotFoundError
+        A file is missing, damaged, or none of this round's.
+    """
+    facts = inspect(_path(folder, "position")).metadata
+    if facts.get("format") != _FORMAT:
+        msg = f"checkpoint: {folder} is a {facts.get('format')!r}, expected a {_FORMAT!r}; name another directory"
+        raise DataError(msg)
+    _check_settings(folder, facts.get("settings"), settings)
+    names = ["weights", "position", *(f"state-{i}" for i in range(_number_of_states(facts)))]
+    _check_together(folder, index, names)
+    weights, position, *states = (load(_path(folder, name), mmap=False) for name in names)
+    for name, found, kind in (
+        ("weights", weights, WeightCollection),
+        *((f"state-{i}", state, Mapping) for i, state in enumerate(states)),
+    ):
+        if not isinstance(found, kind):
+            raise _misfit(name, f"holds a {type(found).__name__}, expected a {kind.__name__}")
+    return Position(index + 1, weights, states, _steps(position))
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.sparknet"
+
+
+def _said(name: str, index: int, identity: str) -> dict[str, Any]:
+    """Return what the metadata of a file says about where it belongs."""
+    return {"checkpoint": {"file": name, "round": index, "identity": identity}}
+
+
+def _check_settings(folder: Path, written: Any, settings: Mapping[str, str]) -> None:
+    if not isinstance(written, Mapping):
+        raise _misfit("position", f"has the settings {written!r:.60}, expected names and texts")
+    for name, value in settings.items():
+        expected = written.get(name, _UNSAID.get(name))
+        if value != expected:
+            msg = (
+                f"checkpoint: got {name}={value}, expected {name}={expected}, with which {folder} was written; "
+                "go on with that, or name another directory for a new training"
+            )
+            raise DataError(msg, setting=name, got=value, expected=expected)
+
+
+def _number_of_states(facts: Mapping[str, Any]) -> int:
+    states: Any = facts.get("states")
+    if not is_whole(states, 0) or states > _MOST:
+        raise _misfit("position", f"counts {states!r:.60} solver states, expected a whole number up to {_MOST:,}")
+    return int(states)
+
+
+def _check_together(folder: Path, index: int, names: list[str]) -> None:
+    """Raise a FormatError unless the files are those of one round, and of the one that the directory is called after."""
+    found = {name: inspect(_path(folder, name)).metadata.get("checkpoint") for name in names}
+    if all(said is None for said in found.values()):
+        _LOG.warning(
+            "%s was written by an older sparknet, and its files carry no identity: one of another round or training "
+            "would not be noticed",
+            folder,
+        )
+        return
+    said = found["position"]
+    identity = said.get("identity") if isinstance(said, Mapping) else None
+    for name in ("position", *names):
+        if identity is None or found[name] != _said(name, index, identity)["checkpoint"]:
+            raise _misfit(
+                name,
+                f"says that it is {_shown(found[name])}; expected {name} of round {index}, as position.sparknet says it: files "
+                "of several rounds or trainings are mixed",
+            )
+
+
+def _shown(said: Any) -> str:
+    if not isinstance(said, Mapping):
+        return "of no round" if said is None else f"{said!r:.60}"
+    return f"{said.get('file')} of round {said.get('round')}, with the identity {said.get('identity')!r:.40}"
+
+
+def _steps(position: Any) -> list[int]:
+    steps = position.get("steps") if isinstance(position, Mapping) else None
+    if not isinstance(steps, NDArray) or steps.ndim != 1 or str(steps.to_host().dtype) != "int64":
+        raise _misfit("position", "has no steps, expected one int64 number for each worker")
+    numbers: list[int] = steps.to_host().tolist()
+    if min(numbers, default=0) < 0:
+        raise _misfit("position", f"has {min(numbers)} steps of a worker, expected 0 or more")
+    return numbers
+
+
+def _misfit(name: str, what: str) -> FormatError:
+    return FormatError(f"{name}.sparknet {what}", tensor=None, offset=None)
