@@ -388,4 +388,4 @@ def test_the_wheel_says_which_one_it_is_and_for_which_python_and_libraries():
     assert re.fullmatch(r"1\.0\.0\+cpu\.[0-9a-f]{1,12}", metadata.version("caffe"))
     assert metadata.metadata("caffe")["Requires-Python"] == f"=={sys.version_info[0]}.{sys.version_info[1]}.*"
     release, *_ = Path(caffe.__file__).with_name("built_on.txt").read_text().splitlines()
-    assert re.fullmatch(r"[a-z]+ ?[0-9.]*", release)
+    assert re.fullmatch(r"[a-z]+( [a-z0-9.]+)?", release)
