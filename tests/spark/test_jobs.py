@@ -13,19 +13,21 @@ from sparknet.clusters.spark.jobs import run_job
 pytestmark = pytest.mark.spark
 
 INTERRUPTED = """
-import os, signal, threading, time
+import faulthandler, os, signal, sys, threading, time
 from sparknet import Field, SparkCluster, averaged_sgd
 from sparknet.nets import MLP
 from sparknet.spark import pack, start_spark
 
+faulthandler.dump_traceback_later(250, exit=True)  # if it hangs, the test shows where
 context = start_spark("local[2]").sparkContext
 signal.signal(signal.SIGINT, signal.default_int_handler)  # as notebooks do; Spark's own cancels every job there is
 tracker = context.statusTracker()
 fields = [Field("data", (2,)), Field("label", (), "int64")]
 
 
-def slow(row):
-    time.sleep(100)
+def slow(row, over=sys.argv[1]):
+    while not os.path.exists(over):  # a time would be too short on some machine
+        time.sleep(0.05)
     return row
 
 
@@ -51,6 +53,7 @@ except KeyboardInterrupt as error:
 packed = pack(context.parallelize([([0.0, 1.0], 0)] * 4, 1), fields, 2)
 print(packed.count(), tracker.getActiveJobsIds() == others)
 next(averaged_sgd(MLP.factory((2,), 2), packed, cluster=SparkCluster(context), tau=1, rounds=1))
+open(sys.argv[1], "x").close()
 context.stop()
 packed.unpersist()
 print("released")
@@ -60,7 +63,9 @@ print("released")
 def test_an_interrupt_ends_its_own_jobs_and_no_others_and_what_stopped_with_spark_is_released(tmp_path):
     program = tmp_path / "interrupted.py"
     program.write_text(INTERRUPTED)
-    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(program), str(tmp_path / "over")], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["KeyboardInterrupt True", "4 True", "released"]
 
