@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         note("changes that are not committed are left out")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the folder is removed then too
     root = Path(tempfile.mkdtemp(prefix="sparknet-fresh-", dir="/var/tmp"))
+    root.chmod(0o755)  # apt fetches packages as a user of its own, who has to get in
     try:
         return try_commands(root, chosen.release, chosen.commands)
     finally:

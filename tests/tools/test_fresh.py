@@ -56,7 +56,7 @@ def program(folder, name, text):
 
 def machine(folder):
     path = folder / "machine"
-    path.mkdir(exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)  # as mkdtemp does
     return path
 
 
@@ -130,6 +130,11 @@ def test_nothing_of_the_callers_environment_goes_in_but_proxies_and_registries(f
     assert environment["https_proxy"] == "http://proxy:1"
     assert environment["HOME"] == "/root"
     assert "SECRET" not in environment
+
+
+def test_other_users_than_root_get_into_the_machine(fresh, capfd):
+    assert fresh.main(["trixie", "stat -c 'mode %a' ../.."]) == 0
+    assert "mode 755\n" in capfd.readouterr().out
 
 
 def test_a_mirror_that_is_behind_will_do(fresh, tmp_path):
