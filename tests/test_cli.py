@@ -4,14 +4,18 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import sparknet
+from sparknet import main_job
 from sparknet.cli import main
 from sparknet.formats import convert, write
 from sparknet.nets import MLP
@@ -63,6 +67,9 @@ def test_the_same_seed_gives_the_same_file(capsys, tmp_path):
         (["--master", "spark://nowhere"], "'nowhere' is not HOST:PORT"),
         (["--master", "mesos://x"], "expected local[N], local-cluster[N,cores,MB], spark://HOST:PORT"),
         (["--out", __file__], "exists and is not a directory"),
+        (["--out", f"{__file__}/out"], "is not a directory that can be written to"),
+        (["--out", ""], "--out '': expected the path of a directory"),
+        (["--out", "a\0b"], "expected the path of a directory"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2_and_writes_nothing(capsys, tmp_path, monkeypatch, arguments, text):
@@ -73,6 +80,62 @@ def test_bad_input_is_one_line_and_exit_code_2_and_writes_nothing(capsys, tmp_pa
     assert text in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+IN_THE_WAY = {
+    "a FIFO (a pipe)": os.mkfifo,
+    "a directory": os.mkdir,
+    "a symbolic link": partial(os.symlink, "elsewhere"),
+    "read-only": partial(os.mknod, mode=stat.S_IFREG | 0o400),
+}
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "weights.sparknet", "weights.caffemodel"])
+@pytest.mark.parametrize("what", IN_THE_WAY)
+def test_what_is_in_the_way_of_a_result_is_told_before_the_run(capsys, tmp_path, monkeypatch, name, what):
+    if what == "read-only":  # which is nothing to root
+        monkeypatch.setattr("os.access", lambda path, *_: Path(path).is_dir())
+    IN_THE_WAY[what](tmp_path / name)
+    code, text, err = run(capsys, *FAST, "--out", str(tmp_path))
+    assert (code, text) == (2, "")
+    assert f"--out {tmp_path}: {name} is there and is {what}; expected none, or the file of an earlier run" in err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_links_that_come_during_a_run_are_not_followed(capsys, tmp_path, monkeypatch):
+    out, precious = tmp_path / "out", tmp_path / "precious"
+    precious.write_text("mine")
+    names = ("events.jsonl", "weights.sparknet")
+
+    def linking(*arguments, **options):
+        for name in names:
+            (out / name).unlink(missing_ok=True)
+            (out / name).symlink_to(precious)
+        return opened(*arguments, **options)
+
+    opened = main_job.EventLog
+    monkeypatch.setattr(main_job, "EventLog", linking)
+    code, _, err = run(capsys, *FAST, "--out", str(out))
+    assert (code, precious.read_text()) == (1, "mine")
+    assert "Is a symbolic link, which is not followed; remove it" in err
+    assert not (out / "events.jsonl").is_symlink()
+
+
+def test_a_second_run_into_the_same_folder_is_refused_and_the_first_loses_nothing(capsys, tmp_path):
+    command = [sys.executable, "-m", "sparknet.cli", "train", *FAST, "--rounds", "100000", "--out", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
+        while not (tmp_path / "weights.sparknet").exists() and first.poll() is None:
+            time.sleep(0.05)
+        code, text, err = run(capsys, *FAST, "--out", str(tmp_path))
+        first.send_signal(signal.SIGKILL)
+    assert (code, text) == (2, "")
+    assert f"--out {tmp_path}: process {first.pid} on " in err
+    assert "writes there" in err
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [events[0]["event"], events[1]["index"]] == ["start", 0]
+    assert run(capsys, *FAST, "--out", str(tmp_path))[0] == 0  # the lock went with its process
+    left = [path.name for path in tmp_path.iterdir() if path.suffix != ".tmp"]  # of a save that was killed
+    assert sorted(left) == ["events.jsonl", "weights.sparknet"]
 
 
 def test_the_help_shows_defaults_that_are_values_and_no_others(capsys):

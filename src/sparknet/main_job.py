@@ -25,9 +25,19 @@ from sparknet.errors import BrokenOff, DataError, SchemaError, SparknetError
 from sparknet.formats import Taken, take_layers
 from sparknet.nets.base import Net, NetFactory
 from sparknet.nets.mlp import MLP
-from sparknet.report import EventLog, input_lines, round_line, told
-from sparknet.serialization import save
+from sparknet.report import (
+    EVENTS,
+    WEIGHTS,
+    WEIGHTS_OF_CAFFE,
+    EventLog,
+    check_folder,
+    input_lines,
+    opened_folder,
+    round_line,
+    told,
+)
 from sparknet.serialization.visible import say
+from sparknet.serialization.writing import write_file
 from sparknet.training import Cluster, Round, averaged_sgd, check_fit
 from sparknet.weights import WeightCollection
 
@@ -85,7 +95,7 @@ def _run(args: argparse.Namespace, ctrl_c: _CtrlC) -> None:
     with told("sparknet"):  # the training says the same again
         net = check_fit(factory, first, args.seed)
     weights = _start(net, args)
-    out = _checked_directory(Path(args.out))
+    out = check_folder(args.out)
     say(f"{args.data}: {len(images.train[0]):,} images to train, {len(images.test[0]):,} to test")
     lines = input_lines(net, first, "--scale" if args.scale else "as --net mlp has it")
     say(*lines, *notes)
@@ -109,8 +119,8 @@ def _run(args: argparse.Namespace, ctrl_c: _CtrlC) -> None:
         )
         say(*said)
         said.clear()
-        out.mkdir(parents=True, exist_ok=True)
-        with closing(rounds), EventLog(out / "events.jsonl") as log:  # released before the session is stopped
+        # released before the session is stopped
+        with opened_folder(out), closing(rounds), EventLog(out / EVENTS) as log:
             settings = {name: value for name, value in vars(args).items() if not callable(value)}
             log.start(**{**settings, "batch_size": batch_size})
             _follow(_checked(rounds, ctrl_c), args.rounds, out, net, log)
@@ -145,8 +155,8 @@ def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: Event
 
 
 def _save_weights(result: Round, out: Path) -> Path:
-    path = out / "weights.sparknet"
-    save(path, result.weights, metadata={"round": result.index, "loss": result.loss})
+    path = out / WEIGHTS
+    write_file(path, result.weights, follow_links=False, metadata={"round": result.index, "loss": result.loss})
     return path
 
 
@@ -155,7 +165,7 @@ def _save_caffemodel(net: Net, last: Round, out: Path) -> list[Path]:
     if save_weights is None:
         return []
     net.set_weights(last.weights)
-    path = out / "weights.caffemodel"
+    path = out / WEIGHTS_OF_CAFFE
     save_weights(path)
     return [path]
 
@@ -228,13 +238,6 @@ def _first_batch(images: ImageSet, batch_size: int, workers: int, scale: Scale |
     check_shards(-(-len(images.train[0]) // batch_size), workers, batch_size)
     columns = {"data": images.train[0][:batch_size], "label": images.train[1][:batch_size]}
     return pack(columns, images.fields, batch_size, scale)
-
-
-def _checked_directory(out: Path) -> Path:
-    if out.exists() and not out.is_dir():
-        msg = f"--out {out}: exists and is not a directory"
-        raise DataError(msg)
-    return out
 
 
 @contextmanager

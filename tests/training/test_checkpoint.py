@@ -326,7 +326,7 @@ def test_a_checkpoint_is_not_written_over(tmp_path):
 def test_a_second_training_in_one_directory_is_refused_and_the_first_goes_on(tmp_path):
     first, second = start(tmp_path), start(tmp_path)
     next(first)
-    text = rf"checkpoint: .*: process {os.getpid()} on .* writes there; .* ends with rounds.close\(\)"
+    text = rf"checkpoint: .*: process {os.getpid()} on .* writes there; .* of this process, which ends with rounds.close\(\)$"
     with pytest.raises(DataError, match=text):
         next(second)
     with pytest.raises(DataError, match=text):

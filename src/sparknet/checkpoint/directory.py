@@ -156,7 +156,8 @@ class Checkpoint:
             self._check_next(index)
             yield
             return
-        with locked(self._directory, f"checkpoint: {self._directory}"):
+        own = ": it is a training of this process, which ends with rounds.close()"
+        with locked(self._directory, f"checkpoint: {self._directory}", own):
             self._check_next(index)
             self._is_held = True
             try:

@@ -1,7 +1,18 @@
-"""What a person and a program see of a run: a line about each input, a line a round, and a file of JSON lines."""
+"""What a person and a program see of a run: a line about each input, a line a round, a file of JSON lines, and their folder."""
 
+from sparknet.report.folder import EVENTS, WEIGHTS, WEIGHTS_OF_CAFFE, check_folder, opened_folder
 from sparknet.report.inputs import input_lines
 from sparknet.report.notes import told
 from sparknet.report.rounds import EventLog, round_line
 
-__all__ = ["EventLog", "input_lines", "round_line", "told"]
+__all__ = [
+    "EVENTS",
+    "WEIGHTS",
+    "WEIGHTS_OF_CAFFE",
+    "EventLog",
+    "check_folder",
+    "input_lines",
+    "opened_folder",
+    "round_line",
+    "told",
+]

@@ -71,7 +71,8 @@ class EventLog:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file: IO[str] = path.open("w", encoding="utf-8")
+        path.unlink(missing_ok=True)  # of an earlier run; a link that came meanwhile is not followed
+        self._file: IO[str] = path.open("x", encoding="utf-8")
 
     def __enter__(self) -> Self:
         """Return the log itself."""

@@ -27,7 +27,7 @@ _LONGEST = 200  # bytes of the file that are shown
 
 
 @contextmanager
-def locked(directory: Path, what: str) -> Iterator[None]:
+def locked(directory: Path, what: str, own: str = "") -> Iterator[None]:
     """Hold the lock of a directory for the length of the block.
 
     Parameters
@@ -36,6 +36,8 @@ def locked(directory: Path, what: str) -> Iterator[None]:
         It exists. Its file :data:`LOCK_FILE` is made here, and removed after the block.
     what
         Begins the messages: what the directory is, and which.
+    own
+        Ends the message where this process holds the lock itself: how it is released.
 
     Raises
     ------
@@ -55,19 +57,19 @@ def locked(directory: Path, what: str) -> Iterator[None]:
     ...     os.listdir(directory)
     ['.sparknet.lock']
     """
-    descriptor = _taken(directory / LOCK_FILE, what)
+    descriptor = _taken(directory / LOCK_FILE, what, own)
     try:
         yield
     finally:
         _release(descriptor, directory / LOCK_FILE)
 
 
-def _taken(path: Path, what: str) -> int:
+def _taken(path: Path, what: str, own: str) -> int:
     """Return the open file, locked."""
     while True:
         descriptor = _opened(path)
         try:
-            _lock(descriptor, path, what)
+            _lock(descriptor, path, what, own)
             if _is_at(descriptor, path):  # the one before removes the file, and another may lie there since
                 _sign(descriptor)
                 return descriptor
@@ -92,14 +94,14 @@ def _opened(path: Path) -> int:
     return descriptor
 
 
-def _lock(descriptor: int, path: Path, what: str) -> None:
+def _lock(descriptor: int, path: Path, what: str, own: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = os.pread(descriptor, _LONGEST, 0).decode(errors="replace") or "another process"
         msg = (
             f"{what}: {holder} writes there; expected a directory that nobody else writes to: name another one, or end that "
-            "run first (a training of this process ends with rounds.close())"
+            f"run first{own * (holder == _this_process())}"
         )
         raise DataError(msg, holder=holder) from error
     except OSError as error:
@@ -128,7 +130,11 @@ def _sign(descriptor: int) -> None:
     """Write who holds the lock, for the message that another one gets; a full disk may leave that out."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
+        os.pwrite(descriptor, _this_process().encode(), 0)
+
+
+def _this_process() -> str:
+    return f"process {os.getpid()} on {os.uname().nodename}"
 
 
 def _release(descriptor: int, path: Path) -> None:

@@ -192,10 +192,10 @@ def save(
     write_file(target, obj, encoding=encoding, compression=compression, checksum=checksum, metadata=metadata)
 
 
-def write_file(path: Path, obj: Any, **options: Any) -> None:
+def write_file(path: Path, obj: Any, *, follow_links: bool = True, **options: Any) -> None:
     """Write a message to a file of any ending, as :func:`save` does; ``options`` are those of :func:`dumps`."""
     message = prepare(obj, **{"encoding": "raw", "compression": None, "checksum": True, "metadata": None, **options})
-    with replacing(path) as file:
+    with replacing(path, follow_links=follow_links) as file:
         write_at(file, pieces(message))
 
 
