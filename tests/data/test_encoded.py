@@ -99,6 +99,7 @@ def test_columns_name_the_encoded_column():
         ({"bytes": None, "path": "cat.jpg"}, "got a NoneType, expected the bytes"),
         ({"jpeg": FILES[0]}, "got a struct of 'jpeg', expected image files as bytes, .* or structs with `bytes`"),
         (sparks(0) | {"height": -1, "width": -1, "nChannels": -1, "mode": -1, "data": b""}, "Spark's image source gives -1x-1"),
+        (sparks(0) | {"data": None, "mode": None}, "'data', 'mode' of Spark's image struct is null; drop such rows"),
         (sparks(0) | {"data": b"short"}, "5 bytes; expected 1, 3 or 4 channels of 8 bits"),
     ],
 )  # fmt: skip

@@ -91,6 +91,10 @@ def is_image_struct(names: Any) -> bool:
 
 def _of_sparks(struct: Mapping[str, Any], decoder: ImageDecoder) -> "np.ndarray[Any, Any]":
     # Rows of B, G, R (and transparency) or gray; all lengths are -1 where Spark could not read the image.
+    empty = [name for name in _SPARKS if struct[name] is None]
+    if empty:
+        msg = f"{', '.join(map(repr, sorted(empty)))} of Spark's image struct is null; drop such rows"
+        raise DataError(msg)
     shape, mode, data = tuple(struct[side] for side in ("height", "width", "nChannels")), struct["mode"], struct["data"]
     if shape[2] not in (1, 3, 4) or mode & 7 or len(data) != prod(shape):
         msg = (
