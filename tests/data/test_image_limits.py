@@ -58,7 +58,8 @@ def test_a_jpeg_with_a_thousand_scans_is_refused_before_it_is_decoded(monkeypatc
     opened = []
     monkeypatch.setattr(Image.Image, "load", opened.append)
     refused(
-        with_scans(PROGRESSIVE, 1000), r"it has more than 100 scans, expected at most 100 of 256 pixels: save it anew"
+        with_scans(PROGRESSIVE, 1000),
+        r"it has more than 100 scans, expected at most 100 in an image of 256 pixels: save it anew",
     )
     assert not opened
 
@@ -71,7 +72,7 @@ def test_as_many_scans_as_the_limit_are_decoded():
 def test_the_scans_of_a_large_image_are_counted_by_their_pixels():
     large = ImageDecoder(4, 4, max_pixels=256)
     assert large(with_scans(PROGRESSIVE, 20 - SCANS)).shape == (3, 4, 4)
-    with pytest.raises(DataError, match=r"it has 21 scans, expected at most 20 of 256 pixels"):
+    with pytest.raises(DataError, match=r"it has 21 scans, expected at most 20 in an image of 256 pixels"):
         large(with_scans(PROGRESSIVE, 21 - SCANS))
 
 

@@ -15,13 +15,13 @@ from sparknet.serialization.regular import kind_of
 __all__ = ["check_folders"]
 
 _HIDDEN = ("_", ".")  # Spark leaves out what is called so
-_OUTSIDE = "{count} links lead out of the folder, such as {path!r} to {target!r}: what is there is read too"
+_OUTSIDE = "links lead out of the folder ({count}), such as {path!r} to {target!r}: what is there is read too"
 _INSIDE = (
-    "{count} links lead to what is in the folder itself, such as {path!r} to {target!r}: it is read more than once"
+    "links lead to what is in the folder itself ({count}), such as {path!r} to {target!r}: it is read more than once"
 )
-_NOWHERE = "{count} links lead nowhere, such as {path!r} to {target!r}: they are left out"
+_NOWHERE = "links lead nowhere ({count}), such as {path!r} to {target!r}: they are left out"
 _UNREADABLE = (
-    "{count} names are not in {target}, in which Java reads names here, such as {path!r}: what is called so is left out; "
+    "names are not in {target}, in which Java reads names here ({count}), such as {path!r}: what is called so is left out; "
     "rename it"
 )
 _Folder = tuple[int, int]  # device and number, by which a folder is known under every name

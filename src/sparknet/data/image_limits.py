@@ -30,12 +30,12 @@ _LAST = 255  # of the values of a channel
 
 
 def check_jpeg(data: bytes) -> int:
-    """Return how many scans a JPEG has; at most, where these are few. Other images have none.
+    """Return the number of scans of a JPEG, or a larger one of up to 100; 0 for other images.
 
     Raises
     ------
     DataError
-        It has more than 16 MiB of metadata, or 1,000 segments, before its first scan; or it has no scan.
+        Before its first scan are more than 16 MiB of metadata, 1,000 segments, or 4 KiB that belong to none; or it has no scan.
     """
     if not data.startswith(_BEGIN):
         return 0
@@ -75,8 +75,8 @@ def check_scans(scans: int, pixels: int, max_pixels: int) -> None:
     allowed = min(MAX_SCANS, PASSES * max_pixels // pixels)
     if scans > allowed:
         msg = (
-            f"it has {'more than ' if scans > MAX_SCANS else ''}{min(scans, MAX_SCANS)} scans, expected at most {allowed} of "
-            f"{pixels} pixels: save it anew, as a JPEG that is not progressive"
+            f"it has {'more than ' if scans > MAX_SCANS else ''}{min(scans, MAX_SCANS)} scans, expected at most {allowed} in an "
+            f"image of {pixels} pixels: save it anew, as a JPEG that is not progressive"
         )
         raise DataError(msg)
 
@@ -92,7 +92,7 @@ def check_depth(image: Any) -> None:
 
 
 def _count_scans(data: bytes, first: int) -> int:
-    """Return the number of scans, counted exactly where it may be over 100: other bytes may look like one."""
+    """Return the number of scans, or of what looks like one, if that is at most 100."""
     at_most = data.count(b"\xff\xda", first - 2)
     if at_most <= MAX_SCANS:
         return at_most
