@@ -52,7 +52,10 @@ def check_frame(frame: Any, fields: Sequence[Field], columns: Columns, who: str)
             continue
         for column in ours:
             _check_type(column, f, who)
-        _check_column(ours[0], f, who) if len(ours) == 1 else _check_joined(ours, f, who)
+        if len(ours) == 1:
+            _check_column(ours[0], f, who)
+        else:
+            _check_joined(ours, f, who)
     return places
 
 
@@ -68,14 +71,13 @@ def selected(frame: Any, fields: Sequence[Field], columns: Columns, id_column: s
         As from :func:`check_frame`, and for the id's column.
     """
     places = check_frame(frame, fields, columns, "pack()")
-    check_columns([id_column] if id_column else [], frame.columns, "pack(): the DataFrame")
+    ids = check_columns([id_column] if id_column else [], frame.columns, "pack(): the DataFrame")
     numbered = frame.toDF(*map(str, range(len(frame.columns))))
     chosen = [
         _plain(numbered[str(i)], frame.schema[i].dataType, f).alias(str(k))
         for k, (i, (f, _)) in enumerate(zip(places, named_columns(fields, columns), strict=True))
     ]
-    if id_column:
-        chosen.append(numbered[str(frame.columns.index(id_column))].cast("string").alias(str(len(chosen))))
+    chosen += [numbered[str(i)].cast("string").alias(str(len(chosen))) for i in ids]
     return numbered.select(*chosen)
 
 

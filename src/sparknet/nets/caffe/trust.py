@@ -15,27 +15,14 @@ __all__ = ["COMPUTES", "check_trust", "checked_trust"]
 
 # From the sources of the Caffe wheel: these types neither open files, nor read the environment, start threads or import modules.
 COMPUTES = frozenset(
-    (
-        *(
-            "AbsVal",
-            "Accuracy",
-            "ArgMax",
-            "BNLL",
-            "BatchNorm",
-            "BatchReindex",
-            "Bias",
-            "Clip",
-            "Concat",
-            "ContrastiveLoss",
-        ),
-        *("Convolution", "Crop", "Deconvolution", "Dropout", "DummyData", "ELU", "Eltwise", "Embed", "EuclideanLoss"),
-        *("Exp", "Filter", "Flatten", "HingeLoss", "Im2col", "InnerProduct", "Input", "LRN", "LSTM", "LSTMUnit", "Log"),
-        *("MVN", "MultinomialLogisticLoss", "PReLU", "Parameter", "Pooling", "Power", "RNN", "ReLU", "Reduction"),
-        *("Reshape", "SPP", "Scale", "Sigmoid", "SigmoidCrossEntropyLoss", "Silence", "Slice", "Softmax"),
-        *("SoftmaxWithLoss", "Split", "Swish", "TanH", "Threshold", "Tile"),
-        "InfogainLoss",  # opens the file of its matrix, which is read and checked before: see carried
-    )
-)
+    """
+    AbsVal Accuracy ArgMax BNLL BatchNorm BatchReindex Bias Clip Concat ContrastiveLoss Convolution Crop
+    Deconvolution Dropout DummyData ELU Eltwise Embed EuclideanLoss Exp Filter Flatten HingeLoss Im2col
+    InnerProduct Input LRN LSTM LSTMUnit Log MVN MultinomialLogisticLoss PReLU Parameter Pooling Power RNN
+    ReLU Reduction Reshape SPP Scale Sigmoid SigmoidCrossEntropyLoss Silence Slice Softmax SoftmaxWithLoss
+    Split Swish TanH Threshold Tile
+    """.split()
+) | {"InfogainLoss"}  # opens the file of its matrix, which is read and checked before: see carried
 _SHOWN = 4  # layers in a message
 
 
