@@ -168,13 +168,18 @@ def _opened(path: Path) -> Iterator[_Contents]:
     try:
         file = open_regular(path)
     except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror})"
-        raise DataError(msg) from error
+        raise _unreadable(path, error) from error
     with file:
         try:
             yield _Contents(file, path)
         except DataError:
             raise
-        except (OSError, FormatError, zlib.error) as error:
+        except (gzip.BadGzipFile, FormatError, zlib.error) as error:
             msg = f"{path}: damaged gzip file ({error}); is the download complete?"
             raise DataError(msg) from error
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path}: cannot be read ({error.strerror})")

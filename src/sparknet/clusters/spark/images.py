@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -22,6 +23,7 @@ from sparknet.data.image_folders import check_folders
 from sparknet.data.image_tars import images_of_tar
 from sparknet.data.images import SUFFIXES
 from sparknet.errors import DataError
+from sparknet.serialization.regular import open_regular
 
 if TYPE_CHECKING:
     from pyspark import RDD
@@ -226,7 +228,7 @@ def _folder(path: str) -> str:
 
 def _images_of_local_tar(path: str) -> Iterator[tuple[str, bytes]]:
     try:
-        file = open(path.removeprefix(_LOCAL), "rb")  # noqa: PTH123, SIM115 - closed below
+        file = open_regular(Path(path.removeprefix(_LOCAL)))
     except OSError as error:
         msg = f"{path}: {error.strerror}, on this machine; a tar file must be where every machine can read it"
         raise DataError(msg) from error
