@@ -1,5 +1,6 @@
 """Jobs end with their caller: Ctrl-C as a notebook hears it, and what is left of a data set when Spark has stopped."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -146,3 +147,15 @@ def test_an_interrupt_whose_cleaning_up_fails_stays_an_interrupt():
     with pytest.raises(Stop) as caught:
         run_job(interrupted)
     assert "interrupted" not in [entry.name for entry in caught.traceback]  # nor any call that it made
+
+
+def test_a_call_that_ends_leaves_the_log_of_another_one_without_interrupts():
+    error = KeyboardInterrupt()
+    record = logging.LogRecord("root", logging.INFO, "py4j/clientserver.py", 1, "", (), (type(error), error, None))
+
+    def working():
+        run_job(lambda: None)  # as another thread's
+        return logging.getLogger().filter(record)
+
+    assert not run_job(working)
+    assert logging.getLogger().filter(record)

@@ -9,6 +9,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 __all__ = ["interruptible"]
@@ -56,13 +57,14 @@ def _interrupt_in(error: BaseException | None, handled: BaseException | None) ->
 @contextmanager
 def _without_the_log_of_it() -> Iterator[None]:
     """Keep what py4j logs of an interrupt from being shown."""
+    own = partial(_is_told)  # a filter that is added twice is there once: another thread's end would take it away
     for logger in _LOGGERS:
-        logger.addFilter(_is_told)
+        logger.addFilter(own)
     try:
         yield
     finally:
         for logger in _LOGGERS:
-            logger.removeFilter(_is_told)
+            logger.removeFilter(own)
 
 
 def _is_told(record: logging.LogRecord) -> bool:
