@@ -14,6 +14,7 @@ from strategies import NUMPY_DTYPES
 
 from sparknet import FormatError, MissingDependency, SchemaError, WeightCollection, save
 from sparknet.formats import convert, read, write
+from sparknet.serialization.regular import open_regular
 
 WEIGHTS = WeightCollection({"ip2": [np.eye(2, dtype="f4")], "conv1": [np.ones((2, 1, 3, 3), "f4"), np.zeros(2, "f4")]})
 
@@ -51,6 +52,18 @@ def test_what_the_package_writes_is_read(tmp_path):
         assert array.to_host().dtype == arrays[name].dtype
         assert np.array_equal(array.to_host(), arrays[name])
         assert array.to_host().flags.writeable
+
+
+def test_tensors_and_metadata_are_of_the_same_file_whatever_is_saved_in_its_place(tmp_path, monkeypatch):
+    def replaced(path):
+        file = open_regular(path)
+        write(path, {"other": np.zeros(3)}, metadata={"epoch": "2"})
+        return file
+
+    write(tmp_path / "w.safetensors", WEIGHTS, metadata={"epoch": "1"})
+    monkeypatch.setattr("sparknet.formats.safetensors.open_regular", replaced)
+    obj, metadata = read(tmp_path / "w.safetensors", file_format="safetensors")
+    assert (obj, metadata) == (WEIGHTS, {"epoch": "1"})
 
 
 @pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
