@@ -110,6 +110,12 @@ def test_an_unknown_choice_is_refused(spark, verb):
         verb(sources(spark)[0], FACTORY, WEIGHTS, on_error="ignore", **OPTIONS)
 
 
+@pytest.mark.parametrize("verb", [*VERBS, evaluate])
+def test_bad_rows_are_not_asked_for_where_the_first_one_fails_the_job(verb):
+    with pytest.raises(DataError, match=r"^\w+\(\): got bad_rows= with on_error='error', .*; pass on_error='drop'"):
+        verb(None, FACTORY, WEIGHTS, bad_rows=BadRows(), **OPTIONS)
+
+
 LABELED = {"fields": [*FIELDS, Field("label", (), "int64")], "columns": {"label": "id"}, "batch_size": 4}
 TWO_CLASSES = "id % 2 AS id"
 

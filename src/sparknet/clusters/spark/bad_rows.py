@@ -24,8 +24,14 @@ _NULL = np.array(None)  # what a spared row gets: it becomes Python's None
 OnError = Literal["error", "null", "drop"]
 
 
-def check_on_error(on_error: str, who: str, *, null: bool = True) -> None:
-    """Raise a DataError unless it says what becomes of a row that cannot be computed; ``null``: whether columns are added."""
+def check_on_error(on_error: str, bad_rows: "BadRows | None", who: str, *, null: bool = True) -> None:
+    """Raise a DataError unless it says what becomes of a row that cannot be computed; ``null``: whether columns are added.
+
+    So does a ``bad_rows`` that would stay empty.
+    """
+    if on_error == "error" and bad_rows is not None:
+        msg = f"{who}: got bad_rows= with on_error='error', which fails at the first one; pass on_error='drop'"
+        raise DataError(msg)
     if on_error in get_args(OnError) and (null or on_error != "null"):
         return
     expected = "'error', 'null' (the row's new columns) or 'drop' (the row)" if null else "'error' or 'drop' (the row)"
@@ -46,8 +52,8 @@ class BadRows(Tallies):
 
     Notes
     -----
-    It is filled as jobs go through the rows, and complete once one has gone through all of them: for :func:`evaluate` when it
-    returns. A partition that is computed again, because a task failed or its rows are used twice, counts once.
+    It is filled as jobs go through the rows, and complete once one has gone through all of them; after :func:`evaluate` at
+    once. A partition that is computed again, because a task failed or its rows are used twice, counts once.
 
     Examples
     --------

@@ -8,12 +8,12 @@ What the tasks do is in :mod:`sparknet.clusters.spark.tasks`.
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from sparknet.clusters.spark.jobs import collected, pickled, release, run_job
+from sparknet.clusters.spark.jobs import broadcast, collected, pickled, release
 from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.spark.sessions import check_packed, running_context
 from sparknet.clusters.spark.shards import shard_replies
@@ -100,7 +100,7 @@ class _SparkSession:
         codec = self._codec(weights)
         # a solver may make its history at its first step: what states hold changes, and differs between workers
         payload = [codec.dumps(weights), *map(dumps, states)]
-        with self._broadcast(payload) as sent:
+        with broadcast(self.context, payload) as sent:
             prepared = time.perf_counter() - start
             work = partial(
                 train_partition,
@@ -130,7 +130,7 @@ class _SparkSession:
         """Return the means over ``data``, computed where its minibatches are."""
         _check(data)
         self.check_preprocessor(data)
-        with self._broadcast([self._codec(weights).dumps(weights)]) as sent:
+        with broadcast(self.context, [self._codec(weights).dumps(weights)]) as sent:
             work = partial(
                 evaluate_partition,
                 run=self.run,
@@ -140,15 +140,3 @@ class _SparkSession:
                 even=data.even,
             )
             return mean_metrics(collected(data.rdd.mapPartitionsWithIndex(work)))
-
-    @contextmanager
-    def _broadcast(self, value: Any) -> Iterator[Any]:
-        """Broadcast for the length of the block; destroyed afterwards on driver and executors."""
-        sent = run_job(partial(self.context.broadcast, value))
-        try:
-            yield sent
-        except BaseException:
-            with suppress(Exception):  # if Spark is gone, what it died of is what matters
-                sent.destroy()
-            raise
-        sent.destroy()

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,7 +11,7 @@ from sparknet.clusters.spark.cluster import SparkCluster
 from sparknet.clusters.spark.evaluation_tasks import evaluated
 from sparknet.clusters.spark.inference import rdd_of
 from sparknet.clusters.spark.inference_tasks import Plan, made
-from sparknet.clusters.spark.jobs import collected
+from sparknet.clusters.spark.jobs import broadcast, collected
 from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.spark.sessions import check_packed
 from sparknet.clusters.totals import mean_metrics
@@ -75,7 +74,7 @@ def evaluate(
     DataError
         There are no rows, or one does not fit; ``NetError`` and ``SchemaError`` as for :func:`featurize`.
     """
-    check_on_error(on_error, "evaluate()", null=False)
+    check_on_error(on_error, bad_rows, "evaluate()", null=False)
     if isinstance(rows, PackedDataset):
         check_packed(rows.rdd, "evaluate()")
         _check_not_dropped(on_error)
@@ -135,12 +134,8 @@ def _check_numbers(plan: Plan, rows: int) -> None:
 def _means(rows: Any, plan: Plan, bad: BadRows | None) -> dict[str, float]:
     rdd = rdd_of(rows, plan, ())
     tallies = None if bad is None else bad.counted_by(rdd.context)
-    sent = rdd.context.broadcast(plan.load)
-    try:
+    with broadcast(rdd.context, plan.load) as sent:
         parts = collected(rdd.mapPartitionsWithIndex(partial(evaluated, plan=plan.light, sent=sent, tallies=tallies)))
-    finally:
-        with suppress(Exception):  # if Spark is gone, what it died of is what matters
-            sent.destroy()
     dropped = sum(part for part in parts if isinstance(part, int))
     if dropped:
         _LOG.warning("evaluate(): %d rows are left out, which make no whole minibatch of %d", dropped, plan.batch_size)

@@ -22,6 +22,7 @@ from sparknet.clusters.spark.inference_tasks import (
     with_columns,
     with_values,
 )
+from sparknet.clusters.spark.jobs import run_job
 from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.spark.sessions import check_rows
 from sparknet.data.encoded import Decoders
@@ -79,8 +80,9 @@ def featurize(
         job and names it, ``"null"`` gives it nulls in the new columns, ``"drop"`` leaves it out. The rows of its minibatch are
         computed without it.
     bad_rows
-        A :class:`BadRows`, which counts them and says what is wrong. Nothing is computed yet when this function returns: look at
-        it once a job of yours has gone through all rows. The executors' logs say how many in any case.
+        A :class:`BadRows`, which counts them and says what is wrong, for ``"null"`` and ``"drop"``. Nothing is computed yet
+        when this function returns: look at it once a job of yours has gone through all rows. The executors' logs say how many
+        in any case.
 
     Returns
     -------
@@ -112,7 +114,7 @@ def featurize(
             columns={"data": "pixels"},
         )
     """
-    check_on_error(on_error, "featurize()")
+    check_on_error(on_error, bad_rows, "featurize()")
     named = dict(outputs) if isinstance(outputs, Mapping) else {name: name for name in outputs}
     plan = Plan.of("featurize()", factory, weights, fields, columns, batch_size, preprocessor, decoder)
     return _extended(rows, plan, named, _as_they_are, on_error, bad_rows)
@@ -144,7 +146,7 @@ def predict(
     column
         Name of the new column, of whole numbers.
     """
-    check_on_error(on_error, "predict()")
+    check_on_error(on_error, bad_rows, "predict()")
     plan = Plan.of("predict()", factory, weights, fields, columns, batch_size, preprocessor, decoder)
     return _extended(rows, plan, {output: column}, _largest, on_error, bad_rows)
 
@@ -165,7 +167,8 @@ def _extended(
     if on_error != "error":
         tallies = (bad_rows or BadRows()).counted_by(rdd.context)
         task = partial(spared, on_error=on_error, tallies=tallies)
-    work = partial(task, plan=plan.light, sent=rdd.context.broadcast(plan.load), blobs=tuple(outputs), finish=finish)
+    sent = run_job(partial(rdd.context.broadcast, plan.load))
+    work = partial(task, plan=plan.light, sent=sent, blobs=tuple(outputs), finish=finish)
     if not is_frame(rows):
         return rdd.mapPartitionsWithIndex(partial(work, join=partial(with_values, names=tuple(outputs.values()))))
     schema = _extended_schema(rows.schema, {outputs[name]: values for name, values in found.items()}, on_error)

@@ -4,15 +4,16 @@ The exceptions of py4j and pyspark are pages of Java with, somewhere inside, wha
 """
 
 import re
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from sparknet.clusters.spark.interrupts import interruptible
 from sparknet.clusters.spark.sessions import is_stopped
 from sparknet.errors import ClusterError, DataError, SparknetError
 
-__all__ = ["PerPartition", "collected", "is_stored", "pickled", "release", "run_job", "telling_line"]
+__all__ = ["PerPartition", "broadcast", "collected", "is_stored", "pickled", "release", "run_job", "telling_line"]
 
 # A Python traceback inside a Java one: indented lines, ended by the exception itself.
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)")
@@ -53,6 +54,19 @@ def collected(rdd: Any, partitions: Sequence[int] | None = None) -> list[Any]:
         if isinstance(reply, SparknetError):
             raise reply
     return replies
+
+
+@contextmanager
+def broadcast(context: Any, value: Any) -> Iterator[Any]:
+    """Broadcast for the length of the block; destroyed afterwards on driver and executors."""
+    sent = run_job(partial(context.broadcast, value))
+    try:
+        yield sent
+    except BaseException:
+        with suppress(Exception):  # if Spark is gone, what it died of is what matters
+            sent.destroy()
+        raise
+    sent.destroy()
 
 
 def pickled(what: str, value: Any) -> bytes:

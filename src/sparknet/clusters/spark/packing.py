@@ -63,8 +63,9 @@ def pack(
     rows
         A DataFrame with a column for each field (numbers, booleans, arrays of them, vectors, binary),
         or an RDD of Rows, mappings, records of structured arrays, tuples in the order of ``fields``,
-        or, for one field, its values. Partitions may be unequal or empty. It is evaluated once (of many partitions, some before),
-        and a partition that is lost on the cluster once more: it must give the same rows in the same order then.
+        or, for one field, its values. Partitions may be unequal or empty. They are computed once; of very many partitions
+        three are computed before, to see whether they are small. A partition that is lost on the cluster is computed again,
+        and must give the same rows in the same order then.
     fields
         Name, shape and dtype of each input, as it is to be stored.
     batch_size
