@@ -153,8 +153,7 @@ class Dataset(Unsized):
         ------
         DataError
             ``epochs`` or ``worker`` is out of range, there are more workers than minibatches, or ``ragged="pad"`` does not
-            say what with. While iterating: a
-            minibatch is refused; the message begins with its index in the shard.
+            say what with. While iterating: a minibatch is refused; the message begins with its index in the shard.
 
         Examples
         --------

@@ -91,9 +91,10 @@ def averaged_sgd(
         rounds are kept.
     resume
         True: go on from the last round in ``checkpoint``, if there is one, with the bits of a training that was never broken
-        off. Only the rounds after it are yielded; none, if there are ``rounds`` already: ``Rounds.weights`` has its weights then. Net, data, ``workers``, ``seed``,
-        ``solver_state`` and ``sampling`` must be those of before: names, shapes and sizes are compared, the data itself is
-        not. ``tau``, ``rounds``, ``rule``, ``max_seconds`` and ``evaluate`` may change.
+        off. Only the rounds after it are yielded. If there are ``rounds`` already, none is, and ``Rounds.weights`` are those of
+        the checkpoint. Net, data, ``workers``, ``seed``, ``solver_state`` and ``sampling`` must be those of before: names,
+        shapes and sizes are compared, the data itself is not. ``tau``, ``rounds``, ``rule``, ``max_seconds`` and ``evaluate``
+        may change.
         False: a checkpoint that is there already is an error.
     on_nonfinite
         What a loss, a weight or a solver state does that is NaN or infinite after a worker's steps. ``"error"`` ends the training

@@ -98,7 +98,7 @@ class Rounds(Iterator[Round]):
 
     @property
     def finished(self) -> int:
-        """Number of rounds that are finished, in the checkpoint that the training goes on from and by the loop."""
+        """Number of finished rounds, with those of the checkpoint that the training goes on from."""
         return self._finished
 
     def close(self) -> None:
