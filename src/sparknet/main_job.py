@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from sparknet.clusters.local import LocalCluster
-from sparknet.data.dataset import Dataset, pack
+from sparknet.data.dataset import Dataset
 from sparknet.data.image_sets import ImageSet, load_image_set
 from sparknet.data.layout import check_shards
+from sparknet.data.packing import pack
 from sparknet.data.preprocess import Scale
 from sparknet.errors import BrokenOff, DataError, SchemaError, SparknetError
 from sparknet.formats import Taken, take_layers

@@ -7,23 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.data.columns import check_columns, named_columns
-from sparknet.data.encoded import Decoders, with_decoders
-from sparknet.data.fields import Columns, Field, check_fields, rows_of_batch
-from sparknet.data.layout import check_packing, check_shards, is_whole, packed_positions, shard_length, split_positions
+from sparknet.data.fields import Field, rows_of_batch
+from sparknet.data.layout import check_shards, is_whole, shard_length, split_positions
 from sparknet.data.prefetch import Prefetcher
 from sparknet.data.preprocess import Preprocessor
-from sparknet.data.preprocess.base import check_preprocessor
-from sparknet.data.ragged import Even, Ragged, check_padding, check_ragged, say_dropped
-from sparknet.data.rows import batch_of_columns, batch_of_rows
+from sparknet.data.ragged import Even, Ragged, check_padding, say_dropped
 from sparknet.data.shards import Shard, called
 from sparknet.data.sums import check_summable
-from sparknet.data.tables import Table, table_of
 from sparknet.data.unsized import Unsized
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 
-__all__ = ["Dataset", "pack"]
+__all__ = ["Dataset", "cut"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +98,7 @@ class Dataset(Unsized):
 
         Examples
         --------
+        >>> from sparknet.data import pack
         >>> data = pack({"x": range(5)}, [Field("x", (), "int64")], batch_size=2)
         >>> data.map_shards(lambda shard: sum(len(batch["x"]) for batch in shard), workers=2)
         [3, 2]
@@ -157,6 +153,7 @@ class Dataset(Unsized):
 
         Examples
         --------
+        >>> from sparknet.data import pack
         >>> data = pack({"x": range(5)}, [Field("x", (), "int64")], batch_size=2)
         >>> with data.feed(train=False) as batches:
         ...     [batch["x"].to_host().tolist() for batch in batches]
@@ -195,6 +192,7 @@ class Dataset(Unsized):
 
         Examples
         --------
+        >>> from sparknet.data import pack
         >>> data = pack({"x": range(10)}, [Field("x", (), "int64")], batch_size=4)
         >>> [part.count() for part in data.train_test_split(0.3, seed=7)]
         [7, 3]
@@ -202,120 +200,16 @@ class Dataset(Unsized):
         whole = {f.name: np.concatenate([batch[f.name].to_host() for batch in self.batches]) for f in self.fields}
         train, test = (
             replace(
-                self, batches=_cut({name: a[where >= 0] for name, a in whole.items()}, self.even, "train_test_split()")
+                self, batches=cut({name: a[where >= 0] for name, a in whole.items()}, self.even, "train_test_split()")
             )
             for where in split_positions(self.count(), fraction, seed)
         )
         return train, test
 
 
-def pack(
-    rows: Iterable[Any] | Mapping[str, Any],
-    fields: Sequence[Field],
-    batch_size: int,
-    preprocessor: Preprocessor | None = None,
-    *,
-    columns: Columns | None = None,
-    decoder: Decoders | None = None,
-    shuffle: int | None = None,
-    ragged: Ragged | None = None,
-    padding: Mapping[str, float] | None = None,
-) -> Dataset:
-    """Pack examples into minibatches in this process's memory.
-
-    Parameters
-    ----------
-    rows
-        Rows (mappings by name, tuples in the order of ``fields``, records of a structured array), or columns: one
-        mapping name -> array of all examples, a DataFrame of pandas, a Table of pyarrow.
-    fields
-        Name, shape and dtype of each input, as it is to be stored.
-    batch_size
-        Examples in a minibatch; the last one of the set may be short.
-    preprocessor
-        Applied each time a minibatch is used.
-    columns
-        Field name -> name in ``rows``, where they differ: ``{"data": "pixels"}``. Of a list of names the values are joined,
-        flat and in that order: ``{"data": ["age", "tenure", "scores"]}``. Each may be a number, an array, a vector, or
-        bytes, one element a byte; in all rows of the same size. Each is converted as it would be alone.
-    decoder
-        An :class:`ImageDecoder`, for the field of its shape, or a mapping field name -> decoder. The rows then have encoded
-        images there: the bytes of a file, a struct that has them as ``bytes``, or a struct of Spark's ``image`` source.
-        Pixels are stored, (c, h, w), channels R, G, B.
-    shuffle
-        Seed of a permutation of all examples; None keeps their order.
-    ragged
-        What becomes of a short last minibatch, for nets that fix their batch size. ``"reshape"``: the net takes it as it is.
-        ``"drop"``: its examples are left out here, which the log says. ``"pad"``: it is filled up each time it is used,
-        after the preprocessor; the rows added are counted nowhere. None: what the net's own data layer says, else
-        ``"reshape"``.
-    padding
-        For ``"pad"``: field name -> value of the rows added, else zeros. None: what the net itself ignores,
-        ``net.padding()``.
-
-    Raises
-    ------
-    DataError
-        A value does not fit its field (``row`` says which), a column is missing, there is no example, or ``batch_size`` is not positive.
-
-    Examples
-    --------
-    >>> data = pack({"x": [[1.0], [2.0], [3.0]]}, [Field("x", (1,))], batch_size=2)
-    >>> data.count(), [len(b["x"]) for b in data.batches]
-    (3, [2, 1])
-    """
-    check_packing(batch_size, shuffle)
-    fields = check_fields(fields, columns)
-    check_preprocessor(preprocessor, fields)
-    check_ragged(ragged, padding, [field.name for field in fields])
-    cells = with_decoders(fields, decoder, columns)
-    table = Table(list(rows), list(rows.values()).__getitem__) if isinstance(rows, Mapping) else table_of(rows)
-    if table is not None:
-        what = "the mapping" if isinstance(rows, Mapping) else f"the {type(rows).__name__}"
-        whole = _columns(table, cells, columns, what)
-    else:
-        whole = batch_of_rows(_listed(rows), cells, columns)
-    n = rows_of_batch(whole)
-    if n == 0:
-        msg = "pack(): got no rows, expected at least one"
-        raise DataError(msg)
-    arrays = {name: array.to_host() for name, array in whole.items()}
-    if shuffle is not None:
-        order = np.argsort(packed_positions(n, shuffle))
-        arrays = {name: array[order] for name, array in arrays.items()}
-    batches = _cut(arrays, Even(batch_size, ragged or "reshape"), "pack()")
-    return Dataset(batches, fields, batch_size, preprocessor, ragged, padding)
-
-
-def _cut(arrays: Mapping[str, "np.ndarray[Any, Any]"], even: Even, what: str) -> list[dict[str, NDArray]]:
+def cut(arrays: Mapping[str, "np.ndarray[Any, Any]"], even: Even, what: str) -> list[dict[str, NDArray]]:
     """Return the minibatches of all examples, or of all but those that are left out; views."""
     n, batch_size = len(next(iter(arrays.values()))), even.batch_size
     if even.ragged == "drop":
         n = say_dropped(what, n, batch_size)
     return [{name: NDArray(a[i : i + batch_size]) for name, a in arrays.items()} for i in range(0, n, batch_size)]
-
-
-def _columns(table: Table, fields: Sequence[Field], columns: Columns | None, what: str) -> dict[str, NDArray]:
-    names = [name for _, name in named_columns(fields, columns)]
-    places = check_columns(names, table.names, f"pack(): {what}")
-    values = [_examples(table.column(place), name) for place, name in zip(places, names, strict=True)]
-    return batch_of_columns(values, fields, columns)
-
-
-def _listed(rows: Any) -> list[Any]:
-    try:
-        return list(rows)
-    except TypeError as error:
-        fix = "; sparknet.spark.pack is for data on Spark" if type(rows).__module__.startswith("pyspark") else ""
-        msg = f"pack(): got {type(rows).__name__}, expected rows, or a mapping or table of columns{fix}"
-        raise DataError(msg) from error
-
-
-def _examples(values: Any, name: str) -> Any:
-    """Return a column as a sequence of its examples' values, or as an array whose first axis counts them."""
-    array = values.to_host() if isinstance(values, NDArray) else values
-    try:
-        return array if isinstance(array, np.ndarray) and array.ndim else list(array)
-    except TypeError as error:
-        msg = f"pack(): column {name!r} is a {type(values).__name__}, expected one value for each example"
-        raise DataError(msg) from error
