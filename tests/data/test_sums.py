@@ -34,6 +34,11 @@ def test_numbers_arrays_weights_counters_and_dicts_of_these_add_up():
     assert added(Counter("ab"), Counter("a")) == Counter(a=2, b=1)
 
 
+@pytest.mark.parametrize("number", [np.float64(2), np.array(2.0), NDArray(np.array(2.0))])
+def test_a_number_adds_up_with_the_zero_that_sum_makes_of_nothing(number):
+    assert float(added(number, sum([]))) == float(added(sum([]), number)) == 2
+
+
 @pytest.mark.parametrize(
     "value", [None, (1, 2), [1], "text", b"bytes", bytearray(b"x"), {1}, range(3), iter([1]), object()]
 )

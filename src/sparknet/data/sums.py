@@ -49,7 +49,9 @@ def added(left: Any, right: Any) -> Any:
     if _is_dict(left) and _is_dict(right):
         both = {key: added(left[key], right[key]) for key in left if key in right}
         return {**left, **right, **both}
-    shapes = [getattr(value, "shape", None) for value in (left, right)]
+    shapes = [
+        getattr(value, "shape", ()) for value in (left, right)
+    ]  # a number of numpy's and one of Python's are alike
     if shapes[0] != shapes[1]:
         msg = f"the sums of two shards are a {_named(left)} and a {_named(right)}; expected the same of each shard"
         raise DataError(msg)

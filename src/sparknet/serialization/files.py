@@ -27,14 +27,15 @@ def replacing(path: Path, *, follow_links: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file that takes the place of ``path`` when the block ends without an error.
 
     It lies beside the file that ``path`` leads to, through symbolic links, and has that file's permissions. Without
-    ``follow_links`` a link is refused, and one that comes meanwhile is itself replaced. The contents
-    are on the disk (fsync) before the file gets its name, and the name is on the disk (fsync of the directory) when this
-    returns. After an error nothing is left behind; where only the last fsync fails, the new file stands.
+    ``follow_links`` a link is refused, and one that comes meanwhile is itself replaced. The contents are on the disk (fsync)
+    before the file gets its name, and the name is on the disk (fsync of the directory) when this returns. After an error
+    nothing is left behind; where only the last fsync fails, the new file stands.
 
     Raises
     ------
     OSError
-        ``path`` is no regular file, or a link that is not to be followed; its directory is missing or cannot be read and written, or the disk fails.
+        ``path`` is no regular file, or a link that is not to be followed; its directory is missing, or cannot be read and
+        written; or the disk fails.
     """
     if not follow_links and path.is_symlink():
         raise OSError(errno.ELOOP, "Is a symbolic link, which is not followed; remove it", str(path))
