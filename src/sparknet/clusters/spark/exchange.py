@@ -2,8 +2,8 @@
 
 Every record's place is known before it travels, so a shard writes what comes, in any order, to its
 place in a scratch file, and reads minibatches from that: nothing is sorted, and a Python worker holds
-one piece or one minibatch, whatever the size of the shard; before the shuffle also the places of all
-examples, 8 bytes for each.
+one piece or one minibatch, whatever the size of the shard; before a shuffle of the examples also the places of
+all of them, 8 bytes for each, and after it a byte for each that the shard has.
 """
 
 import os
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["as_records", "exchanged"]
 
 Array = np.ndarray[Any, Any]
+
+_FIX = "was a file of the data set removed or copied? Save or pack it again"
 
 
 def exchanged(
@@ -90,18 +92,29 @@ def _assembled(
     directories = local_directories()
     # Without a name from the start, so that nothing is left of it, however the worker ends.
     with tempfile.TemporaryFile(dir=directories[shard % len(directories)]) as file:
-        received = sum(_scatter(file.fileno(), *piece, records.size) for _, piece in pieces)
-        expected = layout.examples(shard)
+        received, expected, taken = 0, layout.examples(shard), np.zeros(0, bool)
+        for _, (places, data) in pieces:
+            taken = _take(taken, np.frombuffer(places, np.int64), shard)
+            received += _scatter(file.fileno(), places, data, records.size)
         if received != expected:
-            msg = (
-                f"shard {shard} got {received} of its {expected} examples: some rows were lost, or are there twice; "
-                "was a file of the data set removed or copied? Save or pack it again"
-            )
+            msg = f"shard {shard} got {received} of its {expected} examples: some rows were lost, or are there twice; {_FIX}"
             raise ClusterError(msg)
         file.seek(0)
         for number in layout.batches(shard):
             found = np.frombuffer(file.read(layout.batch_size * records.size), np.uint8).reshape(-1, records.size)
             yield number, dumps(records.split(found))
+
+
+def _take(taken: Array, places: Array, shard: int) -> Array:
+    """Return which places are taken, with these too; a ClusterError if one is already. Memory grows with what has come."""
+    end = int(places.max()) + 1
+    if end > len(taken):
+        taken = np.concatenate([taken, np.zeros(max(end, 2 * len(taken)) - len(taken), bool)])
+    if taken[places].any():
+        msg = f"shard {shard} got examples twice; {_FIX}"
+        raise ClusterError(msg)
+    taken[places] = True
+    return taken
 
 
 def _scatter(file: int, places: bytes, data: bytes, size: int) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from sparknet.clusters.spark import saved, store
 from sparknet.clusters.spark.exchange import as_records, exchanged
 from sparknet.clusters.spark.jobs import collected, is_stored, release, run_job
+from sparknet.clusters.spark.manifest import Manifest
 from sparknet.clusters.spark.records import Records
 from sparknet.clusters.spark.sessions import check_packed, is_stopped
 from sparknet.clusters.spark.shards import mapped_shards
@@ -249,7 +250,8 @@ class PackedDataset(Unsized):
         """
         check_packed(self.rdd, "save()")
         choice = {"ragged": self.ragged, "padding": None if self.padding is None else dict(self.padding)}
-        saved.write(self.rdd, os.fspath(path).rstrip("/"), self.fields, self._layout(self.shards), choice)
+        manifest = Manifest(self.fields, self._layout(self.shards), choice)
+        saved.write(self.rdd, os.fspath(path).rstrip("/"), manifest)
 
     @property
     def _name(self) -> str:

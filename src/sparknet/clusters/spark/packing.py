@@ -7,7 +7,7 @@ the chunks are counted, every example's place is known. The rules of that are th
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -161,11 +161,17 @@ def load_packed(
     Raises
     ------
     DataError
-        There is no whole data set under ``path``.
+        There is no whole data set under ``path``, or its manifest was changed or is of another set.
     ClusterError
-        Minibatches are missing or damaged.
+        Minibatches are missing, damaged, there twice, or of another set.
+
+    Notes
+    -----
+    Every minibatch carries the identity of the set that it was saved with. Sets of older versions have none; they are loaded,
+    and a warning says so.
     """
-    batches, fields, layout, choice = saved.read(running_context(spark, "load_packed()"), os.fspath(path).rstrip("/"))
+    batches, manifest = saved.read(running_context(spark, "load_packed()"), os.fspath(path).rstrip("/"))
+    fields, layout, choice = manifest.fields, manifest.layout, manifest.choice
     check_packing(layout.batch_size, shards=shards)
     check_preprocessor(preprocessor, fields)
     check_ragged(ragged, padding, [field.name for field in fields])
@@ -212,4 +218,17 @@ def _rows(rows: Any, source: Source, arrow: bool | None) -> Rows:
 # ---- in the Python workers
 def _moved(count: int, shuffle: int | None, kept: int) -> Any:
     """Return the new position of each of ``count`` examples; -1 for all but the first ``kept`` in their new order."""
+    if shuffle is None:
+        return _InOrder(count, kept)
     return first_of(packed_positions(count, shuffle), kept)
+
+
+@dataclass(frozen=True)
+class _InOrder:
+    """The positions where the order stays, as an array would have them, but without its memory."""
+
+    count: int
+    kept: int
+
+    def __getitem__(self, where: slice) -> Any:
+        return first_of(np.arange(*where.indices(self.count)), self.kept)

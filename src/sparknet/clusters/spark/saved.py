@@ -4,45 +4,33 @@
 writes both by way of temporary names, the manifest last: a set without one was never finished.
 """
 
-import json
+import logging
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sparknet.clusters.spark.jobs import run_job
-from sparknet.data.fields import Field
-from sparknet.data.layout import Layout
-from sparknet.data.ragged import check_ragged
-from sparknet.errors import ClusterError, DataError
+from sparknet.clusters.spark.manifest import FORMAT, Manifest
+from sparknet.errors import ClusterError, DataError, FormatError
 
 if TYPE_CHECKING:
     from pyspark import RDD
 
 __all__ = ["read", "write"]
 
-_FORMAT = "sparknet packed data set, version 1"
+_LOG = logging.getLogger(__name__)
 _ROOT = re.compile(r"([\w+.-]+:(//[^/]*)?)?/*")  # of a file system, such as "/" or "hdfs://host"
 _KEYS, _VALUES = "org.apache.hadoop.io.IntWritable", "org.apache.hadoop.io.BytesWritable"
 
 
-def write(
-    batches: "RDD[tuple[int, bytes]]", path: str, fields: tuple[Field, ...], layout: Layout, choice: Mapping[str, Any]
-) -> None:
-    """Write a packed data set under ``path``, which must not exist; ``choice`` is its ``ragged`` and ``padding``."""
+def write(batches: "RDD[tuple[int, bytes]]", path: str, manifest: Manifest) -> None:
+    """Write a packed data set under ``path``, which must not exist."""
     if _ROOT.fullmatch(path):
         msg = f"save(): got the path {path!r}, expected a directory that does not exist yet, such as /data/train"
         raise DataError(msg)
-    manifest = {
-        "format": _FORMAT,
-        "fields": [[f.name, f.shape, f.dtype, *([f.batch_axis] if f.batch_axis else [])] for f in fields],
-        "examples": layout.total,
-        "batch_size": layout.batch_size,
-        "shards": layout.shards,
-        **choice,
-    }
-    lines = batches.context.parallelize([json.dumps(manifest)], 1)
+    text, manifest = manifest.written()
+    signed, lines = batches.map(manifest.signed), batches.context.parallelize([text], 1)
     try:
-        run_job(lambda: batches.saveAsSequenceFile(f"{path}/batches"))
+        run_job(lambda: signed.saveAsSequenceFile(f"{path}/batches"))
         run_job(lambda: lines.saveAsTextFile(f"{path}/manifest"))
     except ClusterError as error:
         if "already exists" not in str(error):
@@ -51,13 +39,17 @@ def write(
         raise DataError(msg) from error
 
 
-def read(context: Any, path: str) -> tuple["RDD[tuple[int, bytes]]", tuple[Field, ...], Layout, dict[str, Any]]:
-    """Return the (minibatch number, message) pairs under ``path``, in any order, and what the manifest says.
+def read(context: Any, path: str) -> tuple["RDD[tuple[int, bytes]]", Manifest]:
+    """Return the (minibatch number, message) pairs under ``path``, in any order, and the manifest that they fit.
+
+    The first pair is compared with the manifest here, the others when they are used.
 
     Raises
     ------
     DataError
-        There is no manifest, or not one of this format.
+        There is no manifest, not one of this format, or one of other minibatches.
+    ClusterError
+        The files of the minibatches cannot be read.
     """
     try:
         text = "".join(run_job(context.textFile(f"{path}/manifest").collect))
@@ -68,20 +60,32 @@ def read(context: Any, path: str) -> tuple["RDD[tuple[int, bytes]]", tuple[Field
         )
         raise DataError(msg) from error
     try:
-        fields, layout, choice = _parsed(text)
-    except (ValueError, KeyError, TypeError) as error:
-        msg = f"load_packed(): {path}/manifest is {text[:80]!r}; expected that of a {_FORMAT}"
+        manifest = Manifest.parsed(text)
+    except DataError as error:
+        msg = f"load_packed(): {path}/manifest is {text[:80]!r}; expected that of a {FORMAT}: {error}"
         raise DataError(msg) from error
-    return context.sequenceFile(f"{path}/batches", _KEYS, _VALUES), fields, layout, choice
+    batches = run_job(lambda: context.sequenceFile(f"{path}/batches", _KEYS, _VALUES))
+    _check_files(path, batches, manifest)
+    if manifest.digest is None:
+        _LOG.warning(
+            "load_packed(): %s was saved by an older sparknet, and its minibatches carry no identity: those of another set "
+            "with the same fields would not be noticed; save it again",
+            path,
+        )
+    return batches.map(manifest.checked), manifest
 
 
-def _parsed(text: str) -> tuple[tuple[Field, ...], Layout, dict[str, Any]]:
-    manifest = json.loads(text)
-    if manifest["format"] != _FORMAT:
-        raise ValueError(manifest["format"])
-    fields = tuple(
-        Field(name, tuple(shape), dtype, batch_axis=sum(axis)) for name, shape, dtype, *axis in manifest["fields"]
-    )
-    choice = {name: manifest.get(name) for name in ("ragged", "padding")}
-    check_ragged(choice["ragged"], choice["padding"], [field.name for field in fields])
-    return fields, Layout(manifest["examples"], manifest["batch_size"], manifest["shards"]), choice
+def _check_files(path: str, batches: Any, manifest: Manifest) -> None:
+    """Raise a DataError unless there is a file for each shard, and the first minibatch is of this set."""
+    files = run_job(batches.getNumPartitions)
+    if files < manifest.layout.shards:  # large files are read in several parts
+        msg = (
+            f"load_packed(): {path}/manifest says {manifest.layout.shards} shards, and {path}/batches has files of {files}: "
+            "some are missing, or the manifest is wrong; save it again"
+        )
+        raise DataError(msg)
+    try:
+        manifest.checked(run_job(batches.first))
+    except (DataError, FormatError) as error:
+        msg = f"load_packed(): {path}/manifest does not fit {path}/batches: {error}; save it again"
+        raise DataError(msg) from error
