@@ -100,6 +100,11 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "transform_param { scale: 0.00390625 }; 0.00390625 with --net mlp)",
     )
     train.add_argument(
+        "--bgr",
+        action="store_true",
+        help="give the net the channels as B, G, R, which nets of Caffe's model zoo were trained on; stored are R, G, B",
+    )
+    train.add_argument(
         "--drop-unknown-fields",
         action="store_true",
         help="leave out of the prototxts what this Caffe does not know, such as fields of forks, and say what",

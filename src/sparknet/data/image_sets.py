@@ -35,6 +35,11 @@ class ImageSet:
         return [Field("data", self.train[0].shape[1:], "uint8"), Field("label", (), "int64")]
 
     @property
+    def order(self) -> str:
+        """The order of the channels, ``"R, G, B"``; ``""`` for gray images."""
+        return "" if self.train[0].shape[1] == 1 else "R, G, B"
+
+    @property
     def classes(self) -> int:
         """Number of classes: the largest label plus one."""
         return int(max(self.train[1].max(), self.test[1].max())) + 1

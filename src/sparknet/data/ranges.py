@@ -13,7 +13,9 @@ _NARROW = 0.01  # pixels 0..255 that were multiplied by 1/256 twice lie within 1
 _TOLD_BY_DTYPE = {"uint8": "0..255", "int8": "-128..127"}
 
 
-def line_about(name: str, stored: NDArray, steps: Sequence[str], reached: NDArray | None = None) -> str:
+def line_about(
+    name: str, stored: NDArray, steps: Sequence[str], reached: NDArray | None = None, *, order: str = ""
+) -> str:
     """Return a line about an input: what is stored, the steps that change it, and the range that comes out.
 
     Parameters
@@ -26,6 +28,8 @@ def line_about(name: str, stored: NDArray, steps: Sequence[str], reached: NDArra
         What happens to them, in words; none: they are taken as they are.
     reached
         The values after that, if they are known.
+    order
+        Of the channels as they are stored; "" if it is not known.
 
     Examples
     --------
@@ -33,7 +37,7 @@ def line_about(name: str, stored: NDArray, steps: Sequence[str], reached: NDArra
     data: uint8 0..255 -> x 0.5 -> crop 28
     """
     dtype = str(stored.dtype)
-    begin = f"{dtype} {_TOLD_BY_DTYPE.get(dtype) or _range_of(stored)}"
+    begin = f"{dtype} {order}{' ' if order else ''}{_TOLD_BY_DTYPE.get(dtype) or _range_of(stored)}"
     end = [] if reached is None or not steps else [f"{_range_of(reached)} in the first minibatch"]
     return f"{name}: " + " -> ".join([begin, *(steps or ["as it is"]), *end])
 

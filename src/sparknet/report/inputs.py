@@ -15,7 +15,9 @@ __all__ = ["input_lines"]
 _RANDOM = ("mirror", "crop")  # differ between the phases by their nature
 
 
-def input_lines(net: Net, first: Dataset, source: str) -> list[str]:
+def input_lines(
+    net: Net, first: Dataset, sources: Sequence[str] = (), orders: Mapping[str, str] | None = None
+) -> list[str]:
     """Return a line about each input, and one more where the test phase computes something else.
 
     Parameters
@@ -23,9 +25,11 @@ def input_lines(net: Net, first: Dataset, source: str) -> list[str]:
     net
         A net that has just run forward on the first minibatch.
     first
-        The first minibatch, packed; its preprocessor scales the field ``data``, or is None.
-    source
-        Who asks for the preprocessor, in words.
+        The first minibatch, packed; its preprocessor is a step on one field, several as a ``Compose``, or None.
+    sources
+        Who asks for each step of the preprocessor, in words.
+    orders
+        Input -> the order of its channels as they are stored, where it is known.
 
     Examples
     --------
@@ -35,15 +39,27 @@ def input_lines(net: Net, first: Dataset, source: str) -> list[str]:
     >>> from sparknet.data.preprocess import Scale
     >>> from sparknet.nets import MLP
     >>> data = pack({"data": np.eye(8, dtype=np.uint8)}, [Field("data", (8,), "uint8")], 8, Scale("data", 1 / 256))
-    >>> input_lines(MLP((8,), 2), data, "--scale")
+    >>> input_lines(MLP((8,), 2), data, ["--scale"])
     ['data: uint8 0..255 -> x 0.00390625 (--scale) -> 0..0.00390625 in the first minibatch']
     """
     stored = first.first_batch()
-    step: Any = first.preprocessor
-    own = {} if step is None else {step.field: (f"{step.describe()} ({source})",)}
-    reached = _reached(net, preprocessed(stored, step, step_rng(0, 0, 0), train=False))
+    own = _own_changes(first.preprocessor, sources)
+    reached = _reached(net, preprocessed(stored, first.preprocessor, step_rng(0, 0, 0), train=False))
     train, test = (_changes(net, own, stored, train=train) for train in (True, False))
-    return [line for name in stored for line in _lines(name, stored[name], train[name], test[name], reached)]
+    return [
+        line
+        for name in stored
+        for line in _lines(name, stored[name], (orders or {}).get(name, ""), train[name], test[name], reached)
+    ]
+
+
+def _own_changes(preprocessor: Any, sources: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return field -> what the steps of the preprocessor do to it, each with who asks for it."""
+    steps = getattr(preprocessor, "steps", (preprocessor,)) if preprocessor is not None else ()
+    own: dict[str, tuple[str, ...]] = {}
+    for step, source in zip(steps, sources, strict=True):
+        own[step.field] = (*own.get(step.field, ()), f"{step.describe()} ({source})")
+    return own
 
 
 def _reached(net: Net, batch: Mapping[str, NDArray]) -> Mapping[str, NDArray]:
@@ -62,11 +78,11 @@ def _changes(
 
 
 def _lines(
-    name: str, stored: NDArray, train: Sequence[str], test: Sequence[str], reached: Mapping[str, NDArray]
+    name: str, stored: NDArray, order: str, train: Sequence[str], test: Sequence[str], reached: Mapping[str, NDArray]
 ) -> Iterator[str]:
-    yield line_about(name, stored, train, reached.get(name))
+    yield line_about(name, stored, train, reached.get(name), order=order)
     if _computing(train) != _computing(test):
-        yield line_about(f"{name}, in test", stored, test)
+        yield line_about(f"{name}, in test", stored, test, order=order)
 
 
 def _computing(steps: Sequence[str]) -> list[str]:

@@ -40,6 +40,10 @@ class ToBGR(PixelStep):
 
     field: str
 
+    def describe(self) -> str:
+        """Return the order that comes out."""
+        return "B, G, R"
+
     def _view(self, x: Any, *drawn: Any) -> Any:
         del drawn
         return x[..., ::-1, :, :]

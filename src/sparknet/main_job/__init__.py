@@ -21,9 +21,10 @@ from sparknet.data.dataset import Dataset
 from sparknet.data.image_sets import ImageSet, load_image_set
 from sparknet.data.layout import check_shards
 from sparknet.data.packing import pack
-from sparknet.data.preprocess import Scale
-from sparknet.errors import BrokenOff, DataError, SchemaError, SparknetError
-from sparknet.formats import Taken, take_layers
+from sparknet.data.preprocess import Preprocessor
+from sparknet.errors import BrokenOff, DataError, SparknetError
+from sparknet.main_job.pixels import pixel_steps, preprocessor_of
+from sparknet.main_job.start import order_notes, start_weights
 from sparknet.nets.base import Net, NetFactory
 from sparknet.nets.mlp import MLP
 from sparknet.report import (
@@ -40,14 +41,12 @@ from sparknet.report import (
 from sparknet.serialization.visible import say
 from sparknet.serialization.writing import write_file
 from sparknet.training import Cluster, Round, averaged_sgd, check_fit
-from sparknet.weights import WeightCollection
 
 __all__ = ["run"]
 
 _DEFAULT_BATCH = 64
 _MLP_RATE = 0.05
 _SLICE_BYTES = 8 << 20  # Spark refuses tasks of 128 MiB and more
-_MLP_SCALE = 1 / 256  # pixels 0..255 become 0..1, as in the LeNet of Caffe's examples
 
 
 class _CtrlC:
@@ -91,20 +90,21 @@ def _run(args: argparse.Namespace, ctrl_c: _CtrlC) -> None:
     images = load_image_set(args.data)
     with told("sparknet.nets.caffe") as notes:
         factory, batch_size = _factory(args, images)
-    scale = _scale(args)
-    first = _first_batch(images, batch_size, args.workers, scale)
+    steps = pixel_steps(args, images)
+    preprocessor = preprocessor_of(steps)
+    first = _first_batch(images, batch_size, args.workers, preprocessor)
     with told("sparknet"):  # the training says the same again
         net = check_fit(factory, first, args.seed)
-    weights = _start(net, args)
+    weights = start_weights(net, args)
     out = check_folder(args.out)
     say(f"{args.data}: {len(images.train[0]):,} images to train, {len(images.test[0]):,} to test")
-    lines = input_lines(net, first, "--scale" if args.scale else "as --net mlp has it")
-    say(*lines, *notes)
+    lines = input_lines(net, first, list(steps), {"data": images.order})
+    say(*lines, *order_notes(args, images.order), *notes)
     # a test has no passes to share
     test_rows = net.even(train=False).batch_size if hasattr(net, "even") else batch_size
     with (
         told("sparknet.data.ragged") as said,
-        _packed(args, images, (batch_size, test_rows), scale, ctrl_c) as (cluster, train, test),
+        _packed(args, images, (batch_size, test_rows), preprocessor, ctrl_c) as (cluster, train, test),
     ):
         rounds = averaged_sgd(
             factory,
@@ -206,49 +206,25 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     return rate | ({} if args.weights is None else {"weights": []})
 
 
-def _start(net: Net, args: argparse.Namespace) -> WeightCollection | None:
-    """Return the weights to start from: the net's own with the layers of ``--weights`` in their places; say which."""
-    if args.weights is None:
-        return None
-    weights = net.get_weights()
-    for name in [args.weights] if Path(args.weights).exists() else args.weights.split(","):
-        taken = _taken(weights, name.strip(), args)
-        say(f"--weights {name.strip()}", *(f"  {line}" for line in str(taken).splitlines()))
-        weights = taken.weights
-    return weights
-
-
-def _taken(weights: WeightCollection, name: str, args: argparse.Namespace) -> Taken:
-    try:
-        return take_layers(weights, name, max_bytes=args.max_bytes)
-    except SchemaError as error:
-        if args.solver is not None or not hasattr(error, "layer"):
-            raise
-        msg = f"{error}. The layers of --net mlp have the widths of --hidden, {','.join(map(str, args.hidden))}"
-        raise SchemaError(msg, **vars(error)) from None
-
-
-def _scale(args: argparse.Namespace) -> Scale | None:
-    """Return what the command does to the pixels: nothing for a Caffe net, whose prototxt says it, unless it is asked to."""
-    factor = args.scale or (_MLP_SCALE if args.solver is None else 1)
-    return None if factor == 1 else Scale("data", factor)
-
-
-def _first_batch(images: ImageSet, batch_size: int, workers: int, scale: Scale | None) -> Dataset:
+def _first_batch(images: ImageSet, batch_size: int, workers: int, preprocessor: Preprocessor | None) -> Dataset:
     """Return the first images, packed, on which every misfit of the net shows; a DataError if there are too few for the workers."""
     check_shards(-(-len(images.train[0]) // batch_size), workers, batch_size)
     columns = {"data": images.train[0][:batch_size], "label": images.train[1][:batch_size]}
-    return pack(columns, images.fields, batch_size, scale)
+    return pack(columns, images.fields, batch_size, preprocessor)
 
 
 @contextmanager
 def _packed(
-    args: argparse.Namespace, images: ImageSet, sizes: tuple[int, int], scale: Scale | None, ctrl_c: _CtrlC
+    args: argparse.Namespace,
+    images: ImageSet,
+    sizes: tuple[int, int],
+    preprocessor: Preprocessor | None,
+    ctrl_c: _CtrlC,
 ) -> Iterator[tuple[Cluster, Any, Any]]:
     """Yield the cluster and the images packed on it in minibatches of these sizes, for training (shuffled) and for test."""
     if args.master == "none":
         train, test = ({"data": data, "label": label} for data, label in (images.train, images.test))
-        packed = partial(pack, fields=images.fields, preprocessor=scale, ragged=args.ragged)
+        packed = partial(pack, fields=images.fields, preprocessor=preprocessor, ragged=args.ragged)
         yield LocalCluster(), packed(train, batch_size=sizes[0], shuffle=args.seed), packed(test, batch_size=sizes[1])
         return
     from sparknet import spark as on_spark
@@ -262,7 +238,7 @@ def _packed(
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         on_cluster = partial(
-            on_spark.pack, fields=images.fields, preprocessor=scale, shards=args.workers, ragged=args.ragged
+            on_spark.pack, fields=images.fields, preprocessor=preprocessor, shards=args.workers, ragged=args.ragged
         )
         train, test = (_rows(session.sparkContext, *part, args.workers) for part in (images.train, images.test))
         packed_train = on_cluster(train, batch_size=sizes[0], shuffle=args.seed)
