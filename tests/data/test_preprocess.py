@@ -2,6 +2,7 @@
 
 import pickle
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from sparknet.data.preprocess import (
 )
 from sparknet.data.preprocess.base import preprocessed
 from sparknet.errors import MissingDependency
+from sparknet.formats import Contents, read, write
 
 
 def rng(seed=0):
@@ -227,6 +229,30 @@ def test_fields_say_what_comes_out_and_misfits_are_named():
         SubtractMean("data", [1, 2, 3]).fields([image])
     with pytest.raises(DataError, match=r"a mean of shape \(3,\) does not fit 'data' of shape \(2, 4, 5\)"):
         apply(SubtractMean("data", [1, 2, 3]), np.zeros((1, 2, 4, 5), np.float32))
+
+
+def test_a_mean_is_taken_as_it_was_read_from_a_file(tmp_path):
+    mean = rng(3).random((3, 4, 5)).astype("f4")
+    x = rng(4).random((2, 3, 4, 5)).astype("f4")
+    write(tmp_path / "mean.binaryproto", NDArray(mean))
+    assert np.array_equal(apply(SubtractMean("data", read(tmp_path / "mean.binaryproto")), x), x - mean)
+
+
+@pytest.mark.parametrize(
+    ("given_mean", "text"),
+    [
+        (
+            "mean.binaryproto",
+            r"the path 'mean\.binaryproto', expected finite numbers: sparknet\.formats\.read\(path\)\.obj",
+        ),
+        (Path("a.npy"), r"the path 'a\.npy', expected finite numbers"),
+        (Contents({"mean": NDArray(1.0)}, {}), "a dict of 'mean', expected finite numbers: take the mean from it"),
+    ],
+    ids=["str", "Path", "mapping of a file"],
+)
+def test_a_mean_that_is_no_numbers_is_told_where_they_are(given_mean, text):
+    with pytest.raises(DataError, match=f"SubtractMean of 'data': got {text}"):
+        SubtractMean("data", given_mean)
 
 
 @pytest.mark.parametrize("value", [None, np.nan, [1.0, np.inf, 2.0], "x", np.full((3, 2, 2), np.nan)])

@@ -5,7 +5,8 @@ import pytest
 
 import sparknet
 from sparknet import NDArray, SchemaError, WeightCollection
-from sparknet.formats import take_layers, write
+from sparknet.formats import read, take_layers, write
+from sparknet.nets import MLP
 
 RNG = np.random.default_rng(3)
 NET = WeightCollection({"conv1": [np.zeros((2, 1, 3, 3), "f4"), np.zeros(2, "f4")], "ip": [np.zeros((3, 8), "f4")]})
@@ -102,3 +103,25 @@ def test_arrays_that_a_layer_shares_may_be_missing(tmp_path):
     write(tmp_path / "w.h5", {"one/0": np.ones((3, 3), "f4"), "two/0": np.ones((3, 3), "f4")})
     with pytest.raises(SchemaError, match=r"layer 'one' has arrays of the shapes"):
         take_layers(net, tmp_path / "w.h5")
+
+
+def test_layers_are_taken_into_what_an_earlier_call_or_a_file_gave(tmp_path):
+    write(tmp_path / "net.npz", NET)
+    write(tmp_path / "old.npz", FILE)
+    once = take_layers(NET, tmp_path / "old.npz")
+    assert take_layers(once, tmp_path / "old.npz").weights == once.weights
+    assert take_layers(read(tmp_path / "net.npz"), tmp_path / "old.npz").weights == once.weights
+
+
+@pytest.mark.parametrize(
+    ("net", "text"),
+    [
+        (MLP.factory((2,), 2), r"factory\(seed=0\)\.get_weights\(\) are those of a net of a factory"),
+        (MLP.factory((2,), 2)(seed=0), r"net\.get_weights\(\) are those of a net"),
+        ("net.npz", r"sparknet\.formats\.read\(path\)\.obj is what a file holds"),
+    ],
+    ids=["factory", "net", "path"],
+)
+def test_layers_for_what_is_no_weights_are_refused_with_the_way_to_them(tmp_path, net, text):
+    with pytest.raises(SchemaError, match=r"take_layers\(\): got .*, expected a WeightCollection: " + text):
+        take_layers(net, tmp_path / "unread.npz")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sparknet import NDArray, NetError, SchemaError, WeightCollection, nd
+from sparknet.formats import Contents, Taken
 from sparknet.nets import MLP, Net
 
 RNG = np.random.default_rng(0)
@@ -160,9 +161,25 @@ def test_other_mistakes_are_named():
         (Path("a.npz"), r"got the path 'a\.npz', expected a WeightCollection"),
         ({"ip1": [np.ones(2)]}, r"got dict, expected a WeightCollection: WeightCollection\(\{'layer'"),
         ([np.ones(2)], "got list, expected a WeightCollection"),
+        (MLP.factory((2,), 2)(seed=0), r"got MLP, expected a WeightCollection: net\.get_weights\(\)"),
+        (MLP.factory((2,), 2), r"got \w+, expected a WeightCollection: factory\(seed=0\)\.get_weights\(\)"),
+        (MLP, "got the class MLP, expected a WeightCollection"),
+        (
+            Contents({"w": NDArray(1)}, {}),
+            "got Contents, expected a WeightCollection: the file holds dict, and not layers",
+        ),
     ],
-    ids=["str", "Path", "dict", "list"],
+    ids=["str", "Path", "dict", "list", "net", "factory", "class", "mapping of a file"],
 )
-def test_weights_that_are_a_path_or_a_dict_are_told_what_they_must_be(given, text):
+def test_weights_that_are_something_else_are_told_what_they_must_be(given, text):
     with pytest.raises(SchemaError, match=rf"set_weights\(\): {text}"):
         MLP.factory((2,), 2)(seed=0).set_weights(given)
+
+
+def test_what_has_weights_is_taken_for_them():
+    factory = MLP.factory((2,), 2)
+    weights = factory(seed=1).get_weights()
+    for given in (Contents(weights, {}), Taken(weights, ("ip1",), (), (), ())):
+        net = factory(seed=0)
+        net.set_weights(given)
+        assert net.get_weights() == weights

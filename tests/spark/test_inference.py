@@ -18,6 +18,7 @@ from sparknet.clusters.spark.evaluation import evaluate
 from sparknet.clusters.spark.inference import featurize, predict
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.preprocess import Compose, Crop, LabelMap, Scale
+from sparknet.formats import Contents, Taken
 from sparknet.nets import MLP
 from sparknet.spark import pack
 from sparknet.worker import evaluate_shard, single_threaded_blas
@@ -84,6 +85,14 @@ def test_predictions_are_the_places_of_the_largest_values(context):
     found = predict(rdd, FACTORY, WEIGHTS, fields=DATA, **OPTIONS).collect()
     assert [row[1] for row in found] == [int(np.argmax(values)) for values in expected([20, 33])]
     assert {type(row[1]) for row in found} == {int}
+
+
+def test_weights_are_taken_as_files_and_take_layers_give_them(context):
+    rdd = context.parallelize([(image,) for image in IMAGES], 2)
+    given = (WEIGHTS, Contents(WEIGHTS, {}), Taken(WEIGHTS, (), (), (), ()))
+    found = [[row[1] for row in predict(rdd, FACTORY, each, fields=DATA, **OPTIONS).collect()] for each in given]
+    assert len(found[0]) == len(IMAGES)
+    assert found[0] == found[1] == found[2]
 
 
 def test_an_evaluation_is_the_mean_over_all_rows(spark, context):
@@ -261,6 +270,14 @@ def test_what_does_not_fit_is_named_before_any_job(spark, context):
         run(outputs=["loss"], fields=FIELDS)
     with pytest.raises(SchemaError, match="layers"):
         run(weights=MLP.factory((1, 3, 3), 3)(seed=0).get_weights())
+    with pytest.raises(
+        SchemaError, match=r"featurize\(\): weights: got the path 'a\.caffemodel', expected a WeightCollection"
+    ):
+        run(weights="a.caffemodel")
+    with pytest.raises(SchemaError, match=r"predict\(\): weights: got the path"):
+        predict(rdd, FACTORY, "a.caffemodel", fields=DATA, **OPTIONS)
+    with pytest.raises(SchemaError, match=r"evaluate\(\): weights: got the path"):
+        evaluate(rdd, FACTORY, "a.caffemodel", fields=FIELDS, **OPTIONS)
     with pytest.raises(NetError, match="input 'data' has examples of shape"):
         run(preprocessor=None)
     with pytest.raises(DataError, match="Crop: 3x3 does not fit"):

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparknet import DataError, Field, LocalCluster, NDArray, NetError, WeightCollection, averaged_sgd
+from sparknet import DataError, Field, LocalCluster, NDArray, NetError, SchemaError, WeightCollection, averaged_sgd
 from sparknet.averaging import Mean, WeightedMean
 from sparknet.data import EpochSampler, pack
 from sparknet.data.preprocess import Scale
+from sparknet.formats import Contents
 from sparknet.nets import MLP
 
 RNG = np.random.default_rng(0)
@@ -149,6 +150,17 @@ def test_training_starts_from_given_weights():
     start = factory()(seed=99).get_weights()
     (only,) = train(tau=0, rounds=1, weights=start)
     assert only.weights == start
+    (same,) = train(tau=0, rounds=1, weights=Contents(start, {}))
+    assert same.weights == start
+    (again,) = train(tau=0, rounds=1, weights=same)
+    assert again.weights == start
+
+
+def test_a_path_in_the_place_of_weights_is_told_how_to_read_it():
+    with pytest.raises(
+        SchemaError, match=r"averaged_sgd\(\): weights: got the path 'w\.npz', .*take_layers\(net\.get_weights"
+    ):
+        train(tau=0, rounds=1, weights="w.npz")
 
 
 def test_breaking_off_closes_the_session():

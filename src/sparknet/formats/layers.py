@@ -13,10 +13,11 @@ import numpy as np
 
 from sparknet.errors import SchemaError, located
 from sparknet.formats import caffemodel, caffemodel_h5
-from sparknet.formats.contents import Array, split_name
+from sparknet.formats.contents import Array, Contents, split_name
 from sparknet.formats.conversion import read
 from sparknet.formats.table import format_to_read
 from sparknet.ndarray import NDArray
+from sparknet.schema import given_weights
 from sparknet.serialization.collect import collect
 from sparknet.serialization.visible import visible
 from sparknet.weights import WeightCollection
@@ -63,7 +64,7 @@ class Taken:
 
 
 def take_layers(
-    weights: WeightCollection,
+    weights: WeightCollection | Contents | Taken,
     path: str | os.PathLike[str],
     *,
     file_format: str | None = None,
@@ -74,7 +75,7 @@ def take_layers(
     Parameters
     ----------
     weights
-        Of the net: ``net.get_weights()``. Not written to.
+        Of the net: ``net.get_weights()``; also what an earlier ``take_layers`` returned. Not written to.
     path
         A file of layers in any format.
     file_format, max_bytes
@@ -102,18 +103,19 @@ def take_layers(
     >>> taken.weights["ip1"][0][0, 0]
     NDArray(1., shape=(), dtype=float32, device='cpu')
     """
+    net: WeightCollection = given_weights(weights, "take_layers()")
     layers = layers_of(path, file_format=file_format, max_bytes=max_bytes)
-    found = fitted(weights, layers, repr(os.fspath(path)))
+    found = fitted(net, layers, repr(os.fspath(path)))
     out = {
         name: [_in_place_of(array, found[name].get(i) if name in found else None) for i, array in enumerate(arrays)]
-        for name, arrays in weights.items()
+        for name, arrays in net.items()
     }
     return Taken(
         WeightCollection(out),
         taken=tuple(found),
-        skipped=tuple(name for name, arrays in layers.items() if arrays and name not in weights),
-        new=tuple(name for name, arrays in weights.items() if arrays and name not in found),
-        rounded=tuple(name for name in found if _is_rounded(weights[name], layers[name])),
+        skipped=tuple(name for name, arrays in layers.items() if arrays and name not in net),
+        new=tuple(name for name, arrays in net.items() if arrays and name not in found),
+        rounded=tuple(name for name in found if _is_rounded(net[name], layers[name])),
     )
 
 

@@ -17,7 +17,7 @@ from sparknet.data.fields import rows_of_batch
 from sparknet.errors import NetError, SchemaError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch, SolverState
-from sparknet.schema import check_same_schema
+from sparknet.schema import check_same_schema, given_weights
 from sparknet.weights import WeightCollection
 
 __all__ = ["MLP"]
@@ -116,6 +116,7 @@ class MLP:
 
     def set_weights(self, weights: WeightCollection) -> None:
         """Copy ``weights`` into the net; SchemaError where names, shapes or dtypes differ."""
+        weights = given_weights(weights, "set_weights()")
         check_same_schema(self._weights, weights, "set_weights()")
         for mine, theirs in zip(self._weights.arrays(), weights.arrays(), strict=True):
             mine[...] = theirs.to_device(self._device)

@@ -15,7 +15,9 @@ from sparknet.checkpoint import Checkpoint, Position
 from sparknet.data.layout import check_shards
 from sparknet.data.sampling import SAMPLERS, Sampling
 from sparknet.errors import DataError, located
+from sparknet.formats import Contents, Taken
 from sparknet.nets.base import Net, NetFactory
+from sparknet.schema import given_weights
 from sparknet.training.arguments import check_choice, check_directory, check_factory, check_kinds, check_numbers
 from sparknet.training.divergence import Divergence, OnNonfinite
 from sparknet.training.protocols import Cluster, PackedData
@@ -42,7 +44,7 @@ def averaged_sgd(
     evaluate: tuple[PackedData, int] | None = None,
     solver_state: StatePolicy = "average",
     sampling: Sampling = "epoch",
-    weights: WeightCollection | None = None,
+    weights: WeightCollection | Contents | Taken | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = True,
     on_nonfinite: OnNonfinite = "error",
@@ -84,7 +86,8 @@ def averaged_sgd(
         round a contiguous run of ``tau`` minibatches from a random place. Both depend on ``seed``
         alone and wrap around where ``tau`` is more than the shard has.
     weights
-        Start from these instead of the factory's; a training that goes on from a checkpoint has its own.
+        Start from these instead of the factory's: a WeightCollection, or what has one, as ``formats.take_layers`` and
+        ``formats.read`` return it. A training that goes on from a checkpoint has its own.
     checkpoint
         A directory on the driver, for this training alone. After each round, before it is yielded, all that the next round
         starts from is written there, whole or not at all: see :class:`~sparknet.checkpoint.Checkpoint`. The last two
@@ -159,7 +162,7 @@ def averaged_sgd(
     if evaluate is not None:
         evaluate = (rehearsed(net, evaluate[0], seed, train=False), evaluate[1])
     if weights is not None:
-        net.set_weights(weights)
+        net.set_weights(given_weights(weights, "averaged_sgd(): weights"))
     start = Position(0, net.get_weights(), [net.get_state()], [0] * workers)
     run = Run(
         cluster=cluster,

@@ -20,7 +20,9 @@ from sparknet.data.fields import Columns, Field
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Ragged, check_ragged
 from sparknet.errors import DataError, NetError, located
+from sparknet.formats import Contents, Taken
 from sparknet.nets.base import NetFactory
+from sparknet.schema import given_weights
 from sparknet.training import rehearsed, settled
 from sparknet.weights import WeightCollection
 
@@ -32,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 def evaluate(
     rows: Any,
     factory: NetFactory,
-    weights: WeightCollection,
+    weights: WeightCollection | Contents | Taken,
     *,
     fields: Sequence[Field] | None = None,
     columns: Columns | None = None,
@@ -75,6 +77,7 @@ def evaluate(
         There are no rows, or one does not fit; ``NetError`` and ``SchemaError`` as for :func:`featurize`.
     """
     check_on_error(on_error, bad_rows, "evaluate()", null=False)
+    used: WeightCollection = given_weights(weights, "evaluate(): weights")
     if isinstance(rows, PackedDataset):
         check_packed(rows.rdd, "evaluate()")
         _check_not_dropped(on_error)
@@ -87,13 +90,13 @@ def evaluate(
         msg = "evaluate(): got no fields; expected fields=[...], the net's inputs among the columns, for what is not packed"
         raise DataError(msg)
     check_ragged(getattr(rows, "ragged", ragged), getattr(rows, "padding", padding), [f.name for f in fields])
-    plan = Plan.of("evaluate()", factory, weights, fields, columns, batch_size, preprocessor, decoder)
+    plan = Plan.of("evaluate()", factory, used, fields, columns, batch_size, preprocessor, decoder)
     if isinstance(rows, PackedDataset):
         with located("evaluate()"):
             rows = rehearsed(made(plan.load), rows, 0, train=False)
         _check_numbers(replace(plan, even=rows.even), batch_size)
         with SparkCluster(rows.rdd.context).session(factory, rows, rows.shards) as session:
-            return session.evaluate(weights, rows)
+            return session.evaluate(used, rows)
     bad = None if on_error == "error" else bad_rows or BadRows()
     return _means(rows, _settled(plan, ragged, padding), bad)
 

@@ -29,6 +29,7 @@ from sparknet.data.encoded import Decoders
 from sparknet.data.fields import Columns, Field
 from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import DataError, NetError, located
+from sparknet.formats import Contents, Taken
 from sparknet.nets.base import NetFactory
 from sparknet.weights import WeightCollection
 
@@ -42,7 +43,7 @@ Array = np.ndarray[Any, Any]
 def featurize(
     rows: Any,
     factory: NetFactory,
-    weights: WeightCollection,
+    weights: WeightCollection | Contents | Taken,
     outputs: Sequence[str] | Mapping[str, str],
     *,
     fields: Sequence[Field],
@@ -60,7 +61,7 @@ def featurize(
     rows
         DataFrame, or RDD of Rows, mappings, or tuples in the order of ``fields``.
     factory, weights
-        The net, and the weights it is given.
+        The net, and the weights it is given: a WeightCollection, or what has one, as ``formats.read`` returns it.
     outputs
         Blobs of the net's test phase, each with a row for each example: names, or blob -> name of the new column.
     fields
@@ -123,7 +124,7 @@ def featurize(
 def predict(
     rows: Any,
     factory: NetFactory,
-    weights: WeightCollection,
+    weights: WeightCollection | Contents | Taken,
     output: str = "prob",
     *,
     fields: Sequence[Field],

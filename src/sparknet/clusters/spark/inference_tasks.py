@@ -21,8 +21,10 @@ from sparknet.data.ragged import Even, evened
 from sparknet.data.rows import batch_of_rows
 from sparknet.data.sampling import step_rng
 from sparknet.errors import DataError, NetError, SparknetError, located
+from sparknet.formats import Contents, Taken
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch, Net, NetFactory
+from sparknet.schema import given_weights
 from sparknet.serialization import dumps, loads
 from sparknet.training import check_axes
 from sparknet.weights import WeightCollection
@@ -79,7 +81,7 @@ class Plan:
         cls,
         who: str,
         factory: NetFactory,
-        weights: WeightCollection,
+        weights: WeightCollection | Contents | Taken,
         fields: Sequence[Field],
         columns: Columns | None,
         batch_size: int,
@@ -88,6 +90,7 @@ class Plan:
     ) -> "Plan":
         """Return a plan whose parts fit each other."""
         check_packing(batch_size)
+        weights = given_weights(weights, f"{who}: weights")
         with located(who):
             load = pickled("the factory", factory), dumps(weights)
             pickled("the preprocessor", preprocessor)

@@ -1,5 +1,6 @@
 """Steps that compute with the values of a field and leave their places alone."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from sparknet.data.preprocess.base import IMAGE, Arrays, FieldStep, Rng, Shape
 from sparknet.data.preprocess.pixels import PixelStep
 from sparknet.data.ranges import number
 from sparknet.errors import DataError
+from sparknet.formats import Contents
 from sparknet.ndarray import NDArray
 
 __all__ = ["LabelMap", "Scale", "SubtractMean"]
@@ -45,8 +47,8 @@ class Scale(PixelStep):
 class SubtractMean(PixelStep):
     """Subtract ``mean``: one number, one per channel (c,), or an image (c, h, w); float32 comes out.
 
-    The image may have a first axis of length 1, as in ``.binaryproto`` files. The arithmetic is float32,
-    so whole numbers up to 2**24 come out exactly.
+    The image may have a first axis of length 1, as in ``.binaryproto`` files; what ``sparknet.formats.read`` returned of one
+    is taken too. The arithmetic is float32, so whole numbers up to 2**24 come out exactly.
     """
 
     field: str
@@ -54,6 +56,7 @@ class SubtractMean(PixelStep):
 
     def __post_init__(self) -> None:
         """Refuse what would leave no finite number."""
+        object.__setattr__(self, "mean", _given_mean(self.mean, self.field))
         _check_finite(self, self.mean)
 
     def describe(self) -> str:
@@ -128,6 +131,20 @@ class LabelMap(FieldStep):
         if np.dtype(dtype).kind not in "iu":
             raise self._misfit(shape, dtype, "whole numbers, int64")
         return shape, "int64"
+
+
+def _given_mean(given: Any, field: str) -> Any:
+    """Return the numbers of a mean, or of what was read from a file; a DataError if that holds something else."""
+    if isinstance(given, Contents):
+        given = given.obj
+    if isinstance(given, str | bytes | os.PathLike):
+        got, fix = f"the path {os.fspath(given)!r}", "sparknet.formats.read(path).obj is the mean image of a file"
+    elif isinstance(given, Mapping):
+        got, fix = f"a {type(given).__name__} of {', '.join(map(repr, list(given)[:5]))}", "take the mean from it"
+    else:
+        return given
+    msg = f"SubtractMean of {field!r}: got {got}, expected finite numbers: {fix}"
+    raise DataError(msg)
 
 
 def _check_finite(step: FieldStep, value: Any) -> None:

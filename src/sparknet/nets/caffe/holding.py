@@ -10,7 +10,7 @@ from sparknet.ndarray import NDArray
 from sparknet.nets.base import SolverState
 from sparknet.nets.caffe import model_file, snapshots
 from sparknet.nets.caffe import state as solver_state
-from sparknet.schema import check_same_schema
+from sparknet.schema import check_same_schema, given_weights
 from sparknet.weights import WeightCollection
 
 __all__ = ["HoldsWeights"]
@@ -45,7 +45,7 @@ class HoldsWeights:
         SchemaError
             Names, shapes or dtypes differ; nothing is changed.
         """
-        mine = self._weights()
+        mine, weights = self._weights(), given_weights(weights, "set_weights()")
         check_same_schema(mine, weights, "set_weights()")
         for target, source in zip(mine.arrays(), weights.arrays(), strict=True):
             np.copyto(target.to_host(), source.to_host())
