@@ -170,9 +170,9 @@ def explain(error: Exception, what: str, *args: Any, **kwargs: Any) -> NoReturn:
     kind = _plain_kind(error)
     if kind is None:
         raise error
-    shown = [_shown(value) for value in args] + [f"{key}={_shown(value)}" for key, value in kwargs.items()]
+    given = [shown(value) for value in args] + [f"{key}={shown(value)}" for key, value in kwargs.items()]
     advice = "; the memory is read-only, as of a message that was loaded: make a copy first"
-    msg = f"{what} of {', '.join(shown)}: {error}{advice if 'read-only' in str(error) else ''}"
+    msg = f"{what} of {', '.join(given)}: {error}{advice if 'read-only' in str(error) else ''}"
     raise kind(msg) from error
 
 
@@ -196,8 +196,17 @@ _KINDS = {
 }
 
 
-def _shown(value: Any) -> str:
-    if hasattr(value, "dtype") and len(getattr(value, "shape", "")):
+def shown(value: Any, limit: int = _SHOWN) -> str:
+    """Return what a message says of an argument: its ``repr``, cut after ``limit`` characters, or dtype and shape of an array.
+
+    Of text and bytes no more than that is looked at, because they may be a message of many megabytes.
+
+    Examples
+    --------
+    >>> shown(b"a" * 10**8, limit=5)
+    "b'aaa..."
+    """
+    if hasattr(value, "dtype") and not isinstance(value, type) and len(getattr(value, "shape", "")):
         return f"{value.dtype} {tuple(value.shape)}"
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    text = repr(value[: limit + 1] if isinstance(value, str | bytes | bytearray) else value)
+    return text if len(text) <= limit else f"{text[:limit]}..."

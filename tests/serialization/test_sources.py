@@ -210,11 +210,11 @@ def test_a_fifo_holds_one_message_as_a_file_does(tmp_path):
 
 
 def test_what_is_neither_path_nor_stream_says_what_it_is_for(tmp_path):
-    with pytest.raises(TypeError, match=r"load\(\): got bytes, .*a message in memory is for loads\(\)"):
+    with pytest.raises(TypeError, match=r"load\(\): got bytes, a message in memory, .*; write loads\(message\)"):
         load(MESSAGE)
     with pytest.raises(TypeError, match=r"load\(\): got int, expected a path, a socket or a file object"):
         load(3)
-    with pytest.raises(TypeError, match=r"expected a stream: iter_load\(open\(path, 'rb'\)\)"):
+    with pytest.raises(TypeError, match=r"iter_load\(\): got the path .*; write open\(path, 'rb'\)"):
         iter_load(tmp_path / "w.msg")
     with pytest.raises(TypeError, match=r"save\(\): got BytesIO for the path, .*; write dump\(obj, file\)"):
         save(io.BytesIO(), OBJECT)

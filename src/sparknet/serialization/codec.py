@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from sparknet.errors import shown
 from sparknet.serialization.decode import Wishes, decode
 from sparknet.serialization.dtypes import NAMES
 from sparknet.serialization.encode import Message, describe, to_buffer, to_bytes, to_parts
 from sparknet.serialization.files import write_all
 from sparknet.serialization.fitting import check_fits
 from sparknet.serialization.form import choose
+from sparknet.serialization.given import check_writer
 from sparknet.serialization.header import Header
 from sparknet.serialization.memory import as_memory
 from sparknet.serialization.metadata import check_metadata
@@ -83,15 +85,26 @@ class Codec:
 
     def dump(self, obj: Any, fileobj: Any, *, metadata: dict[str, Any] | None = None) -> int:
         """Write the message of ``obj`` to a socket or file object, as :func:`dump` does; return its size in bytes."""
+        check_writer(fileobj, "Codec.dump()")
         message = self._message(obj, "Codec.dump()", metadata)
         write_all(fileobj, to_parts(message))
         return message.size
 
-    def loads(self, buffer: Any, *, copy: bool = False, device: str | None = None, verify: bool | None = None) -> Any:
+    def loads(
+        self,
+        buffer: Any,
+        *,
+        copy: bool = False,
+        device: str | None = None,
+        verify: bool | None = None,
+        metadata: bool = False,
+    ) -> Any:
         """Return the object in a message, as :func:`loads` does; what it may inflate to is what the schema says."""
         found = open_message(as_memory(buffer, "Codec.loads()").toreadonly())
         check_fits(found.plan.header, self._plan.header, "Codec.loads()")
-        return decode(found, Wishes(copy=copy, device=device, verify=verify, max_bytes=sum(self._plan.header.sizes)))
+        wishes = Wishes(copy=copy, device=device, verify=verify, max_bytes=sum(self._plan.header.sizes))
+        obj = decode(found, wishes)
+        return (obj, dict(found.plan.header.metadata)) if metadata else obj
 
     def load_into(self, weights: Any, source: Any, *, verify: bool | None = None) -> dict[str, Any]:
         """Receive one message into arrays that are there already, as :func:`load_into` does; return its metadata."""
@@ -132,10 +145,10 @@ def _header_of_schema(schema: Any, checksum: bool, metadata: dict[str, Any] | No
     for name, layer in schema.items():
         for tensor in layer:
             if not _is_described(tensor):
-                msg = f"Codec(): got {tensor!r} in layer {name!r}, expected a pair of a tuple of lengths and the name of a dtype"
+                msg = f"Codec(): got {shown(tensor)} in layer {name!r}, expected a pair of a tuple of lengths and the name of a dtype"
                 raise ValueError(msg)
             if tensor[1] not in codes:
-                msg = f"Codec(): got dtype {tensor[1]!r} of layer {name!r}, expected one of: {', '.join(codes)}"
+                msg = f"Codec(): got dtype {shown(tensor[1])} of layer {name!r}, expected one of: {', '.join(codes)}"
                 raise ValueError(msg)
     tensors = [tensor for layer in schema.values() for tensor in layer]
     counts = [len(layer) for layer in schema.values()]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparknet.backends import backend_of
+from sparknet.errors import shown
 from sparknet.ndarray import NDArray, wrap
 from sparknet.serialization.checksum import NEAR
 from sparknet.serialization.form import Encoded
@@ -38,7 +39,9 @@ def collect(obj: Any) -> Collected:
     if not set(map(type, names)) <= {str}:
         wrong = next((name for name in names if not isinstance(name, str)), None)
         if wrong is not None:
-            msg = f"the names in a mapping are str; got {wrong!r}: write {{str(name): array for name, array in ...}}"
+            msg = (
+                f"the names in a mapping are str; got {shown(wrong)}: write {{str(name): array for name, array in ...}}"
+            )
             raise TypeError(msg)
         names = list(map(str.__str__, names))  # np.str_ and other kinds of str as what they say
     pairs = zip(names, obj.values(), strict=True)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparknet.errors import FormatError, MissingDependency
+from sparknet.errors import FormatError, MissingDependency, shown
 from sparknet.serialization.memory import Bytes
 from sparknet.serialization.regular import inflated_limit
 
@@ -43,7 +43,7 @@ def method_of(compression: str) -> Method:
     """
     make = METHODS.get(compression)
     if make is None:
-        msg = f"compression {compression!r} is not known; expected one of {', '.join(map(repr, METHODS))}, or None"
+        msg = f"compression {shown(compression)} is not known; expected one of {', '.join(map(repr, METHODS))}, or None"
         raise ValueError(msg)
     return make()
 

@@ -122,8 +122,6 @@ def write_at(file: BinaryIO, pieces: Iterable[tuple[int, Any]]) -> None:
 def write_all(file: Any, parts: Iterable[memoryview]) -> None:
     """Write to a socket or file object, a raw one included, which may take less than it is given."""
     put = file.sendall if hasattr(file, "sendall") else partial(_write, file)
-    if not hasattr(file, "sendall") and not hasattr(file, "write"):
-        raise _not_a_stream(file, "write")
     for block in _joined(parts):
         put(block)
 
@@ -207,18 +205,12 @@ def _read_some(file: Any, target: memoryview) -> int | None:
     for method in "recv_into", "readinto":
         if hasattr(file, method):
             return getattr(file, method)(target)  # type: ignore[no-any-return]
-    if not hasattr(file, "read"):
-        raise _not_a_stream(file, "readinto or read")
     data = file.read(len(target))
-    if isinstance(data, str):
-        msg = f"{type(file).__name__} gives text, expected a file object of bytes: open it with mode 'rb'"
+    if not isinstance(data, bytes | bytearray | memoryview | None):
+        msg = f"{type(file).__name__}.read() gives {type(data).__name__}, expected bytes: open it with mode 'rb'"
         raise TypeError(msg)
     target[: len(data or b"")] = data or b""
     return None if data is None else len(data)
-
-
-def _not_a_stream(file: Any, methods: str) -> TypeError:
-    return TypeError(f"got {type(file).__name__}, expected a socket or a file object with {methods}")
 
 
 def _not_blocking(what: str, who: str) -> BlockingIOError:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from sparknet.errors import shown
 from sparknet.serialization.dtypes import FLOATS, itemsize
 from sparknet.serialization.encodings import INT8, NAMES, RAW, encoded_size
 
@@ -63,9 +64,10 @@ def choose(encoding: str, codes: bytes, shapes: Iterable[tuple[int, ...]]) -> by
     """
     wanted = next((code for code, name in NAMES.items() if name == encoding), None)
     if wanted is None:
-        meant = _ALIASES.get(str(encoding).lower())
+        given = shown(encoding)
+        meant = _ALIASES.get(given.strip("'").lower())
         fix = f"; {meant!r} is what is meant" if meant else ""
-        msg = f"encoding {encoding!r} is not known; expected one of {', '.join(map(repr, NAMES.values()))}{fix}"
+        msg = f"encoding {given} is not known; expected one of {', '.join(map(repr, NAMES.values()))}{fix}"
         raise ValueError(msg)
     if wanted == RAW:
         return b""

@@ -1,6 +1,9 @@
 """What metadata may be: plain values, shallow enough for any reader in any language."""
 
+from numbers import Integral, Real
 from typing import Any
+
+from sparknet.errors import shown
 
 MAX_DEPTH = 4  # lists and maps within the metadata map
 MAX_ITEMS = 1024  # entries of one list or map
@@ -24,11 +27,22 @@ def metadata_problem(value: Any, where: str = "metadata", depth: int = 0) -> str
     if type(value) in _SCALARS:
         return ""
     if type(value) not in (dict, list):
-        return f"{where}: got {type(value).__name__}, expected str, int, float, bool, None, bytes, a list or a dict"
+        got = f"{where}: got {type(value).__name__}, expected str, int, float, bool, None, bytes, a list or a dict"
+        return f"{got}{_plainer(value)}"
     if depth > MAX_DEPTH or len(value) > MAX_ITEMS:
         return f"{where}: deeper than {MAX_DEPTH} levels, or more than {MAX_ITEMS} entries"
-    if type(value) is dict and not all(type(key) is str for key in value):
-        return f"{where}: a key is not a str"
+    wrong = [key for key in value if type(key) is not str] if type(value) is dict else []
+    if wrong:
+        return f"{where}: the key {shown(wrong[0])} is not a str; write str(key)"
     entries = value.items() if type(value) is dict else enumerate(value)
     problems = (metadata_problem(entry, f"{where}[{key!r}]", depth + 1) for key, entry in entries)
     return next(filter(None, problems), "")
+
+
+def _plainer(value: Any) -> str:
+    """Say how a value becomes a plain one, where it is a number, an array or a sequence."""
+    if isinstance(value, Real):
+        return f"; write {'int' if isinstance(value, Integral) else 'float'}(x)"
+    if hasattr(value, "tolist"):
+        return "; write x.tolist(), or send it as an array of the object"
+    return "; write list(x)" if isinstance(value, tuple | set | frozenset) else ""

@@ -12,6 +12,7 @@ import numpy as np
 
 from sparknet.errors import FormatError
 from sparknet.serialization.files import read_up_to
+from sparknet.serialization.given import next_call
 from sparknet.serialization.header import Header
 from sparknet.serialization.layout import START, check_count, check_header, header_size, truncated
 from sparknet.serialization.memory import Bytes
@@ -75,14 +76,15 @@ def rest_of_stream(stream: Any, head: Found) -> Found:
     return head._replace(data=buffer.data)
 
 
-def open_message(data: memoryview) -> Found:
-    """Return the message that is exactly ``data``; the gaps between payloads are not looked at yet."""
+def open_message(data: memoryview, *, of_file: bool = False) -> Found:
+    """Return the message that is exactly ``data``, a buffer's or a file's; the gaps between payloads are not looked at yet."""
     plan, sums = read_head(data)
     total = plan.layout.total
     if len(data) < total:
         raise truncated(len(data), f"its {total} bytes")
     if len(data) > total:
-        msg = f"the message ends at byte {total}, {len(data) - total} more bytes follow"
+        more = len(data) - total
+        msg = f"the message ends at byte {total}, {more} more bytes follow; {next_call(total, of_file=of_file)}"
         raise FormatError(msg, tensor=None, offset=total)
     return Found(data, plan, sums)
 

@@ -1,18 +1,18 @@
 """The functions that read a message: from bytes, from a file, from a stream, or the header alone."""
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from sparknet.serialization.decode import Wishes, check_stored, check_tensors, decode
 from sparknet.serialization.files import read_at
+from sparknet.serialization.given import check_reader
 from sparknet.serialization.inspection import MessageInfo
 from sparknet.serialization.layout import truncated
 from sparknet.serialization.memory import aligned, as_memory
-from sparknet.serialization.opening import check_gaps, open_message
+from sparknet.serialization.opening import Found, check_gaps, open_message
 from sparknet.serialization.sources import (
     is_mappable,
-    is_memory,
-    is_stream,
     looked_at,
     mapped,
     next_message,
@@ -31,6 +31,7 @@ def loads(
     verify: bool | None = None,
     max_bytes: int | None = None,
     mmap: bool | None = None,
+    metadata: bool = False,
 ) -> Any:
     """Return the object in a message.
 
@@ -56,6 +57,9 @@ def loads(
         compared, before anything is inflated. None: 1 GiB, or 16 times the message if that is more.
     mmap
         A word of :func:`load`, which maps files: False is ``copy=True`` here, True changes nothing.
+    metadata
+        True: a pair of the object and what the writer said about the message. Of a message that is not to be read,
+        ``inspect(buffer).metadata`` is the same.
 
     Returns
     -------
@@ -76,9 +80,12 @@ def loads(
     >>> from sparknet.serialization import dumps
     >>> loads(dumps({"a": NDArray([1, 2])}))["a"]
     NDArray([1, 2], shape=(2,), dtype=int64, device='cpu')
+    >>> loads(dumps(NDArray([1, 2]), metadata={"step": 7}), metadata=True)[1]
+    {'step': 7}
     """
     found = open_message(as_memory(buffer, "loads()").toreadonly())
-    return decode(found, Wishes(copy=copy or mmap is False, device=device, verify=verify, max_bytes=max_bytes))
+    obj = decode(found, Wishes(copy=copy or mmap is False, device=device, verify=verify, max_bytes=max_bytes))
+    return (obj, dict(found.plan.header.metadata)) if metadata else obj
 
 
 def load(
@@ -90,6 +97,7 @@ def load(
     device: str | None = None,
     verify: bool | None = None,
     max_bytes: int | None = None,
+    metadata: bool = False,
 ) -> Any:
     """Return the object in a file, or the next one in a stream.
 
@@ -112,9 +120,13 @@ def load(
         read (but from a stream) or checked.
     device, verify, max_bytes
         As for :func:`loads`; None verifies files of up to 1 MiB, with ``mmap=False``, from a stream, or if a device is given.
+    metadata
+        True: a pair of the object and what the writer said about the message, as for :func:`loads`.
 
     Raises
     ------
+    TypeError
+        ``source`` is neither a path nor a stream that can be read here; the message says what to write instead.
     FormatError
         The file holds no message, or a damaged one; what it looks like is said.
     StreamEnd
@@ -144,22 +156,27 @@ def load(
     wishes = Wishes(owned=True, device=device, verify=verify, keys=keys, max_bytes=max_bytes)
     path = path_of(source)
     if path is None:
-        if not is_stream(source):
-            fix = "; a message in memory is for loads()" if is_memory(source) else ""
-            msg = f"load(): got {type(source).__name__}, expected a path, a socket or a file object{fix}"
-            raise TypeError(msg)
-        return decode(next_message(source), wishes)
+        check_reader(source, "load()", paths=True)
+        found = next_message(source)
+    else:
+        found, wishes = _of_file(path, wishes, mmap=mmap)
+    obj = decode(found, wishes)
+    return (obj, dict(found.plan.header.metadata)) if metadata else obj
+
+
+def _of_file(path: Path, wishes: Wishes, *, mmap: bool) -> tuple[Found, Wishes]:
+    """Return the message that is all of a file, mapped or read, and how to decode it then."""
     with path.open("rb") as file:
         if not is_mappable(file):
-            return decode(whole(file), wishes)
+            return whole(file), wishes
         found = mapped(file)
-        if mmap or keys is not None:
-            return decode(found, wishes._replace(copy=not mmap, owned=False))
+        if mmap or wishes.keys is not None:
+            return found, wishes._replace(copy=not mmap, owned=False)
         data = aligned(found.plan.layout.total)
         ends = read_at(file, data)
     if ends < len(data):
         raise truncated(ends, f"its {len(data)} bytes")
-    return decode(found._replace(data=data.data), wishes)
+    return found._replace(data=data.data), wishes
 
 
 def inspect(source: Any, *, verify: bool = False) -> MessageInfo:
@@ -168,7 +185,7 @@ def inspect(source: Any, *, verify: bool = False) -> MessageInfo:
     Parameters
     ----------
     source
-        The path of a file (str or PathLike), a message in a bytes-like object, or a stream as for :func:`load`: one that can
+        The path of a file (str or PathLike; bytes where a file has that name), a message in a bytes-like object, or a stream as for :func:`load`: one that can
         seek is then where it was before; of another, such as a socket, the message is read and gone.
     verify
         Read everything too: structure, checksums, bools. Without, only the header and its

@@ -12,6 +12,7 @@ from sparknet.serialization.dtypes import BOOL
 from sparknet.serialization.encode import describe
 from sparknet.serialization.files import read_into
 from sparknet.serialization.fitting import check_fits
+from sparknet.serialization.given import check_reader
 from sparknet.serialization.header import Header
 from sparknet.serialization.layout import truncated
 from sparknet.serialization.memory import Array, Bytes, as_memory
@@ -112,6 +113,7 @@ def _from_memory(header: Header, arrays: list[Any], found: Found, verify: bool |
 
 
 def _from_stream(header: Header, arrays: list[Any], stream: Any, verify: bool | None, who: str) -> dict[str, Any]:
+    check_reader(stream, who)
     found = head_of_stream(stream)
     if found is None:
         raise ended()

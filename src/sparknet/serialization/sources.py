@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sparknet.errors import FormatError, StreamEnd
+from sparknet.serialization.given import check_reader, next_call
 from sparknet.serialization.layout import MAGIC, truncated
 from sparknet.serialization.memory import as_memory
 from sparknet.serialization.opening import Found, head_of_stream, open_message, rest_of_stream
@@ -41,7 +42,7 @@ def is_mappable(file: BinaryIO) -> bool:
 
 def mapped(file: BinaryIO) -> Found:
     """Return the message that is all of a regular file, mapped read-only."""
-    return open_message(memoryview(memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_READ)))
+    return open_message(memoryview(memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_READ)), of_file=True)
 
 
 def whole(file: BinaryIO) -> Found:
@@ -52,9 +53,7 @@ def whole(file: BinaryIO) -> Found:
         raise truncated(0, "the version") from None
     if file.read(1):
         total = found.plan.layout.total
-        msg = (
-            f"the message ends at byte {total}, more bytes follow; of several messages, use iter_load(open(path, 'rb'))"
-        )
+        msg = f"the message ends at byte {total}, more bytes follow; {next_call(total, of_file=True)}"
         raise FormatError(msg, tensor=None, offset=total)
     return found
 
@@ -80,17 +79,28 @@ def ended() -> StreamEnd:
     return StreamEnd("the stream has ended: no byte of another message came, and all before it are whole")
 
 
+def _is_there(path: Path) -> bool:
+    """Say whether a file has that name; what is no name is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or with a NUL
+        return False
+
+
 def looked_at(source: Any, who: str) -> Found:
     """Return the message at a path, in memory or next in a stream; one that can seek is where it was before.
 
-    Bytes are a message, not a path.
+    Bytes are a path where a file has that name, and else a message.
     """
-    path = None if isinstance(source, bytes) else path_of(source)
+    path = path_of(source)
+    if isinstance(source, bytes) and path is not None and not _is_there(path):
+        path = None
     if path is not None:
         with path.open("rb") as file:
             return mapped(file) if is_mappable(file) else whole(file)
     if not is_stream(source):
         return open_message(as_memory(source, who).toreadonly())
+    check_reader(source, who)
     if not (hasattr(source, "seekable") and source.seekable()):
         return next_message(source)
     place = source.tell()

@@ -1,10 +1,10 @@
 """iter_load: all messages of a stream, one after another."""
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
 from sparknet.serialization.decode import Wishes, decode
+from sparknet.serialization.given import check_reader
 from sparknet.serialization.opening import head_of_stream, rest_of_stream
 
 __all__ = ["iter_load"]
@@ -37,6 +37,8 @@ def iter_load(
 
     Raises
     ------
+    TypeError
+        ``fileobj`` is no stream: a path, bytes, an asynchronous reader. The message says what to write instead.
     FormatError
         The stream ends within a message, or holds something else. Memory grows with the bytes
         that have come, whatever the header promises.
@@ -50,9 +52,7 @@ def iter_load(
     >>> [(int(array[0]), facts["step"]) for array, facts in iter_load(stream, metadata=True)]
     [(1, 7), (2, 8)]
     """
-    if isinstance(fileobj, str | bytes | os.PathLike):
-        msg = f"iter_load(): got the path {fileobj!r}, expected a stream: iter_load(open(path, 'rb'))"
-        raise TypeError(msg)
+    check_reader(fileobj, "iter_load()")
     return _objects(fileobj, Wishes(owned=True, device=device, verify=verify, max_bytes=max_bytes), metadata=metadata)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from sparknet.serialization.encode import pieces, prepare, to_buffer, to_bytes, to_parts
 from sparknet.serialization.files import replacing, write_all, write_at
 from sparknet.serialization.foreign import check_ending
+from sparknet.serialization.given import check_writer
 from sparknet.serialization.sources import path_of
 
 __all__ = ["dump", "dump_parts", "dumps", "dumps_into", "save"]
@@ -217,7 +218,18 @@ def dump(
     obj, encoding, compression, checksum, metadata
         As for :func:`dumps`.
     fileobj
-        A socket, or what has ``write(bytes-like)``: a binary file, a pipe. It needs no ``seek``.
+        A socket, or what has ``write(bytes-like)``: a binary file, a pipe. It needs no ``seek``. It gets the tensors' own
+        memory and has to be done with it when ``write`` returns: what keeps it, as asyncio's writers do, would send what is
+        there later. Those are refused; give them ``dumps(obj)``.
+
+    Raises
+    ------
+    TypeError
+        ``fileobj`` is no such stream; the message says what to write instead.
+    OSError
+        The stream fails, or is a socket that does not block (BlockingIOError): of the latter nothing is written.
+    ValueError, MissingDependency
+        As for :func:`dumps`.
 
     Examples
     --------
@@ -227,9 +239,7 @@ def dump(
     >>> dump(np.zeros(2), stream), dump({"a": np.ones(1)}, stream)
     (144, 136)
     """
-    if path_of(fileobj) is not None:
-        msg = f"dump(): got the path {fileobj!r}, expected a socket or a file object; write save(path, obj)"
-        raise TypeError(msg)
+    check_writer(fileobj, "dump()")
     message = prepare(obj, encoding=encoding, compression=compression, checksum=checksum, metadata=metadata)
     write_all(fileobj, to_parts(message))
     return message.size
