@@ -4,6 +4,7 @@ import copy
 import inspect
 import operator
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -101,6 +102,35 @@ def test_numpy_and_python_operands_give_an_ndarray_from_both_sides(other):
         assert type(left) is type(right) is NDArray
         assert np.array_equal(left.to_host(), op(x + 1, other))
         assert np.array_equal(right.to_host(), op(other, x + 1))
+
+
+LISTS = {
+    "a == list": lambda a, b: a == b,
+    "list == a": lambda a, b: b == a,
+    "a != list": lambda a, b: a != b,
+    "a < list": lambda a, b: a < b,
+    "list in a": lambda a, b: b in a,
+    "a + list": lambda a, b: a + b,
+    "list + a": lambda a, b: b + a,
+    "list * a, which Python would repeat": lambda a, b: b * a[0],
+    "a += list": operator.iadd,
+}
+
+
+@pytest.mark.parametrize("compute", LISTS.values(), ids=LISTS)
+@pytest.mark.parametrize("other", [[3, 1, 2], (3, 1, 2)], ids=["list", "tuple"])
+def test_a_list_is_refused_with_what_to_write(compute, other):
+    shown = re.escape(
+        f"got a {type(other).__name__} beside an NDArray, expected an array or a number: write nd.asarray({other})"
+    )
+    with pytest.raises(TypeError, match=shown):
+        compute(NDArray([3, 1, 2]), other)
+
+
+def test_other_objects_are_compared_as_python_does():
+    a = NDArray([3, 1, 2])
+    for other in (None, "abc", object()):
+        assert (a == other, a != other, other in a) == (False, True, False)
 
 
 def test_in_place_operators_write_into_the_same_memory():

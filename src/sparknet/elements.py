@@ -101,7 +101,7 @@ class Elements:
         return self._backend.to_host(self._array).tolist()
 
     def __contains__(self, value: Any) -> bool:
-        """Say whether any element equals ``value``, which is broadcast."""
+        """Say whether any element equals ``value``, a number or an array, which is broadcast."""
         found = self == value
         return bool(type(found) is type(self) and (found._backend.namespace.any(found._array)))
 

@@ -71,6 +71,8 @@ class NDArray(Elements):
     -----
     Arithmetic follows the array-API standard. With a numpy array or scalar on the other side the
     result is an NDArray, from the left and from the right; arrays of another device are refused.
+    Lists and tuples are refused too, in ``a + [1, 2]`` as in ``a == [1, 2]`` and ``[1, 2] in a``: write
+    ``a == nd.asarray([1, 2])``. Other objects are compared as Python does by default: ``a == None`` is False.
     ``v[i]`` of one axis is an element, a 0-d array that shares no memory with ``v``; ``v[i, ...]`` is a view of it.
     Functions are those of :mod:`sparknet.nd`, where numpy has methods: an attribute that is missing says which.
 

@@ -6,6 +6,7 @@ as much as the rest. For :mod:`sparknet.ndarray` only.
 """
 
 import operator
+import reprlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ def operand(self: "NDArray", other: Any) -> Any:
         # a numpy scalar (np.float32(2)) is no array, yet an operand with a dtype
         if kind.__module__ == "numpy":
             return other if mine.dtypes is None else mine.asarray(other)
+        if isinstance(other, list | tuple):
+            raise TypeError(_not_a_list(self, other))
         return other if isinstance(other, _SCALARS) else NotImplemented
     if backend is not mine:
         msg = (
@@ -49,6 +52,13 @@ def operand(self: "NDArray", other: Any) -> Any:
         )
         raise DeviceError(msg)
     return other
+
+
+def _not_a_list(self: "NDArray", other: Any) -> str:
+    """Say what to write in the place of a list, which Python itself would compare as unequal."""
+    device = "" if self.device == "cpu" else f", device={self.device!r}"
+    written = f"nd.asarray({reprlib.repr(other)}{device})"
+    return f"got a {type(other).__name__} beside an NDArray, expected an array or a number: write {written}"
 
 
 def binary(op: Callable[[Any, Any], Any]) -> Callable[["NDArray", Any], "NDArray"]:

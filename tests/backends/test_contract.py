@@ -136,6 +136,14 @@ def test_host_arrays_of_any_layout_are_taken(make, device, host):
     assert agree(make(host), expected, device)
 
 
+def test_what_is_to_be_written_for_a_list_is_on_the_arrays_device(make, device):
+    a = make([3, 1, 2])
+    with pytest.raises(TypeError, match=r"got a list .* write nd\.asarray\(.*\)") as raised:
+        a == [3, 0, 2]  # noqa: B015 - raises
+    written = str(raised.value).partition("write ")[2]
+    assert agree(a == eval(written, {"nd": nd}), [True, False, True], device)  # noqa: S307 - the advice
+
+
 def test_creation_functions_make_arrays_on_the_device(device):
     f4 = nd.float32
     assert agree(nd.zeros((2, 3), dtype=f4, device=device), np.zeros((2, 3), "f4"), device)
@@ -412,7 +420,7 @@ BAD_INPUT = {
     ),
     "bits of floats": (lambda a, _: a & a, TypeError, r"and_ of float32 \(3, 4\), "),
     "a word": (lambda a, _: a + "x", TypeError, "'NDArray' and 'str'"),
-    "a list": (lambda a, _: a + [1.0] * 4, TypeError, "'NDArray' and 'list'"),
+    "a list": (lambda a, _: a + [1.0] * 4, TypeError, r"got a list .* write nd\.asarray\("),
     "a float of many": (lambda a, _: float(a), TypeError, r"float\(\) needs a 0-d array, this one has shape \(3, 4\)"),
     "the truth of many": (lambda a, _: bool(a), ValueError, r"bool\(\) needs a 0-d array"),
     "an index too large": (lambda a, _: a[7], IndexError, r"indexing of float32 \(3, 4\), 7: "),
