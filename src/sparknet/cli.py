@@ -194,6 +194,11 @@ def _add_convert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     convert.add_argument("--from", dest="source_format", metavar="FORMAT", help=f"format of SRC: {names}")
     convert.add_argument("--to", dest="target_format", metavar="FORMAT", help="format of DST, one of the same")
     convert.add_argument(
+        "--dtype",
+        choices=["float16", "float32", "float64"],
+        help="write the arrays so, where DST does not hold their own dtype (default: as they are)",
+    )
+    convert.add_argument(
         "--max-bytes",
         type=_at_least(0),
         metavar="N",
@@ -242,6 +247,7 @@ def _convert(args: argparse.Namespace) -> None:
         source_format=args.source_format,
         target_format=args.target_format,
         max_bytes=args.max_bytes,
+        dtype=args.dtype,
     )
     say(
         f"{args.target}: {done.kind}, {done.tensors:,} tensors, {done.parameters:,} parameters, {done.nbytes:,} bytes, "

@@ -92,7 +92,7 @@ def check_dtypes(arrays: Mapping[str, Array], held: Collection[str], suffix: str
         if array.dtype.name not in held:
             msg = (
                 f"tensor {name!r} is {array.dtype.name}; a {suffix} file holds {', '.join(held)}. "
-                "Convert it before, for example with astype('float32')"
+                "Convert it before, for example with astype('float32'), or by convert(..., dtype='float32')"
             )
             raise SchemaError(msg, tensor=name, got=array.dtype.name, expected=tuple(held))
 

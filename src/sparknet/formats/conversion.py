@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparknet.errors import FormatError, SchemaError, SparknetError
+from sparknet.errors import FormatError, SchemaError, SparknetError, located
+from sparknet.formats.casting import cast, check_cast
 from sparknet.formats.contents import Contents
 from sparknet.formats.table import FORMATS, AnyPath, format_by_suffix, format_to_read
 from sparknet.serialization.collect import collect
@@ -145,6 +146,7 @@ def convert(
     source_format: str | None = None,
     target_format: str | None = None,
     max_bytes: int | None = None,
+    dtype: str | None = None,
 ) -> Conversion:
     """Read one weight file and write its contents to another, atomically.
 
@@ -156,6 +158,9 @@ def convert(
         As for :func:`read`.
     max_bytes
         Of the source, as for :func:`read`.
+    dtype
+        Write the arrays as ``"float16"``, ``"float32"`` or ``"float64"``, where the target does not hold their own dtype. 0-d
+        whole numbers, which count steps and the like, stay. None: as they are.
 
     Returns
     -------
@@ -167,7 +172,7 @@ def convert(
     FormatError
         The source is damaged, of another format, or over ``max_bytes``.
     SchemaError
-        The target's format cannot hold what is in the source. Nothing is written.
+        The target's format cannot hold what is in the source, or ``dtype`` cannot. Nothing is written.
     OSError
         A file cannot be read or written, or both are the same file.
 
@@ -182,11 +187,16 @@ def convert(
     ('weights', 2, 8)
     """
     begin = time.perf_counter()
+    if dtype is not None:
+        check_cast(dtype)
     names = format_to_read(source, source_format), format_by_suffix(target, target_format)
     if Path(target).exists() and Path(source).samefile(target):
         msg = f"{os.fspath(target)!r} is the source itself; write to another file"
         raise shutil.SameFileError(msg)
     obj, metadata = read(source, file_format=names[0], max_bytes=max_bytes)
+    if dtype is not None:
+        with located(repr(os.fspath(source))):
+            obj = cast(obj, dtype)
     kept = FORMATS[names[1]].kept(metadata)
     write(target, obj, file_format=names[1], metadata=kept)
     kind, layers, counts, arrays = collect(obj)

@@ -11,6 +11,7 @@ _SHOWN = 100  # characters of a file name in a message
 # What the library says -> what the command says. Each is met by a test that makes the mistake.
 _WORDS = (
     (r"max_bytes=(\d+)", r"--max-bytes \1"),
+    (r"Convert it before, for example with astype\('(\w+)'\), or by .*?\)", r"Give --dtype \1"),
     (r"pass batch_size=", "give --batch-size"),
     (
         r"pass fields=\[Field\('(.*?)', shape_of_one_example\), \.\.\.\] \(fields given: (.*?)\)",
