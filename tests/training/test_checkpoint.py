@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -36,7 +37,7 @@ from sparknet import (
 from sparknet.averaging import WeightedMean
 from sparknet.checkpoint import Checkpoint, Position
 from sparknet.data import pack
-from sparknet.data.preprocess import Compose, Crop, Mirror
+from sparknet.data.preprocess import Compose, Crop, Mirror, Scale, SubtractMean
 from sparknet.nets import MLP
 
 RNG = np.random.default_rng(0)
@@ -487,7 +488,8 @@ def test_a_checkpoint_without_identities_is_read_and_that_is_said_once(kept, tmp
     for name in FILES:
         change(tmp_path / "round-000002" / name, checkpoint=None)
     assert facts(train(tmp_path)) == facts(train())[3:]
-    (record,) = caplog.records
+    record, goes_on = caplog.records
+    assert "goes on after round 2" in goes_on.getMessage()
     assert "round-000002 was written by an older sparknet, and its files carry no identity" in record.message
     assert "checkpoint" in inspect(tmp_path / "round-000005" / "weights.sparknet").metadata
 
@@ -565,3 +567,54 @@ def test_a_directory_that_cannot_be_written_is_an_error_at_the_call(tmp_path):
         f"PermissionError closed/new Permission denied{what}",
         f"FileExistsError file File exists{what}",
     ], done.stderr
+
+
+# ---- what is said
+def _said(caplog):
+    said = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    return said
+
+
+def test_where_a_training_goes_on_is_said_and_that_given_weights_are_not_used(tmp_path, caplog):
+    train(tmp_path, rounds=2, weights=FACTORY(seed=1).get_weights())
+    assert not _said(caplog)
+    train(tmp_path, rounds=3)
+    assert _said(caplog) == [f"goes on after round 1, from {tmp_path / 'round-000001'}"]
+    train(tmp_path, rounds=3, weights=FACTORY(seed=1).get_weights())
+    (said,) = _said(caplog)
+    assert said.startswith(f"goes on after round 2, from {tmp_path / 'round-000002'}; weights= is not used")
+
+
+MEANS = [np.zeros((1, 6, 6), "f"), np.full((1, 6, 6), 0.5, "f")]
+DIGEST = r"SubtractMean\(field='data', mean=float32 \(1, 6, 6\) [0-9a-f]{16}\)"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "match"),
+    [
+        (Mirror("data"), Compose(Mirror("data"), Scale("data", 0.5)),
+         r"the preprocessor \[Mirror\(field='data'\)\]; .* \[Mirror\(field='data'\), Scale\(field='data', factor=0.5\)\]"),
+        (Scale("data", 0.5), None, r"the preprocessor \[Scale\(field='data', factor=0.5\)\]; .* goes on with \[none\]"),
+        (*[SubtractMean("data", mean) for mean in MEANS], rf"\[{DIGEST}\]; .* \[{DIGEST}\]"),
+        (*[SubtractMean("data", NDArray(mean)) for mean in MEANS], rf"\[{DIGEST}\]; .* \[{DIGEST}\]"),
+    ],
+)  # fmt: skip
+def test_another_preprocessor_is_warned_of_and_the_training_goes_on(tmp_path, caplog, before, after, match):
+    rounds = partial(train, tmp_path, MLP.factory((1, 6, 6), 3, (4,)))
+    one, other = (replace(DATA, preprocessor=steps) for steps in (before, after))
+    rounds(rounds=1, data=one)
+    rounds(rounds=2, data=one)
+    assert len(_said(caplog)) == 1  # where it goes on, and no change
+    assert len(rounds(rounds=3, data=other)) == 1
+    changed, _ = _said(caplog)
+    assert re.search(match, changed)
+    rounds(rounds=4, data=other)
+    assert len(_said(caplog)) == 1
+
+
+def test_a_checkpoint_that_does_not_say_its_preprocessor_is_gone_on_from_without_a_word_of_it(tmp_path, caplog):
+    position = Position(1, FACTORY().get_weights(), [FACTORY().get_state()], [0, 0])
+    Checkpoint(tmp_path, {}).write(position)  # as older versions did
+    assert Checkpoint(tmp_path, {}, {"preprocessor": "none"}).read().rounds == 1
+    assert not _said(caplog)

@@ -38,6 +38,8 @@ class Checkpoint:
         Made if it is missing; it holds nothing else, but for a lock's file while it is written to.
     settings
         What a training has to have in common with the one that it goes on from. Compared as text.
+    notes
+        What may be another then: name -> text. :meth:`read` logs a warning for each that is, with both texts.
 
     Raises
     ------
@@ -59,9 +61,12 @@ class Checkpoint:
     (1, [10], True)
     """
 
-    def __init__(self, directory: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, directory: str | os.PathLike[str], settings: Mapping[str, Any], notes: Mapping[str, str] | None = None
+    ) -> None:
         self._directory = Path(directory)
         self._settings = {name: str(value) for name, value in settings.items()}
+        self._notes = dict(notes or {})
         self._is_held = False
         with _named(self._directory, "a checkpoint needs a directory that can be read and written"):
             self._directory.mkdir(parents=True, exist_ok=True)
@@ -98,7 +103,7 @@ class Checkpoint:
             return None
         *before, last = folders
         try:
-            return read_round(last, _index(last), self._settings)
+            return read_round(last, _index(last), self._settings, self._notes)
         except (FormatError, FileNotFoundError) as error:
             fix = f"go on from {before[-1]}" if before else "begin anew"
             msg = f"checkpoint: {last} is damaged: {error}; remove this directory to {fix}"
@@ -133,7 +138,7 @@ class Checkpoint:
         target = self._directory / f"round-{position.rounds - 1:06d}"
         with self.held(position.rounds - 1):
             with _named(target, "this round cannot be kept, those before are whole"), self._unfinished() as folder:
-                write_round(folder, position, self._settings)
+                write_round(folder, position, self._settings, self._notes)
                 folder.rename(target)
                 sync(self._directory)
             self._remove_old()

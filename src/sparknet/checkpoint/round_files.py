@@ -28,10 +28,10 @@ _MOST = 1 << 20  # solver states: no more are looked for
 _LOG = logging.getLogger(__name__)
 
 
-def write_round(folder: Path, position: Position, settings: Mapping[str, str]) -> None:
+def write_round(folder: Path, position: Position, settings: Mapping[str, str], notes: Mapping[str, str]) -> None:
     """Write the files of a round to a directory that is there; each is on the disk when this returns, its name too."""
     identity, index = secrets.token_hex(16), position.rounds - 1
-    facts = {"format": _FORMAT, "settings": dict(settings), "states": len(position.states)}
+    facts = {"format": _FORMAT, "settings": dict(settings), "notes": dict(notes), "states": len(position.states)}
     steps = NDArray(np.array(position.steps, np.int64))
     save(_path(folder, "weights"), position.weights, metadata=_said("weights", index, identity))
     for i, state in enumerate(position.states):
@@ -40,8 +40,8 @@ def write_round(folder: Path, position: Position, settings: Mapping[str, str]) -
     save(_path(folder, "position"), {"steps": steps}, metadata=facts | _said("position", index, identity))
 
 
-def read_round(folder: Path, index: int, settings: Mapping[str, str]) -> Position:
-    """Return the position after the round ``index``, in memory of its own.
+def read_round(folder: Path, index: int, settings: Mapping[str, str], notes: Mapping[str, str]) -> Position:
+    """Return the position after the round ``index``, in memory of its own; a warning for each note that was another.
 
     Raises
     ------
@@ -64,6 +64,7 @@ def read_round(folder: Path, index: int, settings: Mapping[str, str]) -> Positio
     ):
         if not isinstance(found, kind):
             raise _misfit(name, f"holds a {type(found).__name__}, expected a {kind.__name__}")
+    _warn_of_changes(folder, facts.get("notes"), notes)
     return Position(index + 1, weights, states, _steps(position))
 
 
@@ -87,6 +88,20 @@ def _check_settings(folder: Path, written: Any, settings: Mapping[str, str]) -> 
                 "go on with that, or name another directory for a new training"
             )
             raise DataError(msg, setting=name, got=value, expected=expected)
+
+
+def _warn_of_changes(folder: Path, written: Any, notes: Mapping[str, str]) -> None:
+    before = written if isinstance(written, Mapping) else {}  # older checkpoints have no notes
+    for name, value in notes.items():
+        if before.get(name, value) != value:
+            _LOG.warning(
+                "%s was trained with the %s [%s]; this training goes on with [%s]. That may be meant, as for another "
+                "augmentation. If it is not, take the former: the weights were fitted to the values that it makes",
+                folder,
+                name,
+                before[name],
+                value,
+            )
 
 
 def _number_of_states(facts: Mapping[str, Any]) -> int:

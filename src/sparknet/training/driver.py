@@ -7,21 +7,20 @@ also when the caller breaks off.
 """
 
 import os
-from dataclasses import replace
 from typing import get_args
 
 from sparknet.averaging import Mean, Rule
 from sparknet.checkpoint import Checkpoint, Position
 from sparknet.data.layout import check_shards
 from sparknet.data.sampling import SAMPLERS, Sampling
-from sparknet.errors import DataError, located
 from sparknet.formats import Contents, Taken
-from sparknet.nets.base import Net, NetFactory
+from sparknet.nets.base import NetFactory
 from sparknet.schema import given_weights
 from sparknet.training.arguments import check_choice, check_directory, check_factory, check_kinds, check_numbers
 from sparknet.training.divergence import Divergence, OnNonfinite
 from sparknet.training.protocols import Cluster, PackedData
 from sparknet.training.rehearsal import even_of, rehearsed, used_batches
+from sparknet.training.resuming import last_position
 from sparknet.training.rounds import Rounds
 from sparknet.training.run import Run
 from sparknet.training.states import StatePolicy
@@ -87,7 +86,7 @@ def averaged_sgd(
         alone and wrap around where ``tau`` is more than the shard has.
     weights
         Start from these instead of the factory's: a WeightCollection, or what has one, as ``formats.take_layers`` and
-        ``formats.read`` return it. A training that goes on from a checkpoint has its own.
+        ``formats.read`` return it. A training that goes on from a checkpoint has its own, and the log says so.
     checkpoint
         A directory on the driver, for this training alone. After each round, before it is yielded, all that the next round
         starts from is written there, whole or not at all: see :class:`~sparknet.checkpoint.Checkpoint`. The last two
@@ -97,7 +96,7 @@ def averaged_sgd(
         off. Only the rounds after it are yielded. If there are ``rounds`` already, none is, and ``Rounds.weights`` are those of
         the checkpoint. Net, data, ``workers``, ``seed``, ``solver_state`` and ``sampling`` must be those of before: names,
         shapes and sizes are compared, the data itself is not. ``tau``, ``rounds``, ``rule``, ``max_seconds`` and ``evaluate``
-        may change.
+        may change. A warning in the log says where it goes on, and whether the preprocessor is another one.
         False: a checkpoint that is there already is an error.
     on_nonfinite
         What a loss, a weight or a solver state does that is NaN or infinite after a worker's steps. ``"error"`` ends the training
@@ -182,41 +181,9 @@ def averaged_sgd(
         new_state=start.states[0],
         divergence=Divergence(on_nonfinite, None if checkpoint is None else str(checkpoint)),
     )
-    kept = None if checkpoint is None else Checkpoint(checkpoint, run.settings())
+    kept = None if checkpoint is None else Checkpoint(checkpoint, run.settings(), run.notes())
     if kept is not None:
         with kept.held():
-            start = _last_position(kept, net, start, resume=resume)
+            start = last_position(kept, net, start, resume=resume, has_weights=weights is not None)
     run.divergence.check_start(start)
     return Rounds(run.rounds_from(start, kept), start.weights, start.rounds, rounds)
-
-
-def _last_position(checkpoint: Checkpoint, net: Net, start: Position, *, resume: bool) -> Position:
-    """Return where the checkpoint stands, as the net has it: it must fit, and is then on the net's device; else ``start``."""
-    if not resume and checkpoint.folders():
-        msg = (
-            f"averaged_sgd(): got resume=False, and a checkpoint in {checkpoint.folders()[-1]}; expected none: "
-            "name another directory, or remove what is in this one"
-        )
-        raise DataError(msg)
-    position = checkpoint.read()
-    if position is None:
-        return start
-    with located(str(checkpoint.folders()[-1])):
-        _check_workers(position, len(start.steps))
-        net.set_weights(position.weights)
-        states = []
-        for state in position.states:
-            net.set_state(state)
-            states.append(net.get_state())
-    return replace(position, weights=net.get_weights(), states=states)
-
-
-def _check_workers(position: Position, workers: int) -> None:
-    """Raise a DataError unless there is a step count for each worker, and a solver state for all of them or for each."""
-    for what, got, expected in (
-        ("numbers of steps", len(position.steps), (workers,)),
-        ("solver states", len(position.states), (1, workers)),
-    ):
-        if got not in expected:
-            msg = f"got {got} {what}, expected {' or '.join(map(str, expected))} for {workers} workers; remove this directory"
-            raise DataError(msg)

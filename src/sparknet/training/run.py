@@ -11,6 +11,7 @@ import numpy as np
 from sparknet.averaging import Rule
 from sparknet.checkpoint import Checkpoint, Position
 from sparknet.data.layout import shard_length
+from sparknet.data.preprocess.summary import summary
 from sparknet.data.ragged import Even
 from sparknet.data.sampling import Sampling
 from sparknet.nets.base import NetFactory, SolverState
@@ -50,6 +51,10 @@ class Run:
         names = ("workers", "seed", "solver_state", "sampling")
         sizes = {"num_batches": self.num_batches, "batch_size": self.data.batch_size}
         return {name: getattr(self, name) for name in names} | sizes | {"ragged": self.even.ragged}
+
+    def notes(self) -> dict[str, str]:
+        """Return what the weights are the result of, too, and what may all the same be another when the run goes on."""
+        return {"preprocessor": summary(self.data.preprocessor)}
 
     def rounds_from(self, position: Position, checkpoint: Checkpoint | None) -> Generator[Round, None, None]:
         """Yield the rounds after ``position``; no other training writes to the checkpoint's directory meanwhile."""

@@ -1,0 +1,90 @@
+"""A preprocessor in one line of text, equal where it does the same: for checkpoints, which say what they were trained with.
+
+Large values stand as a digest, so that two mean images of one shape have two texts. Nothing in a text changes from one
+process to the next, such as an address or the order of a set.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import partial
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+__all__ = ["summary"]
+
+_SHOWN = 8  # values that are written out; more of them are a digest
+_DEEPEST = 6
+
+
+def summary(preprocessor: Any) -> str:
+    """Return what a preprocessor is: its steps with their values, those of large arrays as shape, dtype and digest.
+
+    Examples
+    --------
+    >>> from sparknet.data.preprocess import Compose, SubtractMean, ToBGR
+    >>> summary(Compose(ToBGR("data"), SubtractMean("data", [104, 117, 123])))
+    "ToBGR(field='data'), SubtractMean(field='data', mean=[104, 117, 123])"
+    >>> summary(SubtractMean("data", np.zeros((3, 24, 24), np.float32)))
+    "SubtractMean(field='data', mean=float32 (3, 24, 24) 405a3ef0cd93e021)"
+    >>> summary(None)
+    'none'
+    """
+    if preprocessor is None:
+        return "none"
+    steps = getattr(preprocessor, "steps", None)
+    if isinstance(steps, tuple | list):
+        return ", ".join(map(summary, steps)) or "none"
+    return _text(preprocessor, _DEEPEST)
+
+
+def _text(value: Any, depth: int) -> str:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | complex | str):
+        return repr(value)
+    if isinstance(value, bytes | bytearray):
+        return f"{len(value)} bytes {_digest(value)}"
+    if isinstance(value, os.PathLike):
+        return repr(os.fspath(value))
+    if hasattr(value, "to_host") or hasattr(value, "__array__"):
+        return _text_of_array(np.asarray(value.to_host() if hasattr(value, "to_host") else value))
+    return _text_of_object(value, depth) if depth else type(value).__qualname__
+
+
+def _text_of_array(array: "np.ndarray[Any, Any]") -> str:
+    if array.size <= _SHOWN:
+        return f"{array.dtype} {array.tolist()}"
+    content = repr(array.tolist()).encode() if array.dtype == object else np.ascontiguousarray(array)
+    return f"{array.dtype} {array.shape} {_digest(content)}"
+
+
+def _text_of_object(value: Any, depth: int) -> str:
+    inner = partial(_text, depth=depth - 1)
+    name = type(value).__qualname__
+    if isinstance(value, Mapping):
+        return _listed(name, [f"{inner(key)}: {inner(entry)}" for key, entry in value.items()], "{}")
+    if isinstance(value, set | frozenset):
+        return _listed(name, sorted(map(inner, value)), "{}")
+    if isinstance(value, tuple | list):
+        return _listed(name, list(map(inner, value)), "[]")
+    if is_dataclass(value) and not isinstance(value, type):
+        held = {f.name: getattr(value, f.name) for f in fields(value)}
+    elif hasattr(value, "__qualname__"):  # a function or a class
+        return str(value.__qualname__)
+    else:
+        held = getattr(value, "__dict__", {})
+    return f"{name}({', '.join(f'{key}={inner(entry)}' for key, entry in held.items())})"
+
+
+def _listed(name: str, texts: list[str], brackets: str) -> str:
+    joined = ", ".join(texts)
+    if len(texts) <= _SHOWN:
+        return f"{brackets[0]}{joined}{brackets[1]}"
+    return f"{name} of {len(texts)} {_digest(joined.encode())}"
+
+
+def _digest(content: Any) -> str:
+    return blake2b(content, digest_size=8).hexdigest()

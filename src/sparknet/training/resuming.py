@@ -1,0 +1,50 @@
+"""Where a training starts that has a checkpoint: after its last round, if that fits the net; and what is said of it."""
+
+import logging
+from dataclasses import replace
+
+from sparknet.checkpoint import Checkpoint, Position
+from sparknet.errors import DataError, located
+from sparknet.nets.base import Net
+
+__all__ = ["last_position"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def last_position(checkpoint: Checkpoint, net: Net, start: Position, *, resume: bool, has_weights: bool) -> Position:
+    """Return where the checkpoint stands, as the net has it: it must fit, and is then on the net's device; else ``start``.
+
+    ``has_weights`` says that the caller gave weights to start from, which a checkpoint's own take the place of.
+    """
+    if not resume and checkpoint.folders():
+        msg = (
+            f"averaged_sgd(): got resume=False, and a checkpoint in {checkpoint.folders()[-1]}; expected none: "
+            "name another directory, or remove what is in this one"
+        )
+        raise DataError(msg)
+    position = checkpoint.read()
+    if position is None:
+        return start
+    last = checkpoint.folders()[-1]
+    with located(str(last)):
+        _check_workers(position, len(start.steps))
+        net.set_weights(position.weights)
+        states = []
+        for state in position.states:
+            net.set_state(state)
+            states.append(net.get_state())
+    unused = "; weights= is not used, because the checkpoint has its own: name another directory to start from them"
+    _LOG.warning("goes on after round %d, from %s%s", position.rounds - 1, last, unused * has_weights)
+    return replace(position, weights=net.get_weights(), states=states)
+
+
+def _check_workers(position: Position, workers: int) -> None:
+    """Raise a DataError unless there is a step count for each worker, and a solver state for all of them or for each."""
+    for what, got, expected in (
+        ("numbers of steps", len(position.steps), (workers,)),
+        ("solver states", len(position.states), (1, workers)),
+    ):
+        if got not in expected:
+            msg = f"got {got} {what}, expected {' or '.join(map(str, expected))} for {workers} workers; remove this directory"
+            raise DataError(msg)
