@@ -5,6 +5,7 @@ images, for the mean of a channel 3.5e13 / (h * w)) the mean is rounded once, an
 whatever order, and in however many parts, the images were added up.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +16,13 @@ import numpy as np
 from sparknet.data.fields import Field
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import check_preprocessor, preprocessed
+from sparknet.data.preprocess.summary import summary
 from sparknet.errors import DataError, located
 from sparknet.ndarray import NDArray
 
 __all__ = ["PixelSum", "channel_means", "mean_image"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +66,12 @@ def mean_image(data: Summed, field: str = "data", preprocessor: Preprocessor | N
     ----------
     data
         What :func:`sparknet.data.pack` or :func:`sparknet.spark.pack` returned. Its own preprocessor is left out,
-        as the mean is part of that.
+        as the mean is usually part of that; a warning says so.
     field
         The images, (c, h, w).
     preprocessor
-        Steps before the mean is subtracted, if the images are not stored as they are then (``Decode``).
+        Steps before the mean is subtracted, if the images are not stored as they are then (``Decode``, ``ToBGR``).
+        ``Compose()``, of no steps, says that the mean of the images as they are stored is meant, and there is no warning.
 
     Returns
     -------
@@ -98,11 +103,28 @@ def channel_means(data: Summed, field: str = "data", preprocessor: Preprocessor 
 
 def _sum(data: Summed, field: str, preprocessor: Preprocessor | None) -> PixelSum:
     _check_images(data.fields, field, preprocessor)
+    if preprocessor is None:
+        _warn_of_own_steps(data, field)
     total: PixelSum = data.summed(partial(_pixel_sum, field=field, preprocessor=preprocessor))
     if not total.count:
         msg = "the mean of no images: every one was dropped"
         raise DataError(msg)
     return total
+
+
+def _warn_of_own_steps(data: Summed, field: str) -> None:
+    """Log a warning if the data set has a preprocessor of its own that changes ``field``, or may do so."""
+    own = getattr(data, "preprocessor", None)
+    steps = () if own is None else getattr(own, "steps", (own,))
+    if any(getattr(step, "field", field) == field for step in steps):
+        _LOG.warning(
+            "the mean of %r is that of the images as they are stored, without the data's own preprocessor [%s]; pass those of its "
+            "steps that come before the mean, as in mean_image(data, %r, ToBGR(%r)), or Compose() for none",
+            field,
+            summary(own),
+            field,
+            field,
+        )
 
 
 def _pixel_sum(batches: Iterable[Mapping[str, NDArray]], *, field: str, preprocessor: Preprocessor | None) -> PixelSum:
