@@ -208,8 +208,9 @@ def test_bad_images_of_a_batch_are_named_or_dropped_from_all_fields(caplog):
     assert out["label"].to_host().tolist() == [5, 7]
     assert np.array_equal(out["data"].to_host(), [planes(NOISE)[..., 1:8], planes(255 - NOISE)[..., 1:8]])
     assert "example 1 of the batch, 'data': no image" in caplog.text
-    with pytest.raises(DataError, match="on_error: got 'skip', expected 'raise' or 'drop'"):
+    with pytest.raises(DataError, match=r"Decode: on_error: got 'skip', expected 'error' or 'drop' \(the row\)"):
         Decode("data", ImageDecoder(7, 9), on_error="skip")
+    assert Decode("data", ImageDecoder(7, 9), on_error="raise") == Decode("data", ImageDecoder(7, 9), on_error="error")
 
 
 def test_a_batch_with_no_good_image_has_no_rows():

@@ -229,7 +229,7 @@ def test_a_step_that_may_drop_rows_is_tried_before_round_0():
 class Losing:
     """Loses three rows of the second minibatch, as a ``Decode(on_error="drop")`` does with images that it cannot read."""
 
-    def __init__(self, on_error="raise"):
+    def __init__(self, on_error="error"):
         self.on_error = on_error
 
     def __call__(self, batch, *_rng, **_train):

@@ -85,7 +85,7 @@ def test_an_image_that_cannot_be_decoded_is_a_bad_row_whether_decode_refuses_or_
     cells = [np.frombuffer(data.ljust(width, b"\0"), np.uint8).tolist() for data in (file.getvalue(), b"no image")] * 3
     frame = spark.createDataFrame([(i, cell) for i, cell in enumerate(cells)], "id long, data array<int>").coalesce(1)
     net = MLP.factory((3, 4, 4), 2)
-    for refusal in ("raise", "drop"):
+    for refusal in ("error", "raise", "drop"):
         steps = Compose(Decode("data", ImageDecoder(4, 4), on_error=refusal), Scale("data", 1 / 256))
         bad = BadRows()
         found = predict(
@@ -108,6 +108,8 @@ def test_what_no_row_alone_is_to_blame_for_is_raised_whatever_was_chosen(spark):
 def test_an_unknown_choice_is_refused(spark, verb):
     with pytest.raises(DataError, match=r"\(\): on_error: got 'ignore', expected 'error', 'null' .* or 'drop'"):
         verb(sources(spark)[0], FACTORY, WEIGHTS, on_error="ignore", **OPTIONS)
+    with pytest.raises(Exception, match=r"\(\): partition 0, row 3: field 'data' .* it is null"):
+        verb(sources(spark)[0], FACTORY, WEIGHTS, on_error="raise", **OPTIONS).collect()
 
 
 @pytest.mark.parametrize("verb", [*VERBS, evaluate])

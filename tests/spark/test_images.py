@@ -287,7 +287,9 @@ def test_rows_without_the_column_and_unknown_choices_are_named(spark, context):
     ):
         with pytest.raises(DataError, match=reason):
             pack(decode_images(context.parallelize([row], 1), DECODER, on_error="drop")[0], FIELDS, 2)
-    with pytest.raises(DataError, match="on_error: got 'ignore', expected 'raise' or 'drop'"):
+    with pytest.raises(
+        DataError, match=r"decode_images\(\): on_error: got 'ignore', expected 'error' or 'drop' \(the row\)"
+    ):
         decode_images(context.parallelize([]), DECODER, on_error="ignore")
 
 

@@ -186,13 +186,6 @@ def check_size(height: int, width: int, fit: str) -> None:
         raise DataError(msg)
 
 
-def check_on_error(on_error: str) -> None:
-    """Raise a DataError unless it says what to do with a bad image."""
-    if on_error not in ("raise", "drop"):
-        msg = f"on_error: got {on_error!r}, expected 'raise' or 'drop'"
-        raise DataError(msg)
-
-
 @functools.cache
 def _pil() -> Any:
     try:

@@ -91,7 +91,7 @@ def _short_ones(data: Any, rows: int) -> Iterator[tuple[int, str]]:
     if 0 < _rest(data) < rows:
         yield _rest(data), "the last minibatch"
     steps = getattr(data.preprocessor, "steps", (data.preprocessor,))
-    if rows > 1 and any(getattr(step, "on_error", "raise") == "drop" for step in steps):
+    if rows > 1 and any(getattr(step, "on_error", "error") == "drop" for step in steps):
         yield rows - 1, "a minibatch that loses an image to on_error='drop'"
 
 

@@ -7,37 +7,31 @@ minibatches cost nothing more. An error that no row alone has, such as wrong wei
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from sparknet.clusters.spark.inference_tasks import Plan, check_count, values_of
 from sparknet.clusters.spark.tallies import Tallies, Tally
+from sparknet.data.on_error import OnError, checked_on_error
 from sparknet.errors import DataError, MissingDependency, SparknetError
 from sparknet.worker import single_threaded_blas
 
-__all__ = ["BadRows", "OnError", "check_on_error", "refused", "spared"]
+__all__ = ["BadRows", "checked_choice", "refused", "spared"]
 
 _LOG = logging.getLogger(__name__)
 _NULL = np.array(None)  # what a spared row gets: it becomes Python's None
 
-OnError = Literal["error", "null", "drop"]
 
-
-def check_on_error(on_error: str, bad_rows: "BadRows | None", who: str, *, null: bool = True) -> None:
-    """Raise a DataError unless it says what becomes of a row that cannot be computed; ``null``: whether columns are added.
-
-    So does a ``bad_rows`` that would stay empty.
-    """
-    if on_error == "error" and bad_rows is not None:
+def checked_choice(
+    on_error: str, bad_rows: "BadRows | None", who: str, known: Sequence[OnError] = get_args(OnError)
+) -> OnError:
+    """Return what becomes of a row that cannot be computed; a DataError if it is none of ``known``, or no bad row is asked for."""
+    choice = checked_on_error(on_error, who, known)
+    if choice == "error" and bad_rows is not None:
         msg = f"{who}: got bad_rows= with on_error='error', which fails at the first one; pass on_error='drop'"
         raise DataError(msg)
-    if on_error in get_args(OnError) and (null or on_error != "null"):
-        return
-    expected = "'error', 'null' (the row's new columns) or 'drop' (the row)" if null else "'error' or 'drop' (the row)"
-    why = ": there are no new columns that could be null" if on_error == "null" else ""
-    msg = f"{who}: on_error: got {on_error!r}, expected {expected}{why}"
-    raise DataError(msg)
+    return choice
 
 
 class BadRows(Tallies):

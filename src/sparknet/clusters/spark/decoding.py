@@ -17,7 +17,8 @@ from sparknet.clusters.spark.sessions import check_rows
 from sparknet.clusters.spark.tallies import Tallies, Tally
 from sparknet.data.columns import check_columns
 from sparknet.data.encoded import decoded
-from sparknet.data.images import ImageDecoder, check_on_error
+from sparknet.data.images import ImageDecoder
+from sparknet.data.on_error import ERROR_OR_DROP, checked_on_error
 from sparknet.errors import DataError
 
 __all__ = ["BadImages", "decode_images"]
@@ -34,7 +35,7 @@ def decode_images(
     *,
     image: str = "image",
     columns: Sequence[str] = ("image", "label"),
-    on_error: str = "raise",
+    on_error: str = "error",
 ) -> tuple[Any, "BadImages"]:
     """Decode the images of an RDD or DataFrame of rows.
 
@@ -50,7 +51,7 @@ def decode_images(
     columns
         What the values of plain tuples are called.
     on_error
-        ``"raise"``: a bad image is a DataError, which fails the job. ``"drop"``: its row is left out,
+        ``"error"``: a bad image is a DataError, which fails the job. ``"drop"``: its row is left out,
         counted, and logged by its name in the executor's log.
 
     Returns
@@ -73,7 +74,7 @@ def decode_images(
     To pack or predict once and drop nothing, the verbs' own ``decoder=`` costs less: the pixels of a DataFrame made here
     go through Spark's JVM before they are used.
     """
-    check_on_error(on_error)
+    on_error = checked_on_error(on_error, "decode_images()", ERROR_OR_DROP)
     check_rows(rows, "decode_images()")
     bad = BadImages()
     rdd = rows.rdd if is_frame(rows) else rows

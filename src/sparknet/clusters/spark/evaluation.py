@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from sparknet.clusters.spark.bad_rows import BadRows, OnError, check_on_error
+from sparknet.clusters.spark.bad_rows import BadRows, checked_choice
 from sparknet.clusters.spark.cluster import SparkCluster
 from sparknet.clusters.spark.evaluation_tasks import evaluated
 from sparknet.clusters.spark.inference import rdd_of
@@ -17,6 +17,7 @@ from sparknet.clusters.spark.sessions import check_packed
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.encoded import Decoders
 from sparknet.data.fields import Columns, Field
+from sparknet.data.on_error import ERROR_OR_DROP, OnError
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Ragged, check_ragged
 from sparknet.errors import DataError, NetError, located
@@ -76,7 +77,7 @@ def evaluate(
     DataError
         There are no rows, or one does not fit; ``NetError`` and ``SchemaError`` as for :func:`featurize`.
     """
-    check_on_error(on_error, bad_rows, "evaluate()", null=False)
+    on_error = checked_choice(on_error, bad_rows, "evaluate()", ERROR_OR_DROP)
     used: WeightCollection = given_weights(weights, "evaluate(): weights")
     if isinstance(rows, PackedDataset):
         check_packed(rows.rdd, "evaluate()")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.clusters.spark.bad_rows import BadRows, OnError, check_on_error, spared
+from sparknet.clusters.spark.bad_rows import BadRows, checked_choice, spared
 from sparknet.clusters.spark.frames import check_frame, is_frame
 from sparknet.clusters.spark.inference_tasks import (
     Plan,
@@ -27,6 +27,7 @@ from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.spark.sessions import check_rows
 from sparknet.data.encoded import Decoders
 from sparknet.data.fields import Columns, Field
+from sparknet.data.on_error import OnError
 from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import DataError, NetError, located
 from sparknet.formats import Contents, Taken
@@ -115,7 +116,7 @@ def featurize(
             columns={"data": "pixels"},
         )
     """
-    check_on_error(on_error, bad_rows, "featurize()")
+    on_error = checked_choice(on_error, bad_rows, "featurize()")
     named = dict(outputs) if isinstance(outputs, Mapping) else {name: name for name in outputs}
     plan = Plan.of("featurize()", factory, weights, fields, columns, batch_size, preprocessor, decoder)
     return _extended(rows, plan, named, _as_they_are, on_error, bad_rows)
@@ -147,7 +148,7 @@ def predict(
     column
         Name of the new column, of whole numbers.
     """
-    check_on_error(on_error, bad_rows, "predict()")
+    on_error = checked_choice(on_error, bad_rows, "predict()")
     plan = Plan.of("predict()", factory, weights, fields, columns, batch_size, preprocessor, decoder)
     return _extended(rows, plan, {output: column}, _largest, on_error, bad_rows)
 

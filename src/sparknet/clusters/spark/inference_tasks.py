@@ -206,7 +206,7 @@ def check_count(count: int, rows: int) -> None:
     if count != rows:
         msg = (
             f"the preprocessor made {count} rows of {rows}; expected one for each row "
-            "(on_error='raise', or filter the rows first)"
+            "(Decode: on_error='error', or filter the rows first)"
         )
         raise DataError(msg)
 

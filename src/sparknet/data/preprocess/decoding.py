@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.data.images import ImageDecoder, check_on_error
+from sparknet.data.images import ImageDecoder
+from sparknet.data.on_error import ERROR_OR_DROP, checked_on_error
 from sparknet.data.preprocess.base import Arrays, FieldStep, Rng, Shape
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
@@ -29,17 +30,17 @@ class Decode(FieldStep):
     decoder
         Size and channels of the pixels.
     on_error
-        ``"raise"``: a bad image is a DataError. ``"drop"``: its example is taken out of all fields
+        ``"error"``: a bad image is a DataError. ``"drop"``: its example is taken out of all fields
         of the batch, and logged with its place in it.
     """
 
     field: str
     decoder: ImageDecoder
-    on_error: str = "raise"
+    on_error: str = "error"
 
     def __post_init__(self) -> None:
         """Refuse an unknown ``on_error``."""
-        check_on_error(self.on_error)
+        object.__setattr__(self, "on_error", checked_on_error(self.on_error, "Decode", ERROR_OR_DROP))
 
     def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
         """Return the batch with pixels in place of bytes; without the examples that are dropped."""
@@ -56,7 +57,7 @@ class Decode(FieldStep):
             pixels[place] = self.decoder(data)
         except DataError as error:
             msg = f"Decode: example {place} of the batch, {self.field!r}: {error}"
-            if self.on_error == "raise":
+            if self.on_error == "error":
                 raise DataError(msg) from error
             _LOG.warning("%s (dropped)", msg)
             return False
