@@ -147,6 +147,16 @@ def test_the_help_shows_defaults_that_are_values_and_no_others(capsys):
     assert "False" not in text
 
 
+def test_the_package_runs_as_the_command():
+    def run(*command):
+        return subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
+
+    done = run("sparknet", "inspect", "missing.npz")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == run("sparknet.cli", "inspect", "missing.npz").stderr
+    assert done.stderr.startswith("sparknet inspect: error: ")
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "x", "1.5"])
 def test_numbers_out_of_range_are_refused_by_name(capsys, value):
     with pytest.raises(SystemExit) as stopped:

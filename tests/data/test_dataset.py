@@ -21,6 +21,12 @@ def packed(n, batch_size, shuffle=None):
     return pack({"image": np.stack([labels, -labels], 1), "label": labels}, FIELDS, batch_size, shuffle=shuffle)
 
 
+def test_a_printed_data_set_says_its_size_and_shows_no_pixels():
+    data = pack({"image": np.zeros((1234, 2), np.uint8), "label": np.zeros(1234)}, FIELDS, 100)
+    nbytes = sum(array.nbytes for batch in data.batches for array in batch.values())
+    assert repr(data) == f"<Dataset: 1,234 examples in 13 minibatches of 100, {nbytes:,} bytes>"
+
+
 @given(st.integers(1, 60), st.integers(1, 20), st.none() | st.integers(0, 5))
 def test_packing_keeps_every_example_once_with_images_and_labels_aligned(n, batch_size, shuffle):
     data = packed(n, batch_size, shuffle)

@@ -48,6 +48,12 @@ class Dataset(Unsized):
 
     _gone_through = "feed() gives its minibatches as they are used, batches are those stored"
 
+    def __repr__(self) -> str:
+        return (
+            f"<Dataset: {self.count():,} examples in {self.num_batches:,} minibatches of {self.batch_size}, "
+            f"{sum(array.nbytes for batch in self.batches for array in batch.values()):,} bytes>"
+        )
+
     def count(self) -> int:
         """Return the number of examples."""
         return sum(rows_of_batch(batch) for batch in self.batches)
