@@ -2,6 +2,7 @@
 
 import copy
 import ctypes
+import io
 import operator
 import pickle
 from functools import partial
@@ -61,13 +62,15 @@ WRITES = {
     "collection += 1": lambda a: operator.iadd(WeightCollection({"ip": [a]}), 1),
     "the flag": flag_set,
     "memoryview": lambda a: operator.setitem(memoryview(a.to_host()).cast("B"), 0, 1),
+    "its buffer": lambda a: operator.setitem(a.__buffer__(0).cast("B"), 0, 1),
+    "a buffer to write to": lambda a: io.BytesIO(bytes(24)).readinto(a),
 }
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 def test_a_write_is_refused_in_words(source, write):
     array, again = source
-    with pytest.raises((ValueError, TypeError), match=r"read-only|WRITEABLE"):
+    with pytest.raises((ValueError, TypeError), match=r"read-only|WRITEABLE|read-write bytes-like"):
         write(array)
     assert again() == VALUES
 
@@ -173,6 +176,4 @@ def test_writable_memory_is_shared_with_every_version():
 
 def test_there_is_no_other_way_to_the_memory(source):
     array, _ = source
-    assert [name for name in ("__array_interface__", "__array_struct__", "__buffer__") if hasattr(array, name)] == []
-    with pytest.raises(TypeError, match="bytes-like object is required"):
-        memoryview(array)
+    assert [name for name in ("__array_interface__", "__array_struct__") if hasattr(array, name)] == []

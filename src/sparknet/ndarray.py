@@ -15,7 +15,7 @@ from sparknet import interchange, operators
 from sparknet.backends import Backend, backend_of, get_backend
 from sparknet.backends.devices import convert
 from sparknet.elements import Elements, plainly
-from sparknet.errors import DeviceError, explain
+from sparknet.errors import explain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -285,10 +285,7 @@ class NDArray(Elements):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
         """Return a numpy array; host memory only (a GPU array asks for ``.to_host()``)."""
-        if not self._backend.host:
-            msg = f"this array is on {self.device!r}: call .to_host() to copy it to the host"
-            raise DeviceError(msg)
-        return get_backend("numpy").asarray(self.to_host(), dtype=dtype, copy=copy)  # type: ignore[no-any-return]
+        return get_backend("numpy").asarray(interchange.host(self), dtype=dtype, copy=copy)  # type: ignore[no-any-return]
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         """Compute a numpy ufunc, such as ``np.sin``, ``scipy.special.jv`` or the ``+`` of ``numpy_array + a``."""
@@ -316,6 +313,18 @@ class NDArray(Elements):
     def __cuda_array_interface__(self) -> Any:
         """CUDA's array interface; an AttributeError on the host."""
         return self._array.__cuda_array_interface__
+
+    def __bytes__(self) -> bytes:
+        """Return the bytes of the elements in row-major order, as numpy does; host memory only; a copy."""
+        return interchange.host(self).tobytes()
+
+    def __buffer__(self, flags: int) -> memoryview:
+        """Return the memory, read-only where the array is; host memory only. Python calls this from 3.12 on.
+
+        There ``memoryview(a)``, ``bytearray(a)`` and ``file.write(a)`` take the memory itself. Python 3.11 refuses
+        the array, but ``bytearray(a)`` of integers from 0 to 255 keeps one byte of each: write ``bytearray(bytes(a))``.
+        """
+        return interchange.buffer(self, flags)
 
     # ---- elements
     def __getitem__(self, key: Any, /) -> "NDArray":

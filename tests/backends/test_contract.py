@@ -374,9 +374,11 @@ def test_host_access_is_explicit_unless_the_memory_is_the_hosts(make, device, x)
     if backend_for_device(device).host:
         assert np.shares_memory(a.to_host(), a.to_host())
         assert np.array_equal(np.asarray(a), x)
+        assert bytes(a) == bytes(a.__buffer__(0)) == x.tobytes()
     else:
-        with pytest.raises(DeviceError, match=r"call \.to_host\(\)"):
-            np.asarray(a)
+        for access in (np.asarray, bytes, lambda a: a.__buffer__(0)):
+            with pytest.raises(DeviceError, match=r"call \.to_host\(\)"):
+                access(a)
 
 
 def test_arrays_of_two_devices_never_mix(make, device, elsewhere, x):

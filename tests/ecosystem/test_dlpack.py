@@ -1,6 +1,7 @@
 """DLPack and numpy's protocols, both ways: no copy where none is asked for, on memory that stays alive."""
 
 import array_api_strict
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -87,6 +88,13 @@ def test_the_memory_lives_as_long_as_the_view():
 def test_byte_orders_that_dlpack_does_not_know_are_a_buffer_error():
     with pytest.raises(BufferError, match="native byte order"):
         np.from_dlpack(NDArray(np.zeros(3, ">f8")))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "float8_e5m2"])
+def test_dtypes_that_numpy_has_from_a_package_say_what_works(dtype):
+    a = nd.asarray([1.0, 2.0], dtype=np.dtype(getattr(ml_dtypes, dtype)))
+    with pytest.raises(BufferError, match=rf"hand out {dtype} .*'torch:cpu'.*a\.to_host\(\)"):
+        np.from_dlpack(a)
 
 
 def test_an_array_of_another_implementation_of_the_standard_passes_both_ways():

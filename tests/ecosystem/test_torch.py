@@ -73,6 +73,18 @@ def test_a_tensor_over_read_only_memory_is_a_copy_that_can_be_written(tmp_path, 
     assert load(tmp_path / "w.msg", verify=True)["w"].tolist() == [1, 1, 1]
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "float8_e5m2"])
+@pytest.mark.parametrize("way", [torch.from_dlpack, torch.asarray])
+def test_dtypes_that_numpys_dlpack_has_not_go_to_torch_as_the_error_says(way, dtype):
+    message = dumps({"w": torch.ones(3).to(getattr(torch, dtype))})
+    a = loads(message)["w"]
+    with pytest.raises(BufferError, match=r"loads\(\.\.\., device='torch:cpu'\), .* a\.to_device\('torch:cpu'\)"):
+        way(a)
+    for there in (loads(message, device="torch:cpu")["w"], a.to_device("torch:cpu")):
+        assert there.unwrap().dtype == getattr(torch, dtype)
+        assert there.unwrap().float().tolist() == [1, 1, 1]
+
+
 def test_torch_told_to_make_no_copy_of_read_only_memory_is_refused():
     a = loads(dumps(np.ones(3)))
     with pytest.raises(BufferError, match=r"torch writes to memory that is marked read-only; .* mmap=False"):
