@@ -45,7 +45,7 @@ def test_the_main_job_writes_weights_and_events_and_a_line_a_round(capsys, tmp_p
     assert weights.schema() == MLP((1, 28, 28), 10, (8,)).get_weights().schema()
     events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
     assert [e["event"] for e in events] == ["start", "round", "round", "end"]
-    assert events[0]["settings"]["seed"] == 3
+    assert (events[0]["settings"]["seed"], events[0]["settings"]["net"]) == (3, "mlp")
     assert events[1]["steps"] == 6
     assert set(events[2]["metrics"]) == {"loss", "accuracy"}
     assert events[3]["finished"] is True

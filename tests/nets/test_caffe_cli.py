@@ -1,5 +1,6 @@
 """The command with a Caffe solver: what it writes, and mistakes as one line with exit code 2."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,8 @@ def test_lenet_is_trained_and_saved_in_our_format_and_as_a_caffemodel(capsys, tm
     code, text, err = run(capsys, "--solver", LENET, "--out", out, "--seed", 3, "--data", DATA)
     assert (code, err) == (0, "")
     assert "round 2/2  loss " in text
+    settings = json.loads((out / "events.jsonl").read_text().splitlines()[0])["settings"]
+    assert (settings["net"], settings["solver"]) == (None, str(LENET))
     weights = sparknet.load(out / "weights.sparknet")
     net = CaffeNet.factory(solver=LENET)(seed=0)
     assert net.get_weights() != weights

@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
+import sparknet
 from sparknet import NDArray, NetError
-from sparknet.data import Field
+from sparknet.data import Field, pack
 from sparknet.formats import binaryproto
 from sparknet.nets.caffe import CaffeNet
 
@@ -137,6 +138,21 @@ def test_a_mean_file_is_beside_the_solver_or_the_net_or_in_the_working_folder(tm
         CaffeNet(solver, fields=FIELDS)
     looked = f"looked in '{tmp_path}', '{nets}' and the working folder '{work}'"
     assert f"no mean_file at '{tmp_path}/mean.binaryproto'; {looked}" in str(raised.value)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no mean_file") as raised:
+        CaffeNet("solver.prototxt", fields=FIELDS)
+    assert f"looked in '{nets}' and the working folder '{tmp_path}'" in str(raised.value)
+
+
+def test_the_error_of_a_missing_mean_file_has_the_line_that_makes_it(tmp_path, monkeypatch, mean_layer):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "solver.prototxt").write_text(SOLVER + "\nnet_param { " + mean_layer + " }", encoding="utf-8")
+    with pytest.raises(FileNotFoundError, match="no mean_file") as raised:
+        CaffeNet("solver.prototxt", fields=FIELDS)
+    line = re.search(r"Make it of packed images by (.*?), or of a file of numpy by ", str(raised.value))[1]
+    data = pack({"data": np.ones((4, 1, 6, 6), np.uint8), "label": np.zeros(4, int)}, FIELDS, 2)
+    exec(line, {"sparknet": sparknet, "data": data})  # noqa: S102 - what the error tells to do
+    assert CaffeNet("solver.prototxt", fields=FIELDS)
 
 
 def test_a_name_from_the_root_of_a_tree_is_found_from_any_working_folder(tmp_path, monkeypatch, tiny):

@@ -266,6 +266,10 @@ def test_what_does_not_fit_is_named_before_any_job(spark, context):
     run = partial(featurize, rdd, FACTORY, weights=WEIGHTS, outputs=["prob"], fields=DATA, **OPTIONS)
     with pytest.raises(NetError, match="unknown output 'fc7'"):
         run(outputs=["fc7"])
+    with pytest.raises(
+        NetError, match=r"predict\(\): .* 'fc7'; there are .* output= names the blob with a value for each class"
+    ):
+        predict(rdd, FACTORY, WEIGHTS, "fc7", fields=DATA, **OPTIONS)
     with pytest.raises(NetError, match=r"the blob 'loss' has no row for each example: 2 examples give the shape \(\)"):
         run(outputs=["loss"], fields=FIELDS)
     with pytest.raises(SchemaError, match="layers"):

@@ -123,7 +123,7 @@ def _run(args: argparse.Namespace, ctrl_c: _CtrlC) -> None:
         # released before the session is stopped
         with opened_folder(out), closing(rounds), EventLog(out / EVENTS) as log:
             settings = {name: value for name, value in vars(args).items() if not callable(value)}
-            log.start(**{**settings, "batch_size": batch_size})
+            log.start(**{**settings, "net": None if args.solver else args.net, "batch_size": batch_size})
             _follow(_checked(rounds, ctrl_c), args.rounds, out, net, log)
 
 

@@ -170,7 +170,7 @@ class MLP:
         unknown = [name for name in names if name not in _OUTPUTS]
         if unknown:
             msg = f"forward(): unknown output {', '.join(map(repr, unknown))}; there are {', '.join(_OUTPUTS)}"
-            raise NetError(msg)
+            raise NetError(msg, unknown=unknown)
         needs_label = "loss" in names or "accuracy" in names
         data, one_hot = self._inputs(batch, needs_label=needs_label)
         scores = self._activations(data)[-1]

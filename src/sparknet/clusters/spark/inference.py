@@ -7,7 +7,8 @@ of them and keeps it.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -150,7 +151,23 @@ def predict(
     """
     on_error = checked_choice(on_error, bad_rows, "predict()")
     plan = Plan.of("predict()", factory, weights, fields, columns, batch_size, preprocessor, decoder)
-    return _extended(rows, plan, {output: column}, _largest, on_error, bad_rows)
+    with _output_named(output):
+        return _extended(rows, plan, {output: column}, _largest, on_error, bad_rows)
+
+
+@contextmanager
+def _output_named(output: str) -> Iterator[None]:
+    """Say of a net without the blob ``output``, which may be the default, how to name another."""
+    try:
+        yield
+    except NetError as error:
+        if getattr(error, "unknown", None) != [output]:
+            raise
+        msg = (
+            f"predict(): {error}. output= names the blob with a value for each class: probabilities, or the scores that a net for "
+            "training has in their place"
+        )
+        raise NetError(msg, **vars(error)) from error
 
 
 def _extended(

@@ -49,7 +49,7 @@ class Places:
                 _check_file(path, what)
                 return path
         first = shown(paths[0]) if paths else "''"
-        looked = ", ".join(repr(str(folder)) for folder in self.folders if folder != Path())
+        looked = ", ".join(repr(str(folder.absolute())) for folder in self.folders if folder != Path())
         work = f"working folder {str(Path.cwd())!r}"
         above = (
             "" if not self._above(name) else ", and in the folders above the first" if looked else " and those above it"

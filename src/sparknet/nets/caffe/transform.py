@@ -19,6 +19,7 @@ from sparknet.formats import binaryproto
 from sparknet.nets.caffe.data_params import check_data_param
 from sparknet.nets.caffe.inputs import DATA_LAYERS
 from sparknet.nets.caffe.notes import note
+from sparknet.nets.caffe.runtime import MissingFileError
 
 __all__ = ["changed_fields", "transform_of"]
 
@@ -184,7 +185,15 @@ def _channels(layer: Any) -> Iterator[tuple[str, int]]:
 
 def _mean_image(name: str, find: Find) -> "np.ndarray[Any, Any]":
     """Return the mean image (c, h, w), float32."""
-    path = find(name, "mean_file")
+    try:
+        path = find(name, "mean_file")
+    except MissingFileError as error:
+        msg = (
+            f"{error}. Make it of packed images by sparknet.formats.write('mean.binaryproto', "
+            "sparknet.data.mean_image(data).to_host().astype('float32')), or of a file of numpy by "
+            "'sparknet convert mean.npy mean.binaryproto --dtype float32'"
+        )
+        raise MissingFileError(msg, **vars(error)) from error
     try:
         mean = binaryproto.read(path, max_bytes=None).obj.to_host()
     except (OSError, FormatError) as error:
