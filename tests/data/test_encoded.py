@@ -95,7 +95,9 @@ def test_columns_name_the_encoded_column():
         (FILES[0][:60], "cannot be decoded"),
         (b"", "got no bytes, expected the bytes of an image file"),
         ("cat.jpg", "got a str, expected the bytes of an image file"),
-        (PIXELS[0], "got a ndarray, expected the bytes of an image file"),
+        (PIXELS[0], r"got a ndarray, expected the bytes of an image file\. It has as many as pixels \(3, 6, 8\): .*, leave the decoder out"),
+        (PIXELS[0].ravel().tolist(), r"got a list, .* It has as many as pixels"),
+        (PIXELS[0].tobytes(), r"its 144 bytes begin with .*\. It has as many as pixels \(3, 6, 8\): if it is decoded already, leave"),
         ({"bytes": None, "path": "cat.jpg"}, "got a NoneType, expected the bytes"),
         ({"jpeg": FILES[0]}, "got a struct of 'jpeg', expected image files as bytes, .* or structs with `bytes`"),
         (sparks(0) | {"height": -1, "width": -1, "nChannels": -1, "mode": -1, "data": b""}, "Spark's image source gives -1x-1"),
@@ -107,6 +109,11 @@ def test_a_bad_image_is_named_by_its_row_and_field(value, reason):
     with pytest.raises(DataError, match=rf"^row 1: field 'data' uint8 \(3, 6, 8\): .*{reason}") as error:
         pack([(FILES[0], 0), (value, 1)], FIELDS, 2, decoder=DECODER)
     assert error.value.row == 1
+
+
+def test_bytes_of_another_length_are_not_taken_for_pixels():
+    with pytest.raises(DataError, match=r"its 143 bytes begin with [0-9a-f ]+$"):
+        decoded(PIXELS[0].tobytes()[:-1], DECODER)
 
 
 def test_spark_s_gray_and_transparent_images_have_their_channels_in_order():

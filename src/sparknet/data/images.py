@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -106,11 +107,12 @@ class ImageDecoder:
         """
         if not isinstance(data, bytes | bytearray | memoryview) or not len(data):
             got = "no bytes" if isinstance(data, bytes | bytearray | memoryview) else f"a {type(data).__name__}"
-            msg = f"got {got}, expected the bytes of an image file"
+            size = len(data) if isinstance(data, list | tuple) else getattr(data, "size", None)
+            msg = f"got {got}, expected the bytes of an image file{self._hint(size)}"
             raise DataError(msg)
         pil = _pil()
         data = bytes(data)
-        with _refused(data):
+        with _refused(data, self._hint(len(data))):
             check_png(data)
             scans = check_jpeg(data)
             image = pil.open(io.BytesIO(data), formats=list(FORMATS))
@@ -125,6 +127,12 @@ class ImageDecoder:
         self._check_size(pixels.shape[1], pixels.shape[0])
         image = _pil().fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
         return self._pixels(image)
+
+    def _hint(self, size: Any) -> str:
+        """Return what to say of a value of so many bytes or numbers that is no image file, for the end of a message."""
+        if size != prod(self.shape):
+            return ""
+        return f". It has as many as pixels {self.shape}: if it is decoded already, leave the decoder out"
 
     def _check_size(self, width: int, height: int) -> None:
         if not 0 < width * height <= self.max_pixels:
@@ -197,8 +205,8 @@ def _pil() -> Any:
 
 
 @contextmanager
-def _refused(data: bytes) -> Iterator[None]:
-    """Turn what Pillow raises for bytes that are no good image into a DataError.
+def _refused(data: bytes, hint: str) -> Iterator[None]:
+    """Turn what Pillow raises for bytes that are no good image into a DataError; ``hint`` ends that of no image at all.
 
     Its decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more.
     """
@@ -208,9 +216,7 @@ def _refused(data: bytes) -> Iterator[None]:
         raise
     except _pil().UnidentifiedImageError as error:
         begin = bytes(data[:8]).hex(" ")
-        msg = (
-            f"no image of the formats {', '.join(FORMATS)}, or a damaged one: its {len(data)} bytes begin with {begin}"
-        )
+        msg = f"no image of the formats {', '.join(FORMATS)}, or a damaged one: its {len(data)} bytes begin with {begin}{hint}"
         raise DataError(msg) from error
     except Exception as error:
         msg = f"cannot be decoded: {' '.join(str(error).split())[:200] or type(error).__name__}"
