@@ -6,6 +6,8 @@ what pyspark's handler of the signal tries first, a call on the connection that 
 
 import logging
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +20,9 @@ _MODULES = ("java_gateway", "clientserver")  # of py4j
 # It logs to the root logger as well as to its own.
 _LOGGERS = [logging.getLogger(), *(logging.getLogger(f"py4j.{module}") for module in _MODULES)]
 
+# Seconds from one time to the next: between a call and its job Spark may list the files of a source.
+_AGAIN = [2.0**n / 10 for n in range(10)]
+
 
 def interruptible(action: Callable[[], Any], context: Any) -> Any:
     """Return ``action()``; if it is interrupted, as by Ctrl-C, cancel the jobs that it started, and no others.
@@ -26,23 +31,38 @@ def interruptible(action: Callable[[], Any], context: Any) -> Any:
     The KeyboardInterrupt is raised without the calls in which it came up, also where cleaning up after it failed.
     """
     tag, handled = f"sparknet-{uuid.uuid4().hex}", sys.exception()
-    try:
-        with _without_the_log_of_it():
+    with _without_the_log_of_it():
+        try:
             if context is not None:
                 context.addJobTag(tag)
             return action()
-    except BaseException as error:
-        interrupt = _interrupt_in(error, handled)
-        if interrupt is None and isinstance(error, Exception):
-            raise
-        with suppress(Exception):  # the interrupt is what matters
+        except BaseException as error:
+            interrupt = _interrupt_in(error, handled)
+            if interrupt is None and isinstance(error, Exception):
+                raise
+            _cancel(context, tag)
+            if interrupt is None:  # an exit that a handler of a signal asked for
+                raise
+            raise interrupt.with_traceback(None) from None
+        finally:
+            with suppress(Exception):  # Spark may be gone
+                context.removeJobTag(tag)
+
+
+def _cancel(context: Any, tag: str) -> None:
+    """Cancel the jobs of this tag that run; a thread cancels those that were asked for and come later."""
+    with suppress(Exception):  # the interrupt is what matters
+        context.cancelJobsWithTag(tag)
+    threading.Thread(target=_cancel_later, args=(context, tag), name=tag, daemon=True).start()
+
+
+def _cancel_later(context: Any, tag: str) -> None:
+    for seconds in _AGAIN:
+        time.sleep(seconds)
+        if context._jsc is None:  # it was stopped
+            return
+        with suppress(Exception):  # its JVM may be gone
             context.cancelJobsWithTag(tag)
-        if interrupt is None:  # an exit that a handler of a signal asked for
-            raise
-        raise interrupt.with_traceback(None) from None
-    finally:
-        with suppress(Exception):  # Spark may be gone
-            context.removeJobTag(tag)
 
 
 def _interrupt_in(error: BaseException | None, handled: BaseException | None) -> KeyboardInterrupt | None:

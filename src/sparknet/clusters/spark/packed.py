@@ -260,14 +260,17 @@ class PackedDataset(Unsized):
     @property
     def _kept(self) -> "RDD[store.Kept]":
         """Where the file of each shard is, which the first use writes: see :mod:`sparknet.clusters.spark.store`."""
+        from pyspark import StorageLevel
+
         key = self.rdd.id()
         if key not in self._kept_by_rdd:
-            self._kept_by_rdd[key] = self._keeping().persist()
+            kept = self._keeping(store.keep_before)
+            self._kept_by_rdd[key] = kept.persist(StorageLevel.MEMORY_AND_DISK)
         return self._kept_by_rdd[key]
 
-    def _keeping(self) -> "RDD[store.Kept]":
+    def _keeping(self, keep: Callable[..., Any] = store.keep) -> "RDD[store.Kept]":
         """Return :attr:`_kept` computed from the minibatches again, wherever that runs."""
-        return self.rdd.mapPartitionsWithIndex(partial(store.keep, name=self._name))
+        return self.rdd.mapPartitionsWithIndex(partial(keep, name=self._name))
 
     def unpersist(self) -> None:
         """Release the cluster's memory and files; the set must not be used any more."""

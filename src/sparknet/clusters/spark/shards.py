@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparknet.clusters.spark.jobs import collected, pickled
-from sparknet.clusters.spark.store import DamagedFileError, Kept, opened
+from sparknet.clusters.spark.store import DamagedFileError, Kept, is_watched, opened
 from sparknet.data.layout import shard_length
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Even
@@ -31,8 +31,15 @@ class Away:
     directory: Path
 
 
+@dataclass(frozen=True)
+class Unwatched(Away):
+    """The reply of a task that wrote its shard's file, and that Spark could not end if it went on: nothing else was done."""
+
+
 def shard_replies(data: "PackedDataset", work: Callable[[int, Iterable[Kept]], Iterator[Any]]) -> list[Any]:
     """Return what the tasks bring back, in the order of shards; those away from their file are run on its minibatches.
+
+    Those that wrote their file in this job are run on it in another one, which Spark can end whenever it is cancelled.
 
     Raises
     ------
@@ -42,16 +49,19 @@ def shard_replies(data: "PackedDataset", work: Callable[[int, Iterable[Kept]], I
         A shard cannot be read back, or the job failed.
     """
     replies = collected(data._kept.mapPartitionsWithIndex(work))
-    away = [shard for shard, reply in enumerate(replies) if isinstance(reply, Away)]
-    again = collected(data._keeping().mapPartitionsWithIndex(work), away) if away else []
-    for shard, reply in zip(away, again, strict=True):
+    for kind in (Unwatched, Away):
+        again = [shard for shard, reply in enumerate(replies) if isinstance(reply, kind)]
+        if again:
+            kept = data._kept if kind is Unwatched else data._keeping()
+            for shard, reply in zip(again, collected(kept.mapPartitionsWithIndex(work), again), strict=True):
+                replies[shard] = reply
+    for shard, reply in enumerate(replies):
         if isinstance(reply, Away):
             msg = (
                 f"shard {shard} cannot be read back from {reply.directory}: its disk, or the packed partition, "
                 "is damaged; pack or load again"
             )
             raise ClusterError(msg)
-        replies[shard] = reply
     return replies
 
 
@@ -70,6 +80,9 @@ def on_shard(partition: Iterable[Kept], work: Callable[[Stored], Any]) -> Iterat
     """Yield ``work(stored minibatches)`` of one shard, an error of sparknet as a value, or Away."""
     (kept,) = partition  # to the end: Spark kills a Python worker that leaves its input unread
     away = Away(kept.path.parent)
+    if not is_watched():
+        yield Unwatched(kept.path.parent)
+        return
     with opened(kept) as stored:
         try:
             yield away if stored is None else work(stored)

@@ -25,7 +25,9 @@ from sparknet.errors import ClusterError, FormatError
 from sparknet.ndarray import NDArray
 from sparknet.serialization import loads
 
-__all__ = ["DamagedFileError", "Kept", "KeptShard", "drop", "keep", "opened"]
+__all__ = ["DamagedFileError", "Kept", "KeptShard", "drop", "is_watched", "keep", "keep_before", "opened"]
+
+_KEPT_BY: list[int | None] = []  # the task of this Python worker that ran keep_before() last
 
 
 class DamagedFileError(FormatError):
@@ -79,6 +81,29 @@ def keep(shard: int, partition: Iterable[tuple[int, bytes]], *, name: str) -> It
             "give spark.local.dir a larger disk, or spread the data over more executors"
         )
         raise ClusterError(msg) from error
+
+
+def keep_before(shard: int, partition: Iterable[tuple[int, bytes]], *, name: str) -> Iterator[Kept]:
+    """Do what :func:`keep` does, as a Python function whose result Spark stores before another one gets it."""
+    yield from keep(shard, partition, name=name)
+    _KEPT_BY[:] = [_this_task()]
+
+
+def is_watched() -> bool:
+    """Say whether Spark can end this task.
+
+    It cannot where the same Python worker has just run :func:`keep_before` for it: Spark watches a worker for the first of
+    the functions that a task runs in it, and that one has returned (SPARK-35009, SPARK-54217). A job that is cancelled
+    then keeps its core until the second function returns too.
+    """
+    return [_this_task()] != _KEPT_BY
+
+
+def _this_task() -> int | None:
+    from pyspark import TaskContext
+
+    task = TaskContext.get()
+    return None if task is None else task.taskAttemptId()
 
 
 def _written(directory: Path, file_name: str, messages: Iterable[bytes]) -> Kept:
