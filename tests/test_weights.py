@@ -164,8 +164,13 @@ def test_mean_refuses_weights_that_make_no_mean(weights):
 def test_mean_of_nothing_and_of_what_is_no_collection_is_refused():
     with pytest.raises(ValueError, match="at least one"):
         WeightCollection.mean([])
-    with pytest.raises(TypeError, match="got str, expected a sequence of at least one WeightCollection"):
+    with pytest.raises(TypeError, match=r"got one WeightCollection, .*write mean\(\[a, b\]\)"):
         WeightCollection.mean(collection(1))
+    flat = {"ip": np.ones(2)}
+    with pytest.raises(
+        TypeError, match=r"got dict, .*; WeightCollection\(\{name: \[array\] for .*\}\) makes one of a flat dict"
+    ):
+        WeightCollection.mean([flat, flat])
     with pytest.raises(SchemaError, match=r"mean: collection 1: layer 'ip', array 0 is float32 of shape \(2,\)"):
         WeightCollection.mean([collection(1), collection(1, 2)])
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sparknet.errors import DeviceError, SchemaError
+from sparknet.errors import DeviceError, SchemaError, shown
 from sparknet.ndarray import NDArray
 
 __all__ = [
@@ -77,7 +77,7 @@ def given_weights(given: Any, what: str) -> Any:
 
 def _named(given: Any) -> str:
     if isinstance(given, str | bytes | os.PathLike):
-        return f"the path {os.fspath(given)!r}"
+        return f"the path {shown(os.fspath(given), 200)}"
     return f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
 
 

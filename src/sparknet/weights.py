@@ -286,10 +286,15 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
         >>> float(WeightCollection.mean([a, b], weights=[1, 3])["ip"][0][0])
         2.5
         """
+        if isinstance(collections, WeightCollection):
+            msg = "WeightCollection.mean(): got one WeightCollection, expected a sequence of them: write mean([a, b])"
+            raise TypeError(msg)
         collections = list(collections)
         if not collections or not all(isinstance(c, WeightCollection) for c in collections):
             kinds = ", ".join(sorted({type(c).__name__ for c in collections})) or "nothing"
-            msg = f"WeightCollection.mean(): got {kinds}, expected a sequence of at least one WeightCollection"
+            flat = "; WeightCollection({name: [array] for name, array in d.items()}) makes one of a flat dict"
+            fix = flat if any(isinstance(c, dict) for c in collections) else ""
+            msg = f"WeightCollection.mean(): got {kinds}, expected a sequence of at least one WeightCollection{fix}"
             raise (TypeError if collections else ValueError)(msg)
         scales = checked_weights(weights, len(collections))
         first = collections[0]

@@ -269,7 +269,7 @@ def test_tensors_that_are_views_of_any_kind_receive_their_elements(kind, way):
 @pytest.mark.parametrize(
     ("tensor", "text"),
     [
-        (torch.nn.Parameter(torch.zeros(2)), "requires grad"),
+        (torch.nn.Parameter(torch.zeros(2)), "requires a gradient"),
         (torch.zeros(1).expand(2), "single memory location"),
     ],
 )
@@ -298,6 +298,23 @@ def test_a_message_that_does_not_fit_leaves_a_backward_pass_as_it_was():
         load_into({"w": weight.detach()}, dumps({"w": np.ones(4, "f4")}))
     loss.backward()
     assert weight.grad.tolist() == [2, 2, 2]
+
+
+def test_a_parameter_is_refused_by_name_before_anything_is_read_unless_autograd_is_off():
+    net = torch.nn.Linear(2, 3)
+    message = dumps({name: torch.full_like(value, 7) for name, value in net.state_dict().items()})
+    own = {"weight": net.weight.detach(), "bias": net.bias}
+    stream = io.BytesIO(message)
+    with pytest.raises(ValueError, match=r"the array 'bias' requires a gradient, .*; pass its \.detach\(\)"):
+        load_into(own, stream)
+    assert stream.tell() == 0
+    with pytest.raises(ValueError, match=r"'bias' requires a gradient"):
+        load_into({**own, "bias": net.bias[:]}, message)
+    assert not (net.weight == 7).any()
+    with torch.no_grad():
+        load_into(dict(net.named_parameters()), message)
+    assert bool((net.weight == 7).all())
+    assert bool((net.bias == 7).all())
 
 
 def test_messages_for_torch_are_copies_that_may_be_written_to():

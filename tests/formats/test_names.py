@@ -70,7 +70,7 @@ def test_an_array_without_a_name_is_called_as_numpy_calls_it(tmp_path):
     ("obj", "text"),
     [
         (np.ma.array([1, 2], mask=[0, 1]), "got a MaskedArray; expected an NDArray, a numpy array"),
-        ({"a": np.ma.array([1, 2], mask=[0, 1])}, "'a' is a MaskedArray; expected an NDArray, a numpy array"),
+        ({"a": np.ma.array([1, 2], mask=[0, 1])}, "'a' is a MaskedArray; expected an NDArray or a numpy array"),
         ([1, 2, 3], "got a list; expected an NDArray, a numpy array, a mapping of these or a WeightCollection"),
     ],
 )

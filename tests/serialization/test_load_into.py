@@ -143,6 +143,18 @@ def test_a_read_only_array_is_refused_before_anything_is_read():
     assert live["a"].tolist() == [1, 1, 1]
 
 
+def test_names_in_another_order_say_that_their_order_counts(source):
+    live = {"a": np.ones(3), "b": np.ones(3)}
+    with pytest.raises(SchemaError, match=r"names expected, in another order, .*: number 1 is 'b', expected 'a'"):
+        load_into(live, source(dumps({"b": np.zeros(3), "a": np.zeros(3)})))
+    assert live["a"].tolist() == [1, 1, 1]
+
+
+def test_a_scalar_of_numpy_is_no_place_to_write_to():
+    with pytest.raises(ValueError, match=r"'loss' is read-only, .*; make a copy first, np\.array\(x\)"):
+        load_into({"loss": np.float32(1)}, dumps({"loss": np.float32(2)}))
+
+
 def test_of_a_stream_nothing_is_read_behind_the_message():
     stream = io.BytesIO(dumps(OBJECT) + b"the caller's own")
     load_into(blank(OBJECT), stream)

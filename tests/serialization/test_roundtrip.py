@@ -110,10 +110,12 @@ def test_metadata_comes_back(values):
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"a": (1, 2)}, r"metadata\['a'\]: got tuple"),
-        ({"a": np.float32(1)}, "got float32"),
+        ({"a": (1, 2)}, r"metadata\['a'\]: got tuple, .*; write list\(x\)"),
+        ({"a": np.float32(1)}, r"got float32, .*; write float\(x\)"),
+        ({"a": np.int64(1)}, r"got int64, .*; write int\(x\)"),
+        ({"a": np.ones(2)}, r"got ndarray, .*; write x\.tolist\(\)"),
         ({"a": [2**64]}, r"metadata\['a'\]\[0\]: the integer"),
-        ({"a": {1: 2}}, "key is not a str"),
+        ({"a": {1: 2}}, r"the key 1 is not a str; write str\(key\)"),
         ({"a": [[[[[1]]]]]}, "deeper than 4"),
         ({"a": [0] * 1025}, "more than 1024"),
     ],

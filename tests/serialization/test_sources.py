@@ -405,11 +405,17 @@ def test_a_flat_collection_is_told_both_ways_to_write_it():
         WeightCollection({"w": np.ones(2)})
 
 
-@pytest.mark.parametrize("ending", [".npz", ".npy", ".safetensors", ".caffemodel", ".caffemodel.h5", ".PT", ".pkl"])
+ENDINGS = (
+    ".npz .npy .safetensors .caffemodel .caffemodel.h5 .PT .pkl .joblib .sparknet.gz .bz2 .xz .zst .lz4 .zip .tar .mat .csv .txt "
+    ".keras .tflite .pb .onnx .arrow .parquet .png"
+).split()
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_a_message_is_not_saved_under_the_ending_of_another_program(tmp_path, ending):
     path = tmp_path / f"w{ending}"
     with pytest.raises(
-        ValueError, match=r"a message of sparknet is no .* file; .* writes such a file, or call this one \.sparknet"
+        ValueError, match=r"a message of sparknet is no .* file; .* writes? .*, or call this one \.sparknet"
     ):
         save(path, OBJECT)
     assert not path.exists()

@@ -34,6 +34,7 @@ def adapt(
     call: Callable[[str], Callable[..., Any] | None] = lambda _device: None,
     refusal: Callable[[Any], str] | None = None,
     host_view: Callable[[Any], Any] | None = None,
+    write_refusal: Callable[[Any], Any] | None = None,
 ) -> Backend:
     """Return the backend of a library on its default device.
 
@@ -62,8 +63,8 @@ def adapt(
         ``namespace.asarray(array, device=device)``.
     call
         ``call("cuda:1")`` is the :attr:`Backend.call` of that device.
-    refusal, host_view
-        Those of :class:`Backend`, the second for the devices called ``"cpu"``.
+    refusal, write_refusal, host_view
+        Those of :class:`Backend`, the last for the devices called ``"cpu"``.
 
     Returns
     -------
@@ -109,6 +110,7 @@ def adapt(
             call=run,
             refusal=refusal,
             host_view=host_view if wanted == "cpu" else None,
+            write_refusal=write_refusal,
         )
 
     return on(default)

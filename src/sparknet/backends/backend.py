@@ -47,6 +47,9 @@ class Backend:
     host_view
         ``host_view(array)`` is an own array's memory as a contiguous ``numpy.ndarray`` to write to, which the library has been
         told of; None where the library has to write itself, or refuses to. None: it always writes itself.
+    write_refusal
+        ``write_refusal(array)`` says why the library refuses to write to an own array, and what to do, or nothing; None: it never
+        does.
 
     Examples
     --------
@@ -71,3 +74,4 @@ class Backend:
     call: Callable[..., Any] | None = None
     refusal: Callable[[Any], str] | None = None
     host_view: Callable[[Any], Any] | None = None
+    write_refusal: Callable[[Any], str] | None = None

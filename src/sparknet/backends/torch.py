@@ -93,6 +93,14 @@ def _as_numpy(tensor: Any) -> np.ndarray[Any, Any]:
     return host
 
 
+def _write_refusal(tensor: Any) -> str:
+    """Say why torch would refuse to write to a tensor: it is a parameter, or a view of one, and autograd records."""
+    whole = tensor if tensor._base is None else tensor._base
+    if tensor.requires_grad and whole.is_leaf and torch.is_grad_enabled():
+        return "requires a gradient, so torch refuses to write to it; pass its .detach(), which shares its memory"
+    return ""
+
+
 def _host_view(tensor: Any) -> np.ndarray[Any, Any] | None:
     if not tensor.is_contiguous():  # expanded ones share elements, which torch does not write to
         return None
@@ -114,5 +122,6 @@ BACKEND = adapt(
     from_host=_from_host,
     refusal=_refusal,
     host_view=_host_view,
+    write_refusal=_write_refusal,
 )
 _KNOWN = frozenset(BACKEND.dtypes or ())

@@ -10,7 +10,7 @@ from sparknet.formats.contents import flatten
 from sparknet.formats.conversion import read
 from sparknet.formats.outline import outline
 from sparknet.formats.prototxt import read_text
-from sparknet.formats.sniffing import format_of
+from sparknet.formats.sniffing import format_of, looks
 from sparknet.formats.table import FORMATS
 from sparknet.serialization.collect import collect
 from sparknet.serialization.visible import visible
@@ -125,15 +125,15 @@ def describe(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> F
     npy: array, 1 tensors, 12 parameters, 48 bytes; the file has 176 bytes
         float32    (3, 2, 2)                         48 bytes
     """
-    path = Path(path)
     name = format_of(path)
+    path = Path(path)
     size = path.stat().st_size
     if name in ("net", "solver"):
         found = outline(read_text(path)[0])
         assert found is not None
         return FileInfo(name, "prototxt", (), 0, 0, size, dict(found.fields), found.layers)
     if name is None:
-        msg = f"{str(path)!r}: {size} bytes of no known format; expected {', '.join(FORMATS)}, or a prototxt of a net or solver"
+        msg = f"{str(path)!r}: {size} bytes of no known format; expected {', '.join(FORMATS)}, or a prototxt of a net or solver{looks(path)}"
         raise FormatError(msg, tensor=None, offset=None)
     obj, metadata = read(path, file_format=name, max_bytes=max_bytes)
     kind = collect(obj).kind

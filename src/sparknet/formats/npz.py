@@ -67,7 +67,9 @@ def _check_names(entries: list[zipfile.ZipInfo]) -> None:
     names = [entry.filename for entry in entries]
     for name in names:
         if not name.endswith(_SUFFIX):
-            msg = f"holds {name[:200]!r}; expected nothing but arrays ({_SUFFIX})"
+            torch = ": a file of torch.save, which torch.load(path, weights_only=True) reads; write() its tensors"
+            fix = torch if name.endswith("/data.pkl") else ""
+            msg = f"holds {name[:200]!r}; expected nothing but arrays ({_SUFFIX}){fix}"
             raise FormatError(msg, tensor=None, offset=None)
     if len(set(names)) != len(names):
         msg = f"a name occurs twice among {', '.join(names)[:200]}"

@@ -4,16 +4,18 @@ import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from sparknet.errors import FormatError
 from sparknet.formats.hdf5 import is_hdf5, opened
 from sparknet.formats.outline import outline
 from sparknet.formats.prototxt import MAX_TEXT, read_text
+from sparknet.serialization.foreign import likeness
+from sparknet.serialization.given import is_message
 from sparknet.serialization.layout import MAGIC
 from sparknet.serialization.regular import open_regular, size_of
 
-__all__ = ["format_of"]
+__all__ = ["format_of", "given_path", "looks"]
 
 _MAGICS = {MAGIC[:-1]: "sparknet", b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"PK\x05\x06": "npz"}
 _FIELDS = 1 << 20  # that are looked at: more are elements, each in a field of its own
@@ -49,7 +51,7 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
     >>> format_of(path)
     'solver'
     """
-    path = Path(path)
+    path = given_path(path)
     with open_regular(path) as file:
         size = size_of(file)
         head = file.read(16)
@@ -65,6 +67,33 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
             return _in_protobuf(set(islice(_fields(file, size), _FIELDS))) or _in_text(path, size)
         except ValueError:
             return _in_text(path, size)
+
+
+def given_path(path: Any) -> Path:
+    """Return the path of a file as one.
+
+    Raises
+    ------
+    TypeError
+        It is something else, such as bytes or a file object; the message says what takes that.
+    """
+    if isinstance(path, str) or (isinstance(path, os.PathLike) and isinstance(os.fspath(path), str)):
+        return Path(path)
+    if is_message(path):
+        fix = "; sparknet.loads(message) reads a message in memory"
+    elif hasattr(path, "read"):
+        fix = "; sparknet.load(file) reads a message of sparknet from a stream, other formats have to be in a file"
+    else:
+        fix = "; of a path in bytes, write os.fsdecode(path)" if isinstance(path, bytes | os.PathLike) else ""
+    msg = f"got {type(path).__name__}, expected the path of a file, str or PathLike{fix}"
+    raise TypeError(msg)
+
+
+def looks(path: Path) -> str:
+    """Say what a file of no known format looks like, as the end of a sentence; nothing where that is not known either."""
+    with open_regular(path) as file:
+        seems = likeness(file.read(64))
+    return f"; it looks like {seems}" if seems else ""
 
 
 def _in_hdf5(path: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sparknet.errors import FormatError
 from sparknet.formats import binaryproto, caffemodel, caffemodel_h5, hdf5, message, npy, npz, safetensors, solverstate
 from sparknet.formats.contents import Contents
-from sparknet.formats.sniffing import format_of
+from sparknet.formats.sniffing import format_of, given_path, looks
 
 __all__ = ["FORMATS", "AnyPath", "format_by_suffix", "format_to_read"]
 
@@ -47,12 +47,15 @@ def format_to_read(path: AnyPath, file_format: str | None) -> str:
     """Return the name of the format to read a file in: what was asked for, else what suffix or contents say."""
     try:
         name = format_by_suffix(path, file_format)
-    except FormatError:
-        found = None if file_format is not None else format_of(path)
+    except FormatError as error:
+        if file_format is not None:
+            raise
+        found = format_of(path)
         if found in FORMATS:
             return found
         if found is None:
-            raise
+            msg = f"{error}{looks(Path(path))}"
+            raise FormatError(msg, **vars(error)) from None
         msg = f"{os.fspath(path)!r} is a prototxt of a {found}, which holds no arrays; expected {', '.join(FORMATS)}"
         raise FormatError(msg, tensor=None, offset=None) from None
     return f"{name}.h5" if name in _IN_HDF5 and Path(path).is_file() and hdf5.is_hdf5(Path(path)) else name
@@ -60,9 +63,9 @@ def format_to_read(path: AnyPath, file_format: str | None) -> str:
 
 def format_by_suffix(path: AnyPath, file_format: str | None) -> str:
     """Return the name of the format that was asked for, or that the suffix says."""
+    name = given_path(path).name.lower()
     if file_format in FORMATS:
         return file_format
-    name = Path(path).name.lower()
     found = [suffix for suffix in _BY_SUFFIX if name.endswith(suffix) and name != suffix]
     if file_format is None and found:
         return _BY_SUFFIX[max(found, key=len)]

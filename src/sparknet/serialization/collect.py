@@ -13,6 +13,7 @@ from sparknet.serialization.checksum import NEAR
 from sparknet.serialization.form import Encoded
 from sparknet.serialization.joining import encode_small, is_small
 from sparknet.serialization.memory import Array, Bytes
+from sparknet.serialization.no_arrays import no_array
 from sparknet.serialization.stored import store, store_chunks
 from sparknet.weights import WeightCollection
 
@@ -50,15 +51,20 @@ def collect(obj: Any) -> Collected:
 
 
 def _unwrapped(array: Any, name: str, index: int | None = None) -> Any:
-    """Return numpy arrays as they are, also out of an NDArray; what is on other backends as an NDArray."""
+    """Return numpy arrays as they are, also out of an NDArray; what is on other backends as an NDArray.
+
+    A scalar of numpy becomes a read-only array without axes.
+    """
     if type(array) is np.ndarray:
+        return array
+    if isinstance(array, np.generic):
+        array = np.asarray(array)
+        array.flags.writeable = False  # nobody else would see what is written to it
         return array
     if type(array) is not NDArray:
         found = backend_of(array)
         if found is None or isinstance(array, np.ma.MaskedArray):
-            what = f"{name!r} is a" if name else "got a"
-            msg = f"{what} {type(array).__name__}; expected an NDArray, a numpy array, a mapping of these or a WeightCollection"
-            raise TypeError(msg)
+            raise TypeError(no_array(array, name))
         array = wrap(array, found)
     backend = array._backend
     problem = backend.refusal(array._array) if backend.refusal is not None else ""

@@ -7,6 +7,15 @@ from sparknet.errors import SchemaError
 from sparknet.serialization.dtypes import NAMES
 from sparknet.serialization.header import Header
 
+# kinds (got, expected) -> how the one becomes the other
+_CONVERSIONS = {
+    (
+        "mapping",
+        "weights",
+    ): "; WeightCollection({name: [array] for name, array in d.items()}) makes weights of a flat dict",
+    ("weights", "mapping"): "; {name: array for name, (array,) in w.items()} is a mapping, of one array a layer",
+}
+
 
 def check_fits(got: Header, expected: Header, who: str) -> None:
     """Raise a SchemaError that names the first difference in kind, names, shapes and dtypes.
@@ -19,7 +28,8 @@ def check_fits(got: Header, expected: Header, who: str) -> None:
         The function that was called, for the error.
     """
     if got.kind != expected.kind:
-        msg = f"{who}: got a message of kind {got.kind!r}, expected one of kind {expected.kind!r}"
+        fix = _CONVERSIONS.get((got.kind, expected.kind), "")
+        msg = f"{who}: got a message of kind {got.kind!r}, expected one of kind {expected.kind!r}{fix}"
         raise SchemaError(msg, got=got.kind, expected=expected.kind)
     if got.names != expected.names:
         msg = f"{who}: {_difference_of_names(got.names, expected.names)}"
@@ -39,6 +49,11 @@ def check_fits(got: Header, expected: Header, who: str) -> None:
 
 def _difference_of_names(got: list[str], expected: list[str]) -> str:
     at = _first_difference(got, expected)
+    if sorted(got) == sorted(expected):
+        return (
+            f"got the names expected, in another order, and their order counts: number {at + 1} is {got[at]!r}, "
+            f"expected {expected[at]!r}; write {{name: d[name] for name in names}} on one side"
+        )
     have, want = (repr(names[at]) if at < len(names) else "missing" for names in (got, expected))
     return f"got {len(got)} names, expected {len(expected)}; number {at + 1} is {have}, expected {want}"
 

@@ -26,14 +26,27 @@ _SIGNS = (
 )
 _PROTOBUF = (b"\x0a", b"\x12", b"\xa2\x06", b"\x08")  # name, layers, layer, iter
 # endings of files of other programs -> what writes such a file
+_COMPRESS = (
+    "with {0}.open(path, 'wb') as file: dump(obj, file) writes such a file, compression='zstd' a smaller message"
+)
+_OTHERS = (
+    *(".onnx", ".keras", ".tflite", ".pb", ".mat", ".prototxt"),
+    *(".parquet", ".arrow", ".feather", ".json", ".csv", ".txt"),
+    *(".png", ".jpg", ".jpeg"),
+)
 _WRITE = "sparknet.formats.write(path, obj) writes such a file"
 _ENDINGS = {
     **dict.fromkeys(
         (".npy", ".npz", ".safetensors", ".caffemodel", ".h5", ".hdf5", ".binaryproto", ".solverstate"), _WRITE
     ),
     **dict.fromkeys((".pt", ".pth"), "torch.save writes such a file"),
-    **dict.fromkeys((".pkl", ".pickle"), "pickle writes such a file"),
-    **dict.fromkeys((".onnx", ".parquet", ".json", ".prototxt"), "other programs write such a file"),
+    **dict.fromkeys((".pkl", ".pickle", ".joblib", ".dill"), "pickle writes such a file"),
+    **dict.fromkeys((".gz", ".tgz"), _COMPRESS.format("gzip")),
+    ".bz2": _COMPRESS.format("bz2"),
+    ".xz": _COMPRESS.format("lzma"),
+    **dict.fromkeys((".zst", ".lz4"), "compression='zstd' or 'lz4' writes a message with compressed tensors"),
+    **dict.fromkeys((".zip", ".tar"), "dump(obj, file) writes a message to a member of an archive"),
+    **dict.fromkeys(_OTHERS, "other programs write such a file"),
 }
 _TEXT = frozenset(range(32, 127)) | {9, 10, 13}
 

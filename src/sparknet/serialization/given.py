@@ -23,8 +23,8 @@ class _Side(NamedTuple):
     methods: tuple[str, ...]
     path: str
     memory: str
-    asynchronous: str
-    text: str
+    asynchronous: tuple[str, str]  # what is wrong with it, and what to write
+    text: tuple[str, str]
     carriers: dict[str, str]  # method of something else that carries messages -> how it does
     otherwise: str = ""
 
@@ -33,8 +33,8 @@ _WRITING = _Side(
     ("sendall", "write"),
     "write save(path, obj)",
     "write dumps_into(obj, buffer)",
-    "which keeps the memory of the arrays and sends it later, when they may have changed; write writer.write(dumps(obj))",
-    "which takes text; open it with mode 'wb'",
+    ("which keeps the arrays' memory and sends it later, when it may have changed", "write writer.write(dumps(obj))"),
+    ("which takes text", "open it with mode 'wb'"),
     {
         "send_bytes": "write conn.send_bytes(dumps(obj))",
         "send_multipart": "write socket.send_multipart(dump_parts(obj)), or socket.send(dumps(obj))",
@@ -46,8 +46,8 @@ _READING = _Side(
     ("recv_into", "readinto", "read"),
     "write open(path, 'rb')",
     "write loads(message), or io.BytesIO(messages) for several",
-    "which has to be awaited; await the bytes of a message, whose length the sender says first, and loads() them",
-    "which gives text; open it with mode 'rb'",
+    ("which has to be awaited", "await the bytes of a message, whose length the sender says first, and loads() them"),
+    ("which gives text", "open it with mode 'rb'"),
     {
         "recv_bytes": "write loads(conn.recv_bytes())",
         "recv_multipart": "write loads(socket.recv())",
@@ -103,10 +103,12 @@ def _wrong(given: Any, side: _Side) -> tuple[str, str]:
         return f"{kind}, a message in memory" if is_message(given) else kind, side.memory
     if isinstance(given, str | bytes | os.PathLike):
         return f"the path {shown(given, _PATH)}", side.path
-    if any(map(hasattr, [given] * len(side.methods), side.methods)):
-        if any(_is_asynchronous(given, method) for method in side.methods):
-            return kind, side.asynchronous
-        return (kind, side.text) if hasattr(given, "encoding") else ("", "")
+    if any(hasattr(given, method) for method in side.methods):
+        is_asynchronous = any(_is_asynchronous(given, method) for method in side.methods)
+        if not is_asynchronous and not hasattr(given, "encoding"):
+            return "", ""
+        wrong, fix = side.asynchronous if is_asynchronous else side.text
+        return f"{kind}, {wrong}", fix
     carriers = (fix for method, fix in side.carriers.items() if hasattr(given, method))
     return kind, next(carriers, side.otherwise)
 

@@ -185,7 +185,7 @@ def inspect(source: Any, *, verify: bool = False) -> MessageInfo:
     Parameters
     ----------
     source
-        The path of a file (str or PathLike; bytes where a file has that name), a message in a bytes-like object, or a stream as for :func:`load`: one that can
+        The path of a file (str or PathLike), a message in a bytes-like object, or a stream as for :func:`load`: one that can
         seek is then where it was before; of another, such as a socket, the message is read and gone.
     verify
         Read everything too: structure, checksums, bools. Without, only the header and its

@@ -62,8 +62,8 @@ def load_into(weights: Any, source: Any, *, verify: bool | None = None) -> dict[
     OSError
         The stream fails, by a timeout say: as after a FormatError from a stream.
     ValueError
-        An array is read-only: nothing was read. Or its library refuses to write to it, as torch does to a parameter (pass
-        its ``.detach()``): arrays before it are new.
+        An array is read-only, or its library refuses to write to it, as torch does to a parameter (pass its ``.detach()``):
+        nothing was read.
 
     Notes
     -----
@@ -85,10 +85,11 @@ def load_into(weights: Any, source: Any, *, verify: bool | None = None) -> dict[
 
 def receive(header: Header, arrays: list[Any], source: Any, verify: bool | None, who: str) -> dict[str, Any]:
     """Receive one message into arrays that have this header; return its metadata."""
-    for name, array in zip(header.tensor_names(), arrays, strict=True):
-        if type(array) is np.ndarray and not array.flags.writeable:
-            where = f"the array {name!r}" if name else "the array"
-            msg = f"{who}: {where} is read-only, as a view of a message is; make a copy first"
+    for tensor, array in enumerate(arrays):
+        problem = _not_writable(array)
+        if problem:
+            name = header.tensor_names()[tensor]
+            msg = f"{who}: {f'the array {name!r}' if name else 'the array'} {problem}"
             raise ValueError(msg)
     if not is_memory(source):
         return _from_stream(header, arrays, source, verify, who)
@@ -129,6 +130,16 @@ def _from_stream(header: Header, arrays: list[Any], stream: Any, verify: bool | 
         else:
             incoming.receive_large(run.start, arrays[run.start])
     return dict(found.plan.header.metadata)  # the plan's own is kept
+
+
+def _not_writable(array: Any) -> str:
+    """Say why an array cannot be written to, and what to do; nothing of one that can."""
+    if type(array) is np.ndarray:
+        return (
+            "" if array.flags.writeable else "is read-only, as a view of a message is; make a copy first, np.array(x)"
+        )
+    refuses = array._backend.write_refusal
+    return "" if refuses is None else refuses(array._array)
 
 
 class _Incoming:

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sparknet.errors import FormatError, StreamEnd
+from sparknet.errors import FormatError, StreamEnd, shown
 from sparknet.serialization.given import check_reader, next_call
 from sparknet.serialization.layout import MAGIC, truncated
 from sparknet.serialization.memory import as_memory
@@ -79,22 +79,15 @@ def ended() -> StreamEnd:
     return StreamEnd("the stream has ended: no byte of another message came, and all before it are whole")
 
 
-def _is_there(path: Path) -> bool:
-    """Say whether a file has that name; what is no name is none."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # too long, or with a NUL
-        return False
-
-
 def looked_at(source: Any, who: str) -> Found:
     """Return the message at a path, in memory or next in a stream; one that can seek is where it was before.
 
-    Bytes are a path where a file has that name, and else a message.
+    Bytes are a message, not a path: they may come from anywhere, and must not choose which file is opened.
     """
-    path = path_of(source)
-    if isinstance(source, bytes) and path is not None and not _is_there(path):
-        path = None
+    path = None if isinstance(source, bytes) else path_of(source)
+    if isinstance(source, bytes) and source.startswith(b"/"):
+        msg = f"{who}: got {shown(source)}, expected a message; of a path in bytes, write os.fsdecode(path)"
+        raise FormatError(msg, tensor=None, offset=0)
     if path is not None:
         with path.open("rb") as file:
             return mapped(file) if is_mappable(file) else whole(file)

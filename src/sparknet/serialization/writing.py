@@ -26,7 +26,7 @@ def dumps(
     Parameters
     ----------
     obj
-        An NDArray, a WeightCollection or a mapping ``str -> NDArray``; numpy arrays are taken in the place of
+        An NDArray, a WeightCollection or a mapping ``str -> NDArray``; numpy's arrays and scalars are taken in the place of
         NDArrays. Any memory order, byte order and device: the bytes depend on names, order, shapes,
         dtypes and values alone. Arrays must not be changed meanwhile, by another thread say: the message might then be
         refused as damaged.
@@ -42,7 +42,8 @@ def dumps(
         Write a checksum for each tensor (4 bytes each, about the time of reading the tensor).
     metadata
         Plain values about the message: str -> str, int, float, bool, None, bytes, and lists and dicts of these
-        up to 4 levels deep, 1,024 entries each. Tuples are refused, because they would come back as lists.
+        up to 4 levels deep, 1,024 entries each. Tuples are refused, because they would come back as lists. It is read by
+        ``loads(message, metadata=True)``, or without the arrays by ``inspect(message).metadata``.
 
     Returns
     -------
