@@ -81,7 +81,7 @@ class Elements:
         """
         if index:
             if len(index) != len(self._array.shape):
-                msg = f"item(): got {len(index)} indices for an array with shape {tuple(self._array.shape)}; of its row-major order, use a.to_flat()"
+                msg = f"item(): got {len(index)} indices for an array with shape {tuple(self._array.shape)}; in row-major order write a.to_flat().item(i)"
                 raise IndexError(msg)
             return self[tuple(map(operator.index, index))].item()  # type: ignore[index]
         if math.prod(self._array.shape) != 1:
@@ -142,6 +142,10 @@ class Elements:
     def __round__(self, ndigits: int | None = None) -> Any:
         """Return the value of a 0-d array, rounded as Python rounds."""
         return round(self._number("round(a)", "nd.round(a), or a.to_host().round(digits)"), ndigits)
+
+    def __str__(self) -> str:
+        """Return the value of a 0-d array, as numpy prints it; of any other, what ``repr()`` returns."""
+        return repr(self) if self._array.shape else str(self._backend.to_host(self._array)[()])
 
     def __format__(self, spec: str) -> str:
         """Return the value of a 0-d array in a format; without one, what ``str()`` returns."""

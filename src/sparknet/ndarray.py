@@ -74,6 +74,10 @@ class NDArray(Elements):
     Lists and tuples are refused too, in ``a + [1, 2]`` as in ``a == [1, 2]`` and ``[1, 2] in a``: write
     ``a == nd.asarray([1, 2])``. Other objects are compared as Python does by default: ``a == None`` is False.
     ``v[i]`` of one axis is an element, a 0-d array that shares no memory with ``v``; ``v[i, ...]`` is a view of it.
+    Rows are views, as in numpy: ``m[0], m[1] = m[1], m[0]``, ``random.shuffle(m)`` and numpy's ``rng.shuffle(m)`` lose rows.
+    Write ``m[[0, 1]] = m[[1, 0]]`` and
+    ``m = nd.take(m, nd.asarray(rng.permutation(len(m)), device=m.device), axis=0)``.
+    ``bytes(a)`` is numpy's ``tobytes()``, and ``str(a)`` of a 0-d array is its value.
     Functions are those of :mod:`sparknet.nd`, where numpy has methods: an attribute that is missing says which.
 
     Examples
@@ -332,6 +336,7 @@ class NDArray(Elements):
 
         An integer for every axis gives an element: a 0-d array with memory of its own, on every backend, so that
         ``v[0], v[1] = v[1], v[0]`` swaps. ``v[0, ...]`` is the view of it.
+        Rows are views, so ``m[0], m[1] = m[1], m[0]`` loses one: the class says what to write.
         """
         backend = self._backend
         kind = type(key)
@@ -547,6 +552,9 @@ class NDArray(Elements):
     __rxor__ = operators.reflected(operator.xor)
     __rlshift__ = operators.reflected(operator.lshift)
     __rrshift__ = operators.reflected(operator.rshift)
+
+    __divmod__ = operators.quotient_and_rest
+    __rdivmod__ = operators.reflected_quotient_and_rest
 
     __iadd__ = operators.in_place(operator.iadd)
     __isub__ = operators.in_place(operator.isub)

@@ -102,6 +102,16 @@ def reflected(op: Callable[[Any, Any], Any]) -> Callable[["NDArray", Any], "NDAr
     return method
 
 
+def quotient_and_rest(self: "NDArray", other: Any) -> tuple[Any, Any]:
+    """Return ``(self // other, self % other)``, for ``divmod``."""
+    return self // other, self % other
+
+
+def reflected_quotient_and_rest(self: "NDArray", other: Any) -> tuple[Any, Any]:
+    """Return ``(other // self, other % self)``, for ``divmod``."""
+    return other // self, other % self
+
+
 def in_place(op: Callable[[Any, Any], Any]) -> Callable[["NDArray", Any], "NDArray"]:
     """Return the method for ``self op= other``."""
 

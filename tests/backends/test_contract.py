@@ -136,6 +136,11 @@ def test_host_arrays_of_any_layout_are_taken(make, device, host):
     assert agree(make(host), expected, device)
 
 
+def test_rows_are_shuffled_by_a_permutation(make, device, x):
+    m, order = make(x), np.random.default_rng(0).permutation(3)
+    assert agree(nd.take(m, nd.asarray(order, device=m.device), axis=0), x[order], device)
+
+
 def test_what_is_to_be_written_for_a_list_is_on_the_arrays_device(make, device):
     a = make([3, 1, 2])
     with pytest.raises(TypeError, match=r"got a list .* write nd\.asarray\(.*\)") as raised:
