@@ -30,11 +30,7 @@ def located(layers: Layers) -> Iterator[tuple[str, int, NDArray]]:
 
 
 def check_same_schema(a: Layers, b: Layers, what: str) -> None:
-    """Raise a SchemaError that names the first difference between the layers, shapes and dtypes of ``a`` and ``b``.
-
-    ``b`` may be whatever :func:`given_weights` takes.
-    """
-    b = given_weights(b, what)
+    """Raise a SchemaError that names the first difference between the layers, shapes and dtypes of ``a`` and ``b``."""
     if list(a) != list(b):
         msg = f"{what}: got the layers {list(b)}, expected {list(a)}; do both come from the same net?"
         raise SchemaError(msg, got=list(b), expected=list(a))

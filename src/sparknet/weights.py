@@ -15,7 +15,14 @@ import numpy as np
 from sparknet import chunked, nd
 from sparknet.errors import SchemaError
 from sparknet.ndarray import NDArray
-from sparknet.schema import check_averageable, check_same_devices, check_same_schema, check_update, checked_weights
+from sparknet.schema import (
+    check_averageable,
+    check_same_devices,
+    check_same_schema,
+    check_update,
+    checked_weights,
+    given_weights,
+)
 
 __all__ = ["WeightCollection"]
 
@@ -239,6 +246,7 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
         DeviceError
             They are on different devices.
         """
+        other = given_weights(other, "allclose")
         check_same_schema(self, other, "allclose")
         check_same_devices(self, other, "allclose")
         pairs = zip(self.arrays(), other.arrays(), strict=True)

@@ -1,5 +1,7 @@
 """Fine-tuning: which layers a net takes from a file, in every format."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -111,6 +113,14 @@ def test_layers_are_taken_into_what_an_earlier_call_or_a_file_gave(tmp_path):
     once = take_layers(NET, tmp_path / "old.npz")
     assert take_layers(once, tmp_path / "old.npz").weights == once.weights
     assert take_layers(read(tmp_path / "net.npz"), tmp_path / "old.npz").weights == once.weights
+
+
+def test_writing_what_has_weights_names_where_they_are(tmp_path):
+    write(tmp_path / "old.npz", FILE)
+    for given, name in ((take_layers(NET, tmp_path / "old.npz"), "weights"), (read(tmp_path / "old.npz"), "obj")):
+        for writing in (sparknet.dumps, partial(write, tmp_path / "new.npz")):
+            with pytest.raises(TypeError, match=rf"or a WeightCollection; write x\.{name}$"):
+                writing(given)
 
 
 @pytest.mark.parametrize(

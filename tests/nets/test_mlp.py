@@ -183,3 +183,4 @@ def test_what_has_weights_is_taken_for_them():
         net = factory(seed=0)
         net.set_weights(given)
         assert net.get_weights() == weights
+        assert net.get_weights().allclose(given)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sparknet.ndarray import NDArray
+
 __all__ = ["no_array"]
 
 
@@ -20,8 +22,14 @@ def no_array(given: Any, name: str) -> str:
         if name
         else f"got a {kind}; expected an NDArray, a numpy array, a mapping of these or a WeightCollection"
     )
-    fix = _fix(given, name)
+    fix = _held(given) or _fix(given, name)
     return f"{got}; {fix}" if fix else got
+
+
+def _held(given: Any) -> str:
+    """Name the attribute with the arrays of what a training, ``take_layers`` or ``formats.read`` returned."""
+    held = (name for name in ("weights", "obj") if isinstance(getattr(given, name, None), NDArray | Mapping))
+    return next((f"write x.{name}" for name in held), "")
 
 
 def _fix(given: Any, name: str) -> str:
