@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from sparknet import DataError, Field
 from sparknet.data.columns import values_of_row
+from sparknet.data.encoded import EncodedField
 from sparknet.data.fields import rows_of_batch
+from sparknet.data.images import ImageDecoder
 from sparknet.data.rows import array_of_values, batch_of_rows
 
 FIELDS = [Field("a", (), "int64"), Field("b", (), "int64")]
@@ -158,3 +160,26 @@ def test_large_integers_become_together_what_they_become_alone(values, dtype):
     field = Field("x", (1,) if np.ndim(values[0]) else (), dtype)
     alone = [outcome(field.convert, value) for value in values]
     assert outcome(array_of_values, values, field) == (DataError if DataError in alone else b"".join(alone))
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        (([1.0, 2.0, 3.0], 7), Field("x", (3,))),
+        ((1.0, 2.0, 3.0, 4.0), Field("x", (3,))),
+        ((b"a file", "a.jpg"), EncodedField("x", (3, 4, 4), "uint8", decoder=ImageDecoder(4, 4))),
+    ],
+)
+def test_a_tuple_of_more_values_than_the_one_field_is_said_to_need_names(row, field):
+    text = rf"^row 0: field 'x' .*; the row is a tuple of {len(row)} values, which is taken as the one value of 'x': .* need names"
+    with pytest.raises(DataError, match=text) as caught:
+        batch_of_rows([row], [field])
+    assert caught.value.row == 0
+
+
+def test_what_a_tuple_has_no_part_in_is_said_without_it():
+    for row in ([1.0, 2.0], {"x": [1.0, 2.0]}, np.zeros(2), ([1.0, 2.0],)):
+        with pytest.raises(DataError, match=r"^row 0: ") as caught:
+            batch_of_rows([row], [Field("x", (3,))])
+        assert "is a tuple of" not in str(caught.value)
+    assert batch_of_rows([(1.0, 2.0, 3.0)], [Field("x", (3,))])["x"].to_host().tolist() == [[1.0, 2.0, 3.0]]

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 from functools import partial
 
 import numpy as np
@@ -110,6 +111,47 @@ def test_an_unknown_choice_is_refused(spark, verb):
         verb(sources(spark)[0], FACTORY, WEIGHTS, on_error="ignore", **OPTIONS)
     with pytest.raises(Exception, match=r"\(\): partition 0, row 3: field 'data' .* it is null"):
         verb(sources(spark)[0], FACTORY, WEIGHTS, on_error="raise", **OPTIONS).collect()
+
+
+@pytest.mark.parametrize("verb", [*VERBS, evaluate])
+def test_a_bad_row_is_named_with_its_id(spark, verb):
+    frame = sources(spark)[0].selectExpr("id", "data", "id % 2 AS label", "concat('p', id) AS path")
+    options = OPTIONS if verb is not evaluate else {**OPTIONS, "fields": LABELED["fields"]}
+    for rows in (frame, frame.rdd, frame.rdd.map(lambda row: row.asDict())):
+        bad, run = BadRows(), partial(verb, rows, FACTORY, WEIGHTS, **options)
+        with pytest.raises(Exception, match=r"\(\): partition 0, row 3 \(path 'p3'\): field 'data' .* it is null"):
+            _all(run(id_column="path"))
+        _all(run(id_column="path", on_error="drop", bad_rows=bad))
+        assert list(bad.reasons) == [f"partition 0, row {i} (path 'p{i}')" for i in BAD]
+    with pytest.raises(DataError, match=r"\(\): the DataFrame has no column 'file'; it has 'id', 'data'"):
+        verb(frame, FACTORY, WEIGHTS, id_column="file", **options)
+    with pytest.raises(Exception, match=r"\(\): partition 0, row 3: field 'data' .* it is null"):
+        _all(verb(frame.rdd, FACTORY, WEIGHTS, id_column="file", **options))  # the place must do
+
+
+def _all(found):
+    return found if isinstance(found, dict) else found.collect()
+
+
+def test_packed_data_has_no_id_column(spark):
+    packed = pack(spark.sparkContext.parallelize([([1.0, 2.0, 3.0], 0)] * 4, 1), LABELED["fields"], 2)
+    with pytest.raises(DataError, match=r"evaluate\(\): got id_column= for packed data, .*: give it to pack\(\)"):
+        evaluate(packed, FACTORY, WEIGHTS, id_column="path")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_tuples_with_more_than_the_one_field_are_said_to_need_names(spark, verb):
+    rows = spark.sparkContext.parallelize([(cell, 7) for cell in GOOD], 1)
+    text = (
+        r"the row is a tuple of 2 values, which is taken as the one value of 'data': .* need names \(mappings, Rows\)"
+    )
+    with pytest.raises(Exception, match=r"\(\): partition 0, row 0: field 'data' .*" + text):
+        verb(rows, FACTORY, WEIGHTS, **OPTIONS).collect()
+    bad = BadRows()
+    assert verb(rows, FACTORY, WEIGHTS, on_error="drop", bad_rows=bad, **OPTIONS).collect() == []
+    assert all(re.search(text, reason) for reason in bad.reasons.values())
+    named = rows.map(lambda row: {"data": row[0], "label": row[1]})
+    assert len(verb(named, FACTORY, WEIGHTS, **OPTIONS).collect()) == len(GOOD)
 
 
 @pytest.mark.parametrize("verb", [*VERBS, evaluate])

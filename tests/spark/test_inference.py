@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparknet import DataError, Field, MissingDependency, NDArray, NetError, SchemaError, SparkCluster, averaged_sgd
-from sparknet.clusters.spark import inference_tasks, kept_nets
+from sparknet.clusters.spark import added, inference_tasks, kept_nets
 from sparknet.clusters.spark.evaluation import evaluate
 from sparknet.clusters.spark.inference import featurize, predict
 from sparknet.clusters.totals import mean_metrics
@@ -383,7 +383,7 @@ def test_a_column_that_rows_of_an_rdd_have_already_is_named_and_not_overwritten(
     there = r"there is a column 'prediction' already; name the new one"
     for row in ({"prediction": 7, "data": IMAGES[0]}, Row(prediction=7, data=IMAGES[0].tobytes())):
         with pytest.raises(DataError, match=there):
-            inference_tasks.with_values(row, [np.int64(3)], names=["prediction"])
+            added.with_values(row, [np.int64(3)], names=["prediction"])
         found = predict(context.parallelize([row], 1), FACTORY, WEIGHTS, **options)
         with pytest.raises(Exception, match=rf"DataError: predict\(\): partition 0, rows 0 to 0: {there}"):
             found.collect()

@@ -11,7 +11,16 @@ from typing import Any
 from sparknet.data.fields import Columns, Field
 from sparknet.errors import DataError
 
-__all__ = ["RowReader", "check_columns", "columns_of", "few", "named_columns", "values_of_row"]
+__all__ = [
+    "RowReader",
+    "advice_on_tuple",
+    "check_columns",
+    "columns_of",
+    "few",
+    "id_of_row",
+    "named_columns",
+    "values_of_row",
+]
 
 _SHOWN = 12  # names of columns in a message
 
@@ -122,6 +131,30 @@ def values_of_row(row: Any, fields: Sequence[Field], columns: Columns | None = N
         A name is missing or there twice, or the row has another number of values.
     """
     return RowReader(fields, columns)(row)
+
+
+def id_of_row(row: Any, id_column: str | None) -> str:
+    """Return the value of a row's id column as messages put it behind the row's place; "" where the row has no such name.
+
+    Examples
+    --------
+    >>> id_of_row({"path": "a.jpg"}, "path"), id_of_row(("a.jpg", 1), "path")
+    (" (path 'a.jpg')", '')
+    """
+    if id_column is None or list(_names_of(row) or ()).count(id_column) != 1:
+        return ""
+    (value,) = values_of_row(row, [Field(id_column)])
+    return f" ({id_column} {value!r})"
+
+
+def advice_on_tuple(row: Any, fields: Sequence[Field]) -> str:
+    """Say how a row was read that is a tuple of several values, for one field; "" for any other row."""
+    if len(fields) != 1 or not isinstance(row, tuple) or len(row) < 2 or _names_of(row) is not None:
+        return ""
+    return (
+        f"; the row is a tuple of {len(row)} values, which is taken as the one value of {fields[0].name!r}: rows with more in "
+        "them need names (mappings, Rows)"
+    )
 
 
 def _names_of(row: Any) -> Sequence[str] | None:

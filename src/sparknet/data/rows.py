@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.data.columns import RowReader, columns_of, few
+from sparknet.data.columns import RowReader, advice_on_tuple, columns_of, few
 from sparknet.data.encoded import EncodedField
 from sparknet.data.fields import BYTES, Columns, Field, as_array
 from sparknet.errors import DataError
@@ -50,7 +50,14 @@ def batch_of_rows(rows: Sequence[Any], fields: Sequence[Field], columns: Columns
             table.append(read(row))
         except DataError as error:
             raise error.placed(f"row {i}", row=i) from error
-    return batch_of_columns(zip(*table, strict=True) if table else [()] * len(read.wanted), fields, columns)
+    try:
+        return batch_of_columns(zip(*table, strict=True) if table else [()] * len(read.wanted), fields, columns)
+    except DataError as error:
+        bad = getattr(error, "row", None)
+        advice = "" if bad is None else advice_on_tuple(rows[bad], fields)
+        if not advice:
+            raise
+        raise DataError(f"{getattr(error, 'reason', error)}{advice}").placed(f"row {bad}", row=bad) from error
 
 
 def batch_of_columns(

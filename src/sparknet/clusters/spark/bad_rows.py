@@ -42,7 +42,7 @@ class BadRows(Tallies):
     count
         How many there are.
     reasons
-        Place of a row -> what is wrong, for the first 20 of each partition.
+        Place of a row, with its id where ``id_column`` says it -> what is wrong, for the first 20 of each partition.
 
     Notes
     -----
@@ -74,10 +74,10 @@ def spared(
     tally = Tally()
     with single_threaded_blas():
         for numbers, part in plan.parts(rows):
-            with plan.placing(partition, numbers):
+            with plan.placing(partition, numbers, part):
                 values, bad = _values(plan, sent, blobs, finish, part)
                 for i, reason in bad.items():
-                    tally.add(f"partition {partition}, row {numbers[i]}", reason)
+                    tally.add(plan.place(partition, numbers[i], part[i]), reason)
                 kept = [i for i in range(len(part)) if i in values or on_error == "null"]
                 joined = [join(part[i], values.get(i, [_NULL] * len(blobs))) for i in kept]
             yield from joined

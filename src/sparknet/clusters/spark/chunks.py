@@ -6,7 +6,6 @@ such. A bad row ends the chunks of its partition with an error that says where t
 
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from sparknet.clusters.spark.arrow import arrow_schema, batch_of_arrow, batches_of_messages
 from sparknet.clusters.spark.jobs import run_job
 from sparknet.clusters.spark.records import Records
-from sparknet.data.columns import values_of_row
+from sparknet.data.columns import id_of_row
 from sparknet.data.encoded import EncodedField
-from sparknet.data.fields import Columns, Field
+from sparknet.data.fields import Columns
 from sparknet.data.rows import batch_of_columns, batch_of_rows
 from sparknet.errors import DataError, SparknetError
 from sparknet.ndarray import NDArray
@@ -104,35 +103,34 @@ def error_of(chunk: Chunk) -> SparknetError | None:
 # ---- in the Python workers
 @dataclass(frozen=True)
 class _Kind:
-    """A way that rows come: how some of them become a batch, and which id one of them has."""
+    """A way that rows come: how some of them become a batch, and which id one of them has, for messages."""
 
     batch: Callable[[Source, Any], Mapping[str, NDArray]]
-    name: Callable[[Source, Any, int], Any]
+    name: Callable[[Source, Any, int], str]
 
 
 def _batch_of_named(source: Source, rows: Any) -> Mapping[str, NDArray]:
     return batch_of_rows(rows, source.records.fields, source.columns)
 
 
-def _id_of_named(source: Source, rows: Any, index: int) -> Any:
-    assert source.id_column is not None
-    return values_of_row(rows[index], [Field(source.id_column)])[0]
+def _id_of_named(source: Source, rows: Any, index: int) -> str:
+    return id_of_row(rows[index], source.id_column)
 
 
 def _batch_of_plain(source: Source, rows: Any) -> Mapping[str, NDArray]:
     return batch_of_columns(zip(*rows, strict=True), source.records.fields, source.columns)
 
 
-def _id_of_plain(_source: Source, rows: Any, index: int) -> Any:
-    return rows[index][-1]
+def _id_of_plain(source: Source, rows: Any, index: int) -> str:
+    return f" ({source.id_column} {rows[index][-1]!r})"
 
 
 def _batch_of_arrow(source: Source, batch: Any) -> Mapping[str, NDArray]:
     return batch_of_arrow(batch, source.records.fields, source.columns)
 
 
-def _id_of_arrow(_source: Source, batch: Any, index: int) -> Any:
-    return batch.columns[-1][index].as_py()
+def _id_of_arrow(source: Source, batch: Any, index: int) -> str:
+    return f" ({source.id_column} {batch.columns[-1][index].as_py()!r})"
 
 
 _NAMED = _Kind(_batch_of_named, _id_of_named)
@@ -164,12 +162,11 @@ def _chunks(source: Source, kind: _Kind, partition: int, parts: Iterable[Any]) -
         yield partition, 0, pickle.dumps(error)
 
 
-def _placed(error: Any, partition: int, done: int, name: Callable[[int], Any], id_column: str | None) -> DataError:
+def _placed(error: Any, partition: int, done: int, name: Callable[[int], str], id_column: str | None) -> DataError:
     """Return the error of a row of a chunk with the row's place in the whole."""
     row = done + error.row
     where = f"partition {partition}, row {row}"
     if id_column:
-        with suppress(DataError):  # rows without such a column: the place must do
-            where += f" ({id_column} {name(error.row)!r})"
+        where += name(error.row)
     placed: DataError = error.placed(where, instead=True, partition=partition, row=row)
     return placed

@@ -44,6 +44,7 @@ def evaluate(
     preprocessor: Preprocessor | None = None,
     ragged: Ragged | None = None,
     padding: Mapping[str, float] | None = None,
+    id_column: str | None = None,
     on_error: OnError = "error",
     bad_rows: BadRows | None = None,
 ) -> dict[str, float]:
@@ -65,6 +66,8 @@ def evaluate(
     ragged, padding
         What becomes of a short minibatch, the last of a partition or of packed data, as for :func:`sparknet.data.pack`.
         Default for a PackedDataset: its own. The log says how many rows are left out; padded ones count nowhere.
+    id_column
+        A column whose value is named with a row that cannot be computed; packed data has none.
     on_error
         What becomes of a row that cannot be computed: ``"error"`` fails and names it, ``"drop"`` gives the means of the rows
         without it, with the bits that they have alone. For rows that are not packed: ``pack`` refuses bad ones.
@@ -82,6 +85,8 @@ def evaluate(
     if isinstance(rows, PackedDataset):
         check_packed(rows.rdd, "evaluate()")
         _check_not_dropped(on_error)
+        if id_column is not None:
+            raise DataError("evaluate(): got id_column= for packed data, which has its fields alone: give it to pack()")
         if decoder is not None:
             raise DataError("evaluate(): got decoder= for packed data, which holds pixels: leave it out")
         rows = rows if preprocessor is None else replace(rows, preprocessor=preprocessor)
@@ -91,7 +96,7 @@ def evaluate(
         msg = "evaluate(): got no fields; expected fields=[...], the net's inputs among the columns, for what is not packed"
         raise DataError(msg)
     check_ragged(getattr(rows, "ragged", ragged), getattr(rows, "padding", padding), [f.name for f in fields])
-    plan = Plan.of("evaluate()", factory, used, fields, columns, batch_size, preprocessor, decoder)
+    plan = Plan.of("evaluate()", factory, used, fields, columns, batch_size, preprocessor, decoder, id_column)
     if isinstance(rows, PackedDataset):
         with located("evaluate()"):
             rows = rehearsed(made(plan.load), rows, 0, train=False)

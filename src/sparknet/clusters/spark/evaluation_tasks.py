@@ -25,10 +25,10 @@ def evaluated(partition: int, rows: Iterable[Any], *, plan: Plan, sent: Any, tal
         with single_threaded_blas():
             while taken := [*taken, *islice(left, plan.batch_size - len(taken))]:
                 numbers, part = zip(*taken, strict=True)
-                with plan.placing(partition, numbers):
+                with plan.placing(partition, numbers, part):
                     found, bad = _part(plan, sent, part, spare=tallies is not None)
                 for i, reason in bad.items():
-                    tally.add(f"partition {partition}, row {numbers[i]}", reason)
+                    tally.add(plan.place(partition, numbers[i], part[i]), reason)
                 taken = [item for i, item in enumerate(taken) if i not in bad] if bad else []
                 if not bad:
                     yield found

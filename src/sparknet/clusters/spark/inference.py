@@ -14,18 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from sparknet.clusters.spark.added import check_added, with_columns, with_values
 from sparknet.clusters.spark.bad_rows import BadRows, checked_choice, spared
 from sparknet.clusters.spark.frames import check_frame, is_frame
-from sparknet.clusters.spark.inference_tasks import (
-    Plan,
-    check_added,
-    computed,
-    with_columns,
-    with_values,
-)
+from sparknet.clusters.spark.inference_tasks import Plan, computed
 from sparknet.clusters.spark.jobs import run_job
 from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.spark.sessions import check_rows
+from sparknet.data.columns import check_columns
 from sparknet.data.encoded import Decoders
 from sparknet.data.fields import Columns, Field
 from sparknet.data.on_error import OnError
@@ -53,6 +49,7 @@ def featurize(
     decoder: Decoders | None = None,
     batch_size: int = 100,
     preprocessor: Preprocessor | None = None,
+    id_column: str | None = None,
     on_error: OnError = "error",
     bad_rows: BadRows | None = None,
 ) -> Any:
@@ -78,6 +75,8 @@ def featurize(
         number of rows alone, it is filled up with zeros, and what the net makes of those is left out.
     preprocessor
         Applied to each minibatch in its test behaviour; it must keep all rows.
+    id_column
+        A column whose value is named with a row that cannot be computed, such as the path of a file.
     on_error
         What becomes of a row that cannot be computed, such as one with a null or an undecodable image: ``"error"`` fails the
         job and names it, ``"null"`` gives it nulls in the new columns, ``"drop"`` leaves it out. The rows of its minibatch are
@@ -119,7 +118,7 @@ def featurize(
     """
     on_error = checked_choice(on_error, bad_rows, "featurize()")
     named = dict(outputs) if isinstance(outputs, Mapping) else {name: name for name in outputs}
-    plan = Plan.of("featurize()", factory, weights, fields, columns, batch_size, preprocessor, decoder)
+    plan = Plan.of("featurize()", factory, weights, fields, columns, batch_size, preprocessor, decoder, id_column)
     return _extended(rows, plan, named, _as_they_are, on_error, bad_rows)
 
 
@@ -135,6 +134,7 @@ def predict(
     decoder: Decoders | None = None,
     batch_size: int = 100,
     preprocessor: Preprocessor | None = None,
+    id_column: str | None = None,
     on_error: OnError = "error",
     bad_rows: BadRows | None = None,
 ) -> Any:
@@ -142,7 +142,7 @@ def predict(
 
     Parameters
     ----------
-    rows, factory, weights, fields, columns, decoder, batch_size, preprocessor, on_error, bad_rows
+    rows, factory, weights, fields, columns, decoder, batch_size, preprocessor, id_column, on_error, bad_rows
         As for :func:`featurize`.
     output
         Blob with the scores or probabilities of the classes, ``(rows, classes)``.
@@ -150,7 +150,7 @@ def predict(
         Name of the new column, of whole numbers.
     """
     on_error = checked_choice(on_error, bad_rows, "predict()")
-    plan = Plan.of("predict()", factory, weights, fields, columns, batch_size, preprocessor, decoder)
+    plan = Plan.of("predict()", factory, weights, fields, columns, batch_size, preprocessor, decoder, id_column)
     with _output_named(output):
         return _extended(rows, plan, {output: column}, _largest, on_error, bad_rows)
 
@@ -215,6 +215,7 @@ def rdd_of(rows: Any, plan: Plan, added: Sequence[str]) -> Any:
     check_rows(rows, plan.who)
     if is_frame(rows):
         check_frame(rows, plan.cells, plan.columns, plan.who)
+        check_columns([plan.id_column] if plan.id_column else [], rows.columns, f"{plan.who}: the DataFrame")
         # Spark itself does not tell `label` from `Label`, unless it is told to.
         key = None if rows.sparkSession.conf.get("spark.sql.caseSensitive") == "true" else str.lower
         with located(plan.who):

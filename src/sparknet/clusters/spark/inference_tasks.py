@@ -1,7 +1,7 @@
 """What the tasks of inference do: rows to minibatches, minibatches through the net of this worker, rows back."""
 
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -12,6 +12,7 @@ import numpy as np
 
 from sparknet.clusters.spark.jobs import pickled
 from sparknet.clusters.spark.kept_nets import kept_net
+from sparknet.data.columns import id_of_row
 from sparknet.data.encoded import Decoders, with_decoders
 from sparknet.data.fields import Columns, Field, check_fields
 from sparknet.data.layout import check_packing
@@ -32,14 +33,11 @@ from sparknet.worker import single_threaded_blas
 
 __all__ = [
     "Plan",
-    "check_added",
     "check_count",
     "computed",
     "made",
     "net_of",
     "values_of",
-    "with_columns",
-    "with_values",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -62,6 +60,8 @@ class Plan:
         As for :func:`~sparknet.clusters.spark.inference.featurize`.
     cells
         The fields as the rows have them: images may be encoded.
+    id_column
+        The column that tells one row from another, for messages about them.
     even
         What becomes of a short minibatch; None: the net takes it as it is.
     """
@@ -74,6 +74,7 @@ class Plan:
     columns: Columns
     batch_size: int
     preprocessor: Preprocessor | None
+    id_column: str | None = None
     even: Even | None = None
 
     @classmethod
@@ -87,6 +88,7 @@ class Plan:
         batch_size: int,
         preprocessor: Preprocessor | None,
         decoder: Decoders | None = None,
+        id_column: str | None = None,
     ) -> "Plan":
         """Return a plan whose parts fit each other."""
         check_packing(batch_size)
@@ -98,7 +100,7 @@ class Plan:
         fields = check_fields(fields, columns)
         with located(who):
             cells = with_decoders(fields, decoder, columns)
-        return cls(who, load, key, fields, cells, columns or {}, batch_size, preprocessor)
+        return cls(who, load, key, fields, cells, columns or {}, batch_size, preprocessor, id_column)
 
     @property
     def light(self) -> "Plan":
@@ -147,16 +149,21 @@ class Plan:
         return evened(preprocessed(batch, self.preprocessor, step_rng(0, 0, 0), train=False), self.even)
 
     @contextmanager
-    def placing(self, partition: int, rows: Sequence[int]) -> Iterator[None]:
+    def placing(self, partition: int, numbers: Sequence[int], rows: Sequence[Any]) -> Iterator[None]:
         """Raise the error of a minibatch with the place of its row, or of its rows, in the whole."""
         try:
             yield
         except SparknetError as error:
-            where, row = f"{self.who}: partition {partition}", getattr(error, "row", None)
+            row = getattr(error, "row", None)
             if row is None:
-                raise error.placed(f"{where}, rows {rows[0]} to {rows[-1]}", partition=partition) from error
-            place = f"{where}, row {rows[row]}"
-            raise error.placed(place, instead=True, partition=partition, row=rows[row]) from error
+                where = f"{self.who}: partition {partition}, rows {numbers[0]} to {numbers[-1]}"
+                raise error.placed(where, partition=partition) from error
+            place = f"{self.who}: {self.place(partition, numbers[row], rows[row])}"
+            raise error.placed(place, instead=True, partition=partition, row=numbers[row]) from error
+
+    def place(self, partition: int, number: int, row: Any) -> str:
+        """Return where a row is, and its id if there is one."""
+        return f"partition {partition}, row {number}{id_of_row(row, self.id_column)}"
 
 
 def made(load: tuple[bytes, bytes]) -> Net:
@@ -185,7 +192,7 @@ def computed(
     """Yield ``join(row, values)`` for each row of a partition, with the values of ``finish(blob)`` of each blob."""
     with single_threaded_blas():
         for numbers, part in plan.parts(rows):
-            with plan.placing(partition, numbers):
+            with plan.placing(partition, numbers, part):
                 count, batch = plan.minibatch(part)
                 check_count(count, len(part))
                 values = values_of(plan, sent, batch, count, blobs, finish)
@@ -209,39 +216,3 @@ def check_count(count: int, rows: int) -> None:
             "(Decode: on_error='error', or filter the rows first)"
         )
         raise DataError(msg)
-
-
-def check_added(added: Sequence[str], names: Sequence[str], key: Callable[[str], str] | None = None) -> None:
-    """Raise a DataError if a column that is to be added is there already, among ``names`` or twice in ``added``.
-
-    Names are the same if ``key`` returns the same for them; default: if they are equal.
-    """
-    for i, name in enumerate(added):
-        if not isinstance(name, str):
-            msg = f"got {name!r} as the name of a new column, expected text"
-            raise DataError(msg)
-        for there in (*names, *added[:i]):
-            if there == name or (key and key(there) == key(name)):
-                msg = (
-                    f"there is a column {there!r} already; name the new one, {name!r}, otherwise: "
-                    "outputs={blob: column}, or column= of predict()"
-                )
-                raise DataError(msg)
-
-
-def with_values(row: Any, values: Sequence[Array], *, names: Sequence[str]) -> Any:
-    """Return the row of an RDD with values added: under their names where it has names, else at its end."""
-    plain = [value.item() if value.ndim == 0 else value for value in values]
-    added = dict(zip(names, plain, strict=True))
-    if isinstance(row, Mapping):
-        check_added(names, list(row))
-        return {**row, **added}
-    if hasattr(row, "__fields__"):  # a Row of Spark's
-        check_added(names, row.__fields__)
-        return type(row)(**row.asDict(), **added)
-    return (*row, *plain) if isinstance(row, tuple | list) else (row, *plain)
-
-
-def with_columns(row: Any, values: Sequence[Array]) -> tuple[Any, ...]:
-    """Return the row of a DataFrame with values added, as Python's own numbers and lists."""
-    return (*row, *(value.ravel().tolist() if value.ndim else value.item() for value in values))
