@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sparknet.clusters.spark.chunks import Chunk, error_of
 from sparknet.clusters.spark.jobs import PerPartition, release, run_job
+from sparknet.clusters.spark.local_files import restore_directories
 from sparknet.errors import ClusterError, DataError, SparknetError
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def _check_counts(counts: Mapping[int, Count]) -> None:
 
 # ---- in the Python workers
 def _counting(task: int, chunks: Iterable[Chunk], *, counts: Any) -> Iterator[Chunk]:
+    restore_directories()
     found = dict[int, Count]()
     for chunk in chunks:
         found[chunk[0]] = found.get(chunk[0], Count(task)).with_chunk(chunk)

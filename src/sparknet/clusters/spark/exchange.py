@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparknet.clusters.spark.local_files import local_directories
+from sparknet.clusters.spark.local_files import local_directories, restore_directories
 from sparknet.clusters.spark.records import Records
 from sparknet.data.layout import Layout
 from sparknet.errors import ClusterError, FormatError
@@ -73,6 +73,7 @@ def _same(key: int) -> int:
 def _pieces(
     rows: Iterable[tuple[int, bytes]], *, moved: Callable[[], Array], records: Records, layout: Layout
 ) -> Iterator[tuple[int, tuple[bytes, bytes]]]:
+    restore_directories()
     positions = moved()
     for start, data in rows:
         found = np.frombuffer(data, np.uint8).reshape(-1, records.size)
@@ -89,6 +90,7 @@ def _pieces(
 def _assembled(
     shard: int, pieces: Iterable[tuple[int, tuple[bytes, bytes]]], *, records: Records, layout: Layout
 ) -> Iterator[tuple[int, bytes]]:
+    restore_directories()
     directories = local_directories()
     # Without a name from the start, so that nothing is left of it, however the worker ends.
     with tempfile.TemporaryFile(dir=directories[shard % len(directories)]) as file:

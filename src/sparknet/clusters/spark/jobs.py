@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from sparknet.clusters.spark.interrupts import interruptible
+from sparknet.clusters.spark.local_files import restore, restore_directories
 from sparknet.clusters.spark.sessions import is_stopped
 from sparknet.errors import ClusterError, DataError, SparknetError
 
@@ -17,6 +19,8 @@ __all__ = ["PerPartition", "broadcast", "collected", "is_stored", "pickled", "re
 
 # A Python traceback inside a Java one: indented lines, ended by the exception itself.
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)")
+# A file in a scratch directory of Spark, which is in the group.
+_LOST = re.compile(r"(?:FileNotFound|NoSuchFile)Exception: (/\S*/blockmgr-[-\w]+)/")
 _LONGEST = 600  # characters of a line that is shown
 
 
@@ -36,6 +40,8 @@ def run_job(action: Callable[[], Any]) -> Any:
         line = found[1][:_LONGEST] if found else telling_line(error)
         if context is not None and is_stopped(context):
             line = f"its Spark session was stopped meanwhile ({line})"
+        if lost := _LOST.search(line):
+            line += _with_new_directories(context, Path(lost[1]))
         if "ModuleNotFoundError" in line:
             line += (
                 "; the executors need what the driver imports: install it there (the Python is PYSPARK_PYTHON), "
@@ -43,6 +49,18 @@ def run_job(action: Callable[[], Any]) -> Any:
             )
         msg = f"the job failed on the cluster: {line}"
         raise ClusterError(msg, traceback=found[0] if found else "") from error
+
+
+def _with_new_directories(context: Any, lost: Path) -> str:
+    """Make the scratch directories of driver and executors again, and return what the error says of it."""
+    if lost.parent.is_dir():  # on this machine: without it no job starts where it is the driver's
+        restore(lost)
+    with suppress(Exception):  # as many tasks as run at once most often reach every executor
+        context.parallelize(range(context.defaultParallelism)).foreach(restore_directories)
+    return (
+        "; this file of Spark was removed while Spark ran. The directory was made again, so try once more: what was packed is "
+        "computed again from its source, and must be packed again where that fails"
+    )
 
 
 def collected(rdd: Any, partitions: Sequence[int] | None = None) -> list[Any]:
