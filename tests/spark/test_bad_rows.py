@@ -231,3 +231,16 @@ def test_an_evaluation_has_no_columns_for_nulls_and_packed_data_no_bad_rows(spar
     with pytest.raises(DataError, match=r"got on_error='drop' for packed data, .* Decode\(..., on_error='drop'\)"):
         evaluate(packed, FACTORY, WEIGHTS, on_error="drop")
     packed.unpersist()
+
+
+@pytest.mark.parametrize("rows", [None, "whatever they are: they are not looked at"])
+def test_pack_leaves_no_row_out_and_names_what_does(rows):
+    with pytest.raises(
+        DataError, match=r"^pack\(\): got on_error='drop', .*`rows, bad = decode_images\(.*on_error='drop'\)"
+    ):
+        pack(rows, FIELDS, 2, on_error="drop")
+    with pytest.raises(DataError, match=r"^pack\(\): on_error: got 'skip', expected 'error'$"):
+        pack(rows, FIELDS, 2, on_error="skip")
+    for word in ("error", "raise"):  # goes on to the rows
+        with pytest.raises(DataError, match=r"^pack\(\): got (str|NoneType), expected an RDD or a DataFrame"):
+            pack(rows, FIELDS, 2, on_error=word)

@@ -32,6 +32,7 @@ def checked_on_error(on_error: str, who: str, known: Sequence[Word]) -> Word:
         if word == one:
             return one
     *words, last = [f"{name!r}{_MEANING[name]}" for name in known]
+    expected = f"{', '.join(words)} or {last}" if words else last
     why = ": there are no new columns that could be null" if word == "null" else ""
-    msg = f"{who}: on_error: got {on_error!r}, expected {', '.join(words)} or {last}{why}"
+    msg = f"{who}: on_error: got {on_error!r}, expected {expected}{why}"
     raise DataError(msg)

@@ -28,6 +28,7 @@ from sparknet.data.dataset import Dataset
 from sparknet.data.encoded import Decoders, with_decoders
 from sparknet.data.fields import Columns, Field, check_fields
 from sparknet.data.layout import Layout, check_packing, packed_positions
+from sparknet.data.on_error import checked_on_error
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import check_preprocessor
 from sparknet.data.ragged import Even, Ragged, check_ragged
@@ -52,6 +53,7 @@ def pack(
     storage: Any = None,
     factory: NetFactory | None = None,
     id_column: str | None = None,
+    on_error: str = "error",
     arrow: bool | None = None,
     ragged: Ragged | None = None,
     padding: Mapping[str, float] | None = None,
@@ -89,6 +91,9 @@ def pack(
         The net's: fields, preprocessor and net are tried out together on zeros, before any job.
     id_column
         A column whose value is named with a row that cannot be packed.
+    on_error
+        ``"error"`` alone: a row that cannot be packed fails the call, and is named. To leave out images that cannot be decoded,
+        pack what :func:`decode_images` with ``on_error="drop"`` returns; filter other rows first.
     arrow
         Whether a DataFrame comes as Arrow batches, without a Python object for each value; default: if pyarrow is
         installed (``pip install 'sparknet[arrow]'``). The executors need it too.
@@ -111,6 +116,7 @@ def pack(
         ``arrow=True`` where pyarrow is not installed.
     """
     check_packing(batch_size, shuffle, shards)
+    _check_not_dropped(on_error)
     fields = check_fields(fields, columns)
     check_preprocessor(preprocessor, fields)
     check_ragged(ragged, padding, [field.name for field in fields])
@@ -182,6 +188,16 @@ def load_packed(
     layout = replace(layout, total=total, shards=shards or layout.shards)
     packed = packed_from(rows, moved, fields, layout, preprocessor)
     return replace(packed, **choice)._persisted(_storage_level(storage))
+
+
+def _check_not_dropped(on_error: str) -> None:
+    if on_error in ("null", "drop"):
+        msg = (
+            f"pack(): got on_error={on_error!r}, expected 'error': pack() leaves no row out. For images that cannot be decoded, pack "
+            "the rows of `rows, bad = decode_images(rows, decoder, image=COLUMN, on_error='drop')`; filter other rows first"
+        )
+        raise DataError(msg)
+    checked_on_error(on_error, "pack()", ("error",))
 
 
 def _check_net(
