@@ -10,6 +10,7 @@ from sparknet.data.dataset import Dataset, cut
 from sparknet.data.encoded import Decoders, with_decoders
 from sparknet.data.fields import Columns, Field, check_fields, rows_of_batch
 from sparknet.data.layout import check_packing, packed_positions
+from sparknet.data.nonfinite import find_nonfinite, warn_of_nonfinite
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import check_preprocessor
 from sparknet.data.ragged import Even, Ragged, check_ragged
@@ -19,6 +20,8 @@ from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 
 __all__ = ["pack"]
+
+_FINITE = "leave such rows out, or fill them, before they are packed"
 
 
 def pack(
@@ -34,6 +37,8 @@ def pack(
     padding: Mapping[str, float] | None = None,
 ) -> Dataset:
     """Pack examples into minibatches in this process's memory.
+
+    Values that are NaN or infinite are packed as they are; a warning says how many there are, and where the first one is.
 
     Parameters
     ----------
@@ -91,6 +96,7 @@ def pack(
     if n == 0:
         msg = "pack(): got no rows, expected at least one"
         raise DataError(msg)
+    warn_of_nonfinite(find_nonfinite(whole, fields, columns, "row {}".format), _FINITE)
     arrays = {name: array.to_host() for name, array in whole.items()}
     if shuffle is not None:
         order = np.argsort(packed_positions(n, shuffle))

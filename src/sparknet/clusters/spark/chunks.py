@@ -17,6 +17,7 @@ from sparknet.clusters.spark.records import Records
 from sparknet.data.columns import id_of_row
 from sparknet.data.encoded import EncodedField
 from sparknet.data.fields import Columns
+from sparknet.data.nonfinite import Nonfinite, find_nonfinite
 from sparknet.data.rows import batch_of_columns, batch_of_rows
 from sparknet.errors import DataError, SparknetError
 from sparknet.ndarray import NDArray
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Chunk", "Rows", "Source", "error_of"]
 
-Chunk = tuple[int, int, bytes]
-"""Partition of the rows, their number, and their records one after the other; or the partition, 0, and an error, pickled."""
+Chunk = tuple[int, int, bytes, Mapping[str, Nonfinite]]
+"""Partition of the rows, their number, their records one after the other, and what in them is not finite, by field; or the
+partition, 0, and an error, pickled."""
 
 _BYTES = 4 << 20  # of records in a chunk
 _MOST_ROWS = 10_000
@@ -152,21 +154,20 @@ def _chunks(source: Source, kind: _Kind, partition: int, parts: Iterable[Any]) -
     done = 0
     try:
         for part in parts:
+            place = partial(_place, source, partition, done, partial(kind.name, source, part))
             try:
                 batch = kind.batch(source, part)
             except DataError as error:
-                raise _placed(error, partition, done, partial(kind.name, source, part), source.id_column) from error
-            yield partition, len(part), source.records.join(batch).tobytes()
+                row = error.row  # type: ignore[attr-defined]
+                raise error.placed(place(row), instead=True, partition=partition, row=done + row) from error
+            found = find_nonfinite(batch, source.records.fields, source.columns, place)
+            yield partition, len(part), source.records.join(batch).tobytes(), found
             done += len(part)
     except SparknetError as error:  # as a value: an exception would be tried four times, in vain
-        yield partition, 0, pickle.dumps(error)
+        yield partition, 0, pickle.dumps(error), {}
 
 
-def _placed(error: Any, partition: int, done: int, name: Callable[[int], str], id_column: str | None) -> DataError:
-    """Return the error of a row of a chunk with the row's place in the whole."""
-    row = done + error.row
-    where = f"partition {partition}, row {row}"
-    if id_column:
-        where += name(error.row)
-    placed: DataError = error.placed(where, instead=True, partition=partition, row=row)
-    return placed
+def _place(source: Source, partition: int, done: int, name: Callable[[int], str], row: int) -> str:
+    """Say where the row of a chunk is in the whole; ``done`` rows of its partition are in chunks before it."""
+    where = f"partition {partition}, row {done + row}"
+    return where + name(row) if source.id_column else where

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sparknet.clusters.spark.chunks import Chunk, error_of
 from sparknet.clusters.spark.jobs import PerPartition, release, run_job
 from sparknet.clusters.spark.local_files import restore_directories
+from sparknet.data.nonfinite import Nonfinite, merged, warn_of_nonfinite
 from sparknet.errors import ClusterError, DataError, SparknetError
 
 if TYPE_CHECKING:
@@ -18,18 +19,28 @@ if TYPE_CHECKING:
 
 __all__ = ["Count", "counted", "placed"]
 
+_FINITE = "leave such rows out, or fill them, before they are packed (na.drop() and fillna() take NaN, not infinities)"
+
 
 class Count(NamedTuple):
-    """What was counted of a partition of the source: by which task, how many rows (or the error), and their checksum."""
+    """What was counted of a partition of the source.
+
+    By which task, how many rows (or the error), their checksum, and what in them is not finite, by field.
+    """
 
     task: int
     rows: Any = 0
     checksum: int = 0
+    nonfinite: Mapping[str, Nonfinite] = {}
 
     def with_chunk(self, chunk: Chunk) -> "Count":
         """Return the count with another chunk of the partition."""
-        _, rows, records = chunk
-        return self._replace(rows=error_of(chunk) or self.rows + rows, checksum=zlib.crc32(records, self.checksum))
+        _, rows, records, found = chunk
+        return self._replace(
+            rows=error_of(chunk) or self.rows + rows,
+            checksum=zlib.crc32(records, self.checksum),
+            nonfinite=merged([self.nonfinite, found]),
+        )
 
 
 def counted(chunks: "RDD[Chunk]", storage: Any) -> tuple["RDD[Chunk]", dict[int, Count]]:
@@ -52,13 +63,14 @@ def counted(chunks: "RDD[Chunk]", storage: Any) -> tuple["RDD[Chunk]", dict[int,
 
 
 def _check_counts(counts: Mapping[int, Count]) -> None:
-    """Raise the first partition's error, if there is one, and a DataError if there are no rows."""
+    """Raise the first partition's error, if there is one, and a DataError if there are no rows; warn of what is not finite."""
     for _, count in sorted(counts.items()):
         if isinstance(count.rows, SparknetError):
             raise count.rows
     if not counts:
         msg = "pack(): got no rows, expected at least one"
         raise DataError(msg)
+    warn_of_nonfinite(merged(count.nonfinite for _, count in sorted(counts.items())), _FINITE)
 
 
 # ---- in the Python workers
@@ -86,7 +98,7 @@ def placed(
     for chunk in chunks:
         if error := error_of(chunk):
             raise error
-        partition, _, records = chunk
+        partition, _, records, _ = chunk
         before = found.get(partition, Count(task))
         yield starts[partition] + before.rows, records
         found[partition] = before.with_chunk(chunk)

@@ -46,7 +46,8 @@ def _are_small(source: Rows, some: list[int]) -> bool:
 
 
 def _size(chunks: Iterable[Chunk]) -> Iterator[int]:
-    yield sum(len(records) for *_, records in islice(chunks, 2))  # a second chunk follows a full one, which is large
+    first = islice(chunks, 2)  # a second chunk follows a full one, which is large
+    yield sum(len(records) for _, _, records, _ in first)
 
 
 def _has_python(rdd: "RDD[Any]") -> bool:
