@@ -70,6 +70,14 @@ def test_tuples_mappings_rows_and_dataframes_pack_alike(spark, context):
         assert contents(pack(source, FIELDS, 3).to_local()) == expected
 
 
+def test_the_zeros_that_a_net_is_tried_on_are_no_reason_to_warn(context, caplog):
+    fields = [Field("data", (2, 2), "uint8"), FIELDS[1]]
+    pack(
+        context.parallelize([(image, 1) for image, _ in rows(6)], 2), fields, 3, factory=MLP.factory((2, 2), 2)
+    ).unpersist()
+    assert not caplog.messages
+
+
 def test_shards_are_balanced_whatever_the_skew_of_the_input(context):
     skewed = context.parallelize([rows(50), [], rows(1)], 3).flatMap(list)
     packed = pack(skewed, FIELDS, 2, shards=4)

@@ -25,16 +25,22 @@ _LOG = logging.getLogger(__name__)
 
 
 def check_fit(
-    factory: NetFactory, data: PackedData, seed: int, what: str = "the first minibatch", *, train: bool = True
+    factory: NetFactory,
+    data: PackedData,
+    seed: int,
+    what: str = "the first minibatch",
+    *,
+    train: bool = True,
+    are_values: bool = True,
 ) -> Net:
     """Return the factory's net after running it on the first minibatch, here on the driver.
 
     Whatever does not fit (names, shapes, labels) shows before any job, as the exception of the preprocessor or net that
     finds it; the message begins with ``what`` it was found in. Values from which a net can hardly learn are logged as a
-    warning.
+    warning, unless they only stand for the data's own: ``are_values=False``.
     """
     net = factory(seed=seed)
-    _first_batch(net, data, seed, what, train=train)
+    _first_batch(net, data, seed, what, train=train, are_values=are_values)
     return net
 
 
@@ -122,14 +128,16 @@ def _rest(data: Any) -> int:
     return int(data.count() % data.batch_size) if hasattr(data, "count") else 0
 
 
-def _first_batch(net: Net, data: Any, seed: int, what: str, *, train: bool) -> Mapping[str, NDArray]:
+def _first_batch(
+    net: Net, data: Any, seed: int, what: str, *, train: bool, are_values: bool = True
+) -> Mapping[str, NDArray]:
     """Return the first minibatch, preprocessed, after the net ran on it as it is used."""
     with located(what):
         batch = preprocessed(data.first_batch(), data.preprocessor, step_rng(seed, 0, 0), train=train)
         rows, used = evened(batch, even_of(data))
         if rows:
             _run(net, used, train=train)
-            if train:
+            if train and are_values:
                 warn_of_values(net, batch, data.preprocessor)
     return batch
 

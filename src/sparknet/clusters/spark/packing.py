@@ -60,6 +60,8 @@ def pack(
 ) -> PackedDataset:
     """Pack an RDD or DataFrame into minibatches, spread evenly over ``shards`` partitions.
 
+    Values that are NaN or infinite are packed as they are; a warning says how many there are, and where the first one is.
+
     Parameters
     ----------
     rows
@@ -204,7 +206,7 @@ def _check_net(
     factory: NetFactory, fields: tuple[Field, ...], batch_size: int, preprocessor: Preprocessor | None
 ) -> None:
     zeros = {f.name: NDArray(np.zeros((batch_size, *f.shape), f.dtype)) for f in fields}
-    check_fit(factory, Dataset([zeros], fields, batch_size, preprocessor), 0, "a minibatch of zeros")
+    check_fit(factory, Dataset([zeros], fields, batch_size, preprocessor), 0, "a minibatch of zeros", are_values=False)
 
 
 def _storage_level(storage: Any) -> Any:
