@@ -1,5 +1,6 @@
 """Preprocessors: SparkNet's golden values, train against test behaviour, and that inputs stay as they are."""
 
+import math
 import pickle
 import weakref
 from pathlib import Path
@@ -70,6 +71,34 @@ def test_mean_subtraction_is_exact():
 def test_scale_gives_float32():
     out = apply(Scale("data", 1 / 256), np.array([0, 128, 255], np.uint8))
     assert (out.dtype, out.tolist()) == (np.float32, [0, 0.5, 255 / 256])
+
+
+@pytest.mark.parametrize(("step", "compute"), [(Scale, np.multiply), (SubtractMean, np.subtract)])
+@pytest.mark.parametrize("shape", [(3,), (3, 2, 3), (2, 3)])
+def test_a_value_for_each_column_channel_or_pixel_is_computed_with_there(step, compute, shape):
+    x = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
+    values = np.arange(1, 1 + math.prod(shape), dtype=np.float32).reshape(shape)
+    for value, meant in ((values, values), (values[None], values), (values.ravel()[0], values.ravel()[0])):
+        after = step("data", value)({"data": NDArray(x)}, np.random.default_rng(0), train=True)["data"]
+        np.testing.assert_array_equal(after.to_host(), compute(x, meant))
+    if len(shape) == 3:  # the last axis has as many values, and is not meant
+        after = step("data", [1, 2, 3])({"data": NDArray(x)}, np.random.default_rng(0), train=True)["data"]
+        np.testing.assert_array_equal(after.to_host(), compute(x, np.float32([1, 2, 3])[:, None, None]))
+
+
+@pytest.mark.parametrize("step", [Scale, SubtractMean])
+@pytest.mark.parametrize(("value", "shape"), [([1, 2], (3,)), ([1, 2], (3, 2, 2)), ([1, 2, 3], (2, 3))])
+def test_values_of_another_shape_are_refused_before_any_batch(step, value, shape):
+    with pytest.raises(
+        DataError, match=r"of shape \(\d.*does not fit 'data' of shape .*; expected one number, or \(\d"
+    ):
+        step("data", value).fields([Field("data", shape)])
+
+
+def test_a_factor_is_told_in_a_few_words():
+    assert Scale("data", [0.5, 2]).describe() == "x 0.5, 2"
+    assert SubtractMean("data", np.arange(30)).describe() == "- 0, 1, 2, 3, ... (30 in all)"
+    assert (Scale("data", np.ones((3, 2, 2))).describe(), Scale("data", 0.5).describe()) == ("x (3, 2, 2)", "x 0.5")
 
 
 def test_mirror_flips_some_images_in_training_and_none_in_test():

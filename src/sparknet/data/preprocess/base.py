@@ -21,7 +21,21 @@ IMAGE = 3  # axes of one image (c, h, w)
 
 
 class Preprocessor(Protocol):
-    """A step between the packed data set and the net."""
+    """A step between the packed data set and the net: any picklable object with these two methods, one of your own too.
+
+    Examples
+    --------
+    >>> class Squared:
+    ...     def __call__(self, batch, rng, *, train):
+    ...         return {**batch, "data": batch["data"] ** 2}
+    ...
+    ...     def fields(self, fields):
+    ...         return list(fields)
+    >>> from sparknet.data import pack
+    >>> data = pack({"data": [[1, 2], [3, 4]]}, [Field("data", (2,))], 2, Squared())
+    >>> data.map_shards(lambda shard: [batch["data"].to_host().tolist() for batch in shard])
+    [[[[1.0, 4.0], [9.0, 16.0]]]]
+    """
 
     def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
         """Return the processed batch; the arrays of ``batch`` are not written to."""

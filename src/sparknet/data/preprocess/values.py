@@ -16,39 +16,54 @@ from sparknet.ndarray import NDArray
 
 __all__ = ["LabelMap", "Scale", "SubtractMean"]
 
+_SHOWN = 4  # numbers that are shown
+
 
 @dataclass(frozen=True)
 class Scale(PixelStep):
-    """Multiply the field by ``factor``; float32 comes out (``Scale("data", 1 / 256)``)."""
+    """Multiply the field by ``factor``; float32 comes out (``Scale("data", 1 / 256)``).
+
+    The factor is one number, or an array of the shape of an example, ``(30,)`` for 30 columns; for images ``(c, h, w)`` also one
+    number per channel, ``(c,)``.
+
+    Examples
+    --------
+    >>> from sparknet import NDArray
+    >>> step = Scale("data", [1, 0.5])
+    >>> step({"data": NDArray([[2, 4], [6, 8]])}, np.random.default_rng(0), train=True)["data"].to_host().tolist()
+    [[2.0, 2.0], [6.0, 4.0]]
+    """
 
     field: str
-    factor: float
+    factor: Any
 
     def __post_init__(self) -> None:
         """Refuse what would leave no finite number."""
         _check_finite(self, self.factor)
 
     def describe(self) -> str:
-        """Return the factor, as in ``"x 0.5"``."""
-        return f"x {number(self.factor)}"
+        """Return the factor, as in ``"x 0.5"``, or the shape of an array of many."""
+        return f"x {_shown(self.factor)}"
 
     def _operand(self, shape: Shape) -> Any:
-        return np.broadcast_to(np.float32(self.factor), shape)
+        return _fitting(self, "a factor", self.factor, shape)
 
     def _compute(self, x: Any, operand: Any, out: Any) -> Any:
         return np.multiply(x, operand, out=out, dtype=np.float32)
 
     def _changed(self, shape: Shape, dtype: str) -> tuple[Shape, str]:
         del dtype
+        self._operand(shape)
         return shape, "float32"
 
 
 @dataclass(frozen=True)
 class SubtractMean(PixelStep):
-    """Subtract ``mean``: one number, one per channel (c,), or an image (c, h, w); float32 comes out.
+    """Subtract ``mean``; float32 comes out.
 
-    The image may have a first axis of length 1, as in ``.binaryproto`` files; what ``sparknet.formats.read`` returned of one
-    is taken too. The arithmetic is float32, so whole numbers up to 2**24 come out exactly.
+    The mean is one number, or an array of the shape of an example, ``(30,)`` for 30 columns; for images ``(c, h, w)`` also one
+    number per channel, ``(c,)``. A mean image may have a first axis of length 1, as in ``.binaryproto`` files; what
+    ``sparknet.formats.read`` returned of one is taken too. The arithmetic is float32, so whole numbers up to 2**24 come out exactly.
     """
 
     field: str
@@ -60,31 +75,18 @@ class SubtractMean(PixelStep):
         _check_finite(self, self.mean)
 
     def describe(self) -> str:
-        """Return the mean, as in ``"- 104, 117, 123"``, or the shape of a mean image."""
-        mean = np.asarray(self.mean)
-        return f"- mean image {mean.shape}" if mean.ndim > 1 else f"- {', '.join(map(number, mean.ravel()))}"
+        """Return the mean, as in ``"- 104, 117, 123"``, or the shape of an array of many, such as a mean image."""
+        return f"- {_shown(self.mean, 'mean image ')}"
 
     def _operand(self, shape: Shape) -> Any:
-        return np.broadcast_to(self._fitting(shape), shape)
+        return _fitting(self, "a mean", self.mean, shape)
 
     def _compute(self, x: Any, operand: Any, out: Any) -> Any:
         return np.subtract(x, operand, out=out, dtype=np.float32)
 
-    def _fitting(self, shape: Shape) -> Any:
-        """Return the mean as something that broadcasts against one example of this shape."""
-        mean = np.asarray(self.mean, np.float32)
-        if mean.shape in ((), shape):
-            return mean
-        if mean.shape == (1, *shape):
-            return mean[0]
-        if len(shape) == IMAGE and mean.shape == shape[:1]:
-            return mean[:, None, None]  # one per channel
-        msg = f"SubtractMean: a mean of shape {mean.shape} does not fit {self.field!r} of shape {shape}"
-        raise DataError(msg)
-
     def _changed(self, shape: Shape, dtype: str) -> tuple[Shape, str]:
         del dtype
-        self._fitting(shape)
+        self._operand(shape)
         return shape, "float32"
 
 
@@ -145,6 +147,32 @@ def _given_mean(given: Any, field: str) -> Any:
         return given
     msg = f"SubtractMean of {field!r}: got {got}, expected finite numbers: {fix}"
     raise DataError(msg)
+
+
+def _fitting(step: FieldStep, what: str, value: Any, shape: Shape) -> Any:
+    """Return the value of a step as float32 of the shape of one example; a view."""
+    array = np.asarray(value, np.float32)
+    if array.shape == (1, *shape):
+        array = array[0]
+    elif len(shape) == IMAGE and array.shape == shape[:1]:
+        array = array[:, None, None]  # one per channel
+    elif array.shape not in ((), shape):
+        channels = f" or {shape[:1]}, one per channel" if len(shape) == IMAGE else ""
+        msg = (
+            f"{type(step).__name__}: {what} of shape {array.shape} does not fit {step.field!r} of shape {shape}; "
+            f"expected one number, or {shape}{channels}"
+        )
+        raise DataError(msg)
+    return np.broadcast_to(array, shape)
+
+
+def _shown(value: Any, kind: str = "") -> str:
+    """Return one number or a few in words, else their shape; ``kind`` names an array of more than one axis."""
+    array = np.asarray(value)
+    if array.ndim > 1:
+        return f"{kind}{array.shape}"
+    few = ", ".join(map(number, array.ravel()[:_SHOWN]))
+    return few if array.size <= _SHOWN else f"{few}, ... ({array.size} in all)"
 
 
 def _check_finite(step: FieldStep, value: Any) -> None:
