@@ -123,9 +123,11 @@ def test_what_decides_no_place_in_the_data_may_change(tmp_path):
     assert third.metrics
 
 
-def test_a_finished_training_yields_nothing_more(tmp_path):
+def test_a_finished_training_yields_nothing_more_and_says_so_once(tmp_path, caplog):
     train(tmp_path, rounds=2)
     assert train(tmp_path, rounds=2) == train(tmp_path, rounds=1) == []
+    said = f"the checkpoint in {tmp_path} has 2 rounds already, rounds=%d: nothing is left"
+    assert _said(caplog) == [said % 2, said % 1]
 
 
 def test_the_weights_of_a_checkpoint_win_over_given_ones(tmp_path):
@@ -581,7 +583,7 @@ def test_where_a_training_goes_on_is_said_and_that_given_weights_are_not_used(tm
     assert not _said(caplog)
     train(tmp_path, rounds=3)
     assert _said(caplog) == [f"goes on after round 1, from {tmp_path / 'round-000001'}"]
-    train(tmp_path, rounds=3, weights=FACTORY(seed=1).get_weights())
+    train(tmp_path, rounds=4, weights=FACTORY(seed=1).get_weights())
     (said,) = _said(caplog)
     assert said.startswith(f"goes on after round 2, from {tmp_path / 'round-000002'}; weights= is not used")
 

@@ -93,8 +93,8 @@ def averaged_sgd(
         rounds are kept.
     resume
         True: go on from the last round in ``checkpoint``, if there is one, with the bits of a training that was never broken
-        off. Only the rounds after it are yielded. If there are ``rounds`` already, none is, and ``Rounds.weights`` are those of
-        the checkpoint. Net, data, ``workers``, ``seed``, ``solver_state`` and ``sampling`` must be those of before: names,
+        off. Only the rounds after it are yielded. If there are ``rounds`` already, none is, the log says so, and ``Rounds.weights``
+        are those of the checkpoint. Net, data, ``workers``, ``seed``, ``solver_state`` and ``sampling`` must be those of before: names,
         shapes and sizes are compared, the data itself is not. ``tau``, ``rounds``, ``rule``, ``max_seconds`` and ``evaluate``
         may change. A warning in the log says where it goes on, and whether the preprocessor is another one.
         False: a checkpoint that is there already is an error.
@@ -184,6 +184,7 @@ def averaged_sgd(
     kept = None if checkpoint is None else Checkpoint(checkpoint, run.settings(), run.notes())
     if kept is not None:
         with kept.held():
-            start = last_position(kept, net, start, resume=resume, has_weights=weights is not None)
+            has_weights = weights is not None
+            start = last_position(kept, net, start, resume=resume, has_weights=has_weights, rounds=rounds)
     run.divergence.check_start(start)
     return Rounds(run.rounds_from(start, kept), start.weights, start.rounds, rounds)

@@ -12,10 +12,13 @@ __all__ = ["last_position"]
 _LOG = logging.getLogger(__name__)
 
 
-def last_position(checkpoint: Checkpoint, net: Net, start: Position, *, resume: bool, has_weights: bool) -> Position:
+def last_position(
+    checkpoint: Checkpoint, net: Net, start: Position, *, resume: bool, has_weights: bool, rounds: int
+) -> Position:
     """Return where the checkpoint stands, as the net has it: it must fit, and is then on the net's device; else ``start``.
 
-    ``has_weights`` says that the caller gave weights to start from, which a checkpoint's own take the place of.
+    ``has_weights`` says that the caller gave weights to start from, which a checkpoint's own take the place of; ``rounds`` is how
+    many there are to be in all.
     """
     if not resume and checkpoint.folders():
         msg = (
@@ -35,7 +38,11 @@ def last_position(checkpoint: Checkpoint, net: Net, start: Position, *, resume: 
             net.set_state(state)
             states.append(net.get_state())
     unused = "; weights= is not used, because the checkpoint has its own: name another directory to start from them"
-    _LOG.warning("goes on after round %d, from %s%s", position.rounds - 1, last, unused * has_weights)
+    if position.rounds < rounds:
+        _LOG.warning("goes on after round %d, from %s%s", position.rounds - 1, last, unused * has_weights)
+    else:
+        said = "the checkpoint in %s has %d rounds already, rounds=%d: nothing is left%s"
+        _LOG.warning(said, last.parent, position.rounds, rounds, unused * has_weights)
     return replace(position, weights=net.get_weights(), states=states)
 
 
