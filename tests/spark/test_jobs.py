@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from sparknet import ClusterError
-from sparknet.clusters.spark.jobs import run_job
+from sparknet.clusters.spark.jobs import collected, run_job
+from sparknet.errors import MissingDependency
 
 pytestmark = pytest.mark.spark
 
@@ -97,13 +98,8 @@ TRAINING = "list(averaged_sgd(MLP.factory((2,), 2), packed, cluster=SparkCluster
 NOTEBOOK = "signal.signal(signal.SIGINT, signal.default_int_handler)"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("work", "handler"),
-    [(TRAINING, "# Spark's own"), ("packed.map_shards(lambda shard: time.sleep(1000))", NOTEBOOK)],
-    ids=["averaged_sgd", "map_shards"],
-)
-def test_ctrl_c_in_a_program_of_ones_own_shows_a_short_traceback_and_nothing_of_py4j(tmp_path, work, handler):
+def interrupted(tmp_path, work, handler):
+    """Return what a program prints that is interrupted in ``work``."""
     program = tmp_path / "loop.py"
     program.write_text(LOOP.replace("WORK", work).replace("HANDLER", handler))
     with subprocess.Popen(
@@ -117,6 +113,17 @@ def test_ctrl_c_in_a_program_of_ones_own_shows_a_short_traceback_and_nothing_of_
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate()
     assert process.returncode == -signal.SIGINT, err
+    return err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("work", "handler"),
+    [(TRAINING, "# Spark's own"), ("packed.map_shards(lambda shard: time.sleep(1000))", NOTEBOOK)],
+    ids=["averaged_sgd", "map_shards"],
+)
+def test_ctrl_c_in_a_program_of_ones_own_shows_a_short_traceback_and_nothing_of_py4j(tmp_path, work, handler):
+    err = interrupted(tmp_path, work, handler)
     # what Java says of its options, and Spark's own log
     others = ("WARNING: ", "NOTE: ", "spark: ", "org.apache.spark.")
     lines = [line for line in err.splitlines() if not line.startswith(others)]
@@ -124,6 +131,31 @@ def test_ctrl_c_in_a_program_of_ones_own_shows_a_short_traceback_and_nothing_of_
     assert work in err
     assert "py4j" not in err
     assert len(lines) <= 25, err
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_an_action_of_ones_own_is_pythons_traceback_without_py4js_log(tmp_path):
+    work = "session.sparkContext.parallelize([0], 1).map(lambda _: time.sleep(1000)).collect()"
+    err = interrupted(tmp_path, work, "# Spark's own")
+    assert work in err
+    assert "while sending command" not in err
+    assert err.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.parametrize(
+    "error", [MissingDependency("backend 'numpy' cannot be imported", name="numpy"), ImportError("x")]
+)
+def test_what_the_executors_cannot_import_is_said_with_the_fix_however_it_comes(context, error):
+    def raising(_):
+        raise error
+
+    fix = "install it there .the Python is PYSPARK_PYTHON.* or send it with spark-submit --py-files$"
+    with pytest.raises(ClusterError, match=f"{error}; .*{fix}"):
+        run_job(context.parallelize([0], 1).map(raising).collect)
+    if isinstance(error, MissingDependency):
+        with pytest.raises(MissingDependency, match=fix) as caught:
+            collected(context.parallelize([0], 1).map(lambda _: error))
+        assert caught.value.name == "numpy"
 
 
 def test_a_job_that_fails_while_an_interrupt_is_handled_is_a_failed_job(context):

@@ -113,8 +113,20 @@ def test_an_error_of_ours_comes_once_by_its_shard_and_another_is_a_cluster_error
     def failing(shard):
         return 1 / shard.index
 
-    with pytest.raises(ClusterError, match=r"^the job failed on the cluster: ZeroDivisionError: division by zero"):
+    line = failing.__code__.co_firstlineno + 1
+    said = rf"^the job failed on the cluster: shard 0, .*test_map_shards.py:{line}: ZeroDivisionError: division by zero"
+    with pytest.raises(ClusterError, match=said):
         packed.map_shards(failing)
+
+
+def test_workers_are_the_shards_there_are_and_other_names_lead_here(packed):
+    assert packed.map_shards(len, workers=2) == packed.map_shards(len) == packed.to_local().map_shards(len, workers=2)
+    with pytest.raises(DataError, match=r"^map_shards\(\): got workers=3, and there are 2 shards; .* reshard\(3\)$"):
+        packed.map_shards(len, workers=3)
+    for name in ("feed", "foreach"):
+        with pytest.raises(AttributeError, match=rf"^a PackedDataset has no attribute '{name}'; map_shards\(fn\) goes"):
+            getattr(packed, name)
+    assert not hasattr(packed, "_feed")
 
 
 def test_a_minibatch_that_is_refused_is_named(packed):

@@ -17,7 +17,8 @@ from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import preprocessed
 from sparknet.data.ragged import Even, evened
 from sparknet.data.sampling import SAMPLERS, Sampling, step_rng
-from sparknet.errors import DataError, located, ours
+from sparknet.data.user_lines import line_of
+from sparknet.errors import DataError, SparknetError, located, ours
 from sparknet.ndarray import NDArray
 
 __all__ = ["Shard", "Stored", "called", "reseed"]
@@ -175,6 +176,15 @@ def reseed(net: Any, seed: int, worker: int, first_step: int) -> None:
 
 
 def called(fn: Callable[[Shard], Any], shard: Shard) -> Any:
-    """Return ``fn(shard)``, computed as a worker does; an error of sparknet begins with the shard."""
+    """Return ``fn(shard)``, computed as a worker does.
+
+    An error of sparknet begins with the shard. Any other stays as it is, with a note of the shard and the line of ``fn``.
+    """
     with located(f"shard {shard.index}"), single_threaded_blas():
-        return fn(shard)
+        try:
+            return fn(shard)
+        except SparknetError:
+            raise
+        except Exception as error:
+            error.add_note(f"[shard {shard.index}, {line_of(error)}]")
+            raise

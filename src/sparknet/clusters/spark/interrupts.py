@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-__all__ = ["interruptible"]
+__all__ = ["interruptible", "never_log_interrupts"]
 
 _MODULES = ("java_gateway", "clientserver")  # of py4j
 # It logs to the root logger as well as to its own.
@@ -72,6 +72,12 @@ def _interrupt_in(error: BaseException | None, handled: BaseException | None) ->
             return error
         error = error.__context__
     return None
+
+
+def never_log_interrupts() -> None:
+    """Keep what py4j logs of an interrupt from being shown, in this process from now on; calling it again changes nothing."""
+    for logger in _LOGGERS:
+        logger.addFilter(_is_told)
 
 
 @contextmanager

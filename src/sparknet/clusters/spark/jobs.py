@@ -13,7 +13,7 @@ from typing import Any
 from sparknet.clusters.spark.interrupts import interruptible
 from sparknet.clusters.spark.local_files import restore, restore_directories
 from sparknet.clusters.spark.sessions import is_stopped
-from sparknet.errors import ClusterError, DataError, SparknetError
+from sparknet.errors import ClusterError, DataError, MissingDependency, SparknetError
 
 __all__ = ["PerPartition", "broadcast", "collected", "is_stored", "pickled", "release", "run_job", "telling_line"]
 
@@ -21,6 +21,14 @@ __all__ = ["PerPartition", "broadcast", "collected", "is_stored", "pickled", "re
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)")
 # A file in a scratch directory of Spark, which is in the group.
 _LOST = re.compile(r"(?:FileNotFound|NoSuchFile)Exception: (/\S*/blockmgr-[-\w]+)/")
+# The note that `sparknet.data.shards.called` leaves on an exception: which shard, and where in the caller's file.
+_PLACE = re.compile(r"^\[(shard \d+, .+)\]$", re.MULTILINE)
+# A package that is not there, or cannot be imported: as Python says it, and as our own errors do.
+_IMPORT = re.compile(r"\b(ModuleNotFoundError|ImportError|MissingDependency)\b")
+_IMPORT_FIX = (
+    "; the executors need what the driver imports: install it there (the Python is PYSPARK_PYTHON), "
+    "or send it with spark-submit --py-files"
+)
 _LONGEST = 600  # characters of a line that is shown
 
 
@@ -42,12 +50,10 @@ def run_job(action: Callable[[], Any]) -> Any:
             line = f"its Spark session was stopped meanwhile ({line})"
         if lost := _LOST.search(line):
             line += _with_new_directories(context, Path(lost[1]))
-        if "ModuleNotFoundError" in line:
-            line += (
-                "; the executors need what the driver imports: install it there (the Python is PYSPARK_PYTHON), "
-                "or send it with spark-submit --py-files"
-            )
-        msg = f"the job failed on the cluster: {line}"
+        if _IMPORT.search(line):
+            line += _IMPORT_FIX
+        place = _PLACE.search(str(error)) if found else None
+        msg = f"the job failed on the cluster: {f'{place[1]}: ' if place else ''}{line}"
         raise ClusterError(msg, traceback=found[0] if found else "") from error
 
 
@@ -69,6 +75,8 @@ def collected(rdd: Any, partitions: Sequence[int] | None = None) -> list[Any]:
         rdd.collect if partitions is None else lambda: rdd.context.runJob(rdd, list, partitions)
     )
     for reply in replies:
+        if isinstance(reply, MissingDependency):
+            raise type(reply)(f"{reply}{_IMPORT_FIX}", name=reply.name) from reply
         if isinstance(reply, SparknetError):
             raise reply
     return replies

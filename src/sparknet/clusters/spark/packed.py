@@ -125,7 +125,7 @@ class PackedDataset(Unsized):
         check_packed(self.rdd, "first_batch()")
         return loads(run_job(self.rdd.first)[1])  # type: ignore[no-any-return]
 
-    def map_shards(self, fn: Callable[[Shard], Any]) -> list[Any]:
+    def map_shards(self, fn: Callable[[Shard], Any], workers: int | None = None) -> list[Any]:
         """Return ``fn(shard)`` for each shard, computed in a task where its minibatches are; runs one job.
 
         For a loop of one's own: ``fn`` gets the minibatches as a worker of :func:`~sparknet.averaged_sgd` does. The first
@@ -137,6 +137,8 @@ class PackedDataset(Unsized):
             Called with a :class:`~sparknet.data.Shard`, and sent to the tasks with all it refers to; large weights are
             better sent by ``context.broadcast``. Spark may call it twice for a shard, so it should change nothing outside.
             It computes with one BLAS thread, where threadpoolctl is installed.
+        workers
+            The number of shards, for a loop that is the same on both kinds of data set; None: whatever it is.
 
         Returns
         -------
@@ -147,12 +149,13 @@ class PackedDataset(Unsized):
         Raises
         ------
         DataError
-            ``fn`` cannot be sent, what it returned cannot be sent back (a generator), or ``ragged="pad"`` does not say what
-            with.
+            ``workers`` is another number than the data set has shards, ``fn`` cannot be sent, what it returned cannot be sent
+            back (a generator), or ``ragged="pad"`` does not say what with.
         SparknetError
             ``fn`` raised it; the message begins with the shard, and it was not tried again.
         ClusterError
-            ``fn`` raised anything else, which Spark tries again as often as it does.
+            ``fn`` raised anything else, which Spark tries again as often as it does; the message names the shard, and the
+            line in the caller's own file.
 
         Examples
         --------
@@ -160,6 +163,9 @@ class PackedDataset(Unsized):
         ...     return sum(len(batch["label"]) for batch in shard)
         """
         check_packed(self.rdd, "map_shards()")
+        if workers not in (None, self.shards):
+            msg = f"map_shards(): got workers={workers!r}, and there are {self.shards} shards; leave it out, or reshard({workers!r})"
+            raise DataError(msg)
         check_padding("map_shards()", self.ragged, self.padding)
         return mapped_shards(self, fn)
 
