@@ -148,24 +148,25 @@ def said(path, data):
     return done.stdout
 
 
+# Newer versions of tarfile refuse sizes below zero themselves, in words of their own: what is said behind the place is not tested.
 @pytest.mark.parametrize("size", [-512, -1024, -1, -(1 << 70)])
 def test_a_size_below_zero_is_damage(size):
     data = header(b"first.png") + header(b"b.png", number(size)) + header(b"c.png") + END
-    with pytest.raises(DataError, match=f"tar file 't' is damaged after 'first.png': 'b.png' has {size} bytes"):
+    with pytest.raises(DataError, match=r"tar file 't' is damaged (or truncated )?after 'first.png'"):
         list(images_of_tar(io.BytesIO(data), "t"))
 
 
 @pytest.mark.parametrize("kind", [b"L", b"K", b"x", b"g"])
 def test_so_it_is_of_a_long_name(kind):
     data = header(b"b.png", number(-1024), kind) + header(b"c.png") + bytes(1 << 20) + END
-    with pytest.raises(DataError, match=r"tar file 't' is damaged before its first member: .* or for -1024"):
+    with pytest.raises(DataError, match=r"tar file 't' is damaged (or truncated )?before its first member"):
         list(images_of_tar(io.BytesIO(data), "t"))
 
 
 def test_a_member_of_minus_512_bytes_does_not_loop(tmp_path):
-    assert "is damaged after 'a.png': 'b.png' has -512 bytes" in said(
-        tmp_path / "t", header() + header(b"b.png", number(-512)) + END
-    )
+    text = said(tmp_path / "t", header() + header(b"b.png", number(-512)) + END)
+    assert text.startswith("DataError: tar file 't' is damaged ")
+    assert "after 'a.png'" in text
 
 
 @pytest.mark.parametrize("count", [2000, 20_000])
