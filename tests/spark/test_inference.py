@@ -397,19 +397,19 @@ def test_an_error_of_a_minibatch_keeps_its_type_and_all_its_fields():
     error = MissingDependency("no caffe", name="caffe", path="/here")  # slots of ImportError
     with (
         pytest.raises(MissingDependency, match=r"^test\(\): partition 2, rows 8 to 15: no caffe$") as caught,
-        plan.placing(2, range(8, 16)),
+        plan.placing(2, range(8, 16), [(b"",)] * 8),
     ):
         raise error
     assert (caught.value.name, caught.value.path, caught.value.partition) == ("caffe", "/here", 2)
     with (
         pytest.raises(DataError, match=r"^test\(\): partition 2, row 11: no label$") as caught,
-        plan.placing(2, range(8, 16)),
+        plan.placing(2, range(8, 16), [(b"",)] * 8),
     ):
         raise DataError("row 3: no label", row=3, reason="no label")
     assert (caught.value.partition, caught.value.row) == (2, 11)
     with (
         pytest.raises(NetError, match=r"^test\(\): partition 2, row 11: example 3 is infinite$") as caught,
-        plan.placing(2, range(8, 16)),
+        plan.placing(2, range(8, 16), [(b"",)] * 8),
     ):
         raise NetError("example 3 is infinite", row=3, input="data")
     assert (caught.value.row, caught.value.input) == (11, "data")
