@@ -6,6 +6,7 @@ A peer is a pair of functions: tensors -> message, message -> arrays. Those that
 import importlib
 import io
 import pickle
+import sys
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def peers():
         try:
             made[name] = make(importlib.import_module(package))
         except ImportError:
-            continue
+            print(f"{name}: {package} is not installed, left out", file=sys.stderr)
     return made
 
 
