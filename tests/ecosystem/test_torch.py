@@ -270,7 +270,7 @@ def test_tensors_that_are_views_of_any_kind_receive_their_elements(kind, way):
     ("tensor", "text"),
     [
         (torch.nn.Parameter(torch.zeros(2)), "requires a gradient"),
-        (torch.zeros(1).expand(2), "single memory location"),
+        (torch.zeros(1).expand(2), "single memory location|share memory"),
     ],
 )
 def test_what_torch_does_not_write_to_is_refused_and_keeps_its_elements(tensor, text, way):
@@ -315,6 +315,13 @@ def test_a_parameter_is_refused_by_name_before_anything_is_read_unless_autograd_
         load_into(dict(net.named_parameters()), message)
     assert bool((net.weight == 7).all())
     assert bool((net.bias == 7).all())
+
+
+def test_an_expanded_tensor_is_refused_by_name_before_another_is_written_to():
+    own = {"a": torch.zeros(2), "b": torch.zeros(1).expand(2)}
+    with pytest.raises(ValueError, match=r"the array 'b' has elements that share memory .*; pass its \.clone\(\)"):
+        load_into(own, dumps({"a": np.ones(2, "f4"), "b": np.ones(2, "f4")}))
+    assert own["a"].tolist() == [0, 0]
 
 
 def test_messages_for_torch_are_copies_that_may_be_written_to():

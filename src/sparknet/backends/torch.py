@@ -94,7 +94,9 @@ def _as_numpy(tensor: Any) -> np.ndarray[Any, Any]:
 
 
 def _write_refusal(tensor: Any) -> str:
-    """Say why torch would refuse to write to a tensor: it is a parameter, or a view of one, and autograd records."""
+    """Say why torch would refuse to write to a tensor: autograd records and it is a parameter or a view of one, or it was expanded."""
+    if any(step == 0 and side > 1 for step, side in zip(tensor.stride(), tensor.shape, strict=True)):
+        return "has elements that share memory (it was expanded), so torch refuses to write to it; pass its .clone()"
     whole = tensor if tensor._base is None else tensor._base
     if tensor.requires_grad and whole.is_leaf and torch.is_grad_enabled():
         return "requires a gradient, so torch refuses to write to it; pass its .detach(), which shares its memory"
