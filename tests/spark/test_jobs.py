@@ -116,30 +116,44 @@ def interrupted(tmp_path, work, handler):
     return err
 
 
+OWN_ACTION = "session.sparkContext.parallelize([0], 1).map(lambda _: time.sleep(1000)).collect()"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("work", "handler"),
-    [(TRAINING, "# Spark's own"), ("packed.map_shards(lambda shard: time.sleep(1000))", NOTEBOOK)],
-    ids=["averaged_sgd", "map_shards"],
+    [
+        (TRAINING, "# Spark's own"),
+        ("packed.map_shards(lambda shard: time.sleep(1000))", NOTEBOOK),
+        (OWN_ACTION, "# Spark's own"),
+        (OWN_ACTION, NOTEBOOK),
+    ],
+    ids=["averaged_sgd", "map_shards", "an action", "an action in a notebook"],
 )
-def test_ctrl_c_in_a_program_of_ones_own_shows_a_short_traceback_and_nothing_of_py4j(tmp_path, work, handler):
-    err = interrupted(tmp_path, work, handler)
-    # what Java says of its options, and Spark's own log
-    others = ("WARNING: ", "NOTE: ", "spark: ", "org.apache.spark.")
-    lines = [line for line in err.splitlines() if not line.startswith(others)]
-    assert (lines[0], lines[-1]) == ("Traceback (most recent call last):", "KeyboardInterrupt")
-    assert work in err
-    assert "py4j" not in err
-    assert len(lines) <= 25, err
+def test_ctrl_c_in_a_program_of_ones_own_is_one_line_that_names_the_place(tmp_path, work, handler):
+    lines = shown(interrupted(tmp_path, work, handler))
+    program = tmp_path / "loop.py"
+    number = program.read_text().splitlines().index(work) + 1
+    assert lines == [f"KeyboardInterrupt while Spark worked: {program}, line {number}"]
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_an_action_of_ones_own_is_pythons_traceback_without_py4js_log(tmp_path):
-    work = "session.sparkContext.parallelize([0], 1).map(lambda _: time.sleep(1000)).collect()"
-    err = interrupted(tmp_path, work, "# Spark's own")
-    assert work in err
-    assert "while sending command" not in err
-    assert err.rstrip().endswith("KeyboardInterrupt")
+def test_ctrl_c_is_printed_as_the_program_asks_where_it_has_its_own_way(tmp_path):
+    own = "import sys; sys.excepthook = lambda kind, error, trace: print('mine', kind.__name__, file=sys.stderr)"
+    assert shown(interrupted(tmp_path, TRAINING, own)) == ["mine KeyboardInterrupt"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_where_the_programs_own_code_runs_is_pythons_traceback(tmp_path):
+    own = "print('working', flush=True); time.sleep(1000)"
+    lines = shown(interrupted(tmp_path, "", own))
+    assert (lines[0], lines[-1]) == ("Traceback (most recent call last):", "KeyboardInterrupt")
+
+
+def shown(err):
+    """Return the lines of a program without what Java says of its options, and without Spark's own log."""
+    others = ("WARNING: ", "NOTE: ", "spark: ", "org.apache.spark.")
+    return [line for line in err.splitlines() if not line.startswith(others)]
 
 
 @pytest.mark.parametrize(

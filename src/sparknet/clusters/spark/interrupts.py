@@ -1,4 +1,4 @@
-"""Ctrl-C while Spark works: the jobs that were waited for end, and py4j logs nothing of it.
+"""Ctrl-C while Spark works: the jobs that were waited for end, and one line says where the program was.
 
 The interrupt comes up inside py4j, where it waits for the JVM. py4j logs it with its own traceback, and so it does with
 what pyspark's handler of the signal tries first, a call on the connection that is being waited on.
@@ -8,17 +8,20 @@ import logging
 import sys
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from types import TracebackType
 from typing import Any
 
-__all__ = ["interruptible", "never_log_interrupts"]
+__all__ = ["interruptible", "tell_interrupts_briefly"]
 
 _MODULES = ("java_gateway", "clientserver")  # of py4j
 # It logs to the root logger as well as to its own.
 _LOGGERS = [logging.getLogger(), *(logging.getLogger(f"py4j.{module}") for module in _MODULES)]
+_PACKAGES = {"sparknet", "pyspark", "py4j"}
 
 # Seconds from one time to the next: between a call and its job Spark may list the files of a source.
 _AGAIN = [2.0**n / 10 for n in range(10)]
@@ -28,7 +31,8 @@ def interruptible(action: Callable[[], Any], context: Any) -> Any:
     """Return ``action()``; if it is interrupted, as by Ctrl-C, cancel the jobs that it started, and no others.
 
     Spark's own handler of that signal cancels every job of the process; notebooks have another, which cancels none.
-    The KeyboardInterrupt is raised without the calls in which it came up, also where cleaning up after it failed.
+    The KeyboardInterrupt is raised without the calls in which it came up, also where cleaning up after it failed. If nobody
+    catches it, Python prints one line.
     """
     tag, handled = f"sparknet-{uuid.uuid4().hex}", sys.exception()
     with _without_the_log_of_it():
@@ -43,6 +47,7 @@ def interruptible(action: Callable[[], Any], context: Any) -> Any:
             _cancel(context, tag)
             if interrupt is None:  # an exit that a handler of a signal asked for
                 raise
+            _print_briefly()
             raise interrupt.with_traceback(None) from None
         finally:
             with suppress(Exception):  # Spark may be gone
@@ -74,10 +79,30 @@ def _interrupt_in(error: BaseException | None, handled: BaseException | None) ->
     return None
 
 
-def never_log_interrupts() -> None:
-    """Keep what py4j logs of an interrupt from being shown, in this process from now on; calling it again changes nothing."""
+def tell_interrupts_briefly() -> None:
+    """From now on an interrupt while Spark works is one line in this process, nothing of py4j's; calling it again changes nothing."""
     for logger in _LOGGERS:
         logger.addFilter(_is_told)
+    _print_briefly()
+
+
+def _print_briefly() -> None:
+    """Let Python print an interrupt while Spark works as one line, unless the program prints exceptions in its own way."""
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _print
+
+
+def _print(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an exception that nobody caught: of an interrupt while Spark is waited for only where the program called it."""
+    calls = list(traceback.walk_tb(trace))
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in calls]
+    waits = any(module == __name__ or module.startswith("py4j.") for module in modules)
+    inside = [module.partition(".")[0] in _PACKAGES for module in modules]
+    if not (issubclass(kind, KeyboardInterrupt) and waits and not inside[0]):
+        sys.__excepthook__(kind, error, trace)
+        return
+    frame, line = calls[inside.index(True) - 1]
+    print(f"KeyboardInterrupt while Spark worked: {frame.f_code.co_filename}, line {line}", file=sys.stderr)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ The exceptions of py4j and pyspark are pages of Java with, somewhere inside, wha
 """
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -30,6 +31,7 @@ _IMPORT_FIX = (
     "or send it with spark-submit --py-files"
 )
 _LONGEST = 600  # characters of a line that is shown
+_UNTIL_CANCELLED = 5.0  # seconds in which the tasks of a job that failed or was interrupted have ended
 
 
 def run_job(action: Callable[[], Any]) -> Any:
@@ -84,15 +86,25 @@ def collected(rdd: Any, partitions: Sequence[int] | None = None) -> list[Any]:
 
 @contextmanager
 def broadcast(context: Any, value: Any) -> Iterator[Any]:
-    """Broadcast for the length of the block; destroyed afterwards on driver and executors."""
+    """Broadcast for the length of the block; destroyed afterwards on driver and executors.
+
+    After an error or an interrupt some seconds later: Spark still ends the other tasks, and one that begins without the
+    broadcast is a page in its log.
+    """
     sent = run_job(partial(context.broadcast, value))
     try:
         yield sent
     except BaseException:
-        with suppress(Exception):  # if Spark is gone, what it died of is what matters
-            sent.destroy()
+        later = threading.Timer(_UNTIL_CANCELLED, _destroy, [sent])
+        later.daemon = True
+        later.start()
         raise
     sent.destroy()
+
+
+def _destroy(sent: Any) -> None:
+    with suppress(Exception):  # Spark may be gone, and the broadcast with it
+        sent.destroy()
 
 
 def pickled(what: str, value: Any) -> bytes:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sparknet.clusters.spark.interrupts import never_log_interrupts
+from sparknet.clusters.spark.interrupts import tell_interrupts_briefly
 from sparknet.clusters.spark.jobs import telling_line
 from sparknet.errors import ClusterError, MissingDependency
 
@@ -56,8 +56,9 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
     A cluster that is started here (``local``, ``local-cluster``) has ``spark.authenticate`` on, with a random secret, so that other
     users of the machine can neither join it nor talk to it. Of another master its own settings decide.
 
-    Ctrl-C in an action of one's own, such as ``frame.count()``, is then a traceback of Python's alone: what py4j logs of interrupts
-    is not shown in this process any more.
+    Ctrl-C while Spark works is then one line, which names the place in the program: py4j's log of it and Python's traceback are not
+    shown in this process any more, also for an action of one's own such as ``frame.count()``. A program that has set its own
+    ``sys.excepthook`` keeps it.
     """
     _check_master(master)
     _check_java()
@@ -94,7 +95,7 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
             else:
                 msg = f"Spark did not start on {master!r}: {telling_line(error)}"
             raise ClusterError(msg) from error
-    never_log_interrupts()
+    tell_interrupts_briefly()
     return spark
 
 
