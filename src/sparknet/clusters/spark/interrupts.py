@@ -16,6 +16,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
+from sparknet.serialization.visible import say
+
 __all__ = ["interruptible", "tell_interrupts_briefly"]
 
 _MODULES = ("java_gateway", "clientserver")  # of py4j
@@ -102,7 +104,7 @@ def _print(kind: type[BaseException], error: BaseException, trace: TracebackType
         sys.__excepthook__(kind, error, trace)
         return
     frame, line = calls[inside.index(True) - 1]
-    print(f"KeyboardInterrupt while Spark worked: {frame.f_code.co_filename}, line {line}", file=sys.stderr)
+    say(f"KeyboardInterrupt while Spark worked: {frame.f_code.co_filename}, line {line}", file=sys.stderr)
 
 
 @contextmanager
