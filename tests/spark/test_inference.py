@@ -63,6 +63,23 @@ def parted(context, rows, sizes):
     return context.parallelize(parts, len(parts)).flatMap(list)
 
 
+# ---- what is left out is said
+def test_pixels_that_reach_the_net_as_they_are_stored_are_told_unless_that_is_said_to_be_meant(spark, caplog):
+    rows = spark.sparkContext.parallelize([(IMAGES[0].tobytes(), 1)], 1)
+    raw = MLP.factory((1, 3, 4), 3)
+    weights = raw(seed=1).get_weights()
+    for verb in ("featurize()", "predict()", "evaluate()"):
+        run = {"featurize()": partial(featurize, outputs=["prob"]), "predict()": predict, "evaluate()": evaluate}[verb]
+        caplog.clear()
+        run(rows, raw, weights, fields=FIELDS)
+        (said,) = [record.message for record in caplog.records if "preprocessor" in record.message]
+        assert said.startswith(f"{verb}: the net gets the pixels of 'data' as they are stored, 0..255")
+        caplog.clear()
+        run(rows, raw, weights, fields=FIELDS, preprocessor=Compose())
+        evaluate(pack(rows, FIELDS, 1), raw, weights)  # what is packed has its own
+        assert not [record.message for record in caplog.records if "preprocessor" in record.message]
+
+
 # ---- the same bits
 @settings(max_examples=6)
 @given(sizes=st.lists(st.integers(0, 20), min_size=1, max_size=4).filter(lambda s: 0 < sum(s) <= 53))

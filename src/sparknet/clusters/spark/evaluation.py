@@ -18,7 +18,7 @@ from sparknet.clusters.totals import mean_metrics
 from sparknet.data.encoded import Decoders
 from sparknet.data.fields import Columns, Field
 from sparknet.data.on_error import ERROR_OR_DROP, OnError
-from sparknet.data.preprocess import Preprocessor
+from sparknet.data.preprocess import Compose, Preprocessor
 from sparknet.data.ragged import Ragged, check_ragged
 from sparknet.errors import DataError, NetError, located
 from sparknet.formats import Contents, Taken
@@ -91,7 +91,7 @@ def evaluate(
             raise DataError("evaluate(): got decoder= for packed data, which holds pixels: leave it out")
         rows = rows if preprocessor is None else replace(rows, preprocessor=preprocessor)
         rows = rows if ragged is None else replace(rows, ragged=ragged, padding=padding)
-        fields, columns, batch_size, preprocessor = rows.fields, None, rows.batch_size, rows.preprocessor
+        fields, columns, batch_size, preprocessor = rows.fields, None, rows.batch_size, rows.preprocessor or Compose()
     if fields is None:
         msg = "evaluate(): got no fields; expected fields=[...], the net's inputs among the columns, for what is not packed"
         raise DataError(msg)

@@ -74,7 +74,8 @@ def featurize(
         Rows that the net computes at once; the last minibatch of a partition may have fewer. Where the net takes this
         number of rows alone, it is filled up with zeros, and what the net makes of those is left out.
     preprocessor
-        Applied to each minibatch in its test behaviour; it must keep all rows.
+        Applied to each minibatch in its test behaviour; it must keep all rows. The one that the net was trained with: a warning
+        is logged where pixels would reach the net as they are stored. ``Compose()`` says that there was none.
     id_column
         A column whose value is named with a row that cannot be computed, such as the path of a file.
     on_error

@@ -1,5 +1,6 @@
 """What the tasks of inference do: rows to minibatches, minibatches through the net of this worker, rows back."""
 
+import logging
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ __all__ = [
     "net_of",
     "values_of",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
 _MOST_NETS = 2  # a job may go through one net after another
@@ -114,7 +117,10 @@ class Plan:
         check_axes(net, fields)
         zeros = [{f.name: NDArray(np.zeros((rows, *f.shape), f.dtype)) for f in fields} for rows in sizes]
         used = [evened(batch, self.even)[1] for batch in zeros]
-        return [{name: values.to_host() for name, values in net.forward(batch, blobs).items()} for batch in used]
+        found = [{name: values.to_host() for name, values in net.forward(batch, blobs).items()} for batch in used]
+        if self.preprocessor is None:
+            _warn_of_raw_pixels(self.who, net, fields)
+        return found
 
     def trial_by_row(self, blobs: Sequence[str]) -> "tuple[Plan, dict[str, Array]]":
         """Return the plan that the net can take, and :meth:`trial` for blobs, which must have a row for each example.
@@ -164,6 +170,20 @@ class Plan:
     def place(self, partition: int, number: int, row: Any) -> str:
         """Return where a row is, and its id if there is one."""
         return f"partition {partition}, row {number}{id_of_row(row, self.id_column)}"
+
+
+def _warn_of_raw_pixels(who: str, net: Net, fields: Sequence[Field]) -> None:
+    """Log a warning if the net gets pixels as they are stored: trained with a preprocessor, it is wrong without any other sign."""
+    changes = getattr(net, "input_changes", None)
+    changed = {} if changes is None else changes(train=False)
+    raw = [f.name for f in fields if f.dtype == "uint8" and len(f.shape) > 1 and f.name not in changed]
+    if raw:
+        _LOG.warning(
+            "%s: the net gets the pixels of %s as they are stored, 0..255: preprocessor= is not given. It needs the one that the "
+            "net was trained with; preprocessor=Compose() says that there was none",
+            who,
+            ", ".join(map(repr, raw)),
+        )
 
 
 def made(load: tuple[bytes, bytes]) -> Net:
