@@ -74,11 +74,14 @@ def _refusal(tensor: Any) -> str:
 
 
 def _to_host(tensor: Any) -> np.ndarray[Any, Any]:
-    problem = _refusal(tensor)
-    if problem:
-        msg = f"the tensor {problem}"
-        raise TypeError(msg)
     here = tensor.detach() if tensor.requires_grad else tensor
+    try:
+        return _as_numpy(here)  # asked first, because each question to thousands of tensors costs what this does
+    except (TypeError, RuntimeError, ImportError):
+        problem = _refusal(tensor)
+        if problem:
+            msg = f"the tensor {problem}"
+            raise TypeError(msg) from None
     here = here if here.is_cpu else here.cpu()
     return _as_numpy(here.resolve_conj().resolve_neg() if here.is_conj() or here.is_neg() else here)
 

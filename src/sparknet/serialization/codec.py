@@ -108,7 +108,7 @@ class Codec:
 
     def load_into(self, weights: Any, source: Any, *, verify: bool | None = None) -> dict[str, Any]:
         """Receive one message into arrays that are there already, as :func:`load_into` does; return its metadata."""
-        header, arrays = describe(weights, checksum=self._plan.summed)
+        header, arrays = describe(weights, checksum=self._plan.summed, live=True)
         check_fits(header, self._plan.header, "Codec.load_into()")
         return receive(header, arrays, source, verify, "Codec.load_into()")
 

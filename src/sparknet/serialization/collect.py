@@ -29,13 +29,18 @@ class Collected(NamedTuple):
     arrays: list[Any]  # numpy.ndarray, or NDArray of another backend
 
 
-def collect(obj: Any) -> Collected:
-    """Return the parts of an NDArray, a numpy array, a mapping of them or a WeightCollection; shares memory."""
+def collect(obj: Any, *, live: bool = False) -> Collected:
+    """Return the parts of an NDArray, a numpy array, a mapping of them or a WeightCollection; shares memory.
+
+    ``live``: what is on other backends is an NDArray, on the host too, because its library is asked how it is written to. To be read,
+    what is on the host is numpy's.
+    """
+    unwrap = _live if live else _read
     if isinstance(obj, WeightCollection):
-        arrays = [_unwrapped(array, layer, i) for layer, found in obj.items() for i, array in enumerate(found)]
+        arrays = [unwrap(array, layer, i) for layer, found in obj.items() for i, array in enumerate(found)]
         return Collected("weights", list(obj), [len(layer) for layer in obj.values()], arrays)
     if not isinstance(obj, Mapping):
-        return Collected("array", [], [], [_unwrapped(obj, "")])
+        return Collected("array", [], [], [unwrap(obj, "")])
     names = list(obj)
     if not set(map(type, names)) <= {str}:
         wrong = next((name for name in names if not isinstance(name, str)), None)
@@ -46,11 +51,23 @@ def collect(obj: Any) -> Collected:
             raise TypeError(msg)
         names = list(map(str.__str__, names))  # np.str_ and other kinds of str as what they say
     pairs = zip(names, obj.values(), strict=True)
-    arrays = [array if type(array) is np.ndarray else _unwrapped(array, name) for name, array in pairs]
+    arrays = [array if type(array) is np.ndarray else unwrap(array, name) for name, array in pairs]
     return Collected("mapping", names, [], arrays)
 
 
-def _unwrapped(array: Any, name: str, index: int | None = None) -> Any:
+def _read(array: Any, name: str, index: int | None = None) -> Any:
+    """Return an array to be read: numpy's on the host, an NDArray elsewhere."""
+    own, backend = (array._array, array._backend) if type(array) is NDArray else (array, backend_of(array))
+    if backend is None or not backend.host or backend.name == "numpy":
+        return _live(array, name, index)
+    try:
+        return backend.to_host(own)
+    except TypeError:
+        _live(array, name, index)  # says which, why, and what to do
+        raise
+
+
+def _live(array: Any, name: str, index: int | None = None) -> Any:
     """Return numpy arrays as they are, also out of an NDArray; what is on other backends as an NDArray.
 
     A scalar of numpy becomes a read-only array without axes.

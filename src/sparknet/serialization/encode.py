@@ -50,10 +50,13 @@ def prepare(
 
 
 def describe(
-    obj: Any, *, checksum: bool, metadata: dict[str, Any] | None = None, encoding: str = "raw"
+    obj: Any, *, checksum: bool, metadata: dict[str, Any] | None = None, encoding: str = "raw", live: bool = False
 ) -> tuple[Header, list[Any]]:
-    """Return the header of an object, without the values of checksums, and its arrays, to be encoded if they are to."""
-    kind, names, counts, arrays = collect(obj)
+    """Return the header of an object, without the values of checksums, and its arrays, to be encoded if they are to.
+
+    ``live``: arrays to be written to, as of :func:`sparknet.serialization.collect.collect`.
+    """
+    kind, names, counts, arrays = collect(obj, live=live)
     codes = _codes(kind, names, counts, arrays)
     shapes = [array.shape for array in arrays]
     encodings = choose(encoding, codes, shapes)

@@ -79,7 +79,7 @@ def load_into(weights: Any, source: Any, *, verify: bool | None = None) -> dict[
     >>> live["b"]
     array([5, 6], dtype=int8)
     """
-    header, arrays = describe(weights, checksum=True)
+    header, arrays = describe(weights, checksum=True, live=True)
     return receive(header, arrays, source, verify, "load_into()")
 
 
