@@ -122,12 +122,27 @@ def test_complex128_is_refused_by_name(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_names_that_the_format_has_no_room_for_are_refused(tmp_path):
+    with pytest.raises(SchemaError, match=r"'__metadata__', which is the name of .*; rename it"):
+        write(tmp_path / "w.safetensors", {"__metadata__": np.zeros(1)})
+    with pytest.raises(SchemaError, match=r"a \.safetensors file has at most 100000000 for them"):
+        write(tmp_path / "w.safetensors", WEIGHTS, metadata={"note": "a" * 100_000_000})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_have_the_bytes_of_the_package(tmp_path):
+    arrays = {"é": np.ones((2, 3), "f4"), "b": np.zeros(2, "i8"), "a": np.ones(3, "f4"), "0-d": np.array(True)}
+    write(tmp_path / "w.safetensors", arrays)
+    theirs = safetensors.numpy.save(arrays, {"sparknet.names": json.dumps(list(arrays), ensure_ascii=False)})
+    assert (tmp_path / "w.safetensors").read_bytes() == theirs
+
+
 def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
-    for call in (lambda: write(tmp_path / "w.safetensors", WEIGHTS), lambda: read(tmp_path / "w.safetensors")):
-        with pytest.raises(MissingDependency, match=r"pip install 'sparknet\[convert\]'") as caught:
-            call()
-        assert caught.value.name == "safetensors"
+    write(tmp_path / "w.safetensors", WEIGHTS)
+    with pytest.raises(MissingDependency, match=r"pip install 'sparknet\[convert\]'") as caught:
+        read(tmp_path / "w.safetensors")
+    assert caught.value.name == "safetensors"
 
 
 # ---- bad bytes

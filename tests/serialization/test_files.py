@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from strategies import messages_of, weight_collections
 
 from sparknet import FormatError, NDArray, WeightCollection, dump, dumps, iter_load, load, save
-from sparknet.serialization import files, inspect
+from sparknet.serialization import inspect, replacing
 
 WEIGHTS = WeightCollection(
     {"conv": [np.arange(6, dtype="float32").reshape(2, 3), np.ones(2)], "relu": [], "ip": [np.eye(3)]}
@@ -144,9 +144,9 @@ def test_a_failure_of_the_disk_leaves_the_old_file_and_nothing_else(tmp_path, mo
     def fail(*_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(files.os, step, fail)
+    monkeypatch.setattr(replacing.os, step, fail)
     if step == "replace":
-        monkeypatch.setattr(files.Path, "replace", fail)
+        monkeypatch.setattr(replacing.Path, "replace", fail)
     with pytest.raises(OSError, match="Input/output"):
         save(path, np.zeros(10))
     monkeypatch.undo()
@@ -156,9 +156,9 @@ def test_a_failure_of_the_disk_leaves_the_old_file_and_nothing_else(tmp_path, mo
 
 def test_the_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     calls = []
-    fsync, replace = os.fsync, files.Path.replace
-    monkeypatch.setattr(files.os, "fsync", lambda fd: calls.append(stat.S_IFMT(os.fstat(fd).st_mode)) or fsync(fd))
-    monkeypatch.setattr(files.Path, "replace", lambda a, b: calls.append("replace") or replace(a, b))
+    fsync, replace = os.fsync, replacing.Path.replace
+    monkeypatch.setattr(replacing.os, "fsync", lambda fd: calls.append(stat.S_IFMT(os.fstat(fd).st_mode)) or fsync(fd))
+    monkeypatch.setattr(replacing.Path, "replace", lambda a, b: calls.append("replace") or replace(a, b))
     save(tmp_path / "w.msg", WEIGHTS)
     assert calls == [stat.S_IFREG, "replace", stat.S_IFDIR]
 
@@ -173,7 +173,7 @@ def test_where_the_directory_cannot_be_synced_the_new_file_stands(tmp_path, monk
             raise OSError(22, "Invalid argument")
         fsync(descriptor)
 
-    monkeypatch.setattr(files.os, "fsync", fail)
+    monkeypatch.setattr(replacing.os, "fsync", fail)
     with pytest.raises(OSError, match="Invalid argument"):
         save(path, WEIGHTS)
     monkeypatch.undo()

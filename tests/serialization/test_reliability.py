@@ -1,9 +1,11 @@
 """What a file or a view is worth when processes are killed, disks are full, and others read and write meanwhile."""
 
 import errno
+import fcntl
 import gc
 import mmap
 import os
+import pathlib
 import random
 import signal
 import subprocess
@@ -17,6 +19,7 @@ import pytest
 
 from sparknet import FormatError, dump, dumps, load, loads, save
 from sparknet.serialization import inspect, verify
+from sparknet.serialization.replacing import replacing
 
 
 def weights(version, size=1000):
@@ -44,10 +47,10 @@ KILLED_AT_EVERY_LINE = """
 import os, signal, sys
 import numpy as np
 from sparknet import load, save
-from sparknet.serialization import files, writing
+from sparknet.serialization import files, replacing, writing
 
 path = sys.argv[1]
-watched = {files.__file__, writing.__file__}
+watched = {files.__file__, replacing.__file__, writing.__file__}
 old, new = np.zeros(3), np.ones(300_000)
 save(path, old)
 
@@ -78,6 +81,7 @@ while True:
     if os.WIFEXITED(status):
         break
     save(path, old)
+    assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)], at
 print(at, sum(found))
 """
 
@@ -114,6 +118,71 @@ def test_a_writer_killed_at_any_time_leaves_the_old_file_or_the_new_one_whole(tm
         last = int(printed[-1]) if printed else saved + 1
         assert version_of(path) in (last, last + 1)
         saved = version_of(path)
+    save(path, weights(0))
+    assert [each.name for each in tmp_path.iterdir()] == ["w.msg"]
+
+
+KILLED_BY = """
+import os, sys
+import numpy as np
+from sparknet.serialization.replacing import replacing
+from pathlib import Path
+with replacing(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    file.flush()
+    os.kill(os.getpid(), int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path, number):
+    assert run(KILLED_BY, tmp_path / "w.msg", int(number)).returncode == -number
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(f".sparknet-{os.uname().nodename}-")
+    save(tmp_path / "other.msg", weights(1))
+    assert [each.name for each in tmp_path.iterdir()] == ["other.msg"]
+
+
+def test_what_is_written_meanwhile_and_what_is_not_ours_stays(tmp_path):
+    with replacing(tmp_path / "w.msg") as file:
+        own = pathlib.Path(file.name).name
+        others = {own.replace(os.uname().nodename, "elsewhere"), own.replace(".tmp", "0.tmp"), f"{own[:-5]}.temp"}
+        for name in others:
+            (tmp_path / name).touch()
+        (tmp_path / f"{own[:-6]}00.tmp").mkdir()
+        (tmp_path / f"{own[:-6]}11.tmp").symlink_to(tmp_path / "w.msg")
+        os.mkfifo(tmp_path / f"{own[:-6]}22.tmp")
+        before = {each.name for each in tmp_path.iterdir()}
+        save(tmp_path / "other.msg", weights(1))
+        assert {each.name for each in tmp_path.iterdir()} == before | {"other.msg"}
+        file.write(dumps(weights(2)))
+    assert version_of(tmp_path / "w.msg") == 2
+
+
+def test_a_file_that_is_taken_for_a_left_one_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    lock, names = fcntl.flock, []
+
+    def late(file, operation):
+        if not names:
+            names.extend(each.name for each in tmp_path.iterdir())
+            (tmp_path / names[0]).unlink()
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    save(tmp_path / "w.msg", weights(1))
+    assert len(names) == 1
+    assert version_of(tmp_path / "w.msg") == 1
+
+
+def test_where_the_file_system_has_no_locks_nothing_is_removed(tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    run(KILLED_BY, tmp_path / "w.msg", int(signal.SIGKILL))
+    monkeypatch.setattr(fcntl, "flock", refused)
+    save(tmp_path / "w.msg", weights(1))
+    assert len(list(tmp_path.iterdir())) == 2
+    assert version_of(tmp_path / "w.msg") == 1
 
 
 # ---- disks and directories that refuse

@@ -203,10 +203,10 @@ import test_checkpoint as here
 from random import Random
 from sparknet import worker
 from sparknet.checkpoint import directory as rounds, round_files
-from sparknet.serialization import files, locking, writing
+from sparknet.serialization import files, locking, replacing, writing
 from sparknet.training import driver, run
 
-watched = {module.__file__ for module in (driver, files, locking, round_files, rounds, run, worker, writing)}
+watched = {module.__file__ for module in (driver, files, locking, replacing, round_files, rounds, run, worker, writing)}
 directory, chance = sys.argv[1], Random(5)
 
 def train_and_die(at):
@@ -259,13 +259,16 @@ import test_checkpoint as here
 for r in here.start(sys.argv[1], here.LARGE, rounds=40):
     print(r.index, flush=True)
 """
+# SPARKNET_MOMENTS=200 kills at 200 random moments instead of a few.
+MOMENTS = int(os.environ.get("SPARKNET_MOMENTS", "3"))
 LARGE = MLP.factory((1, 5, 5), 3, (20_000,), learning_rate=0.01)  # most of a round is writing
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120 + 10 * MOMENTS)
 def test_a_training_that_is_killed_at_any_time_and_begun_again_ends_with_the_same_bits(tmp_path):
     chance, printed = Random(3), []
-    for _ in range(3):
+    for _ in range(MOMENTS):
         with subprocess.Popen(
             [sys.executable, "-c", TRAINS, tmp_path], stdout=subprocess.PIPE, text=True, env=PATH
         ) as training:

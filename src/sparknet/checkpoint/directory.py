@@ -13,8 +13,8 @@ from sparknet.averaging import first_nonfinite
 from sparknet.checkpoint.position import Position
 from sparknet.checkpoint.round_files import read_round, write_round
 from sparknet.errors import DataError, FormatError
-from sparknet.serialization.files import sync
 from sparknet.serialization.locking import LOCK_FILE, locked
+from sparknet.serialization.replacing import sync
 
 __all__ = ["Checkpoint"]
 

@@ -7,7 +7,7 @@ from sparknet.errors import SchemaError
 from sparknet.formats.blobs import array_of, fill, parse, schema
 from sparknet.formats.contents import Contents, check_dtypes, flatten, only
 from sparknet.ndarray import NDArray
-from sparknet.serialization.files import replacing
+from sparknet.serialization.replacing import replacing
 
 __all__ = ["read", "write"]
 

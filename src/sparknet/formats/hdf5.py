@@ -7,7 +7,6 @@ to their declared size: HDF5's own filter has no such end.
 """
 
 import math
-import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,8 +17,8 @@ import numpy as np
 
 from sparknet.errors import FormatError, MissingDependency
 from sparknet.formats.contents import Array, admitted, refused
-from sparknet.serialization.files import replacing
 from sparknet.serialization.regular import inflated_limit, open_regular, size_of
+from sparknet.serialization.replacing import replacing
 
 __all__ = ["Group", "created", "is_hdf5", "opened"]
 
@@ -64,11 +63,9 @@ def opened(path: Path, max_bytes: int | None, suffix: str) -> Iterator["Group"]:
 def created(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """Yield a function that writes nested mappings of arrays, numbers and texts; the file is replaced as a whole."""
     package = _package()
-    with replacing(path) as file:
-        with package.File(file.name, "w", track_order=True) as root:
-            yield lambda tree: _fill(root, tree)
-        with Path(file.name).open("rb") as written:
-            os.fsync(written.fileno())
+    # given the file and not its name, h5py tells of a full disk as the file does: HDF5's own words end in a RuntimeError
+    with replacing(path) as file, package.File(file, "w", track_order=True) as root:
+        yield lambda tree: _fill(root, tree)
 
 
 def _fill(group: Any, tree: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import io
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from sparknet.errors import FormatError
 from sparknet.formats.contents import Array, Contents, admitted, check_dtypes, flatten, only, refused
 from sparknet.ndarray import NDArray
 from sparknet.serialization.dtypes import NAMES
-from sparknet.serialization.files import read_up_to, replacing
+from sparknet.serialization.files import read_up_to
 from sparknet.serialization.regular import open_regular, size_of
+from sparknet.serialization.replacing import replacing
 
 __all__ = ["DTYPES", "read", "read_array", "write"]
 
@@ -35,7 +37,8 @@ def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:  # noqa: ARG0
     array = only(arrays, ".npy")
     check_dtypes(arrays, DTYPES, ".npy")
     with replacing(path) as file:
-        numpy_format.write_array(file, array, allow_pickle=False)
+        # not the file itself: of a full disk numpy would say how many elements were written, and not why
+        numpy_format.write_array(SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
 def read_array(file: Any, size: int, name: str) -> Array:

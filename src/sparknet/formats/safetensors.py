@@ -1,12 +1,10 @@
-"""Named arrays in a ``.safetensors`` file, through the package safetensors (extra ``convert``).
+"""Named arrays in a ``.safetensors`` file; it is read through the package safetensors (extra ``convert``).
 
 The format orders tensors by alignment and name. A net's weights have an order of their own, so it is kept in
 the file's metadata, under one key that other programs pass over.
 """
 
 import json
-import os
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,8 @@ import numpy as np
 from sparknet.errors import FormatError, MissingDependency, SchemaError
 from sparknet.formats.contents import Array, Contents, admitted, assemble, check_dtypes, flatten, refused
 from sparknet.serialization.dtypes import NAMES, dtype_of
-from sparknet.serialization.files import replacing
 from sparknet.serialization.regular import open_regular
+from sparknet.serialization.replacing import replacing
 
 __all__ = ["read", "write"]
 
@@ -33,6 +31,8 @@ _DTYPES = {
 }
 _CODES = {_DTYPES[name]: code for code, name in NAMES.items() if name in _DTYPES}
 _ORDER = "sparknet.names"
+_METADATA = "__metadata__"
+_LONGEST_HEADER = 100_000_000  # bytes: more are refused by all who read the format
 
 
 def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothing in it is compressed
@@ -52,12 +52,14 @@ def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothi
 def _metadata(data: bytes) -> dict[str, str]:
     """Return the metadata of a checked file, which ``deserialize`` leaves out; ``safe_open`` has it, but knows no float8."""
     start, end = 8, 8 + int.from_bytes(data[:8], "little")
-    return dict(json.loads(data[start:end]).get("__metadata__") or {})
+    return dict(json.loads(data[start:end]).get(_METADATA) or {})
 
 
 def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
-    """Write the arrays of ``obj``; values of the metadata that are not str are written as JSON."""
-    from_numpy = _package().numpy
+    """Write the arrays of ``obj``; values of the metadata that are not str are written as JSON.
+
+    The package itself would put a file of its own beside ``path``, and tell of a full disk with an error of its own.
+    """
     arrays = flatten(obj)
     check_dtypes(arrays, _DTYPES, ".safetensors")
     if _ORDER in metadata:
@@ -65,12 +67,33 @@ def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
         raise SchemaError(msg, got=_ORDER)
     texts = {key: value if type(value) is str else _json(value) for key, value in metadata.items()}
     texts[_ORDER] = _json(list(arrays))
+    names = sorted(
+        arrays, key=lambda name: (-arrays[name].itemsize, name)
+    )  # so each lies at a multiple of its itemsize
+    header = _header({name: arrays[name] for name in names}, texts)
     with replacing(path) as file:
-        from_numpy.save_file(arrays, file.name, texts)
-        # save_file puts another file in the place of ours, which only its owner may read
-        with Path(file.name).open("rb") as written:
-            os.fchmod(written.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode))
-            os.fsync(written.fileno())
+        file.write(header)
+        for name in names:
+            array = np.ascontiguousarray(arrays[name], arrays[name].dtype.newbyteorder("<"))
+            file.write(array.reshape(-1).view(np.uint8).data)
+
+
+def _header(arrays: dict[str, Array], texts: dict[str, str]) -> bytes:
+    """Return what a file begins with: the size of a JSON text, and the text, which says where each array lies after it."""
+    if _METADATA in arrays:
+        msg = f"a tensor is called {_METADATA!r}, which is the name of a .safetensors file's metadata; rename it"
+        raise SchemaError(msg, tensor=_METADATA)
+    said: dict[str, Any] = {_METADATA: texts}
+    end = 0
+    for name, array in arrays.items():
+        begin, end = end, end + array.nbytes
+        said[name] = {"dtype": _DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": (begin, end)}
+    text = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > _LONGEST_HEADER:
+        msg = f"names and metadata take {len(text)} bytes; a .safetensors file has at most {_LONGEST_HEADER} for them"
+        raise SchemaError(msg, got=len(text), expected=_LONGEST_HEADER)
+    return len(text).to_bytes(8, "little") + text
 
 
 def _package() -> Any:

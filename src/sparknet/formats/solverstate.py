@@ -17,7 +17,7 @@ from sparknet.formats.blobs import LIMIT, array_of, check_count, fill, parse, sc
 from sparknet.formats.contents import Array, Contents, check_dtypes, flatten
 from sparknet.formats.hdf5 import created, opened
 from sparknet.ndarray import NDArray
-from sparknet.serialization.files import replacing
+from sparknet.serialization.replacing import replacing
 
 __all__ = ["KEPT", "read", "read_h5", "write", "write_h5"]
 

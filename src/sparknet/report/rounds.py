@@ -7,9 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from sparknet import __version__
+from sparknet.serialization.files import write_all
 from sparknet.training import Round
 
 __all__ = ["EventLog", "round_line"]
@@ -72,7 +73,8 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         path.unlink(missing_ok=True)  # of an earlier run; a link that came meanwhile is not followed
-        self._file: IO[str] = path.open("x", encoding="utf-8")
+        self._path, self._size = path, 0
+        self._file = path.open("xb", buffering=0)  # of what a full disk refuses nothing waits for the end of the file
 
     def __enter__(self) -> Self:
         """Return the log itself."""
@@ -83,10 +85,15 @@ class EventLog:
         self._file.close()
 
     def write(self, event: str, **facts: Any) -> None:
-        """Write one event."""
-        line = {"event": event, "time": time.time(), **facts}
-        self._file.write(json.dumps(_plain(line), allow_nan=False) + "\n")
-        self._file.flush()
+        """Write one event; an OSError if the disk does not take all of it, and then none of it is there."""
+        event_and_facts = {"event": event, "time": time.time(), **facts}
+        line = memoryview(f"{json.dumps(_plain(event_and_facts), allow_nan=False)}\n".encode())
+        try:
+            write_all(self._file, [line])
+        except OSError as error:
+            self._file.truncate(self._size)
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+        self._size += len(line)
 
     def start(self, **settings: Any) -> None:
         """Write the settings and versions of the run."""

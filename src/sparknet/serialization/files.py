@@ -1,14 +1,9 @@
-"""Messages in files and streams. It owns opening, writing and closing; it knows nothing of the format."""
+"""Messages in files and streams: reading and writing pieces of them. It knows nothing of the format, nor of names of files."""
 
-import errno
 import io
 import os
-import secrets
-import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,93 +15,6 @@ from sparknet.serialization.memory import Bytes, aligned
 
 _FIRST = 1 << 20  # bytes allocated for a stream before any of them has come
 _BUFFER = 1 << 20
-
-
-@contextmanager
-def replacing(path: Path, *, follow_links: bool = True) -> Iterator[BinaryIO]:
-    """Open a temporary file that takes the place of ``path`` when the block ends without an error.
-
-    It lies beside the file that ``path`` leads to, through symbolic links, and has that file's permissions. Without
-    ``follow_links`` a link is refused, and one that comes meanwhile is itself replaced. The contents are on the disk (fsync)
-    before the file gets its name, and the name is on the disk (fsync of the directory) when this returns. After an error
-    nothing is left behind; where only the last fsync fails, the new file stands.
-
-    Raises
-    ------
-    OSError
-        ``path`` is no regular file, or a link that is not to be followed; its directory is missing, or cannot be read and
-        written; or the disk fails.
-    """
-    if not follow_links and path.is_symlink():
-        raise OSError(errno.ELOOP, "Is a symbolic link, which is not followed; remove it", str(path))
-    mode = _permissions(path)
-    # absolute paths may lead through closed directories
-    target = path.resolve() if follow_links and path.is_symlink() else path
-    with _naming(path):
-        directory = os.open(target.parent, os.O_RDONLY)  # what cannot be synced later is refused now
-    try:
-        with _temporary(path, target, mode) as file:
-            yield file
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def sync(directory: Path) -> None:
-    """Wait until the names in a directory are on the disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _temporary(path: Path, target: Path, mode: int | None) -> Iterator[BinaryIO]:
-    """Open a new file, which is called ``target`` in the end; ``path`` is what the caller calls it."""
-    temporary = target.with_name(f".sparknet-{secrets.token_hex(8)}.tmp")
-    try:
-        with _naming(path):
-            opened = temporary.open("xb", buffering=_BUFFER)
-        with opened as file:
-            if mode is not None:
-                os.fchmod(file.fileno(), mode)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-def _permissions(path: Path) -> int | None:
-    """Return those of the file at ``path``, None where there is none; refuse what must not be written, or replaced by a file."""
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return None
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "Is a directory; name a file in it", str(path))
-    if not stat.S_ISREG(mode):
-        what = "Not a regular file, and one would take its place; use dump(obj, open(path, 'wb'))"
-        raise OSError(errno.EINVAL, what, str(path))
-    if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):  # as open(path, "wb") does
-        raise PermissionError(
-            errno.EACCES, "Permission denied; the file is read-only, and would be replaced", str(path)
-        )
-    return stat.S_IMODE(mode)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Name the path that the caller knows, where its directory or the temporary file cannot be opened."""
-    try:
-        yield
-    except (FileNotFoundError, PermissionError) as error:
-        what = f"{error.strerror}; its directory has to be there, and to be readable and writable"
-        raise type(error)(error.errno, what, str(path)) from error
 
 
 def write_at(file: BinaryIO, pieces: Iterable[tuple[int, Any]]) -> None:

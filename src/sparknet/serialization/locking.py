@@ -16,7 +16,7 @@ from pathlib import Path
 from sparknet.errors import DataError
 from sparknet.serialization.regular import kind_of
 
-__all__ = ["LOCK_FILE", "locked"]
+__all__ = ["LOCK_FILE", "is_at", "locked"]
 
 LOCK_FILE = ".sparknet.lock"
 
@@ -70,7 +70,7 @@ def _taken(path: Path, what: str, own: str) -> int:
         descriptor = _opened(path)
         try:
             _lock(descriptor, path, what, own)
-            if _is_at(descriptor, path):  # the one before removes the file, and another may lie there since
+            if is_at(descriptor, path):  # the one before removes the file, and another may lie there since
                 _sign(descriptor)
                 return descriptor
         except BaseException:
@@ -118,7 +118,7 @@ def _say_unlocked(directory: Path, what: str, reason: str) -> None:
     )
 
 
-def _is_at(descriptor: int, path: Path) -> bool:
+def is_at(descriptor: int, path: Path) -> bool:
     """Say whether an open file is the one that has this path now."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
@@ -139,7 +139,7 @@ def _this_process() -> str:
 
 def _release(descriptor: int, path: Path) -> None:
     with suppress(OSError):  # the directory may be gone, or closed
-        if _is_at(descriptor, path):
+        if is_at(descriptor, path):
             path.unlink()  # still locked: nobody else can hold a lock on it
     with suppress(OSError):  # no locks here
         fcntl.flock(descriptor, fcntl.LOCK_UN)  # also where a forked child has the file

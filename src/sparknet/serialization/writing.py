@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from sparknet.serialization.encode import pieces, prepare, to_buffer, to_bytes, to_parts
-from sparknet.serialization.files import replacing, write_all, write_at
+from sparknet.serialization.files import write_all, write_at
 from sparknet.serialization.foreign import check_ending
 from sparknet.serialization.given import check_writer
+from sparknet.serialization.replacing import replacing
 from sparknet.serialization.sources import path_of
 
 __all__ = ["dump", "dump_parts", "dumps", "dumps_into", "save"]
@@ -155,7 +156,9 @@ def save(
 
     The bytes go to a temporary file in the same directory, which takes the name ``path`` when they
     are on the disk: at every moment there is the old file or the new one, whole. Tensors are
-    written from where they are, with no copy of the size of the message.
+    written from where they are, with no copy of the size of the message. A process that is killed while it writes leaves
+    the temporary file, ``.sparknet-<machine>-<number>.tmp``; the next one that writes to that directory on this machine
+    removes it.
 
     Parameters
     ----------
