@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import sparknet
+from sparknet import main_job
 from sparknet.cli import main
 from sparknet.data import image_sets
 from sparknet.formats import write
@@ -39,6 +40,22 @@ def test_lenet_is_trained_and_saved_in_our_format_and_as_a_caffemodel(capsys, tm
     assert net.get_weights() != weights
     net.copy_trained_layers_from(out / "weights.caffemodel")
     assert net.get_weights() == weights
+
+
+def test_a_link_that_comes_during_a_run_in_the_place_of_the_caffemodel_is_not_followed(capsys, tmp_path, monkeypatch):
+    out, precious = tmp_path / "out", tmp_path / "precious"
+    precious.write_text("mine")
+
+    def linking(*arguments, **options):
+        (out / "weights.caffemodel").symlink_to(precious)
+        return opened(*arguments, **options)
+
+    opened = main_job.EventLog
+    monkeypatch.setattr(main_job, "EventLog", linking)
+    code, _, err = run(capsys, "--solver", LENET, "--out", out, "--data", DATA)
+    assert (code, precious.read_text()) == (1, "mine")
+    assert "Is a symbolic link, which is not followed; remove it" in err
+    assert (out / "weights.caffemodel").is_symlink()
 
 
 def test_the_learning_rate_can_be_given_on_the_command_line(capsys, tmp_path):

@@ -1,5 +1,6 @@
 """CaffeNet trains, tests, saves and loads as Caffe does; SparkNet's own expectations of it among them."""
 
+import errno
 import os
 import pathlib
 import pickle
@@ -44,6 +45,47 @@ def test_save_and_load_is_exact(net, tiny, tmp_path):
     fresh.copy_trained_layers_from(tmp_path / "w.caffemodel")
     assert fresh.get_weights() == net.get_weights()
     assert [path.name for path in tmp_path.iterdir()] == ["w.caffemodel"]
+
+
+FULL = """
+import os, resource, sys
+from sparknet.nets.caffe import CaffeNet
+text = 'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 4 dim: {} }} }} }}'
+text += 'layer {{ name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param {{ num_output: 20 }} }}'
+for columns in (50, 103, 1001):  # all in one piece; less than a buffer after the first piece; more
+    net = CaffeNet('base_lr: 0.1 lr_policy: "fixed" net_param { ' + text.format(columns) + ' }')
+    net.save_weights(sys.argv[1])
+    before = open(sys.argv[1], "rb").read()
+    net.set_weights(net.get_weights() + 1)
+    for missing in (1, 200, len(before)):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) - missing, -1))
+        try:
+            net.save_weights(sys.argv[1])
+        except OSError as error:
+            print(error.errno, error.filename)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+        assert open(sys.argv[1], "rb").read() == before, (columns, missing)
+        assert len(os.listdir(os.path.dirname(sys.argv[1]))) == 1, (columns, missing)
+"""
+
+
+def test_on_a_full_disk_the_file_before_stays_also_where_caffe_says_nothing(tmp_path):
+    path = tmp_path / "w.caffemodel"
+    done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [f"{errno.EFBIG} {path}"] * 9, done.stderr
+
+
+@pytest.mark.parametrize("suffix", [".caffemodel", ".caffemodel.h5"])
+def test_a_link_is_followed_or_refused(net, tmp_path, suffix):
+    target, link = tmp_path / f"target{suffix}", tmp_path / f"link{suffix}"
+    target.write_bytes(b"precious")
+    link.symlink_to(target)
+    with pytest.raises(OSError, match="Is a symbolic link, which is not followed; remove it"):
+        net.save_weights(link, follow_links=False)
+    assert target.read_bytes() == b"precious"
+    net.save_weights(link)
+    assert link.is_symlink()
+    net.copy_trained_layers_from(target)
 
 
 def test_fresh_nets_of_different_seeds_differ_and_of_the_same_seed_agree(tiny):

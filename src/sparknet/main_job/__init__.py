@@ -167,7 +167,7 @@ def _save_caffemodel(net: Net, last: Round, out: Path) -> list[Path]:
         return []
     net.set_weights(last.weights)
     path = out / WEIGHTS_OF_CAFFE
-    save_weights(path)
+    save_weights(path, follow_links=False)
     return [path]
 
 

@@ -65,13 +65,23 @@ class HoldsWeights:
         """
         model_file.put(model_file.by_layer(self._net), model_file.read(Path(path)), repr(str(path)))
 
-    def save_weights(self, path: str | Path) -> None:
+    def save_weights(self, path: str | Path, *, follow_links: bool = True) -> None:
         """Write the weights, all of them or nothing (a temporary file, renamed).
 
-        The suffix says the format: a ``.caffemodel``, with the net's definition, if it is none that
-        :func:`sparknet.formats.write` knows.
+        Parameters
+        ----------
+        path
+            The suffix says the format: a ``.caffemodel``, with the net's definition, if it is none that
+            :func:`sparknet.formats.write` knows.
+        follow_links
+            Whether a symbolic link at ``path`` is followed, or refused.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written, the disk is full for example; what was there is as it was.
         """
-        model_file.save(self._net, Path(path), self._weights())
+        model_file.save(self._net, Path(path), self._weights(), follow_links=follow_links)
 
     # ---- the solver
     def get_state(self) -> dict[str, NDArray]:

@@ -1,10 +1,10 @@
 """Files of trained weights: into a net by the names of layers, and out of it. Read without Caffe, whole after writing."""
 
+import errno
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -15,10 +15,13 @@ from sparknet.formats.layers import Layers, fitted, layers_of
 from sparknet.formats.table import FORMATS, format_by_suffix
 from sparknet.ndarray import NDArray
 from sparknet.nets.caffe.files import Places
-from sparknet.nets.caffe.runtime import MissingFileError, translated
+from sparknet.nets.caffe.runtime import MissingFileError
+from sparknet.serialization.replacing import check_link, replacing
 from sparknet.weights import WeightCollection
 
 __all__ = ["by_layer", "put", "read", "save"]
+
+_MORE = 1 << 20  # bytes
 
 
 def read(path: Path) -> Layers:
@@ -71,7 +74,7 @@ def put(weights: Mapping[str, Sequence[NDArray]], layers: Layers, where: str) ->
             np.copyto(weights[name][i].to_host(), array)
 
 
-def save(net: Any, path: Path, weights: WeightCollection) -> None:
+def save(net: Any, path: Path, weights: WeightCollection, *, follow_links: bool = True) -> None:
     """Write the weights of ``net`` to ``path``, in the format of its suffix: all of them, or nothing."""
     if not path.parent.is_dir():
         msg = f"cannot save weights to {str(path)!r}: there is no folder {str(path.parent)!r}"
@@ -81,15 +84,42 @@ def save(net: Any, path: Path, weights: WeightCollection) -> None:
     except FormatError:
         file_format = "caffemodel"  # Caffe itself asks for no suffix
     if file_format != "caffemodel":
+        check_link(path, follow_links=follow_links)
         write_file(path, weights, file_format=file_format)
         return
-    with tempfile.TemporaryDirectory(prefix=".sparknet-", dir=path.parent) as folder:
-        temporary = Path(folder) / "weights.caffemodel"
-        with translated(f"weights {str(path)!r}"):
-            net.save(str(temporary))
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+    with replacing(path, follow_links=follow_links) as file:
+        try:
+            net.save(file.name)  # into the file that is open
+        except RuntimeError as error:
+            raise _not_written(file) from error
+        if not _is_whole(net, Path(file.name)):
+            raise _not_written(file)
+
+
+def _is_whole(net: Any, path: Path) -> bool:
+    """Say whether a file holds all arrays of a net: of a disk that is full for its last bytes Caffe says nothing."""
+    mine = {name: arrays for name, arrays in by_layer(net).items() if arrays}
+    try:
+        found = layers_of(path, file_format="caffemodel") if mine else {}
+    except FormatError:
+        return False
+    return all(
+        len(found.get(name, ())) == len(arrays)
+        and all(found[name][i].tobytes() == array.to_host().tobytes() for i, array in enumerate(arrays))
+        for name, arrays in mine.items()
+    )
+
+
+def _not_written(file: BinaryIO) -> OSError:
+    """Return why the disk does not take more, which Caffe does not say; asked by writing on."""
+    try:
+        file.seek(0, os.SEEK_END)
+        file.write(bytes(_MORE))
+        file.flush()
+        os.fsync(file.fileno())
+    except OSError as error:
+        return error
+    return OSError(errno.EIO, "Caffe could not write all of the weights")
 
 
 def _naming(path: Path, error: Exception) -> str:
