@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
-        args.run(args)
+        return args.run(args) or 0
     except KeyboardInterrupt:
         return _interrupted()
     except Exception as error:
@@ -54,7 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(*traceback.splitlines(), file=sys.stderr)
         say(f"sparknet {args.command}: error: {error_text(error)}", file=sys.stderr)
         return 1 if isinstance(error, BrokenOff) else 2
-    return 0
 
 
 def _interrupted() -> int:
@@ -78,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_inspect(commands)
     _add_convert(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -207,10 +207,44 @@ def _add_convert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     convert.set_defaults(run=_convert)
 
 
+def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="show what this machine has, and what there is to say against a Spark cluster",
+        description="List what is installed here: Python, the array libraries, Java, Caffe and the packages of each extra. With "
+        "--master, look at a session on that cluster too: whether other users can join it, whether lost tasks are tried again, and "
+        "whether its executors have the packages of this machine. The exit code is 1 if there is a warning.",
+        formatter_class=_Help,
+    )
+    doctor.add_argument("--master", help="a Spark master, such as spark://host:7077 (default: no session is started)")
+    doctor.add_argument(
+        "--timeout", type=_at_least(1), metavar="S", help="seconds to wait for the cluster, as for train"
+    )
+    doctor.set_defaults(run=_doctor)
+
+
 def _train(args: argparse.Namespace) -> None:
     from sparknet import main_job
 
     main_job.run(args)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from sparknet.doctor import examine
+    from sparknet.serialization.visible import say
+
+    spark = None
+    if args.master:
+        from sparknet.spark import start_spark
+
+        spark = start_spark(args.master, timeout=args.timeout)
+    try:
+        found = examine(spark)
+    finally:
+        if spark is not None:
+            spark.stop()
+    say(*map(str, found))
+    return int(any(each.state == "warning" for each in found))
 
 
 def _inspect(args: argparse.Namespace) -> None:

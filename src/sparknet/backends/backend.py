@@ -4,7 +4,7 @@ So "same backend" and "same device" are one test of identity, which costs nothin
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["Backend"]
@@ -63,7 +63,7 @@ class Backend:
 
     name: str
     device: str
-    namespace: Any
+    namespace: Any = field(repr=False)
     array_type: type
     asarray: Callable[..., Any]
     to_host: Callable[[Any], Any]

@@ -21,7 +21,7 @@ from sparknet.clusters.spark.interrupts import tell_interrupts_briefly
 from sparknet.clusters.spark.jobs import telling_line
 from sparknet.errors import ClusterError, MissingDependency
 
-__all__ = ["start_spark"]
+__all__ = ["check_java", "start_spark"]
 
 _JAVA_FIX = "install one, on Debian: apt-get install default-jre-headless, and put it on PATH or name it in JAVA_HOME"
 _OLDEST_JAVA = 17
@@ -61,7 +61,7 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
     ``sys.excepthook`` keeps it.
     """
     _check_master(master)
-    _check_java()
+    check_java()
     try:
         from pyspark import SparkConf, SparkContext
         from pyspark.sql import SparkSession
@@ -160,7 +160,8 @@ def _driver_megabytes() -> int:
     return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 >> 20)
 
 
-def _check_java() -> None:
+def check_java() -> int:
+    """Return Java's version; a MissingDependency if there is none, or one that is too old for Spark."""
     home = os.environ.get("JAVA_HOME")
     java = os.path.join(home, "bin", "java") if home else shutil.which("java")  # noqa: PTH118 - as Spark does
     if not java or not os.access(java, os.X_OK):
@@ -175,6 +176,7 @@ def _check_java() -> None:
     if int(found[1]) < _OLDEST_JAVA:
         msg = f"Spark needs Java {_OLDEST_JAVA} or newer, {java} is version {found[1]}; {_JAVA_FIX}"
         raise MissingDependency(msg)
+    return int(found[1])
 
 
 def _check_master(master: str) -> None:
