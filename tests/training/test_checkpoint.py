@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -523,6 +524,68 @@ def test_what_is_no_position_is_told_by_its_file(kept, tmp_path, name, content, 
     change(tmp_path / "round-000002" / f"{name}.sparknet", content, **said)
     with pytest.raises((FormatError, DataError), match=rf"round-000002.*{text}.*; remove this directory"):
         start(tmp_path)
+
+
+def bound_socket(path):
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(os.path.relpath(path))  # of 107 bytes at most
+
+
+NOT_OURS = {
+    "a FIFO (a pipe)": os.mkfifo,
+    "a socket": bound_socket,
+    "a directory": Path.mkdir,
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.timeout(30)  # a FIFO is not waited for
+@pytest.mark.parametrize("what", NOT_OURS)
+@pytest.mark.parametrize("name", ["weights", "state-0", "position"])
+def test_what_is_no_file_in_the_place_of_one_is_told(kept, tmp_path, monkeypatch, name, what):
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "round-000002" / f"{name}.sparknet"
+    path.unlink()
+    NOT_OURS[what](path)
+    text = rf"round-000002 is damaged: {name}.sparknet is {re.escape(what)}, expected a regular file; remove this directory"
+    with pytest.raises(FormatError, match=text):
+        start(tmp_path)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("what", ["a FIFO (a pipe)", "a socket", "a symbolic link", "a file"])
+@pytest.mark.parametrize("name", ["round-000000", "round-000002", "round-000009", ".unfinished-0"])
+def test_what_is_no_directory_in_the_place_of_a_round_is_refused_at_the_call(kept, tmp_path, monkeypatch, name, what):
+    shutil.copytree(kept, tmp_path / "kept")
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "kept" / name
+    if path.is_dir():
+        path.rename(tmp_path / "moved")
+    make = {**NOT_OURS, "a symbolic link": lambda path: path.symlink_to(tmp_path / "moved"), "a file": Path.touch}[what]
+    make(path)
+    with pytest.raises(DataError, match=rf"{name} is {re.escape(what)}; expected a directory of a round: remove it"):
+        start(tmp_path / "kept")
+    assert os.path.lexists(path)
+
+
+@pytest.mark.timeout(30)
+def test_what_comes_in_the_place_of_an_unfinished_round_is_removed(tmp_path):
+    for round_ in start(tmp_path, rounds=3):
+        if round_.index == 0:
+            os.mkfifo(tmp_path / ".unfinished-a")
+            (tmp_path / ".unfinished-b").symlink_to(tmp_path / "round-000000")
+    assert names(tmp_path) == ["round-000001", "round-000002"]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("what", NOT_OURS)
+def test_what_is_no_file_in_the_place_of_the_lock_is_told(tmp_path, monkeypatch, what):
+    monkeypatch.chdir(tmp_path)
+    NOT_OURS[what](tmp_path / ".sparknet.lock")
+    said = "a symbolic link" if what == "a device" else what
+    with pytest.raises(OSError, match=rf"(?i){re.escape(said)}, expected a lock's file or none; remove it"):
+        list(start(tmp_path))
 
 
 # ---- disks and directories that refuse

@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from sparknet.checkpoint.position import Position
 from sparknet.checkpoint.round_files import read_round, write_round
 from sparknet.errors import DataError, FormatError
 from sparknet.serialization.locking import LOCK_FILE, locked
+from sparknet.serialization.regular import kind_of
 from sparknet.serialization.replacing import sync
 
 __all__ = ["Checkpoint"]
@@ -44,7 +46,7 @@ class Checkpoint:
     Raises
     ------
     DataError
-        Something else is in the directory.
+        Something else is in the directory, or a link, file or FIFO in the place of a round.
     OSError
         The directory cannot be made, read or written.
 
@@ -75,14 +77,15 @@ class Checkpoint:
                 pass
 
     def _refuse_foreign(self) -> None:
-        names = sorted(path.name for path in self._directory.iterdir())
-        ours = (LOCK_FILE, _UNFINISHED)
-        foreign = [name for name in names if not (_ROUND.fullmatch(name) or name.startswith(ours))]
-        if foreign:
-            msg = (
-                f"checkpoint: {self._directory} holds {foreign[0]!r}; expected a directory for this alone, new or empty"
-            )
-            raise DataError(msg)
+        for path in sorted(self._directory.iterdir()):
+            is_round = _ROUND.fullmatch(path.name) or path.name.startswith(_UNFINISHED)
+            if not (is_round or path.name.startswith(LOCK_FILE)):
+                msg = f"checkpoint: {self._directory} holds {path.name!r}; expected a directory for this alone, new or empty"
+                raise DataError(msg)
+            if is_round and not stat.S_ISDIR(mode := path.lstat().st_mode):
+                what = "a symbolic link" if stat.S_ISLNK(mode) else kind_of(mode) or "a file"
+                msg = f"checkpoint: {path} is {what}; expected a directory of a round: remove it, or name another directory"
+                raise DataError(msg)
 
     def folders(self) -> list[Path]:
         """Return the directories of whole rounds, the last one last."""
@@ -182,7 +185,10 @@ class Checkpoint:
     def _remove_old(self) -> None:
         left = [path for path in self._directory.iterdir() if path.name.startswith(_UNFINISHED)]
         for path in [*self.folders()[:-_KEPT], *left]:
-            shutil.rmtree(path)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:  # it came meanwhile; rmtree waits for a FIFO
+                path.unlink()
 
     @contextmanager
     def _unfinished(self) -> Iterator[Path]:

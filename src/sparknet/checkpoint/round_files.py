@@ -18,6 +18,7 @@ from sparknet.data.layout import is_whole
 from sparknet.errors import DataError, FormatError
 from sparknet.ndarray import NDArray
 from sparknet.serialization import inspect, load, save
+from sparknet.serialization.regular import kind_of
 from sparknet.weights import WeightCollection
 
 __all__ = ["read_round", "write_round"]
@@ -50,14 +51,15 @@ def read_round(folder: Path, index: int, settings: Mapping[str, str], notes: Map
     FormatError, FileNotFoundError
         A file is missing, damaged, or none of this round's.
     """
-    facts = inspect(_path(folder, "position")).metadata
+    facts = inspect(_regular(folder, "position")).metadata
     if facts.get("format") != _FORMAT:
         msg = f"checkpoint: {folder} is a {facts.get('format')!r}, expected a {_FORMAT!r}; name another directory"
         raise DataError(msg)
     _check_settings(folder, facts.get("settings"), settings)
     names = ["weights", "position", *(f"state-{i}" for i in range(_number_of_states(facts)))]
+    paths = [_regular(folder, name) for name in names]
     _check_together(folder, index, names)
-    weights, position, *states = (load(_path(folder, name), mmap=False) for name in names)
+    weights, position, *states = (load(path, mmap=False) for path in paths)
     for name, found, kind in (
         ("weights", weights, WeightCollection),
         *((f"state-{i}", state, Mapping) for i, state in enumerate(states)),
@@ -70,6 +72,15 @@ def read_round(folder: Path, index: int, settings: Mapping[str, str], notes: Map
 
 def _path(folder: Path, name: str) -> Path:
     return folder / f"{name}.sparknet"
+
+
+def _regular(folder: Path, name: str) -> Path:
+    """Return the path of a file to read; a FIFO, which is waited for, or a device is none of ours."""
+    path = _path(folder, name)
+    kind = kind_of(path.stat().st_mode)
+    if kind is not None:
+        raise _misfit(name, f"is {kind}, expected a regular file")
+    return path
 
 
 def _said(name: str, index: int, identity: str) -> dict[str, Any]:

@@ -83,15 +83,25 @@ def _opened(path: Path) -> int:
     try:
         descriptor = os.open(path, _FLAGS, 0o666)
     except OSError as error:
-        if error.errno != errno.ELOOP:
+        kind = "a symbolic link" if error.errno == errno.ELOOP else _kind_at(path)
+        if kind is None:
             raise
-        what = "Is a symbolic link, expected a lock's file or none; remove it"
-        raise OSError(errno.ELOOP, what, str(path)) from error
+        raise _misplaced(error.errno, kind, path) from error
     kind = kind_of(os.fstat(descriptor).st_mode)
     if kind is not None:
         os.close(descriptor)
-        raise OSError(errno.EINVAL, f"Is {kind}, expected a lock's file or none; remove it", str(path))
+        raise _misplaced(errno.EINVAL, kind, path)
     return descriptor
+
+
+def _kind_at(path: Path) -> str | None:
+    with suppress(OSError):
+        return kind_of(path.stat().st_mode)
+    return None
+
+
+def _misplaced(number: int | None, kind: str, path: Path) -> OSError:
+    return OSError(number, f"Is {kind}, expected a lock's file or none; remove it", str(path))
 
 
 def _lock(descriptor: int, path: Path, what: str, own: str) -> None:
