@@ -327,11 +327,37 @@ def test_a_parameter_is_refused_by_name_before_anything_is_read_unless_autograd_
     assert bool((net.bias == 7).all())
 
 
-def test_an_expanded_tensor_is_refused_by_name_before_another_is_written_to():
-    own = {"a": torch.zeros(2), "b": torch.zeros(1).expand(2)}
-    with pytest.raises(ValueError, match=r"the array 'b' has elements that share memory .*; pass its \.clone\(\)"):
-        load_into(own, dumps({"a": np.ones(2, "f4"), "b": np.ones(2, "f4")}))
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.zeros(1).expand(2), torch.zeros(3).as_strided((2, 2), (1, 1))],
+    ids=["expanded", "strided over itself"],
+)
+def test_a_tensor_whose_elements_share_memory_is_refused_by_name_before_another_is_written_to(tensor):
+    own = {"a": torch.zeros(2), "b": tensor}
+    with pytest.raises(ValueError, match=r"the array 'b' has elements that share memory .*x\.clone\(\)"):
+        load_into(own, dumps({"a": np.ones(2, "f4"), "b": np.ones(tensor.shape, "f4")}))
     assert own["a"].tolist() == [0, 0]
+    load_into({**own, "b": tensor.clone()}, dumps({"a": np.ones(2, "f4"), "b": np.ones(tensor.shape, "f4")}))
+
+
+def test_tied_weights_are_received_and_halves_that_overlap_are_not():
+    net = torch.nn.ModuleDict({"embed": torch.nn.Embedding(3, 2), "head": torch.nn.Linear(2, 3, bias=False)})
+    net["head"].weight = net["embed"].weight
+    message = dumps({name: value + 1 for name, value in net.state_dict().items()})
+    expected = net["embed"].weight.detach() + 1
+    load_into(net.state_dict(), message)
+    assert torch.equal(net["head"].weight, expected)
+    with pytest.raises(SchemaError, match=r"'embed.weight' and the array 'head.weight' are the same memory here"):
+        load_into(net.state_dict(), dumps({"embed.weight": torch.ones(3, 2), "head.weight": torch.zeros(3, 2)}))
+    assert torch.equal(net["head"].weight, expected)
+    whole = torch.zeros(5)
+    halves = {"a": whole[:3], "b": whole[2:]}
+    with pytest.raises(ValueError, match=r"the array 'a' and the array 'b' share memory in part"):
+        load_into(halves, dumps({"a": np.ones(3, "f4"), "b": np.ones(3, "f4")}))
+    assert whole.tolist() == [0] * 5
+    over_numpy = {"a": whole[:3], "b": whole.numpy()[2:]}
+    with pytest.raises(ValueError, match="share memory in part"):
+        load_into(over_numpy, dumps({"a": np.ones(3, "f4"), "b": np.ones(3, "f4")}))
 
 
 def test_messages_for_torch_are_copies_that_may_be_written_to():

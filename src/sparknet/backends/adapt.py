@@ -35,6 +35,7 @@ def adapt(
     refusal: Callable[[Any], str] | None = None,
     host_view: Callable[[Any], Any] | None = None,
     write_refusal: Callable[[Any], Any] | None = None,
+    place: Callable[[Any], tuple[int, tuple[int, ...] | None]] | None = None,
 ) -> Backend:
     """Return the backend of a library on its default device.
 
@@ -63,8 +64,8 @@ def adapt(
         ``namespace.asarray(array, device=device)``.
     call
         ``call("cuda:1")`` is the :attr:`Backend.call` of that device.
-    refusal, write_refusal, host_view
-        Those of :class:`Backend`, the last for the devices called ``"cpu"``.
+    refusal, host_view, write_refusal, place
+        Those of :class:`Backend`; ``host_view`` for the devices called ``"cpu"``.
 
     Returns
     -------
@@ -111,6 +112,7 @@ def adapt(
             refusal=refusal,
             host_view=host_view if wanted == "cpu" else None,
             write_refusal=write_refusal,
+            place=place,
         )
 
     return on(default)

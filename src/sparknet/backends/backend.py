@@ -50,6 +50,9 @@ class Backend:
     write_refusal
         ``write_refusal(array)`` says why the library refuses to write to an own array, and what to do, or nothing; None: it never
         does.
+    place
+        ``place(array)`` is where an own array's elements lie: the address of the first, and its strides in bytes, or None where they
+        are contiguous in C order. What shares memory is refused as a target by it. None: nobody can tell.
 
     Examples
     --------
@@ -75,3 +78,4 @@ class Backend:
     refusal: Callable[[Any], str] | None = None
     host_view: Callable[[Any], Any] | None = None
     write_refusal: Callable[[Any], str] | None = None
+    place: Callable[[Any], tuple[int, tuple[int, ...] | None]] | None = None

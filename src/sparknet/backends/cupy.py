@@ -149,4 +149,5 @@ BACKEND = adapt(
     from_host=_from_host,
     from_own=_from_own,
     call=_caller,
+    place=lambda array: (array.data.ptr, None if array.flags.c_contiguous else array.strides),
 )

@@ -97,13 +97,19 @@ def _as_numpy(tensor: Any) -> np.ndarray[Any, Any]:
 
 
 def _write_refusal(tensor: Any) -> str:
-    """Say why torch would refuse to write to a tensor: autograd records and it is a parameter or a view of one, or it was expanded."""
-    if any(step == 0 and side > 1 for step, side in zip(tensor.stride(), tensor.shape, strict=True)):
-        return "has elements that share memory (it was expanded), so torch refuses to write to it; pass its .clone()"
+    """Say why torch would refuse to write to a tensor: it is a parameter, or a view of one, and autograd records."""
+    if not tensor.requires_grad:
+        return ""
     whole = tensor if tensor._base is None else tensor._base
-    if tensor.requires_grad and whole.is_leaf and torch.is_grad_enabled():
+    if whole.is_leaf and torch.is_grad_enabled():
         return "requires a gradient, so torch refuses to write to it; pass its .detach(), which shares its memory"
     return ""
+
+
+def _place(tensor: Any) -> tuple[int, tuple[int, ...] | None]:
+    if tensor.is_contiguous():
+        return tensor.data_ptr(), None
+    return tensor.data_ptr(), tuple(step * tensor.itemsize for step in tensor.stride())
 
 
 def _host_view(tensor: Any) -> np.ndarray[Any, Any] | None:
@@ -128,5 +134,6 @@ BACKEND = adapt(
     refusal=_refusal,
     host_view=_host_view,
     write_refusal=_write_refusal,
+    place=_place,
 )
 _KNOWN = frozenset(BACKEND.dtypes or ())

@@ -11,7 +11,6 @@ from sparknet.serialization.decode import DAMAGED, NO_BOOL, check_tensors, has_c
 from sparknet.serialization.dtypes import BOOL
 from sparknet.serialization.encode import describe
 from sparknet.serialization.files import read_into
-from sparknet.serialization.fitting import check_fits
 from sparknet.serialization.given import check_reader
 from sparknet.serialization.header import Header
 from sparknet.serialization.layout import truncated
@@ -26,6 +25,7 @@ from sparknet.serialization.opening import (
 )
 from sparknet.serialization.plans import Plan
 from sparknet.serialization.sources import ended, is_memory
+from sparknet.serialization.targets import Targets
 
 __all__ = ["load_into"]
 
@@ -55,15 +55,16 @@ def load_into(weights: Any, source: Any, *, verify: bool | None = None) -> dict[
     StreamEnd
         The stream has ended, between messages: none came.
     SchemaError
-        The message does not fit. Nothing was written; of a stream the rest of the message is not read, so it is of no more use.
+        The message does not fit, or has different elements for what is one array here under two names, as tied weights are. Nothing was
+        written; of a stream the rest of the message is not read, so it is of no more use.
     FormatError
         It is no message, damaged, or ends early. Nothing was written if ``source`` is bytes-like. From a stream,
         tensors before the damage have arrived and later ones are as before; the one it is in may be half written.
     OSError
         The stream fails, by a timeout say: as after a FormatError from a stream.
     ValueError
-        An array is read-only, or its library refuses to write to it, as torch does to a parameter (pass its ``.detach()``):
-        nothing was read.
+        An array is read-only, or its library refuses to write to it, as torch does to a parameter (pass its ``.detach()``); or
+        elements share memory, within one array (``np.broadcast_to``, ``as_strided``, ``expand``) or of two: nothing was read.
 
     Notes
     -----
@@ -85,20 +86,16 @@ def load_into(weights: Any, source: Any, *, verify: bool | None = None) -> dict[
 
 def receive(header: Header, arrays: list[Any], source: Any, verify: bool | None, who: str) -> dict[str, Any]:
     """Receive one message into arrays that have this header; return its metadata."""
-    for tensor, array in enumerate(arrays):
-        problem = _not_writable(array)
-        if problem:
-            name = header.tensor_names()[tensor]
-            msg = f"{who}: {f'the array {name!r}' if name else 'the array'} {problem}"
-            raise ValueError(msg)
+    targets = Targets(header, arrays, who)
     if not is_memory(source):
-        return _from_stream(header, arrays, source, verify, who)
-    return _from_memory(header, arrays, open_message(as_memory(source, who).toreadonly()), verify, who)
+        return _from_stream(targets, source, verify)
+    return _from_memory(targets, open_message(as_memory(source, who).toreadonly()), verify)
 
 
-def _from_memory(header: Header, arrays: list[Any], found: Found, verify: bool | None, who: str) -> dict[str, Any]:
-    check_fits(found.plan.header, header, who)
+def _from_memory(targets: Targets, found: Found, verify: bool | None) -> dict[str, Any]:
+    targets.check_fit(found)
     check_gaps(found)
+    arrays = targets.arrays
     tensors = range(len(arrays))
     if verify is False:
         refuse_bools(found, tensors)
@@ -113,16 +110,16 @@ def _from_memory(header: Header, arrays: list[Any], found: Found, verify: bool |
     return dict(found.plan.header.metadata)  # the plan's own is kept
 
 
-def _from_stream(header: Header, arrays: list[Any], stream: Any, verify: bool | None, who: str) -> dict[str, Any]:
-    check_reader(stream, who)
+def _from_stream(targets: Targets, stream: Any, verify: bool | None) -> dict[str, Any]:
+    check_reader(stream, targets.who)
     found = head_of_stream(stream)
     if found is None:
         raise ended()
-    check_fits(found.plan.header, header, who)
+    targets.check_fit(found)
     if not found.plan.header.is_raw:
-        return _from_memory(header, arrays, rest_of_stream(stream, found), verify, who)
+        return _from_memory(targets, rest_of_stream(stream, found), verify)
     summed = has_checksums(found, required=bool(verify)) and verify is not False
-    arrays = list(map(_in_memory, arrays))
+    arrays = list(map(_in_memory, targets.arrays))
     incoming = _Incoming(stream, found.plan, found.checksums if summed else None)
     for run in found.plan.runs:
         if found.plan.is_small(run):
@@ -130,16 +127,6 @@ def _from_stream(header: Header, arrays: list[Any], stream: Any, verify: bool | 
         else:
             incoming.receive_large(run.start, arrays[run.start])
     return dict(found.plan.header.metadata)  # the plan's own is kept
-
-
-def _not_writable(array: Any) -> str:
-    """Say why an array cannot be written to, and what to do; nothing of one that can."""
-    if type(array) is np.ndarray:
-        return (
-            "" if array.flags.writeable else "is read-only, as a view of a message is; make a copy first, np.array(x)"
-        )
-    refuses = array._backend.write_refusal
-    return "" if refuses is None else refuses(array._array)
 
 
 class _Incoming:
