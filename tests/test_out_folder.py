@@ -62,17 +62,21 @@ EVENTS = """
 import resource, sys
 from pathlib import Path
 from sparknet.report import EventLog
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 with EventLog(Path(sys.argv[1])) as log:
-    for i in range(100):
-        log.write("note", text="a" * 300)
+    try:
+        for i in range(100):
+            log.write("note", text="a" * 300)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        log.write("end")
 """
 
 
-def test_an_event_that_the_disk_does_not_take_whole_is_an_error_and_left_out(tmp_path):
+def test_an_event_that_the_disk_does_not_take_whole_is_an_error_and_left_out_before_the_next_one(tmp_path):
     done = run(EVENTS, tmp_path / "events.jsonl")
     assert done.stderr.splitlines()[-1] == f"OSError: [Errno 27] File too large: '{tmp_path / 'events.jsonl'}'"
-    assert events(tmp_path) == ["note", "note"]
+    assert events(tmp_path) == ["note", "note", "end"]
 
 
 KILLED = """

@@ -91,7 +91,7 @@ class EventLog:
         try:
             write_all(self._file, [line])
         except OSError as error:
-            self._file.truncate(self._size)
+            self._file.truncate(self._file.seek(self._size))  # the next event begins where this one did
             raise OSError(error.errno, error.strerror, str(self._path)) from error
         self._size += len(line)
 
