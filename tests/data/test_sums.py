@@ -50,6 +50,15 @@ def test_what_has_no_sum_is_refused_alone_and_in_a_dict(value):
         check_summable({"a": {"b": value}}, "it")
 
 
+@pytest.mark.parametrize("value", [np.True_, np.ones(3, bool), NDArray(np.ones(3, bool))])
+def test_booleans_of_numpy_are_refused_as_two_that_are_true_add_up_to_one(value):
+    with pytest.raises(
+        DataError, match=r"^it\['a'\]: got booleans of \w+, .* count them: x.sum\(\), or int\(x\) of one"
+    ):
+        check_summable({"a": value}, "it")
+    assert check_summable(True, "it") + True == 2
+
+
 @pytest.mark.parametrize(
     ("left", "right", "match"),
     [

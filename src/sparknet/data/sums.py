@@ -1,6 +1,7 @@
 """Adding up what is computed of the parts of a data set: numbers, arrays, weights, and dicts of these by key.
 
-Python's own ``+`` would join lists and texts, and numpy's would stretch an array to the shape of another, both in silence.
+Python's own ``+`` would join lists and texts. numpy's would stretch an array to the shape of another, and of two that are true
+make one. All in silence.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,9 @@ def check_summable(value: Any, what: str) -> Any:
     if _is_dict(value):
         for key, part in value.items():
             check_summable(part, f"{what}[{key!r}]")
+    elif getattr(getattr(value, "dtype", None), "kind", None) == "b":
+        msg = f"{what}: got booleans of {type(value).__name__}, whose sum tells no number; count them: x.sum(), or int(x) of one"
+        raise DataError(msg)
     elif isinstance(value, Sequence | AbstractSet | bytearray) or not hasattr(value, "__add__"):
         msg = (
             f"{what}: got a {type(value).__name__}, expected what can be added up: a number, an array, a WeightCollection, "
