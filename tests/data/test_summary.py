@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,8 @@ def steps():
         SubtractMean("data", [104, 117, 123]),
         Own(a=b"abc", step=Scale("data", 2)),
         Own(a=b"abd", step=len),
+        Own(step=partial(min, 1)),
+        Own(step=partial(min, 2)),
         Own(odd=np.array([None] * 9)),
         Kept(frozenset("abcdefgh"), Path("mean")),
         Ring(),

@@ -70,7 +70,9 @@ def _text_of_object(value: Any, depth: int) -> str:
         return _listed(name, sorted(map(inner, value)), "{}")
     if isinstance(value, tuple | list):
         return _listed(name, list(map(inner, value)), "[]")
-    if is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, partial):
+        held = {"func": value.func, "args": value.args, "keywords": value.keywords}
+    elif is_dataclass(value) and not isinstance(value, type):
         held = {f.name: getattr(value, f.name) for f in fields(value)}
     elif hasattr(value, "__qualname__"):  # a function or a class
         return str(value.__qualname__)
