@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparknet import DataError, Field, NDArray
-from sparknet.data.fields import rows_of_batch
+from sparknet.data.fields import check_fields, rows_of_batch
 
 
 @given(st.binary(min_size=6, max_size=6))
@@ -50,6 +50,7 @@ def test_sequences_and_arrays_of_the_right_size_are_given_the_fields_shape():
         (None, "type NoneType cannot be converted"),
         ([1, None, 2, 3], "type list cannot be converted"),
         ([[1, 2], [3]], "cannot be converted"),
+        ([1, 2, 3, 10**400], "type list cannot be converted: int too large"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(value, text):
@@ -94,6 +95,20 @@ def test_fields_of_no_numbers_are_refused(dtype):
 def test_fields_with_a_shape_that_is_none_are_refused(shape):
     with pytest.raises(DataError, match=r"field 'x': got shape .*, expected a tuple of whole numbers"):
         Field("x", shape)
+
+
+@pytest.mark.parametrize("name", [5, None, ("a",)])
+def test_a_field_whose_name_is_no_text_is_refused(name):
+    with pytest.raises(DataError, match=r"^Field: got .* as its name, expected text, such as 'data'"):
+        Field(name)
+
+
+@pytest.mark.parametrize("columns", ["x", ["x"]])
+def test_columns_that_say_of_no_field_which_are_its_own_are_refused(columns):
+    with pytest.raises(
+        DataError, match=r"columns: got .*, expected a mapping from the names of fields to those of columns"
+    ):
+        check_fields([Field("x")], columns)
 
 
 def test_fields_with_negative_lengths_are_refused_and_equal_ones_are_equal():

@@ -219,6 +219,14 @@ def test_labels_are_mapped_and_an_unknown_one_is_named_with_its_place():
         LabelMap("y", {})
 
 
+@pytest.mark.parametrize("labels", [[5, 7], {"cat": 0}, {0.5: 0}, {0: "cat"}, {2**63: 0}, {True: 0}])
+def test_a_map_of_other_than_whole_numbers_is_refused_before_any_batch(labels):
+    with pytest.raises(
+        DataError, match=r"LabelMap: got .* for 'y', expected a mapping from stored labels to the net's, int64"
+    ):
+        LabelMap("y", labels)
+
+
 def test_the_same_generator_gives_the_same_batch_and_inputs_are_not_written_to():
     steps = Compose(Scale("data", 0.5), Crop("data", 3, 3), Mirror("data"), SubtractMean("data", 1.0))
     x = rng(3).integers(0, 255, (8, 3, 5, 5)).astype(np.uint8)
@@ -284,7 +292,7 @@ def test_a_mean_that_is_no_numbers_is_told_where_they_are(given_mean, text):
         SubtractMean("data", given_mean)
 
 
-@pytest.mark.parametrize("value", [None, np.nan, [1.0, np.inf, 2.0], "x", np.full((3, 2, 2), np.nan)])
+@pytest.mark.parametrize("value", [None, np.nan, [1.0, np.inf, 2.0], "x", np.full((3, 2, 2), np.nan), [[1], [2, 3]]])
 @pytest.mark.parametrize("step", [Scale, SubtractMean])
 def test_what_would_leave_no_finite_number_is_refused(step, value):
     with pytest.raises(DataError, match=f"{step.__name__} of 'data': got .*, expected finite numbers"):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparknet import DataError, NDArray
-from sparknet.data.ragged import even_batches, pad_batch
+from sparknet.data.ragged import check_ragged, even_batches, pad_batch
 
 
 def batches(sizes):
@@ -91,3 +91,16 @@ def test_mistakes_are_named():
     with pytest.raises(DataError, match=r"ragged='pad': say what with: padding=net.padding\(\), or {} for zeros"):
         list(even_batches(batches([3]), 3, "pad"))
     assert [len(b["y"]) for b in even_batches(batches([2]), 3, "pad", {})] == [3]
+
+
+@pytest.mark.parametrize("padding", [{"label": "a"}, {"label": None}, {"label": [1, 2]}, ["label"], -1])
+def test_padding_that_is_no_numbers_by_name_is_refused_when_it_is_packed(padding):
+    with pytest.raises(
+        DataError, match=r"^padding=.*, expected a mapping from the names of fields to numbers, such as"
+    ):
+        check_ragged("pad", padding, ["label"])
+
+
+@pytest.mark.parametrize("value", [-1, 0.5, np.float32(2), np.array(3), NDArray(4)])
+def test_padding_is_any_number(value):
+    check_ragged("pad", {"label": value}, ["label"])

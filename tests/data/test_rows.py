@@ -116,6 +116,15 @@ def test_the_value_that_does_not_fit_is_found_among_those_that_do(values, text):
         array_of_values(values, Field("x", (2,), "uint8"))
 
 
+def test_memory_of_larger_elements_is_read_by_the_byte_alone_and_together():
+    for array in (np.float32([1.5]), np.uint8([[1, 9], [2, 9]])[:, 0]):
+        values = [memoryview(array)] * 2
+        field = Field("x", (values[0].nbytes,), "uint8")
+        assert array_of_values(values, field).tobytes() == 2 * field.convert(values[0]).tobytes() == 2 * array.tobytes()
+    with pytest.raises(DataError, match=r"^row 0: .*got a value of shape \(4,\)"):
+        array_of_values([memoryview(np.float32([1.5]))] * 2, Field("x", (1,)))
+
+
 def test_vectors_become_arrays_alone_and_together():
     field = Field("x", (2, 1))
     assert field.convert(FakeVector(1, 2)).tolist() == [[1], [2]]

@@ -188,10 +188,21 @@ def test_it_reads_what_inflates_to_what_its_schema_says_without_a_limit(monkeypa
     assert Codec(array).loads(message, copy=True, device="cpu").shape == (10**5,)
 
 
-@pytest.mark.parametrize("tensor", [((3,), 5), ("float32", (3,)), ((-1,), "float32"), ((2.0,), "float32"), (3,), "ab"])
+@pytest.mark.parametrize(
+    "tensor",
+    [((3,), 5), ("float32", (3,)), ((-1,), "float32"), ((2.0,), "float32"), ((2**64,), "float32"), (3,), "ab"],
+)
 def test_a_schema_that_describes_no_tensor_is_refused(tensor):
     with pytest.raises(ValueError, match=r"Codec\(\): got .* in layer 'a', expected a pair of a tuple of lengths and"):
         Codec({"a": (tensor,)})
+
+
+@pytest.mark.parametrize(("name", "layer"), [("b", 5), ("b", None), (1, (((3,), "float32"),))])
+def test_a_schema_of_other_than_names_and_layers_is_refused(name, layer):
+    with pytest.raises(
+        ValueError, match=rf"Codec\(\): got .* for layer {name!r}, expected names and tuples, as Weight"
+    ):
+        Codec({"a": (((3,), "float32"),), name: layer})
 
 
 @pytest.mark.parametrize("checksum", [True, False])

@@ -41,7 +41,7 @@ class Field:
     Raises
     ------
     DataError
-        The shape, the dtype or the axis is none of these.
+        The name, the shape, the dtype or the axis is none of these.
 
     Examples
     --------
@@ -58,6 +58,9 @@ class Field:
 
     def __post_init__(self) -> None:
         """Normalise shape and dtype, so that equal fields compare equal."""
+        if not isinstance(self.name, str):
+            msg = f"Field: got {self.name!r:.60} as its name, expected text, such as 'data'"
+            raise DataError(msg)
         try:
             shape = tuple(int(n) for n in self.shape)
         except (TypeError, ValueError) as error:
@@ -129,7 +132,7 @@ class Field:
                 raise DataError(self._lost(array))
             with np.errstate(all="ignore"):  # what was lost is looked for below
                 out = array.astype(self.dtype)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"{self._unknown(value)}: {error}") from error
@@ -175,7 +178,7 @@ def decoding_advice(field: Field) -> str:
 def as_array(value: Any) -> "np.ndarray[Any, Any]":
     """Return one example's value as numpy takes it; bytes as uint8."""
     if isinstance(value, BYTES):
-        return np.frombuffer(value, np.uint8)
+        return np.frombuffer(value.tobytes() if isinstance(value, memoryview) else value, np.uint8)
     return np.asarray(value.toArray() if hasattr(value, "toArray") else value)
 
 
@@ -196,6 +199,9 @@ def check_fields(fields: Sequence[Field], columns: Columns | None = None) -> tup
     if twice or not names:
         got = f"the field {twice[0]!r} twice" if twice else "no field"
         msg = f"fields: got {got}; expected one Field for each input of the net"
+        raise DataError(msg)
+    if not isinstance(columns, Mapping | None):
+        msg = f"columns: got {columns!r:.60}, expected a mapping from the names of fields to those of columns"
         raise DataError(msg)
     unknown = [name for name in columns or () if name not in names]
     if unknown:

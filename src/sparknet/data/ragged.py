@@ -7,6 +7,7 @@ seen, and one that is padded needs a net that leaves the padding out of its loss
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -84,10 +85,19 @@ def check_ragged(ragged: Any, padding: Any, names: Collection[str]) -> None:
     if ragged != "pad":
         msg = f"padding={padding!r} with ragged={ragged!r}; expected ragged='pad', which alone pads"
         raise DataError(msg)
+    if not isinstance(padding, Mapping) or not all(map(_is_number, padding.values())):
+        msg = (
+            f"padding={padding!r:.60}, expected a mapping from the names of fields to numbers, such as {{'label': -1}}"
+        )
+        raise DataError(msg)
     unknown = [name for name in padding if name not in names]
     if unknown:
         msg = f"padding for {', '.join(map(repr, unknown))}; expected names of fields: {', '.join(map(repr, names))}"
         raise DataError(msg)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) or getattr(value, "shape", None) == ()
 
 
 def say_dropped(what: str, examples: int, batch_size: int) -> int:

@@ -153,6 +153,8 @@ def _stacked(values: Any, field: Field) -> "np.ndarray[Any, Any] | None":
     if not isinstance(values, np.ndarray):
         if len(set(map(type, values))) > 1:
             return None  # stacked, they would take each other's type
+        if isinstance(first, memoryview):
+            return None  # its elements may have several bytes, and need not lie side by side
         if isinstance(first, BYTES):
             alike = all(len(value) == size for value in values)
             return np.frombuffer(b"".join(values), np.uint8) if alike and size else None

@@ -133,16 +133,24 @@ def _is_schema(example: Any) -> bool:
     return any(type(layer) is tuple for layer in example.values())
 
 
+def _is_layer(name: Any, layer: Any) -> bool:
+    return isinstance(name, str) and isinstance(layer, tuple | list)
+
+
 def _is_described(tensor: Any) -> bool:
     """Say whether this is a pair of a shape and a str."""
     if type(tensor) is not tuple or len(tensor) != 2 or type(tensor[1]) is not str:
         return False
-    return isinstance(tensor[0], tuple | list) and all(type(length) is int and length >= 0 for length in tensor[0])
+    lengths = tensor[0]
+    return isinstance(lengths, tuple | list) and all(type(n) is int and 0 <= n < 1 << 64 for n in lengths)
 
 
 def _header_of_schema(schema: Any, checksum: bool, metadata: dict[str, Any] | None) -> Header:
     codes = {name: code for code, name in NAMES.items()}
     for name, layer in schema.items():
+        if not _is_layer(name, layer):
+            msg = f"Codec(): got {shown(layer)} for layer {shown(name)}, expected names and tuples, as WeightCollection.schema() has them"
+            raise ValueError(msg)
         for tensor in layer:
             if not _is_described(tensor):
                 msg = f"Codec(): got {shown(tensor)} in layer {name!r}, expected a pair of a tuple of lengths and the name of a dtype"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sparknet.data.layout import is_whole
 from sparknet.data.preprocess.base import IMAGE, Arrays, FieldStep, Rng, Shape
 from sparknet.data.preprocess.pixels import PixelStep
 from sparknet.data.ranges import number
@@ -17,6 +18,7 @@ from sparknet.ndarray import NDArray
 __all__ = ["LabelMap", "Scale", "SubtractMean"]
 
 _SHOWN = 4  # numbers that are shown
+_MOST = 2**63  # of a label
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,13 @@ class LabelMap(FieldStep):
     labels: Mapping[int, int]
 
     def __post_init__(self) -> None:
-        """Refuse a map that no label is in."""
+        """Refuse a map that no label is in, and what is no map of labels."""
         if not self.labels:
             msg = f"LabelMap: got no labels for {self.field!r}, expected at least one"
+            raise DataError(msg)
+        pairs = self.labels.items() if isinstance(self.labels, Mapping) else ()
+        if not pairs or not all(is_whole(n, -_MOST) and n < _MOST for pair in pairs for n in pair):
+            msg = f"LabelMap: got {self.labels!r:.60} for {self.field!r}, expected a mapping from stored labels to the net's, int64"
             raise DataError(msg)
 
     def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
@@ -176,8 +182,11 @@ def _shown(value: Any, kind: str = "") -> str:
 
 
 def _check_finite(step: FieldStep, value: Any) -> None:
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # of lists of different lengths
+        array = np.array(None)
     if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
-        got = repr(value) if array.ndim == 0 else f"{array.dtype} {array.shape}"
+        got = f"{value!r:.60}" if array.ndim == 0 else f"{array.dtype} {array.shape}"
         msg = f"{type(step).__name__} of {step.field!r}: got {got}, expected finite numbers"
         raise DataError(msg)
