@@ -18,8 +18,9 @@ hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
-# Optional as an extra is, and in no session of its own: without torch its backend cannot be imported.
-collect_ignore = [] if importlib.util.find_spec("torch") else ["src/sparknet/backends/torch.py"]
+# What only looks like a package (tests/stand_in.py puts it in the place of one), and what is optional as an extra is, and in no
+# session of its own: without torch its backend cannot be imported.
+collect_ignore = ["tests/stand_ins", *([] if importlib.util.find_spec("torch") else ["src/sparknet/backends/torch.py"])]
 
 # Marker -> the package or program it stands for, and the command that brings it.
 NEEDS = {

@@ -39,6 +39,11 @@ _INSTEAD = {
 }
 
 
+def index(array: Any) -> int:
+    """Return an own array's value for ``__index__``, which cupy's arrays have not."""
+    return operator.index(array if hasattr(array, "__index__") else array.item())
+
+
 def plainly(function: Callable[..., Any], *args: Any) -> Any:
     """Call a function where the device needs no care."""
     return function(*args)
@@ -103,7 +108,10 @@ class Elements:
     def __contains__(self, value: Any) -> bool:
         """Say whether any element equals ``value``, a number or an array, which is broadcast."""
         found = self == value
-        return bool(type(found) is type(self) and (found._backend.namespace.any(found._array)))
+        if type(found) is not type(self):
+            return False
+        backend = found._backend
+        return bool((backend.call or plainly)(bool, backend.namespace.any(found._array)))
 
     def _scalar(self, convert: Callable[[Any], Any]) -> Any:
         if self._array.shape:
@@ -132,7 +140,7 @@ class Elements:
 
     def __index__(self) -> int:
         """Return the value of a 0-d integer array."""
-        return int(self._scalar(operator.index))
+        return int(self._scalar(index))
 
     def __trunc__(self) -> int:
         """Return the value of a 0-d array without its fraction, for ``math.trunc``."""

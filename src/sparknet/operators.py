@@ -177,15 +177,18 @@ def ufunc(self: "NDArray", function: Any, method: str, inputs: tuple[Any, ...], 
         return _as_operator(self, function, method, inputs, options)
     out = options.get("out", ())
     own = [_argument(self, value) for value in inputs]
-    if method == "at" and not own[0].flags.writeable:  # numpy itself (2.4) does not look, and writes
+    # numpy itself (2.4) does not look, and writes; cupy's memory is never read-only
+    if method == "at" and not getattr(own[0].flags, "writeable", True):
         msg = f"numpy's {function.__name__}.at() of an array that is read-only, as a view of a message is: make a copy first"
         raise ValueError(msg)
     if out:
         options["out"] = tuple(_argument(self, value) for value in out)
     if "where" in options:
         options["where"] = _argument(self, options["where"])
+    compute = getattr(function, method)
     try:
-        result = getattr(function, method)(*own, **options)
+        run = self._backend.call
+        result = compute(*own, **options) if run is None else run(compute, *own, **options)
     except _ERRORS as error:
         explain(error, f"numpy's {function.__name__}()", *inputs)
     if len(out) == 1:
@@ -207,5 +210,11 @@ def _as_operator(self: "NDArray", function: Any, method: str, inputs: tuple[Any,
 
 
 def _argument(self: "NDArray", value: Any) -> Any:
-    """Return an argument of a ufunc: what is an array, as an operand; lists, indices and flags as they are."""
-    return operand(self, value) if type(value) is type(self) or backend_of(value) is not None else value
+    """Return an argument of a ufunc: what is an array, as an operand; lists, indices and flags as they are.
+
+    In comparisons, numpy hands over its scalar on the left as an array without axes.
+    """
+    backend = self._backend if type(value) is type(self) else backend_of(value)
+    if backend is not self._backend and backend is not None and backend.host and not getattr(value, "shape", True):
+        return operand(self, value[()])
+    return operand(self, value) if backend is not None else value

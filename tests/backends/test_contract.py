@@ -1,7 +1,8 @@
 """What every backend owes to NDArray and to all that is built on it: one set of tests, run on each that can be used here.
 
 array_api_strict takes part as a third party would, registered by this module. Its ``device1`` refuses access from
-the host, so a forgotten way through host memory fails on a machine without a GPU.
+the host, so a forgotten way through host memory fails on a machine without a GPU. So does a stand-in for CuPy, which
+has devices of which one is current, and refuses what CuPy refuses.
 """
 
 import copy
@@ -15,9 +16,10 @@ from types import ModuleType
 import array_api_strict
 import numpy as np
 import pytest
+import stand_in
 
 from sparknet import DeviceError, NDArray, WeightCollection, dumps, loads, nd
-from sparknet.backends import backend_for_device, get_backend, register_backend, registry
+from sparknet.backends import backend_for_device, backend_of, get_backend, register_backend, registry
 from sparknet.backends.adapt import adapt
 from sparknet.nets import MLP
 
@@ -58,13 +60,20 @@ DEVICES = [
     *(["torch:cpu"] if find_spec("torch") else []),
     "array_api_strict:cpu",
     "array_api_strict:device1",
+    "cuda:0 of the stand-in",
+    "cuda:1 of the stand-in",
     pytest.param("cuda:0", marks=pytest.mark.gpu),
 ]
 
 
 @pytest.fixture(params=DEVICES)
 def device(request):
-    return request.param
+    name, _, substitute = request.param.partition(" of ")
+    if substitute:  # on a machine where its device is the only one, or another one is current
+        with stand_in.cupy(devices=int(name[-1]) + 1):
+            yield name
+    else:
+        yield name
 
 
 @pytest.fixture
@@ -88,6 +97,7 @@ def agree(array, expected, device):
     expected = np.asarray(expected)
     assert type(array) is NDArray
     assert array.device == device
+    assert backend_of(array.unwrap()).device == device  # where the library says that its own array is
     assert array.dtype == expected.dtype
     assert array.shape == expected.shape
     np.testing.assert_allclose(array.to_host(), expected, rtol=1e-6, atol=1e-6)

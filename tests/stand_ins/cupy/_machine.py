@@ -1,0 +1,42 @@
+"""The machine that this stand-in imitates: what a test sets, and what it reads afterwards. CuPy has no such module.
+
+A child process has a machine of its own, so what it shall have is said by the environment: ``STAND_IN_DEVICES`` is how many
+devices the machine has, ``STAND_IN_VERSION`` the version that CuPy says. CUDA_VISIBLE_DEVICES hides devices, as it does from CUDA.
+"""
+
+import os
+from collections import Counter
+
+
+class Machine:
+    """What the devices were asked to do."""
+
+    def __init__(self):
+        self.devices = int(os.environ.get("STAND_IN_DEVICES", "1"))
+        self.lockable = 1 << 40  # bytes of page-locked memory that the system grants
+        self.pid = None  # of the process in which CUDA was initialized
+        self.clear()
+
+    def clear(self):
+        """Forget what was counted."""
+        self.counts = Counter()  # "get", "upload", "synchronize", "locked": how often; "uploaded": names of types
+        self.uploads = []  # (type, shape) of each copy from the host
+        self.contexts = set()  # devices that have a context in this process
+        self.log = []  # ("record" or "wait", device of the stream, its pointer, number of the event)
+        self.used = Counter()  # device -> bytes
+        self.peak = Counter()  # device -> the most bytes at a time
+
+    def visible(self):
+        """Return how many devices the process may see."""
+        shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return self.devices if shown is None else min(self.devices, len([x for x in shown.split(",") if x.strip()]))
+
+    def allocate(self, device, size):
+        self.used[device] += size
+        self.peak[device] = max(self.peak[device], self.used[device])
+
+    def free(self, device, size):
+        self.used[device] -= size
+
+
+machine = Machine()
