@@ -44,9 +44,9 @@ def index(array: Any) -> int:
     return operator.index(array if hasattr(array, "__index__") else array.item())
 
 
-def plainly(function: Callable[..., Any], *args: Any) -> Any:
+def plainly(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function where the device needs no care."""
-    return function(*args)
+    return function(*args, **kwargs)
 
 
 class Elements:

@@ -15,7 +15,7 @@ from sparknet import interchange, operators
 from sparknet.backends import Backend, backend_of, get_backend
 from sparknet.backends.devices import convert
 from sparknet.elements import Elements, plainly
-from sparknet.errors import explain
+from sparknet.errors import DeviceError, explain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -305,9 +305,9 @@ class NDArray(Elements):
     ) -> Any:
         """Return a DLPack capsule of the memory, or of a copy if it is read-only and the consumer cannot respect that."""
         who = interchange.consumer()
-        return interchange.capsule(
-            self._array, who, stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
-        )
+        options = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        # on its device: the consumer waits for what is queued there
+        return (self._backend.call or plainly)(interchange.capsule, self._array, who, **options)
 
     def __dlpack_device__(self) -> tuple[Any, int]:
         """Return the DLPack device type and id."""
@@ -315,8 +315,16 @@ class NDArray(Elements):
 
     @property
     def __cuda_array_interface__(self) -> Any:
-        """CUDA's array interface; an AttributeError on the host."""
-        return self._array.__cuda_array_interface__
+        """CUDA's array interface, with the current stream of the array's device; an AttributeError on the host."""
+        return (self._backend.call or plainly)(getattr, self._array, "__cuda_array_interface__")
+
+    @property
+    def __cupy_get_ndarray__(self) -> Any:
+        """What cupy calls for its own array: ``cupy_array + a`` is an array of cupy, without a wait. Other backends have it not."""
+        if self._backend.name != "cupy":
+            msg = f"an array of {self._backend.name} is none of cupy"
+            raise AttributeError(msg)
+        return self.unwrap
 
     def __bytes__(self) -> bytes:
         """Return the bytes of the elements in row-major order, as numpy does; host memory only; a copy."""
@@ -340,7 +348,7 @@ class NDArray(Elements):
         """
         backend = self._backend
         kind = type(key)
-        own: Any = key if kind is int or kind is builtins.slice else _key(key)
+        own: Any = key if kind is int or kind is builtins.slice else _key(self, key)
         if kind is int and len(self._array.shape) > 1:
             own = (key, ...)  # the standard wants an index for every axis, or an ellipsis
         try:
@@ -365,7 +373,7 @@ class NDArray(Elements):
             if own is NotImplemented:
                 msg = f"expected a number or an array, got {type(value).__name__}"
                 raise TypeError(msg)  # noqa: TRY301 - explained below, as the others
-            (self._backend.call or plainly)(operator.setitem, self._array, _key(key), own)
+            (self._backend.call or plainly)(operator.setitem, self._array, _key(self, key), own)
         except (TypeError, ValueError, IndexError, RuntimeError) as error:
             explain(error, "assignment to an index", self, key, value)
 
@@ -580,13 +588,26 @@ def _has_ellipsis(key: Any) -> bool:
     return any(part is Ellipsis for part in key) if type(key) is tuple else key is Ellipsis
 
 
-def _key(key: Any) -> Any:
-    """Unwrap the index arrays in a subscript."""
-    if type(key) is NDArray:
-        return key._array
+_PLAIN_KEYS = (int, builtins.slice, type(None), type(Ellipsis))
+
+
+def _key(self: NDArray, key: Any) -> Any:
+    """Return a subscript of the backend's own arrays; a DeviceError for index arrays that are elsewhere."""
     if type(key) is tuple:
-        return tuple(part._array if type(part) is NDArray else part for part in key)
-    return key
+        return tuple([part if type(part) in _PLAIN_KEYS else _index(self, part) for part in key])
+    return _index(self, key)
+
+
+def _index(self: NDArray, part: Any) -> Any:
+    ours = type(part) is NDArray
+    backend = part._backend if ours else backend_of(part)
+    if backend is None or backend is self._backend:
+        return part._array if ours else part
+    msg = (
+        f"the index array of {part.dtype} {tuple(part.shape)} is on {backend.device!r} ({backend.name}), the indexed one on "
+        f"{self.device!r} ({self.backend}); write nd.asarray(..., device={self.device!r})"
+    )
+    raise DeviceError(msg)
 
 
 def _unpickle(host: "np.ndarray[Any, Any]", device: str) -> NDArray:

@@ -5,7 +5,7 @@ schema of weights and the same pickled array fit every backend. What differs is 
 a library whose dtypes are numpy's and which has no devices is called as it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -35,6 +35,7 @@ def adapt(
     refusal: Callable[[Any], str] | None = None,
     host_view: Callable[[Any], Any] | None = None,
     write_refusal: Callable[[Any], Any] | None = None,
+    known: Iterable[str] | None = None,
     place: Callable[[Any], tuple[int, tuple[int, ...] | None]] | None = None,
 ) -> Backend:
     """Return the backend of a library on its default device.
@@ -66,6 +67,8 @@ def adapt(
         ``call("cuda:1")`` is the :attr:`Backend.call` of that device.
     refusal, host_view, write_refusal, place
         Those of :class:`Backend`; ``host_view`` for the devices called ``"cpu"``.
+    known
+        Names of the dtypes that it has, of a library whose dtypes are numpy's; others are a TypeError. Default: all.
 
     Returns
     -------
@@ -79,7 +82,7 @@ def adapt(
     >>> backend.device, backend.namespace.zeros(2, dtype=np.float32)
     ('array_api_strict:cpu', Array([0., 0.], dtype=array_api_strict.float32))
     """
-    dtypes = Dtypes(name, namespace)
+    dtypes = Dtypes(name, namespace, known)
     copy_in = from_host or (lambda array, where: namespace.asarray(array, copy=True, **at(where)))
     copy_over = from_own or (lambda array, where: namespace.asarray(array, **at(where)))
 
@@ -90,7 +93,10 @@ def adapt(
 
         def asarray(obj: Any, dtype: Any = None, copy: bool | None = None) -> Any:
             if not isinstance(obj, array_type):
-                return bound(copy_in, run)(_host(obj, dtype, copy), where)
+                host = _host(obj, dtype, copy)
+                if known is not None:
+                    dtypes.own(host.dtype)
+                return bound(copy_in, run)(host, where)
             if device_of is not None and device_of(obj) != wanted:
                 obj, copy = bound(copy_over, run)(obj, where), None
             if dtype is None and not copy:

@@ -11,6 +11,7 @@ at the full speed of the bus. Locked memory is dear to the rest of the machine, 
 import re
 import weakref
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,13 @@ except ImportError as error:
         f"nvidia-smi shows ({error}); tensors of torch have devices of their own, such as 'torch:cuda:0'"
     )
     raise MissingDependency(msg, name="cupy") from error
+
+if int(cupy.__version__.partition(".")[0]) < 14:
+    msg = (
+        f"cupy {cupy.__version__} is installed, 14 or newer is needed: older ones compute with numpy's scalars by value, as numpy 1 "
+        "did, and lack functions; pip install --upgrade 'sparknet[cuda12]' or 'sparknet[cuda13]'"
+    )
+    raise MissingDependency(msg, name="cupy")
 
 PINNED_FROM = 1 << 20  # bytes of an array that comes into page-locked memory; smaller ones are not worth a lock
 PINNED_LIMIT = 4 << 30  # bytes of page-locked memory at a time, in use or kept for the next array
@@ -121,7 +129,8 @@ def _from_host(host: "np.ndarray[Any, Any]", _device: None) -> Any:
 def _from_own(array: Any, _device: None) -> Any:
     """Copy from another device to the current one, in the order of both devices' streams; the host does not wait."""
     with array.device:
-        whole = cupy.ascontiguousarray(array)  # cupy copies nothing else between devices
+        # cupy copies nothing else between devices; asked of an array without axes, it would give it one
+        whole = array if array.flags.c_contiguous else cupy.ascontiguousarray(array)
         there = cupy.cuda.get_current_stream()
         ready = there.record()
     here = cupy.cuda.get_current_stream()
@@ -133,6 +142,19 @@ def _from_own(array: Any, _device: None) -> Any:
     return copied
 
 
+# ---- functions that differ
+def _repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Any:
+    """Repeat elements; waits for repeats in an array, which the size of the result depends on. cupy itself takes them from 14.2 on."""
+    return cupy.repeat(x, repeats.tolist() if isinstance(repeats, cupy.ndarray) else repeats, axis)
+
+
+_namespace = SimpleNamespace(**(vars(namespace) | {"repeat": _repeat}))
+# No float8, no long double. Of numpy's own dtypes those that cupy compiles kernels for; bfloat16 is that of ml_dtypes.
+_DTYPES = """
+    bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128 bfloat16
+""".split()
+
+
 def _no_object(device: str) -> None:
     """Refuse what is no device here; those that are need no object, as the current device is what counts."""
     _index(device)
@@ -140,7 +162,7 @@ def _no_object(device: str) -> None:
 
 BACKEND = adapt(
     "cupy",
-    namespace,
+    _namespace,
     cupy.ndarray,
     _to_host,
     default="cuda:0",
@@ -150,4 +172,5 @@ BACKEND = adapt(
     from_own=_from_own,
     call=_caller,
     place=lambda array: (array.data.ptr, None if array.flags.c_contiguous else array.strides),
+    known=_DTYPES,
 )

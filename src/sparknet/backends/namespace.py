@@ -1,6 +1,6 @@
 """The border of a library: numpy's dtypes and sparknet's devices on this side, the library's on that."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import import_module
 from types import ModuleType
@@ -15,10 +15,11 @@ _ML_DTYPES = ["bfloat16", "float8_e4m3fn", "float8_e5m2"]
 
 
 class Dtypes:
-    """A library's dtypes and numpy's, both ways; empty where they are the same."""
+    """A library's dtypes and numpy's, both ways; empty where they are the same, with those ``known`` where it has not all."""
 
-    def __init__(self, name: str, namespace: Any) -> None:
+    def __init__(self, name: str, namespace: Any, known: Iterable[str] | None = None) -> None:
         self.name = name
+        self.known = None if known is None else [dtype for dtype in _numpy_dtypes() if dtype.name in known]
         self.from_numpy: dict[np.dtype[Any], Any] = {}
         try:
             np.dtype(namespace.float32)
@@ -30,15 +31,19 @@ class Dtypes:
 
     def own(self, dtype: Any) -> Any:
         """Return the library's dtype for one of its own or numpy's, its name included; None stays None."""
-        if dtype is None or not self.from_numpy or isinstance(dtype, self.types):
+        if dtype is None or isinstance(dtype, self.types):
+            return dtype
+        if not self.from_numpy:
+            if self.known is not None and np.dtype(dtype) not in self.known:
+                raise TypeError(self._refusal(dtype, self.known))
             return dtype
         found = self.from_numpy.get(np.dtype(dtype))
         if found is None:
-            msg = (
-                f"backend {self.name!r} has no dtype {np.dtype(dtype)}; it has: {', '.join(map(str, self.from_numpy))}"
-            )
-            raise TypeError(msg)
+            raise TypeError(self._refusal(dtype, self.from_numpy))
         return found
+
+    def _refusal(self, dtype: Any, known: Iterable[Any]) -> str:
+        return f"backend {self.name!r} has no dtype {np.dtype(dtype)}; it has: {', '.join(map(str, known))}"
 
 
 def _numpy_dtypes() -> list[np.dtype[Any]]:
@@ -72,11 +77,13 @@ class Namespace:
 
 
 def _translated(function: Callable[..., Any], dtypes: Dtypes, where: Any) -> Callable[..., Any]:
+    takes_all = not dtypes.types and dtypes.known is None
+
     def call(*args: Any, **kwargs: Any) -> Any:
         if "device" in kwargs:  # which has chosen this backend
             del kwargs["device"]
             kwargs.update(at(where))
-        if not dtypes.types:
+        if takes_all:
             return function(*args, **kwargs)
         if "dtype" in kwargs:
             kwargs["dtype"] = dtypes.own(kwargs["dtype"])

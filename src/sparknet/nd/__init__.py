@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparknet.backends import backend_for_device, backend_of, get_backend
 from sparknet.backends.devices import convert
-from sparknet.errors import explain
+from sparknet.errors import DeviceError, explain
 from sparknet.nd import fft, linalg
 from sparknet.nd.delegate import functions
 from sparknet.nd.info import NamespaceInfo
@@ -31,6 +31,9 @@ __array_api_version__ = VERSION
 _FUNCTIONS = functions(FUNCTIONS)
 _CONSTANTS = ["e", "inf", "nan", "newaxis", "pi"]
 _numpy = get_backend("numpy").namespace
+# Device types of DLPack's header: the host's memory, page-locked or not (kDLCPU, kDLCUDAHost, kDLROCMHost), and CUDA's
+# (kDLCUDA, kDLCUDAManaged).
+_HOST, _CUDA = (1, 3, 11), (2, 13)
 
 __all__ = [  # noqa: PLE0604 - lists of names
     *_FUNCTIONS,
@@ -114,10 +117,14 @@ def astype(x: NDArray, dtype: Any, /, *, copy: builtins.bool = True, device: str
 def from_dlpack(x: Any, /, *, device: str | None = None, copy: builtins.bool | None = None) -> NDArray:
     """Return an NDArray over the memory of ``x``, any object with ``__dlpack__``; no copy unless asked for.
 
+    Page-locked memory of the host is numpy's, memory that CUDA moves between host and device (managed) is cupy's.
+
     Raises
     ------
     TypeError
         ``x`` has no ``__dlpack__``.
+    DeviceError
+        It is memory of a device that is neither the host nor one of CUDA's.
     ValueError
         Its dtype or strides are none that the backend of its device can share.
 
@@ -130,9 +137,11 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: builtins.bool | N
     if not hasattr(x, "__dlpack_device__"):
         msg = f"from_dlpack(): got {type(x).__name__}, expected an array with __dlpack__; use nd.asarray(...)"
         raise TypeError(msg)
-    host_device_type = 1  # kDLCPU of the DLPack header; the others that we know are CUDA's
     kind, index = x.__dlpack_device__()
-    backend = backend_for_device("cpu" if int(kind) == host_device_type else f"cuda:{index}")
+    if kind not in (*_HOST, *_CUDA):
+        msg = f"from_dlpack(): got memory of DLPack's device type {int(kind)}, expected one of 1, 2, 3, 11 and 13: the host's and CUDA's"
+        raise DeviceError(msg)
+    backend = backend_for_device("cpu" if kind in _HOST else f"cuda:{index}")
     try:
         array = wrap(backend.namespace.from_dlpack(x), backend)
     except (RuntimeError, BufferError) as error:

@@ -17,6 +17,7 @@ from sparknet.ndarray import NDArray, wrap
 
 __all__ = ["functions"]
 
+_PLAIN = frozenset({bool, int, float, complex, str, type(None)})
 _ERRORS = (TypeError, ValueError, IndexError, OverflowError, RuntimeError)
 
 
@@ -166,10 +167,13 @@ def _general(where: str) -> Callable[..., Any]:
 
     def function(*args: Any, **kwargs: Any) -> Any:
         backend = _find_backend(args)
-        plain = args if backend is None else [_unwrapped(value) for value in args]
         if kwargs:
             backend = _find_backend(kwargs.values(), backend)
-            kwargs = {key: _unwrapped(value) for key, value in kwargs.items()}
+        if backend is None:
+            backend = _of_bare(args)
+        plain = [_unwrapped(value, backend) for value in args]
+        if kwargs:
+            kwargs = {key: _unwrapped(value, backend) for key, value in kwargs.items()}
         device = kwargs.get("device")
         if backend is None:
             backend = backend_for_device("cpu" if device is None else device)
@@ -210,7 +214,7 @@ def _common(where: str, operands: Sequence[Any]) -> tuple[Backend, list[Any]]:
     backend = _find_backend(operands)
     if backend is None:
         backend = _as_ndarray(next((x for x in operands if backend_of(x)), operands[0]), where)._backend
-    return backend, [_unwrapped(x) for x in operands]
+    return backend, [_unwrapped(x, backend) for x in operands]
 
 
 def _find_backend(values: Iterable[Any], found: Backend | None = None) -> Backend | None:
@@ -234,12 +238,31 @@ def _find_backend(values: Iterable[Any], found: Backend | None = None) -> Backen
     return found
 
 
-def _unwrapped(value: Any) -> Any:
+def _of_bare(values: Iterable[Any]) -> Backend | None:
+    """Return the backend of the first of the libraries' own arrays in ``values``, where no NDArray says it."""
+    for value in values:
+        kind = type(value)
+        if kind not in _PLAIN:
+            found = _of_bare(value) if kind is tuple or kind is list else backend_of(value)
+            if found is not None:
+                return found
+    return None
+
+
+def _unwrapped(value: Any, backend: Backend | None) -> Any:
     kind = type(value)
     if kind is NDArray:
         return value._array
     if kind is tuple or kind is list:
-        return kind([_unwrapped(part) for part in value])
+        return kind([_unwrapped(part, backend) for part in value])
+    if kind not in _PLAIN and backend is not None:
+        found = backend_of(value)  # cupy would copy an index array of the host to the device, and say nothing
+        if found is not None and found is not backend:
+            msg = (
+                f"got an array of {found.name} on {found.device!r}, the others are on {backend.device!r} ({backend.name}); "
+                f"use nd.asarray(..., device={backend.device!r})"
+            )
+            raise DeviceError(msg)
     return value
 
 
