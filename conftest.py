@@ -31,6 +31,9 @@ NEEDS = {
     "node": ("npm", "nox -s javascript"),
 }
 PROGRAMS = {"npm"}
+# What cupy warns of depends on the machine (headers that it misses, a cache it cannot write) and on its version, and is no fault of a
+# test. That it reads the memory of another device is one: no operation here may.
+ON_A_GPU = pytest.mark.filterwarnings("default", "error:The device where the array resides")
 # Modules and packages whose doctests run in the session of a marker only.
 ROOMS = {
     "src/sparknet/spark": "spark",
@@ -71,6 +74,8 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         for marker in markers_of(item.path):
             item.add_marker(marker)
+        if item.get_closest_marker("gpu"):
+            item.add_marker(ON_A_GPU)
 
 
 def _markers_of_file(path, config):

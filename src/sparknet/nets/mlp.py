@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import prod, sqrt
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -202,28 +202,41 @@ class MLP:
             msg = f"input {self._data!r} has examples of shape {data.shape[1:]}, this net needs {self._input_shape}"
             raise NetError(msg)
         features = nd.astype(nd.reshape(data.to_device(self._device), (n, -1)), nd.float32)
-        finite = nd.isfinite(features)
-        if not nd.all(finite):
-            row = int(nd.argmin(nd.astype(nd.all(finite, axis=1), nd.int8)))
-            msg = f"input {self._data!r}, example {row}: got a value that is not finite in float32"
-            raise NetError(msg, input=self._data, row=row)
-        if not needs_label:
-            return features, nd.zeros((n, self._classes), dtype=nd.float32, device=self._device)
-        return features, self._one_hot(batch[self._label])
+        fits = nd.all(nd.isfinite(features))
+        if needs_label:
+            one_hot = self._one_hot(batch[self._label])
+            fits &= nd.sum(one_hot) == n
+        else:
+            one_hot = nd.zeros((n, self._classes), dtype=nd.float32, device=self._device)
+        if not fits:  # one question for both inputs, because each answer waits for the device
+            self._refuse(features, one_hot, batch)
+        return features, one_hot
 
     def _one_hot(self, label: NDArray) -> NDArray:
+        """Return labels as one-hot rows; the row of what is no label is all zeros."""
         flat = nd.reshape(label.to_device(self._device), (-1, 1))
+        if flat.shape[0] != label.shape[0]:
+            msg = f"input {self._label!r}: {self._expected}, one for each example; got the shape {label.shape}"
+            raise NetError(msg)
         classes = nd.arange(self._classes, device=self._device)
         one_hot: NDArray = nd.astype(flat == classes, nd.float32)
-        expected = f"labels must be whole numbers in [0, {self._classes})"
-        if flat.shape[0] != label.shape[0]:
-            msg = f"input {self._label!r}: {expected}, one for each example; got the shape {label.shape}"
-            raise NetError(msg)
-        if float(nd.sum(one_hot)) != flat.shape[0]:
-            row = int(nd.argmin(nd.sum(one_hot, axis=1)))
-            msg = f"input {self._label!r}, example {row}: {expected}; got {flat.to_host()[row, 0]}"
-            raise NetError(msg, input=self._label, row=row)
         return one_hot
+
+    @property
+    def _expected(self) -> str:
+        return f"labels must be whole numbers in [0, {self._classes})"
+
+    def _refuse(self, features: NDArray, one_hot: NDArray, batch: Batch) -> NoReturn:
+        """Name the first example that does not fit: of the data, else of the labels."""
+        finite = nd.all(nd.isfinite(features), axis=1)
+        if not nd.all(finite):
+            row = int(nd.argmin(nd.astype(finite, nd.int8)))
+            msg = f"input {self._data!r}, example {row}: got a value that is not finite in float32"
+            raise NetError(msg, input=self._data, row=row)
+        row = int(nd.argmin(nd.sum(one_hot, axis=1)))
+        value = nd.reshape(batch[self._label], (-1,)).to_host()[row]
+        msg = f"input {self._label!r}, example {row}: {self._expected}; got {value}"
+        raise NetError(msg, input=self._label, row=row)
 
 
 def _constant(value: float, _iteration: int) -> float:

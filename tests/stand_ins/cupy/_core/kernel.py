@@ -63,10 +63,11 @@ def launch(function, *args, out=None, **kwargs):
     runtime.context(device)
     own = [argument(value, device) for value in args]
     options = {key: argument(value, device) for key, value in kwargs.items()}
-    if out is not None:
-        function(*own, out=argument(out, device), **options)
-        return out
-    return wrapped(function(*own, **options), device, args)
+    with np.errstate(all="ignore"):  # no device tells of an overflow
+        if out is not None:
+            function(*own, out=argument(out, device), **options)
+            return out
+        return wrapped(function(*own, **options), device, args)
 
 
 def wrapped(result, device, sources=()):

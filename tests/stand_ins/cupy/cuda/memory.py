@@ -13,8 +13,8 @@ class Memory:
         self.size, self.device = -(-size // 512) * 512, device
         machine.allocate(device, self.size)
 
-    def __del__(self):
-        machine.free(self.device, self.size)
+    def __del__(self, free=machine.free):  # bound here, because modules may be gone when Python ends
+        free(self.device, self.size)
 
 
 class MemoryPointer:

@@ -1,5 +1,6 @@
 """Page-locked memory and its pools (cupy/cuda/pinned_memory.pyx)."""
 
+import ctypes
 import threading
 import weakref
 
@@ -15,22 +16,18 @@ class PinnedMemory:
         self.size = size
         self.ptr = runtime.hostAlloc(size, flags) if size else 0
 
-    def __del__(self):
+    def __del__(self, free=runtime.freeHost):  # bound here, because modules may be gone when Python ends
         if getattr(self, "ptr", 0):
-            runtime.freeHost(self.ptr)
+            free(self.ptr)
 
 
-class PinnedMemoryPointer(np.ndarray):
-    """pinned_memory.pyx:48: hands out Python's buffer. An array, because Python 3.11 lets no other class do that."""
-
-    def __new__(cls, mem, offset):
-        whole = runtime.locked[mem.ptr] if mem.ptr else np.empty(0, np.uint8)
-        pointer = whole[offset:].view(cls)
-        pointer.mem, pointer.ptr = mem, mem.ptr + offset
-        return pointer
-
-    def size(self):
-        return self.mem.size - (self.ptr - self.mem.ptr)
+def PinnedMemoryPointer(mem, offset):
+    """pinned_memory.pyx:48: hands out Python's buffer. An array of ctypes, as Python 3.11 lets no class of its own do that."""
+    memory = runtime.locked[mem.ptr] if mem.ptr else np.empty(1, np.uint8)
+    kind = type("PinnedMemoryPointer", (ctypes.c_ubyte * (mem.size - offset),), {"size": lambda self: len(self)})
+    pointer = kind.from_buffer(memory, offset)
+    pointer.mem, pointer.ptr = mem, mem.ptr + offset
+    return pointer
 
 
 class PooledPinnedMemory:

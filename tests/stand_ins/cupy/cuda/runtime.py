@@ -95,8 +95,8 @@ def hostAlloc(size, _flags=0):
     return memory.ctypes.data
 
 
-def freeHost(address):
-    del locked[address]
+def freeHost(address, held=locked):
+    del held[address]
 
 
 def pointerGetMemoryType(address):
