@@ -138,6 +138,18 @@ def test_exception_keeps_type_and_fields_where_its_place_is_added(kind):
     assert (error.name, error.row, error.batch) == ("conv1", 2, 4)
 
 
+@pytest.mark.parametrize("kind", [errors.FormatError, errors.SchemaError, errors.DataError, errors.NetError])
+def test_a_message_with_what_comes_from_anywhere_is_bounded_and_can_be_printed(kind):
+    error = kind("begin" + "a" * 10_000_000 + "end")
+    again = pickle.loads(pickle.dumps(error.placed("row 3")))
+    for text in str(error), str(again):
+        assert len(text) <= 4000
+        assert text.endswith("aend")
+        assert "characters are left out)" in text
+    assert str(kind("x" * 4000)) == "x" * 4000
+    assert str(kind("the name \ud800")).encode() == b"the name \\ud800"
+
+
 @pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)
 def test_exception_is_a_sparknet_error_and_a_builtin(kind):
     assert issubclass(kind, errors.SparknetError)

@@ -14,7 +14,8 @@
     └── BrokenOff          (RuntimeError)  a training that ended early, after it had begun
 
 The message says what was got, what was expected and the fix; what a program may want to look at is
-also there as fields. All of them survive pickling, because Spark hides those that do not.
+also there as fields. That of a ValueError has at most 4,000 characters: names in it may come from anywhere.
+All of them survive pickling, because Spark hides those that do not.
 """
 
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ class SparknetError(Exception):
     Parameters
     ----------
     message
-        What was got, what was expected and the fix.
+        What was got, what was expected and the fix. Of a ValueError, the middle is left out where it is over 4,000 characters.
     **fields
         Facts for programs, set as attributes of the exception.
 
@@ -54,7 +55,7 @@ class SparknetError(Exception):
     """
 
     def __init__(self, message: str = "", **fields: Any) -> None:
-        super().__init__(message)
+        super().__init__(_shortened(message) if isinstance(self, ValueError) else message)
         for name, value in fields.items():
             setattr(self, name, value)  # some (ImportError's name) are slots; both kinds are pickled
 
@@ -80,6 +81,18 @@ class SparknetError(Exception):
         facts = dict(*state)
         reason = facts.get("reason", str(self)) if instead else str(self)
         return type(self)(f"{where}: {reason}", **{**facts, "reason": reason, **fields})
+
+
+_BEGIN, _END = 3000, 900  # characters that are left of a longer message
+
+
+def _shortened(message: str) -> str:
+    """Return a message of at most 4,000 characters that can be printed: a name in it may be long, or half of a character."""
+    message = message.encode(errors="backslashreplace").decode()
+    left_out = len(message) - _BEGIN - _END
+    if left_out <= 100:  # what says so has up to 60
+        return message
+    return f"{message[:_BEGIN]}... ({left_out:,} characters are left out) ...{message[-_END:]}"
 
 
 class FormatError(SparknetError, ValueError):

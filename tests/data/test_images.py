@@ -81,6 +81,16 @@ def test_transparency_is_left_out_also_that_of_palettes():
     assert np.array_equal(ImageDecoder(7, 9)(file.getvalue()), planes(np.asarray(palette.convert("RGB"))))
 
 
+def test_more_transparent_colors_than_a_palette_has_are_a_bad_image():
+    file = io.BytesIO()
+    Image.fromarray(NOISE).quantize(8).save(file, "PNG")
+    entries = bytes(300)
+    more = len(entries).to_bytes(4) + b"tRNS" + entries + zlib.crc32(b"tRNS" + entries).to_bytes(4)
+    at = file.getvalue().index(b"IDAT") - 4
+    with pytest.raises(DataError, match="cannot be decoded: palette index out of range"):
+        ImageDecoder(7, 9)(file.getvalue()[:at] + more + file.getvalue()[at:])
+
+
 def test_strict_refuses_other_channels_by_number():
     strict = ImageDecoder(7, 9, strict=True)
     assert strict(encoded(NOISE)).shape == (3, 7, 9)

@@ -7,6 +7,29 @@ from hypothesis import strategies as st
 from sparknet.formats.outline import cut
 from sparknet.formats.prototxt import blanked, parsed
 
+
+class Counted(str):
+    """A text that counts the characters which are cut out of it."""
+
+    __slots__ = ("cut",)
+
+    def __new__(cls, text):
+        self = super().__new__(cls, text)
+        self.cut = 0
+        return self
+
+    def __getitem__(self, place):
+        found = super().__getitem__(place)
+        self.cut += len(found)
+        return found
+
+
+def test_a_text_is_gone_through_once_whatever_is_blanked_in_it():
+    text = Counted("ab" * 1000)
+    assert blanked(text, [(i, i + 1) for i in range(0, 2000, 2)]) == " b" * 1000
+    assert text.cut == len(text)
+
+
 TEXT = """name: "Le" 'Net'   # in two pieces, "
 layer { name: 'a } #' top: ["x", 'y'] phase: TEST, }
 shape: [{ dim: 1 }, < dim: -2.5e3; >] list: []

@@ -270,6 +270,7 @@ def made(spec):
 
 BAD_PARAMS = [
     ("no JSON", "param_str 'no JSON' is no JSON .*; expected JSON such as"),
+    ("[" * 100_000, "param_str '.*' is no JSON .*recursion"),
     ("[]", r"does not say tops and batch_size; expected JSON such as {\"tops\""),
     ('{"tops": {"data": []}}', "does not say tops and batch_size"),
     ('{"tops": {"data": [], "label": []}, "batch_sise": 1, "batch_size": 1}', "unknown 'batch_sise'; did you mean 'batch_size'?"),

@@ -14,8 +14,9 @@ from caffe.proto import caffe_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparknet import NDArray, formats
+from sparknet import NDArray, NetError, formats
 from sparknet.data.preprocess import Compose, Crop, Mirror, Scale, SubtractMean, ToBGR, ToCHW
+from sparknet.nets.caffe import transform
 
 pytestmark = pytest.mark.caffe
 
@@ -117,6 +118,16 @@ def test_a_mean_image_is_cut_where_the_image_is(tmp_path, sides, crop):
     caffes = DataTransformer(TEST, mean_file=str(path), crop_size=crop, scale=0.017)(image)
     steps = [SubtractMean("data", formats.read(path).obj), Crop("data", crop, crop), Scale("data", 0.017)]
     assert same_bits(caffes, ours(steps, image))
+
+
+@pytest.mark.parametrize("sides", [(0, 1, 2, 2), (2, 3, 4, 4), (4,)])
+def test_a_mean_file_that_holds_no_image_is_named(tmp_path, sides):
+    blob = caffe_pb2.BlobProto(shape=caffe_pb2.BlobShape(dim=sides), data=np.zeros(sides).ravel())
+    (tmp_path / "mean").write_bytes(blob.SerializeToString())
+    with pytest.raises(
+        NetError, match=r"mean' has the shape \(.*\), expected one image: \(c, h, w\) or \(1, c, h, w\)"
+    ):
+        transform._mean_image("mean", lambda name, _: tmp_path / name)
 
 
 @pytest.mark.parametrize("mirror", [False, True])

@@ -56,6 +56,15 @@ def test_all_unknown_fields_are_in_one_message_with_line_and_fork(write):
     assert (caught.value.line, caught.value.column) == (4, 3)
 
 
+def test_of_many_unknown_fields_fifty_are_named(write):
+    names = [f"x{i}" for i in range(60)]
+    with pytest.raises(
+        NetError, match=r'field named "x0"; .*field named "x49"; and 10 more such things\. Take'
+    ) as caught:
+        CaffeNet(write(" ".join(f"{name}: 1" for name in names), NET))
+    assert '"x50"' not in str(caught.value)
+
+
 def test_a_field_that_caffe_writes_otherwise_is_named_with_its_other_form(write):
     pool = 'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { ceil_mode: false } }'
     with pytest.raises(

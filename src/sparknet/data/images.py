@@ -120,7 +120,7 @@ class ImageDecoder:
             check_scans(scans, image.width * image.height, self.max_pixels)
             check_depth(image)
             image.load()
-        return self._pixels(image)
+            return self._pixels(image)  # what is odd in a palette is noticed only here
 
     def of_pixels(self, pixels: Array) -> Array:
         """Return pixels (h, w, c) uint8, R, G, B (and transparency) or gray, as this decoder gives them; a new array."""

@@ -80,10 +80,13 @@ def parsed(text: str) -> tuple[Node, ...]:
 
 
 def blanked(text: str, places: Iterable[tuple[int, int]]) -> str:
-    """Return ``text`` with spaces from start to end of each place; all else keeps its line and column."""
+    """Return ``text`` with spaces from start to end of each place, in their order; all else keeps its line and column."""
+    pieces: list[str] = []
+    at = 0
     for start, end in places:
-        text = text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
-    return text
+        pieces += text[at:start], re.sub(r"[^\n]", " ", text[start:end])
+        at = end
+    return "".join(pieces) + text[at:]
 
 
 def decoded(data: bytes) -> tuple[str, bool]:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from sparknet.data.fields import Field
 from sparknet.data.ragged import Ragged
-from sparknet.errors import NetError
+from sparknet.errors import NetError, shown
 from sparknet.nets.caffe.runtime import load
 
 __all__ = ["LayerParam", "data_layer", "is_rdd_layer"]
@@ -55,7 +55,7 @@ class LayerParam:
         for name, (is_right, expected) in _CHECKS.items():
             value = getattr(self, name)
             if not is_right(value):
-                msg = f"{_LAYER}: {name} is {value!r}, expected {expected}"
+                msg = f"{_LAYER}: {name} is {shown(value)}, expected {expected}"
                 raise NetError(msg)
         if self.ragged == "pad" and not self.padding:
             msg = f"{_LAYER}: ragged is 'pad'; say what with: padding=net.padding(), as in {{\"label\": -1}}"
@@ -83,7 +83,7 @@ class LayerParam:
         example = 'expected JSON such as {"tops": {"data": [3, 32, 32], "label": []}, "batch_size": 100}'
         try:
             said = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             msg = f"{_LAYER}: param_str {text[:60]!r} is no JSON ({error}); {example}"
             raise NetError(msg) from None
         if not isinstance(said, dict) or not {"tops", "batch_size"} <= said.keys():

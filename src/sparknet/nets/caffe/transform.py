@@ -199,7 +199,11 @@ def _mean_image(name: str, find: Find) -> "np.ndarray[Any, Any]":
     except (OSError, FormatError) as error:
         msg = f"the mean_file {str(path)!r} cannot be read: {error}"
         raise NetError(msg, path=str(path)) from error
-    return np.asarray(mean[0] if mean.ndim == 4 else mean, np.float32)
+    shape = mean.shape[1:] if mean.ndim == 4 and mean.shape[0] == 1 else mean.shape
+    if len(shape) != 3 or not mean.size:
+        msg = f"the mean_file {str(path)!r} has the shape {mean.shape}, expected one image: (c, h, w) or (1, c, h, w)"
+        raise NetError(msg, path=str(path))
+    return np.asarray(mean.reshape(shape), np.float32)
 
 
 def _centre(mean: "np.ndarray[Any, Any]", height: int, width: int) -> "np.ndarray[Any, Any]":

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
+from itertools import islice
 from typing import Any
 
 from sparknet.formats.prototxt import Node, parsed
@@ -18,6 +19,7 @@ from sparknet.formats.prototxt import Node, parsed
 __all__ = ["Unknown", "described", "forks_with", "unknown_in"]
 
 _SHOWN_LINES = 4
+_SHOWN_PHRASES = 50
 _FREE = ("engine",)  # enum fields that choose how to compute, and not what: an unknown word in one can be dropped
 # Forks' words for what Caffe says otherwise.
 _OTHERWISE = {"ceil_mode": "say round_mode: CEIL for true, round_mode: FLOOR for false"}
@@ -61,14 +63,18 @@ def unknown_in(text: str, descriptor: Any) -> list[Unknown]:
 
 
 def described(text: str, unknown: Sequence[Unknown]) -> list[str]:
-    """Return for each unknown thing one phrase: its lines, what is not known, and the forks that know it."""
+    """Return for each unknown thing one phrase: its lines, what is not known, and the forks that know it; of 50 at most."""
     lines: dict[tuple[str, str, str], list[int]] = {}
     first: dict[tuple[str, str, str], Unknown] = {}
-    for one in unknown:
+    line = at = 0
+    for one in unknown:  # in the order of the text
         key = (one.message, one.enum, one.name)
-        lines.setdefault(key, []).append(text.count("\n", 0, one.start) + 1)
+        line, at = line + text.count("\n", at, one.start), one.start
+        lines.setdefault(key, []).append(line + 1)
         first.setdefault(key, one)
-    return [f"{_places(at)}: {_phrase(first[key])}" for key, at in lines.items()]
+    phrases = [f"{_places(lines[key])}: {_phrase(one)}" for key, one in islice(first.items(), _SHOWN_PHRASES)]
+    more = len(first) - len(phrases)
+    return phrases + [f"and {more} more such things"] * (more > 0)
 
 
 def forks_with(name: str, message: str = "type") -> str:
@@ -83,11 +89,17 @@ def _forks() -> dict[str, dict[str, str]]:
     return tomllib.loads(files(__package__).joinpath("forks.toml").read_text(encoding="utf-8"))
 
 
+@cache
+def _fields(descriptor: Any) -> tuple[str, ...]:
+    return tuple(descriptor.fields_by_name)
+
+
 def _unknown(nodes: Sequence[Node], descriptor: Any) -> Iterator[Unknown]:
+    known = _fields(descriptor)
     for node in nodes:
         field = descriptor.fields_by_name.get(node.name)
         if field is None:
-            yield Unknown(descriptor.name, node.name, "", tuple(descriptor.fields_by_name), node.start, node.end)
+            yield Unknown(descriptor.name, node.name, "", known, node.start, node.end)
             continue
         if field.enum_type:
             yield from _unknown_words(node, descriptor.name, tuple(field.enum_type.values_by_name))
