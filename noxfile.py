@@ -235,8 +235,17 @@ def tests_gpu(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def fuzz(session: nox.Session) -> None:
-    """Read a million damaged messages by every entry point: `-- --messages N --seed S --processes P`."""
-    work(session, "test").run("python", "-m", "fuzz", *session.posargs, env={"PYTHONPATH": "tests"})
+    """Read damaged input: `-- messages --messages 1000000`, `-- readers --inputs 100000 --only png,npz`; both, less of it, by default."""
+    environment = work(session, "test")
+    what, *options = session.posargs or ["both"]
+    if what not in ("messages", "readers", "both"):
+        session.error(f"fuzz: got {what!r}, expected nothing, messages or readers")
+    if what in ("messages", "both"):
+        few = ("--messages", "100000") if what == "both" else ()
+        environment.run("python", "-m", "fuzz", *few, *options, env={"PYTHONPATH": "tests"})
+    if what in ("readers", "both"):
+        environment.install(wheel(environment))
+        environment.run("python", "-m", "fuzz.readers", *options, env={"PYTHONPATH": "tests"})
 
 
 @nox.session(default=False)
