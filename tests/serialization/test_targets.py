@@ -6,6 +6,7 @@ from math import prod
 
 import numpy as np
 import pytest
+import stand_in
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided
@@ -138,14 +139,21 @@ def test_one_array_under_two_names_is_received_where_both_have_the_same_elements
     assert (live["c"] == 2).all()
 
 
-@pytest.mark.gpu
-def test_arrays_on_a_gpu_that_share_memory_are_refused_too():
+def check_on_cuda():
     whole = nd.zeros(5, device="cuda:0")
-    for live in (
-        {"a": whole[:3], "b": whole[2:]},
-        {"a": nd.broadcast_to(whole[:1], (3,)), "b": nd.zeros(3, device="cuda:0")},
-    ):
+    for a, b in (whole[:3], whole[2:]), (nd.broadcast_to(whole[:1], (3,)), nd.zeros(3, device="cuda:0")):
         with pytest.raises(ValueError, match="share memory"):
-            load_into(live, dumps({"a": np.ones(3), "b": np.ones(3)}))
+            load_into({"a": a, "b": b}, dumps({"a": np.ones(3), "b": np.ones(3)}))
+    assert not whole.to_host().any()
     load_into({"a": whole[:3], "b": whole[3:]}, dumps({"a": np.ones(3), "b": np.ones(2)}))
     assert whole.to_host().all()
+
+
+def test_arrays_of_cupy_that_share_memory_are_refused_too():
+    with stand_in.cupy():
+        check_on_cuda()
+
+
+@pytest.mark.gpu
+def test_arrays_on_a_gpu_that_share_memory_are_refused_too():
+    check_on_cuda()
