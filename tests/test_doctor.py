@@ -1,5 +1,6 @@
 """What the doctor says of a machine: versions, and what is missing with the command that brings it."""
 
+import re
 import sys
 from importlib import metadata
 
@@ -7,6 +8,7 @@ import pytest
 
 from sparknet import doctor
 from sparknet.cli import main
+from sparknet.clusters.spark import startup
 from sparknet.doctor import examine
 
 
@@ -35,6 +37,33 @@ def test_what_is_not_installed_is_missing_with_the_command_that_brings_it(monkey
     assert found["extra 'hdf5'"] == ("missing", "h5py is not installed: pip install 'sparknet[hdf5]'")
     assert found["Java"][0] == "missing"
     assert "JAVA_HOME='/nowhere' has no bin/java" in found["Java"][1]
+
+
+@pytest.mark.parametrize("error", [OSError("libtorch.so: no such file"), RuntimeError("ABI"), SystemError("numpy 1")])
+def test_what_is_installed_and_broken_is_a_warning_and_the_other_lines_are_there(monkeypatch, error):
+    def get_backend(_name):
+        raise error
+
+    monkeypatch.setattr(doctor, "get_backend", get_backend)
+    found = states()
+    said = f"is installed and does not work: {type(error).__name__}: {error}; install it again"
+    assert found["torch"] == ("warning", said)
+    assert {"Java", "Caffe", "extra 'spark'"} < set(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("no program", "Exec format error"), ("#!/bin/sh\nexec sleep 60", "timed out")]
+)
+def test_a_java_that_does_not_run_is_missing(monkeypatch, tmp_path, text, said):
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text(text)
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    monkeypatch.setattr(startup, "_JAVA_SECONDS", 0.5)
+    state, found = states()["Java"]
+    assert state == "missing"
+    assert re.search(rf"java -version does not run \(.*{said}.*\); Spark needs Java 17; install one", found)
 
 
 @pytest.mark.parametrize(("version", "asked"), [((3, 13), True), ((3, 14), False)])

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from sparknet.backends import get_backend
 from sparknet.clusters.spark.health import session_warnings
 from sparknet.clusters.spark.startup import check_java
-from sparknet.errors import DeviceError, MissingDependency
+from sparknet.errors import DeviceError, MissingDependency, ours
 from sparknet.nets.caffe.runtime import load as load_caffe
 
 __all__ = ["Finding", "examine"]
@@ -84,6 +84,8 @@ def _tried(subject: str, look: Callable[[], str]) -> Finding:
         return Finding(subject, "missing", str(error))
     except DeviceError as error:
         return Finding(subject, "warning", str(error))
+    except Exception as error:  # noqa: BLE001 - what is broken is what its line is read for
+        return Finding(subject, "warning", f"is installed and does not work: {ours(error)}; install it again")
 
 
 def _backend(name: str) -> str:

@@ -25,6 +25,7 @@ __all__ = ["check_java", "start_spark"]
 
 _JAVA_FIX = "install one, on Debian: apt-get install default-jre-headless, and put it on PATH or name it in JAVA_HOME"
 _OLDEST_JAVA = 17
+_JAVA_SECONDS = 60  # in which it says its version
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
@@ -168,7 +169,11 @@ def check_java() -> int:
         where = f"JAVA_HOME={home!r} has no bin/java" if home else "there is no java on PATH"
         msg = f"Spark needs Java {_OLDEST_JAVA} or newer, and {where}; {_JAVA_FIX}"
         raise MissingDependency(msg)
-    answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+    try:
+        answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=_JAVA_SECONDS, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as error:
+        msg = f"{java} -version does not run ({error}); Spark needs Java {_OLDEST_JAVA}; {_JAVA_FIX}"
+        raise MissingDependency(msg) from error
     found = re.search(r'version "(\d+)', answer.stderr)
     if answer.returncode or not found:
         msg = f"{java} -version failed ({answer.stderr.strip()[:100]!r}); Spark needs Java {_OLDEST_JAVA}; {_JAVA_FIX}"
