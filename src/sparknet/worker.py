@@ -27,7 +27,7 @@ from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, SolverState
 from sparknet.weights import WeightCollection
 
-__all__ = ["Outcome", "Task", "evaluate_batch", "evaluate_shard", "single_threaded_blas", "train_round"]
+__all__ = ["Outcome", "Task", "evaluate_batch", "evaluate_shard", "train_round"]
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,7 @@ def test_what_cannot_be_read_is_named_before_a_job_or_by_the_job(spark, context,
         with pytest.raises(DataError, match=reason) as error:
             read(spark, path)
         assert str(error.value).startswith(path)
-    with pytest.raises(DataError, match="got SparkContext, expected a SparkSession"):
+    with pytest.raises(DataError, match=r"^read_images\(\): got SparkContext, expected a SparkSession"):
         read_images(context, str(folder))
     with pytest.raises(DataError, match=r"label file .*none.txt: .*does not exist"):
         read_images(spark, str(folder), f"{tmp_path}/none.txt")
@@ -291,6 +291,10 @@ def test_rows_without_the_column_and_unknown_choices_are_named(spark, context):
         DataError, match=r"decode_images\(\): on_error: got 'ignore', expected 'error' or 'drop' \(the row\)"
     ):
         decode_images(context.parallelize([]), DECODER, on_error="ignore")
+    with pytest.raises(DataError, match=r"decode_images\(\): got list, expected an RDD or a DataFrame"):
+        decode_images([b""], DECODER)
+    with pytest.raises(DataError, match=r"decode_images\(\): decoder: got 4, expected an ImageDecoder"):
+        decode_images(context.parallelize([]), 4)
 
 
 # ---- the mean

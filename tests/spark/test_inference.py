@@ -1,6 +1,7 @@
 """featurize, predict and evaluate on Spark give what the net gives in this process, and keep rows, order and columns."""
 
 import os
+import re
 import threading
 from collections import OrderedDict
 from dataclasses import replace
@@ -17,11 +18,12 @@ from sparknet.clusters.spark import added, inference_tasks, kept_nets
 from sparknet.clusters.spark.evaluation import evaluate
 from sparknet.clusters.spark.inference import featurize, predict
 from sparknet.clusters.totals import mean_metrics
+from sparknet.data.blas import single_threaded_blas
 from sparknet.data.preprocess import Compose, Crop, LabelMap, Scale
 from sparknet.formats import Contents, Taken
 from sparknet.nets import MLP
 from sparknet.spark import pack
-from sparknet.worker import evaluate_shard, single_threaded_blas
+from sparknet.worker import evaluate_shard
 
 pytestmark = pytest.mark.spark
 
@@ -305,6 +307,15 @@ def test_what_does_not_fit_is_named_before_any_job(spark, context):
         run(fields=[Field("data", (1, 2, 4), "uint8")])
     with pytest.raises(DataError, match="batch_size: got 0"):
         run(batch_size=0)
+    for outputs in ("prob", [], None):
+        with pytest.raises(
+            DataError, match=rf"featurize\(\): got outputs={re.escape(repr(outputs))}, expected names of blobs"
+        ):
+            featurize(rdd, FACTORY, WEIGHTS, outputs, fields=DATA, **OPTIONS)
+    with pytest.raises(DataError, match=r"predict\(\): got output=\['prob'\], expected the name of one blob"):
+        predict(rdd, FACTORY, WEIGHTS, ["prob"], fields=DATA, **OPTIONS)
+    with pytest.raises(DataError, match=r"predict\(\): got bad_rows=True, expected a BadRows\(\)"):
+        predict(rdd, FACTORY, WEIGHTS, fields=DATA, on_error="drop", bad_rows=True, **OPTIONS)
     with pytest.raises(DataError, match=r"featurize\(\): got list, expected an RDD or a DataFrame"):
         featurize([1], FACTORY, WEIGHTS, ["prob"], fields=DATA, **OPTIONS)
     with pytest.raises(DataError, match=r"the DataFrame has no column 'pixels'; it has 'data', 'prob'"):

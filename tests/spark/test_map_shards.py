@@ -1,5 +1,7 @@
 """A loop of one's own on Spark: map_shards has the bits of averaged_sgd, and its errors come once, by name."""
 
+import re
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -139,8 +141,6 @@ def test_a_minibatch_that_is_refused_is_named(packed):
 
 
 def test_what_cannot_be_sent_is_refused_there_and_back(packed):
-    import threading
-
     lock = threading.Lock()
     with pytest.raises(DataError, match=r"^map_shards\(\): the function \(function\) cannot be sent to the executors"):
         packed.map_shards(lambda _: lock)
@@ -199,6 +199,15 @@ def test_summed_adds_up_dicts_by_key_and_refuses_what_has_no_sum(packed):
         packed.summed(lambda part: (len(list(part)), 1))
     with pytest.raises(DataError, match=r"\['n'\]: got a NoneType, expected what can be added up: a number, an array"):
         packed.summed(lambda _: {"n": None})
+    lock = threading.Lock()
+    with pytest.raises(DataError, match=r"^shard \d: summed\(\): what the function returned: got booleans of bool, "):
+        packed.summed(lambda part: np.all([len(b["label"]) for b in part]))
+    with pytest.raises(
+        DataError, match=r"^summed\(\): the function \(function\) cannot be sent to the executors: .* lock"
+    ):
+        packed.summed(lambda _: lock)
+    with pytest.raises(ClusterError, match=rf": shard \d, {re.escape(__file__)}:\d+: ZeroDivisionError"):
+        packed.summed(lambda _: 1 / 0)
     with pytest.raises(DataError, match=r"^summed\(\): the sums of two shards are a ndarray of shape \(5,\) and a "):
         packed.summed(lambda part: np.zeros(sum(len(b["label"]) > 1 for b in part)))
 

@@ -5,6 +5,7 @@ It knows no Spark: a data set says how a stored minibatch is read.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
@@ -21,7 +22,7 @@ from sparknet.data.user_lines import line_of
 from sparknet.errors import DataError, SparknetError, located, ours
 from sparknet.ndarray import NDArray
 
-__all__ = ["Shard", "Stored", "called", "reseed"]
+__all__ = ["Shard", "Stored", "called", "calling", "reseed"]
 
 Used = tuple[int, Mapping[str, NDArray]]
 
@@ -176,15 +177,22 @@ def reseed(net: Any, seed: int, worker: int, first_step: int) -> None:
 
 
 def called(fn: Callable[[Shard], Any], shard: Shard) -> Any:
-    """Return ``fn(shard)``, computed as a worker does.
+    """Return ``fn(shard)``, computed as a worker does."""
+    with calling(shard.index):
+        return fn(shard)
 
-    An error of sparknet begins with the shard. Any other stays as it is, with a note of the shard and the line of ``fn``.
+
+@contextmanager
+def calling(shard: int) -> Iterator[None]:
+    """Call a function of the user's in the block, for a shard: with one BLAS thread, as a worker has.
+
+    An error of sparknet begins with the shard. Any other stays as it is, with a note of the shard and the line of the function.
     """
-    with located(f"shard {shard.index}"), single_threaded_blas():
+    with located(f"shard {shard}"), single_threaded_blas():
         try:
-            return fn(shard)
+            yield
         except SparknetError:
             raise
         except Exception as error:
-            error.add_note(f"[shard {shard.index}, {line_of(error)}]")
+            error.add_note(f"[shard {shard}, {line_of(error)}]")
             raise

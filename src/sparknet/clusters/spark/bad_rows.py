@@ -13,9 +13,9 @@ import numpy as np
 
 from sparknet.clusters.spark.inference_tasks import Plan, check_count, values_of
 from sparknet.clusters.spark.tallies import Tallies, Tally
+from sparknet.data.blas import single_threaded_blas
 from sparknet.data.on_error import OnError, checked_on_error
 from sparknet.errors import DataError, MissingDependency, SparknetError
-from sparknet.worker import single_threaded_blas
 
 __all__ = ["BadRows", "checked_choice", "refused", "spared"]
 
@@ -26,8 +26,11 @@ _NULL = np.array(None)  # what a spared row gets: it becomes Python's None
 def checked_choice(
     on_error: str, bad_rows: "BadRows | None", who: str, known: Sequence[OnError] = get_args(OnError)
 ) -> OnError:
-    """Return what becomes of a row that cannot be computed; a DataError if it is none of ``known``, or no bad row is asked for."""
+    """Return what becomes of a row that cannot be computed; a DataError if it is none of ``known``, or ``bad_rows`` cannot count them."""
     choice = checked_on_error(on_error, who, known)
+    if not isinstance(bad_rows, BadRows | None):
+        msg = f"{who}: got bad_rows={bad_rows!r:.60}, expected a BadRows(), which counts them, or None"
+        raise DataError(msg)
     if choice == "error" and bad_rows is not None:
         msg = f"{who}: got bad_rows= with on_error='error', which fails at the first one; pass on_error='drop'"
         raise DataError(msg)

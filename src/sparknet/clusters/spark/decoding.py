@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.clusters.spark.frames import check_image_column, is_frame
+from sparknet.clusters.spark.frames import check_image_column, check_rdd, is_frame
 from sparknet.clusters.spark.sessions import check_rows
 from sparknet.clusters.spark.tallies import Tallies, Tally
 from sparknet.data.columns import check_columns
@@ -67,7 +67,7 @@ def decode_images(
     Raises
     ------
     DataError
-        The DataFrame has no such column, or one of another type, or ``on_error`` is an unknown one.
+        ``rows`` or the decoder is none. The DataFrame has no such column, or one of another type. ``on_error`` is an unknown one.
 
     Notes
     -----
@@ -76,8 +76,12 @@ def decode_images(
     """
     on_error = checked_on_error(on_error, "decode_images()", ERROR_OR_DROP)
     check_rows(rows, "decode_images()")
+    if not isinstance(decoder, ImageDecoder):
+        msg = f"decode_images(): decoder: got {str(decoder)[:60]}, expected an ImageDecoder, such as ImageDecoder(224, 224)"
+        raise DataError(msg)
     bad = BadImages()
     rdd = rows.rdd if is_frame(rows) else rows
+    check_rdd(rdd, "decode_images()")
     tallies = bad.counted_by(rdd.context)
     dropped = tallies if on_error == "drop" else None
     work = partial(_decoded, decoder=decoder, image=image, columns=tuple(columns), dropped=dropped)

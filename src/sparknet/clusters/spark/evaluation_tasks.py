@@ -7,9 +7,10 @@ from typing import Any
 from sparknet.clusters.spark.bad_rows import refused
 from sparknet.clusters.spark.inference_tasks import Plan, net_of
 from sparknet.clusters.spark.tallies import Tally
+from sparknet.data.blas import single_threaded_blas
 from sparknet.data.fields import rows_of_batch
 from sparknet.errors import SparknetError
-from sparknet.worker import evaluate_batch, single_threaded_blas
+from sparknet.worker import evaluate_batch
 
 __all__ = ["evaluated"]
 

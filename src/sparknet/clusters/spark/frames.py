@@ -16,7 +16,7 @@ from sparknet.data.encoded import IMAGE_COLUMN, EncodedField, is_image_struct
 from sparknet.data.fields import Columns, Field, decoding_advice
 from sparknet.errors import DataError
 
-__all__ = ["check_frame", "check_image_column", "is_frame", "selected"]
+__all__ = ["check_frame", "check_image_column", "check_rdd", "is_frame", "selected"]
 
 _NUMBERS = {"boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "decimal"}
 _FLAT = {"binary", "vector"}  # a row's value has one axis
@@ -32,6 +32,13 @@ def is_frame(rows: Any) -> bool:
         msg = f"got {what}; expected one of a SparkSession in this process, as start_spark() gives, at rest"
         raise DataError(msg)
     return True
+
+
+def check_rdd(rows: Any, who: str, fix: str = "") -> None:
+    """Raise a DataError unless ``rows``, no DataFrame, is an RDD; ``fix`` ends the message."""
+    if not hasattr(rows, "mapPartitionsWithIndex"):
+        msg = f"{who}: got {type(rows).__name__}, expected an RDD or a DataFrame{fix}"
+        raise DataError(msg)
 
 
 def check_frame(frame: Any, fields: Sequence[Field], columns: Columns, who: str) -> list[int]:

@@ -159,7 +159,7 @@ def _empty_images(files: Any, images: Any) -> list[str]:
 def _files(spark: Any, path: AnyPath, who: str, pattern: str = "*") -> Any:
     """Return a DataFrame of the files under ``path``; their contents are read only where they are selected."""
     if not hasattr(spark, "read"):
-        msg = f"got {type(spark).__name__}, expected a SparkSession"
+        msg = f"{who}: got {type(spark).__name__}, expected a SparkSession"
         raise DataError(msg)
     running_context(spark, who)
     suffixes = SUFFIXES if pattern == "*" else (pattern.removeprefix("*"),)

@@ -7,7 +7,7 @@ of them and keeps it.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from sparknet.clusters.spark.added import check_added, with_columns, with_values
 from sparknet.clusters.spark.bad_rows import BadRows, checked_choice, spared
-from sparknet.clusters.spark.frames import check_frame, is_frame
+from sparknet.clusters.spark.frames import check_frame, check_rdd, is_frame
 from sparknet.clusters.spark.inference_tasks import Plan, computed
 from sparknet.clusters.spark.jobs import run_job
 from sparknet.clusters.spark.packed import PackedDataset
@@ -118,7 +118,7 @@ def featurize(
         )
     """
     on_error = checked_choice(on_error, bad_rows, "featurize()")
-    named = dict(outputs) if isinstance(outputs, Mapping) else {name: name for name in outputs}
+    named = _named(outputs)
     plan = Plan.of("featurize()", factory, weights, fields, columns, batch_size, preprocessor, decoder, id_column)
     return _extended(rows, plan, named, _as_they_are, on_error, bad_rows)
 
@@ -151,9 +151,20 @@ def predict(
         Name of the new column, of whole numbers.
     """
     on_error = checked_choice(on_error, bad_rows, "predict()")
+    if not isinstance(output, str):
+        msg = f"predict(): got output={output!r:.60}, expected the name of one blob; featurize() returns several"
+        raise DataError(msg)
     plan = Plan.of("predict()", factory, weights, fields, columns, batch_size, preprocessor, decoder, id_column)
     with _output_named(output):
         return _extended(rows, plan, {output: column}, _largest, on_error, bad_rows)
+
+
+def _named(outputs: Any) -> dict[str, str]:
+    """Return blob -> name of the new column; a DataError if these are no blobs."""
+    if isinstance(outputs, str) or not isinstance(outputs, Iterable) or not outputs:
+        msg = f"featurize(): got outputs={outputs!r:.60}, expected names of blobs, ['fc7'], or blob -> column, {{'fc7': 'features'}}"
+        raise DataError(msg)
+    return dict(outputs) if isinstance(outputs, Mapping) else {name: name for name in outputs}
 
 
 @contextmanager
@@ -222,11 +233,8 @@ def rdd_of(rows: Any, plan: Plan, added: Sequence[str]) -> Any:
         with located(plan.who):
             check_added(added, rows.columns, key)
         return rows.rdd
-    if not hasattr(rows, "mapPartitionsWithIndex"):
-        msg = f"{plan.who}: got {type(rows).__name__}, expected an RDD or a DataFrame"
-        if isinstance(rows, PackedDataset):
-            msg += ": give it the rows that were packed; evaluate() takes a PackedDataset"
-        raise DataError(msg)
+    packed = ": give it the rows that were packed; evaluate() takes a PackedDataset"
+    check_rdd(rows, plan.who, packed * isinstance(rows, PackedDataset))
     with located(plan.who):
         check_added(added, ())
     return rows

@@ -13,6 +13,7 @@ import numpy as np
 
 from sparknet.clusters.spark.jobs import pickled
 from sparknet.clusters.spark.kept_nets import kept_net
+from sparknet.data.blas import single_threaded_blas
 from sparknet.data.columns import id_of_row
 from sparknet.data.encoded import Decoders, with_decoders
 from sparknet.data.fields import Columns, Field, check_fields
@@ -30,7 +31,6 @@ from sparknet.schema import given_weights
 from sparknet.serialization import dumps, loads
 from sparknet.training import check_axes
 from sparknet.weights import WeightCollection
-from sparknet.worker import single_threaded_blas
 
 __all__ = [
     "Plan",

@@ -22,7 +22,7 @@ __all__ = ["PerPartition", "broadcast", "collected", "is_stored", "pickled", "re
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)")
 # A file in a scratch directory of Spark, which is in the group.
 _LOST = re.compile(r"(?:FileNotFound|NoSuchFile)Exception: (/\S*/blockmgr-[-\w]+)/")
-# The note that `sparknet.data.shards.called` leaves on an exception: which shard, and where in the caller's file.
+# The note that `sparknet.data.shards.calling` leaves on an exception: which shard, and where in the caller's file.
 _PLACE = re.compile(r"^\[(shard \d+, .+)\]$", re.MULTILINE)
 # A package that is not there, or cannot be imported: as Python says it, and as our own errors do.
 _IMPORT = re.compile(r"\b(ModuleNotFoundError|ImportError|MissingDependency)\b")

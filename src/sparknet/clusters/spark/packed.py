@@ -182,9 +182,10 @@ class PackedDataset(Unsized):
         Raises
         ------
         DataError
-            ``part`` returned what cannot be added up (None, a tuple, a list, a text), or arrays of different shapes.
-        SparknetError
-            ``part`` raised it; the message begins with the shard.
+            ``part`` cannot be sent, or returned what cannot be added up (None, a tuple, a list, a text, booleans of numpy), or
+            arrays of different shapes.
+        SparknetError, ClusterError
+            ``part`` raised it, or anything else, as for :meth:`map_shards`.
         """
         check_packed(self.rdd, "summed()")
         return tree_sum(self.rdd, part)

@@ -18,7 +18,7 @@ from sparknet.clusters.spark.arrow import arrow_is_installed, need_arrow
 from sparknet.clusters.spark.chunks import Rows, Source
 from sparknet.clusters.spark.counted import counted, placed
 from sparknet.clusters.spark.exchange import as_records
-from sparknet.clusters.spark.frames import is_frame, selected
+from sparknet.clusters.spark.frames import check_rdd, is_frame, selected
 from sparknet.clusters.spark.gather import chunks_of
 from sparknet.clusters.spark.jobs import release
 from sparknet.clusters.spark.packed import PackedDataset, first_of, kept_of, packed_from
@@ -227,10 +227,8 @@ def _rows(rows: Any, source: Source, arrow: bool | None) -> Rows:
     if is_frame(rows):
         frame = selected(rows, source.records.fields, source.columns, source.id_column)
         return source.of_arrow(frame) if arrow or (arrow is None and arrow_is_installed()) else source.of_frame(frame)
-    if hasattr(rows, "mapPartitionsWithIndex"):
-        return source.of_rdd(rows)
-    msg = f"pack(): got {type(rows).__name__}, expected an RDD or a DataFrame"
-    raise DataError(msg)
+    check_rdd(rows, "pack()")
+    return source.of_rdd(rows)
 
 
 # ---- in the Python workers

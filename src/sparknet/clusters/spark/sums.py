@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sparknet.clusters.spark.jobs import run_job
+from sparknet.clusters.spark.jobs import pickled, run_job
+from sparknet.data.shards import calling
 from sparknet.data.sums import added, check_summable
-from sparknet.errors import SparknetError, located
+from sparknet.errors import SparknetError
 from sparknet.ndarray import NDArray
 from sparknet.serialization import loads
 
@@ -26,6 +27,7 @@ def tree_sum(batches: "RDD[tuple[int, bytes]]", part: Part) -> Any:
     SparknetError
         ``part`` raised it, or returned what cannot be added up; the message begins with the shard.
     """
+    pickled("summed(): the function", part)
     total = run_job(lambda: batches.mapPartitionsWithIndex(partial(_of_shard, part=part)).treeReduce(_merged))
     if isinstance(total, SparknetError):
         raise total
@@ -35,7 +37,7 @@ def tree_sum(batches: "RDD[tuple[int, bytes]]", part: Part) -> Any:
 # ---- in the Python workers
 def _of_shard(shard: int, messages: Iterable[tuple[int, bytes]], *, part: Part) -> Iterator[Any]:
     try:
-        with located(f"shard {shard}"):
+        with calling(shard):
             total = part(loads(message) for _, message in messages)
             yield check_summable(total, "summed(): what the function returned")
     except SparknetError as error:  # as a value: an exception would be tried again, in vain
