@@ -15,16 +15,18 @@ class Machine:
         self.devices = int(os.environ.get("STAND_IN_DEVICES", "1"))
         self.lockable = 1 << 40  # bytes of page-locked memory that the system grants
         self.pid = None  # of the process in which CUDA was initialized
+        self.used = Counter()  # device -> bytes
+        self.kept = Counter()  # (device, stream, size) -> free blocks
+        self.compiled = set()  # kernels, each for a device
         self.clear()
 
     def clear(self):
         """Forget what was counted."""
-        self.counts = Counter()  # "get", "upload", "synchronize", "locked": how often; "uploaded": names of types
+        self.counts = Counter()  # "get", "upload", "synchronize", "locked", "device pool freed": how often
         self.uploads = []  # (type, shape) of each copy from the host
         self.contexts = set()  # devices that have a context in this process
-        self.log = []  # ("record" or "wait", device of the stream, its pointer, number of the event)
-        self.used = Counter()  # device -> bytes
-        self.peak = Counter()  # device -> the most bytes at a time
+        self.log = []  # ("record", "wait" or "copy", device of the stream, its pointer, number of the event or the other device)
+        self.peak = Counter(self.used)  # device -> the most bytes at a time
 
     def visible(self):
         """Return how many devices the process may see."""
@@ -35,8 +37,9 @@ class Machine:
         self.used[device] += size
         self.peak[device] = max(self.peak[device], self.used[device])
 
-    def free(self, device, size):
+    def free(self, device, size, key):
         self.used[device] -= size
+        self.kept[key] += 1
 
 
 machine = Machine()

@@ -5,8 +5,10 @@ import numpy as np
 from cupy._core import indexing, operators, syncdetect
 from cupy._core.kernel import check_device, check_dtype, from_cupy_like, launch, view, wait_for_number
 from cupy._machine import machine
-from cupy.cuda import pinned_memory, runtime, stream
+from cupy.cuda import pinned_memory, runtime
 from cupy.cuda.memory import Memory, MemoryPointer
+from cupy.cuda.stream import exported_pointer
+from cupy.cuda.stream import get_current_stream as current_stream
 
 ON_GPU = 2  # kDLCUDA
 
@@ -77,6 +79,8 @@ class ndarray(operators.Operators):
             host = np.empty(self.shape, self.dtype, order="C" if order == "A" else order)
         syncdetect._declare_synchronize()
         machine.counts["get"] += 1
+        queue = current_stream() if stream is None else stream
+        runtime.finish(runtime.getDevice(), queue.ptr)
         host[...] = self._host
         return host
 
@@ -116,7 +120,7 @@ class ndarray(operators.Operators):
             "shape": self.shape,
             "typestr": self.dtype.str,
             "descr": self.dtype.descr,
-            "stream": stream.exported_pointer(),
+            "stream": exported_pointer(),
             "version": 3,
             "strides": None if self._host.flags.c_contiguous else self.strides,
             "data": (self.data.ptr if self.size else 0, False),
@@ -133,7 +137,7 @@ class ndarray(operators.Operators):
             raise BufferError("unsupported device requested.")
         if copy is True:
             raise BufferError("copy=True only supported for copy to CPU.")
-        return Capsule(self, globals()["stream"].exported_pointer())
+        return Capsule(self, exported_pointer())
 
     def __dlpack_device__(self):
         return ON_GPU, self.data.device_id
@@ -165,7 +169,7 @@ class ndarray(operators.Operators):
         if self.data.device_id != runtime.getDevice() and self.size:
             if not self._host.flags.forc:
                 raise NotImplementedError("CuPy cannot copy non-contiguous array between devices.")
-            machine.log.append(("copy", runtime.getDevice(), stream.get_current_stream().ptr, self.data.device_id))
+            machine.log.append(("copy", runtime.getDevice(), current_stream().ptr, self.data.device_id))
             return of(self._host.copy(), runtime.getDevice())
         return launch(np.copy, self, order=order)
 
@@ -214,11 +218,17 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, blocking=
     host = np.array(obj, dtype=dtype, copy=None, ndmin=ndmin, order="K" if order is None else order)
     check_dtype(host.dtype)
     uploaded(obj)
-    if host.ndim and not pinned_memory.is_memory_pinned(host.ctypes.data):  # core.pyx:3069
+    made = of(host.copy(order="F" if host.flags.fnc else "C"), runtime.getDevice())
+    work = runtime.pending.get((runtime.getDevice(), current_stream().ptr))
+    if not host.ndim or not pinned_memory.is_memory_pinned(
+        host.ctypes.data
+    ):  # core.pyx:3069: through a buffer of cupy's
         pinned_memory.alloc_pinned_memory(host.nbytes)
+    elif work is not None:  # the device reads it itself, when it comes to that
+        work.append(lambda: np.copyto(made._host, host))
     if blocking:
-        stream.get_current_stream().synchronize()
-    return of(host.copy(order="F" if host.flags.fnc else "C"), runtime.getDevice())
+        current_stream().synchronize()
+    return made
 
 
 def ascontiguousarray(a, dtype=None):

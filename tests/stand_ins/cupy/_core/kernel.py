@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from cupy._machine import machine
-from cupy.cuda import runtime
+from cupy.cuda import runtime, stream
 
 _SUPPORTED = "?bhilqBHILQefdFD"  # _dtype.pyx:11
 
@@ -61,6 +61,10 @@ def launch(function, *args, out=None, **kwargs):
     """Compute with numpy's ``function`` on the current device."""
     device = runtime.getDevice()
     runtime.context(device)
+    compiled = (device, getattr(function, "__qualname__", function.__name__))
+    if compiled not in machine.compiled:
+        runtime.finish_all(device)
+        machine.compiled.add(compiled)
     own = [argument(value, device) for value in args]
     options = {key: argument(value, device) for key, value in kwargs.items()}
     with np.errstate(all="ignore"):  # no device tells of an overflow
@@ -126,6 +130,18 @@ def wait_for_number():
 
     syncdetect._declare_synchronize()
     machine.counts["get"] += 1
+    runtime.finish(runtime.getDevice(), stream.get_current_stream().ptr)
+
+
+class RawKernel:
+    """A kernel in CUDA's C++ (cupy/_core/raw.pyx): any is one that runs long, with a last argument of more than one tick."""
+
+    def __init__(self, code, name, **options):
+        self.code, self.name = code, name
+
+    def __call__(self, grid, block, arguments, **options):
+        if arguments[-1] > 1:
+            runtime.pending.setdefault((runtime.getDevice(), stream.get_current_stream().ptr), [])
 
 
 class ufunc:

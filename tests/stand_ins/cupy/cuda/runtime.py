@@ -22,6 +22,7 @@ _NAMES = {
 
 _thread = threading.local()
 locked = {}  # address -> the memory
+pending = {}  # (device, stream) with long work before it -> what is to be done after that
 
 
 class CUDARuntimeError(RuntimeError):
@@ -89,6 +90,7 @@ def hostAlloc(size, _flags=0):
     context(getDevice())
     if sum(memory.nbytes for memory in locked.values()) + size > machine.lockable:
         raise CUDARuntimeError(errorMemoryAllocation)
+    finish_all(getDevice())
     machine.counts["locked"] += 1
     memory = np.empty(size, np.uint8)
     locked[memory.ctypes.data] = memory
@@ -105,11 +107,25 @@ def pointerGetMemoryType(address):
     return memoryTypeHost if found else memoryTypeUnregistered
 
 
-def streamSynchronize(_stream):
-    initialize()
+def finish(device, stream):
+    """The host waits until a stream has done its work."""
+    for work in pending.pop((device, stream), ()):
+        work()
+
+
+def finish_all(device):
+    """CUDA allocates memory, of the device and page-locked, and loads kernels, when no stream is at work ("Implicit
+    Synchronization" in its programming guide).
+    """
+    for key in [key for key in pending if key[0] == device]:
+        finish(*key)
+
+
+def streamSynchronize(stream):
+    finish(getDevice(), stream)
     machine.counts["synchronize"] += 1
 
 
 def deviceSynchronize():
-    initialize()
+    finish_all(getDevice())
     machine.counts["synchronize"] += 1

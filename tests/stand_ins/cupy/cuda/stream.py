@@ -1,6 +1,7 @@
 """Streams and events (cupy/cuda/stream.pyx): a current stream for each device and each thread.
 
-The work of a stream is done when it is queued, so nothing is ever busy: the order that a program asks for is in ``machine.log``.
+The work of a stream is done when it is queued. Only behind a kernel that runs long (``cupy.RawKernel``) it is busy until somebody
+waits for it. The order that a program asks for is in ``machine.log``.
 """
 
 import itertools
@@ -39,13 +40,19 @@ class Event:
     def __init__(self, block=False, disable_timing=False, interprocess=False):
         runtime.initialize()
         self.ptr = next(_numbers)
-        self.done = True
+        self._of = None  # device and stream
+
+    @property
+    def done(self):
+        return self._of not in runtime.pending
 
     def record(self, stream=None):
         (get_current_stream() if stream is None else stream).record(self)
 
     def synchronize(self):
         machine.counts["synchronize"] += 1
+        if self._of:
+            runtime.finish(*self._of)
 
 
 class _BaseStream:
@@ -81,21 +88,27 @@ class _BaseStream:
         _stacks()[self._device()] = [self]
         return self
 
+    def _place(self):
+        return (runtime.getDevice() if self.device_id == -1 else self.device_id), self.ptr
+
     @property
     def done(self):
-        return True
+        return self._place() not in runtime.pending
 
     def synchronize(self):
-        runtime.streamSynchronize(self.ptr)
+        machine.counts["synchronize"] += 1
+        runtime.finish(*self._place())
 
     def record(self, event=None):
         event = Event() if event is None else event
         machine.log.append(("record", self._device(), self.ptr, event.ptr))
+        event._of = self._place()
         return event
 
     def wait_event(self, event):
-        device = runtime.getDevice() if self.device_id == -1 else self.device_id
-        machine.log.append(("wait", device, self.ptr, event.ptr))
+        machine.log.append(("wait", *self._place(), event.ptr))
+        if not event.done:
+            runtime.pending.setdefault(self._place(), [])
 
 
 class Stream(_BaseStream):
