@@ -318,14 +318,6 @@ class NDArray(Elements):
         """CUDA's array interface, with the current stream of the array's device; an AttributeError on the host."""
         return (self._backend.call or plainly)(getattr, self._array, "__cuda_array_interface__")
 
-    @property
-    def __cupy_get_ndarray__(self) -> Any:
-        """What cupy calls for its own array: ``cupy_array + a`` is an array of cupy, without a wait. Other backends have it not."""
-        if self._backend.name != "cupy":
-            msg = f"an array of {self._backend.name} is none of cupy"
-            raise AttributeError(msg)
-        return self.unwrap
-
     def __bytes__(self) -> bytes:
         """Return the bytes of the elements in row-major order, as numpy does; host memory only; a copy."""
         return interchange.host(self).tobytes()

@@ -1,4 +1,4 @@
-"""cupy.linalg: what cuSOLVER reports is looked at on demand only (cupy/linalg/_util.py:94, cupyx/_ufunc_config.py:35)."""
+"""cupy.linalg: what cuSOLVER reports is looked at on demand only (cupy/linalg/_util.py:110, cupyx/_ufunc_config.py:42)."""
 
 import functools
 
@@ -22,7 +22,7 @@ def _routine(name):
 
     @functools.wraps(function)
     def call(a, *args, **kwargs):
-        if name in _SQUARE:  # looked at on the host (_util.py:21-56)
+        if name in _SQUARE:  # looked at on the host (_util.py:33-56)
             if a.ndim < 2:
                 raise LinAlgError(f"{a.ndim}-dimensional array given. Array must be at least two-dimensional")
             if a.shape[-2] != a.shape[-1]:

@@ -29,7 +29,7 @@ class Capsule:
 
 
 class ndarray(operators.Operators):
-    """core.pyx:133. Its memory is numpy's, which nobody but this stand-in looks at."""
+    """core.pyx:134. Its memory is numpy's, which nobody but this stand-in looks at."""
 
     __slots__ = ("__weakref__", "_host", "data")
     __module__ = "cupy"
@@ -150,7 +150,7 @@ class ndarray(operators.Operators):
         indexing.put(self, key, value)
 
     def fill(self, value):
-        """core.pyx:1009: a number, or an array without axes."""
+        """core.pyx:1000: a number, or an array without axes."""
         own = from_cupy_like(value)
         number = np.asarray(value, self.dtype) if own is None else own._host.astype(self.dtype)
         if number.shape:
@@ -210,7 +210,7 @@ def uploaded(host):
 
 
 def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, blocking=False):
-    """core.pyx:2820: of an array on any device, or of what numpy makes an array of, which is copied to the current device."""
+    """core.pyx:2821: of an array on any device, or of what numpy makes an array of, which is copied to the current device."""
     own = from_cupy_like(obj)
     if own is not None:
         there = own if own.data.device_id == runtime.getDevice() else own.copy()
@@ -222,7 +222,7 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, blocking=
     work = runtime.pending.get((runtime.getDevice(), current_stream().ptr))
     if not host.ndim or not pinned_memory.is_memory_pinned(
         host.ctypes.data
-    ):  # core.pyx:3069: through a buffer of cupy's
+    ):  # core.pyx:3077: through a buffer of cupy's
         pinned_memory.alloc_pinned_memory(host.nbytes)
     elif work is not None:  # the device reads it itself, when it comes to that
         work.append(lambda: np.copyto(made._host, host))
@@ -240,7 +240,7 @@ def ascontiguousarray(a, dtype=None):
 
 
 def asfortranarray(a, dtype=None):
-    """core.pyx:3243: the same of Fortran's order."""
+    """core.pyx:3242: the same of Fortran's order."""
     same = dtype is None or np.dtype(dtype) == a.dtype
     if same and a._host.flags.f_contiguous:
         return a.ravel() if not a.ndim else a

@@ -7,7 +7,7 @@ from cupy.cuda import runtime
 
 
 def _prepared(key):
-    """_routines_indexing.pyx:260: lists and host arrays are copied to the current device, in silence."""
+    """_routines_indexing.pyx:261: lists and host arrays are copied to the current device, in silence."""
     from cupy._core.core import array, ndarray
 
     parts = list(key) if isinstance(key, tuple) else [key]

@@ -7,28 +7,26 @@ import numpy as np
 from cupy._machine import machine
 from cupy.cuda import runtime, stream
 
-_SUPPORTED = "?bhilqBHILQefdFD"  # _dtype.pyx:11
+_SUPPORTED = "?bhilqBHILQefdFD"  # _dtype.pyx:12
 
 
 def check_dtype(dtype):
-    """_dtype.pyx:38: numpy's numbers and bfloat16, no float8, no long double."""
+    """_dtype.pyx:37: numpy's numbers and bfloat16, no float8, no long double."""
     if not dtype.isnative:
         raise ValueError(f"Unsupported dtype {dtype} with big-endian byte-order")
-    if dtype.char not in _SUPPORTED and dtype.name != "bfloat16":  # _scalar.pyx:277
+    if dtype.char not in _SUPPORTED and dtype.name != "bfloat16":  # _scalar.pyx:283
         raise ValueError(f"Unsupported dtype {dtype}")
 
 
 def from_cupy_like(value):
-    """core.pyx:3126: an array, or what offers one; by CUDA's array interface it comes with a wait (core.pyx:3338)."""
+    """core.pxd:125: an array, or what offers one: by CUDA's array interface first, with a wait (core.pyx:3334)."""
     from cupy._core.core import ndarray
 
     if isinstance(value, ndarray):
         return value
-    if hasattr(value, "__cupy_get_ndarray__"):
-        return value.__cupy_get_ndarray__()
     described = getattr(value, "__cuda_array_interface__", None)
     if described is None:
-        return None
+        return value.__cupy_get_ndarray__() if hasattr(value, "__cupy_get_ndarray__") else None
     if described.get("stream") is not None:
         runtime.streamSynchronize(described["stream"])
     return described["stand-in"]
@@ -45,7 +43,7 @@ def check_device(value, device):
 
 
 def argument(value, device):
-    """_kernel.pyx:146: arrays of the current device, numbers and what numpy takes beside them; no host arrays."""
+    """_kernel.pyx:147: arrays of the current device, numbers and what numpy takes beside them; no host arrays."""
     if isinstance(value, list | tuple):
         return type(value)(argument(part, device) for part in value)
     if isinstance(value, np.ndarray):
@@ -113,7 +111,7 @@ def view(function):
 
 
 def waiting(function):
-    """Return numpy's function whose result has a length that the host has to ask for (_routines_indexing.pyx:137)."""
+    """Return numpy's function whose result has a length that the host has to ask for (_routines_indexing.pyx:123)."""
 
     @functools.wraps(function)
     def call(*args, **kwargs):
@@ -145,7 +143,7 @@ class RawKernel:
 
 
 class ufunc:
-    """A ufunc of the device (_kernel.pyx:1100), with numpy's methods."""
+    """A ufunc of the device (_kernel.pyx:1147), with numpy's methods."""
 
     def __init__(self, function):
         self._function = function

@@ -29,7 +29,7 @@ def _binary(ufunc):
 
 
 def _reflected(ufunc):
-    """Cython compiles ``__add__`` for both sides: of a number on the left it is computed at once (core.pyx:1570)."""
+    """Cython compiles ``__add__`` for both sides: of a number on the left it is computed at once (core.pyx:1564)."""
 
     def method(y, x):
         return launch(ufunc, x, y)

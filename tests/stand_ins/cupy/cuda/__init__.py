@@ -34,7 +34,7 @@ __all__ = [
 
 
 def is_available():
-    """cupy/cuda/__init__.py:118."""
+    """cupy/cuda/__init__.py:102."""
     try:
         return runtime.getDeviceCount() > 0
     except runtime.CUDARuntimeError:

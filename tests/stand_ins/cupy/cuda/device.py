@@ -4,7 +4,7 @@ from cupy.cuda import runtime
 
 
 class Device:
-    """device.pyx:108; the current one by default, ``with`` makes it current."""
+    """device.pyx:125; the current one by default, ``with`` makes it current."""
 
     def __init__(self, device=None):
         self.id = runtime.getDevice() if device is None else int(device)
@@ -25,7 +25,7 @@ class Device:
     def __enter__(self):
         before = runtime.getDevice()
         self._before.append(before)
-        if self.id != before:  # device.pyx:171
+        if self.id != before:  # device.pyx:180
             runtime.setDevice(self.id)
         return self
 

@@ -23,7 +23,7 @@ class Memory:
 
 
 class MemoryPointer:
-    """memory.pyx:448."""
+    """memory.pyx:458."""
 
     def __init__(self, mem, ptr):
         self.mem, self.ptr = mem, ptr

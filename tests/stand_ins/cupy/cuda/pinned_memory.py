@@ -22,7 +22,7 @@ class PinnedMemory:
 
 
 def PinnedMemoryPointer(mem, offset):
-    """pinned_memory.pyx:48: hands out Python's buffer. An array of ctypes, as Python 3.11 lets no class of its own do that."""
+    """pinned_memory.pyx:43: hands out Python's buffer. An array of ctypes, as Python 3.11 lets no class of its own do that."""
     memory = runtime.locked[mem.ptr] if mem.ptr else np.empty(1, np.uint8)
     kind = type("PinnedMemoryPointer", (ctypes.c_ubyte * (mem.size - offset),), {"size": lambda self: len(self)})
     pointer = kind.from_buffer(memory, offset)
@@ -31,7 +31,7 @@ def PinnedMemoryPointer(mem, offset):
 
 
 class PooledPinnedMemory:
-    """pinned_memory.pyx:223: memory that goes back to its pool when nothing refers to it any more."""
+    """pinned_memory.pyx:214: memory that goes back to its pool when nothing refers to it any more."""
 
     def __init__(self, mem, pool):
         self.mem, self.pool, self.ptr, self.size = mem, pool, mem.ptr, mem.size
@@ -47,7 +47,7 @@ def _malloc(size):
 
 
 class PinnedMemoryPool:
-    """pinned_memory.pyx:255: blocks are used again for the same size only, which is a power of two."""
+    """pinned_memory.pyx:245: blocks are used again for the same size only, which is a power of two."""
 
     def __init__(self, allocator=_malloc):
         self._allocate = allocator
@@ -57,14 +57,14 @@ class PinnedMemoryPool:
     def malloc(self, size):
         if not size:
             return PinnedMemoryPointer(PinnedMemory(0), 0)
-        size = 1 << (max(size, 512) - 1).bit_length()  # pinned_memory.pyx:301, clp2
+        size = 1 << (max(size, 512) - 1).bit_length()  # pinned_memory.pyx:286, clp2
         with self._lock:
             blocks = self._free.get(size)
             mem = blocks.pop() if blocks else None
         if mem is None:
             try:
                 mem = self._allocate(size).mem
-            except runtime.CUDARuntimeError as error:  # pinned_memory.pyx:309
+            except runtime.CUDARuntimeError as error:  # pinned_memory.pyx:295
                 if error.status != runtime.errorMemoryAllocation:
                     raise
                 self.free_all_blocks()

@@ -17,25 +17,25 @@ _LEGACY = 1  # streamLegacy: how the default stream, 0, is called towards other 
 
 
 def _stacks():
-    """stream.pyx:16: what is current, for each device; the default stream at first."""
+    """stream.pyx:14: what is current, for each device; the default stream at first."""
     if not hasattr(_thread, "stacks"):
         _thread.stacks, _thread.devices = {}, []
     return _thread.stacks
 
 
 def get_current_stream(device_id=-1):
-    """stream.pyx:83: that of the current device, unless another is named."""
+    """stream.pyx:88: that of the current device, unless another is named."""
     stack = _stacks().get(runtime.getDevice() if device_id == -1 else device_id)
     return stack[-1] if stack else Stream.null
 
 
 def exported_pointer():
-    """core.pyx:317 and :398: the pointer of the *current* device's stream, wherever the array is."""
+    """core.pyx:315 and :384: the pointer of the *current* device's stream, wherever the array is."""
     return get_current_stream().ptr or _LEGACY
 
 
 class Event:
-    """stream.pyx:98."""
+    """stream.pyx:101."""
 
     def __init__(self, block=False, disable_timing=False, interprocess=False):
         runtime.initialize()
@@ -61,7 +61,7 @@ class _BaseStream:
         self.device_id = device_id
 
     def _device(self):
-        """stream.pyx:177: a stream is used on its own device; the default one belongs to whichever is current."""
+        """stream.pyx:182: a stream is used on its own device; the default one belongs to whichever is current."""
         current = runtime.getDevice()
         if self.device_id not in {-1, current}:
             raise RuntimeError(
@@ -112,7 +112,7 @@ class _BaseStream:
 
 
 class Stream(_BaseStream):
-    """stream.pyx:455: of the device that is current when it is made."""
+    """stream.pyx:459: of the device that is current when it is made."""
 
     def __init__(self, null=False, non_blocking=False, ptds=False):
         super().__init__(0 if null else next(_pointers), -1 if null else runtime.getDevice())
