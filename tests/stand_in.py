@@ -3,9 +3,10 @@
 import contextlib
 import sys
 from pathlib import Path
+from unittest import mock
 
 import sparknet.backends
-from sparknet.backends import registry
+from sparknet.backends import gpus, registry
 
 FOLDER = Path(__file__).with_name("stand_ins")
 # What is made of cupy when it is imported; all of it is imported anew over the stand-in.
@@ -25,7 +26,8 @@ def cupy(devices=1, version="14.2.0"):
 
         module.__version__ = version
         module._machine.machine.devices = devices
-        yield module
+        with mock.patch.object(gpus, "count", module._machine.machine.visible):  # which else asks the driver itself
+            yield module
     finally:
         sys.path.remove(str(FOLDER))
         _forget()

@@ -18,6 +18,7 @@ also there as fields. That of a ValueError has at most 4,000 characters: names i
 All of them survive pickling, because Spark hides those that do not.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, Self
@@ -182,7 +183,7 @@ def explain(error: Exception, what: str, *args: Any, **kwargs: Any) -> NoReturn:
     """
     kind = _plain_kind(error)
     if kind is None:
-        raise error
+        raise _of_the_machine(error, what) or error
     given = [shown(value) for value in args] + [f"{key}={shown(value)}" for key, value in kwargs.items()]
     advice = "; the memory is read-only, as of a message that was loaded: make a copy first"
     msg = f"{what} of {', '.join(given)}: {error}{advice if 'read-only' in str(error) else ''}"
@@ -195,10 +196,43 @@ def _plain_kind(error: Exception) -> type[Exception] | None:
     for kind in (TypeError, IndexError, OverflowError, ValueError):  # numpy has subclasses with odd constructors
         if isinstance(error, kind):
             return kind
+    if _of_the_machine(error, ""):
+        return None
     # torch says RuntimeError of shapes, of dtypes, and also of a device that fails
     if "can't be cast" in str(error):
         return TypeError
     return _KINDS.get(type(error).__name__.removeprefix("_")) if "CUDA" not in str(error) else None
+
+
+NOT_INITIALIZED = (
+    "cudaErrorInitializationError"  # what CUDA says in a process that was forked from one that has used it
+)
+AFTER_FORK = (
+    "a process that is forked from one that has used CUDA cannot use it: fork before its first use, "
+    "or start processes with multiprocessing.get_context('spawn')"
+)
+# As cupy and its cuda-pathfinder say that a library of CUDA is not there, or the headers that its kernels are compiled with.
+_NO_TOOLKIT = re.compile(
+    r"failed to load lib|lib(nvrtc|nvJitLink|cu[a-z]+)\b.*\.so|Failed to find CUDA headers", re.IGNORECASE
+)
+
+
+def _of_the_machine(error: Exception, what: str) -> SparknetError | None:
+    """Return what is wrong with the process or the machine and not with the arguments, with the fix; None: nothing known."""
+    if not isinstance(error, RuntimeError | ImportError) or isinstance(error, SparknetError):
+        return None
+    found: SparknetError | None = None
+    if NOT_INITIALIZED in str(error):
+        found = DeviceError(f"{what}: {error}; {AFTER_FORK}")
+    elif _NO_TOOLKIT.search(str(error)):
+        msg = (
+            f"{what}: {error}; cupy has not all of CUDA's libraries and headers here: "
+            "pip install 'sparknet[cuda12]' or 'sparknet[cuda13]', as the CUDA version that nvidia-smi shows"
+        )
+        found = MissingDependency(msg, name="cuda-toolkit")
+    if found is not None:
+        found.__cause__ = error
+    return found
 
 
 _KINDS = {

@@ -15,7 +15,7 @@ from sparknet import interchange, operators
 from sparknet.backends import Backend, backend_of, get_backend
 from sparknet.backends.devices import convert
 from sparknet.elements import Elements, plainly
-from sparknet.errors import DeviceError, explain
+from sparknet.errors import DeviceError, MissingDependency, explain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -603,4 +603,11 @@ def _index(self: NDArray, part: Any) -> Any:
 
 
 def _unpickle(host: "np.ndarray[Any, Any]", device: str) -> NDArray:
-    return NDArray(host, device=device)
+    try:
+        return NDArray(host, device=device)
+    except (DeviceError, MissingDependency) as error:
+        msg = (
+            f"an array of shape {host.shape} was pickled on {device!r} and lands on the same device: {error}. Pickle "
+            "a.to_device('cpu'), or send dumps(...) and say at its arrival where to: loads(message, device='cuda')"
+        )
+        raise type(error)(msg) from error

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _new = object.__new__
 _SCALARS = (bool, int, float, complex)  # numpy's float64 is a float
-_ERRORS = (TypeError, ValueError, OverflowError, RuntimeError)
+_ERRORS = (TypeError, ValueError, OverflowError, RuntimeError, ImportError)
 
 
 def operand(self: "NDArray", other: Any) -> Any:

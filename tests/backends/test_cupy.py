@@ -82,7 +82,7 @@ def test_cupy_is_available_and_wraps_without_a_copy(cupy):
     assert backend_for_device("cupy:cuda:0") is backend_for_device("cuda:0")
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "cuda", "cuda:-1", "cuda:x", "cuda:00"])
+@pytest.mark.parametrize("device", ["cuda:99", "cuda:", "cuda:-1", "cuda:x", "cuda:00"])
 def test_a_device_that_is_not_there_is_named_beside_those_that_are(device):
     with pytest.raises(DeviceError, match=r"no device .* here; there is 'cuda:0'"):
         nd.zeros(3, device=device)

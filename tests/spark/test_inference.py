@@ -250,10 +250,10 @@ def test_the_net_used_last_is_kept(monkeypatch):
     monkeypatch.setattr(kept_nets, "_NETS", OrderedDict())
     for key in "abca":
         kept_nets.kept_net(key, lambda key=key: f"net {key}", most=2)
-    assert list(kept_nets._NETS) == ["c", "a"]
+    assert list(kept_nets._NETS) == [("c", "cpu"), ("a", "cpu")]
     assert kept_nets.kept_net("c", None, most=2) == "net c"
     kept_nets.kept_net("d", lambda: "net d", most=1)
-    assert list(kept_nets._NETS) == ["d"]
+    assert list(kept_nets._NETS) == [("d", "cpu")]
 
 
 class Sent:

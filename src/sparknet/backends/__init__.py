@@ -7,7 +7,7 @@ by tables that a third party adds to with :func:`register_backend` or an entry p
 
 from sparknet.backends.backend import Backend
 from sparknet.backends.devices import backend_for_device
-from sparknet.backends.registry import available, backend_of, get_backend, register_backend
+from sparknet.backends.registry import available, backend_of, get_backend, register_backend, release_memory
 
 __all__ = [
     "Backend",
@@ -16,4 +16,5 @@ __all__ = [
     "backend_of",
     "get_backend",
     "register_backend",
+    "release_memory",
 ]

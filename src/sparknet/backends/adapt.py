@@ -37,6 +37,8 @@ def adapt(
     write_refusal: Callable[[Any], Any] | None = None,
     known: Iterable[str] | None = None,
     place: Callable[[Any], tuple[int, tuple[int, ...] | None]] | None = None,
+    placed: Callable[[str], str] | None = None,
+    release: Callable[[], None] | None = None,
 ) -> Backend:
     """Return the backend of a library on its default device.
 
@@ -65,7 +67,7 @@ def adapt(
         ``namespace.asarray(array, device=device)``.
     call
         ``call("cuda:1")`` is the :attr:`Backend.call` of that device.
-    refusal, host_view, write_refusal, place
+    refusal, host_view, write_refusal, place, placed, release
         Those of :class:`Backend`; ``host_view`` for the devices called ``"cpu"``.
     known
         Names of the dtypes that it has, of a library whose dtypes are numpy's; others are a TypeError. Default: all.
@@ -119,6 +121,8 @@ def adapt(
             host_view=host_view if wanted == "cpu" else None,
             write_refusal=write_refusal,
             place=place,
+            placed=placed,
+            release=release,
         )
 
     return on(default)

@@ -38,6 +38,9 @@ class Backend:
         ``on("cuda:1")`` is the backend of the library's other device of that name; None: it has this one only.
     device_of
         The device of an own array, as ``on`` takes it.
+    placed
+        ``placed("cuda")`` is the device that a name without a number stands for in this task, as ``on`` takes it; other names
+        are returned as they are. None: there are no such names.
     dtypes
         The library's dtypes -> numpy's; None where they are numpy's own.
     call
@@ -53,6 +56,9 @@ class Backend:
     place
         ``place(array)`` is where an own array's elements lie: the address of the first, and its strides in bytes, or None where they
         are contiguous in C order. What shares memory is refused as a target by it. None: nobody can tell.
+    release
+        Gives memory that no array uses, and that the library keeps for the next one, back to device and machine. None: it keeps
+        none.
 
     Examples
     --------
@@ -79,3 +85,5 @@ class Backend:
     host_view: Callable[[Any], Any] | None = None
     write_refusal: Callable[[Any], str] | None = None
     place: Callable[[Any], tuple[int, tuple[int, ...] | None]] | None = None
+    placed: Callable[[str], str] | None = None
+    release: Callable[[], None] | None = None

@@ -8,16 +8,21 @@ Host arrays of 1 MiB and more come from a device into page-locked memory, which 
 at the full speed of the bus. Locked memory is dear to the rest of the machine, hence the limit.
 """
 
+import os
 import re
 import weakref
 from collections.abc import Callable
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from sparknet.backends import gpus, registry
 from sparknet.backends.adapt import adapt
-from sparknet.errors import DeviceError, MissingDependency
+from sparknet.backends.backend import Backend
+from sparknet.backends.placement import cuda_index, task_placement
+from sparknet.errors import AFTER_FORK, NOT_INITIALIZED, DeviceError, MissingDependency, explain
 
 try:
     import array_api_compat.cupy as namespace
@@ -40,39 +45,83 @@ PINNED_FROM = 1 << 20  # bytes of an array that comes into page-locked memory; s
 PINNED_LIMIT = 4 << 30  # bytes of page-locked memory at a time, in use or kept for the next array
 
 
+@cache
 def _count() -> int:
-    """Return how many devices there are; a DeviceError if none."""
+    """Return how many devices there are, which starts CUDA in this process; a DeviceError if none."""
+    gpus.check_not_forked()
     try:
         count = int(cupy.cuda.runtime.getDeviceCount())
         reason = "cupy finds none"
     except cupy.cuda.runtime.CUDARuntimeError as error:
         count, reason = 0, str(error)
     if not count:
-        msg = f"cupy is installed, but no CUDA device can be used here ({reason}); does nvidia-smi show one? Else use device='cpu'"
+        hint = f" ({AFTER_FORK})" if NOT_INITIALIZED in reason else ""
+        msg = f"cupy is installed, but no CUDA device can be used here ({reason}); does nvidia-smi show one? Else use device='cpu'{hint}"
         raise DeviceError(msg)
+    gpus.note_started()
     return count
 
 
-_COUNT = _count()
+def usable() -> bool:
+    """Say whether there is a device, without starting CUDA here: a process that has started it cannot fork another that uses it."""
+    return "BACKEND" in globals() or gpus.count() > 0
 
 
 def _index(device: str) -> int:
     found = re.fullmatch(r"cuda:(0|[1-9]\d*)", device)
-    if not found or int(found[1]) >= _COUNT:
-        there = ", ".join(f"'cuda:{index}'" for index in range(_COUNT))
-        msg = f"no device {device!r} here; there is {there}"
+    if not found or int(found[1]) >= _count():
+        there = ", ".join(f"'cuda:{index}'" for index in range(_count()))
+        msg = (
+            f"no device {device!r} here; there is {there}; 'cuda' is the one that a task was given, or the current one"
+        )
         raise DeviceError(msg)
     return int(found[1])
+
+
+def _placed(device: str) -> str:
+    """Return the device that ``"cuda"`` is in this task; others as they are."""
+    global _home  # noqa: PLW0603 - a fact of the process
+    if device != "cuda":
+        return device
+    index = cuda_index(_count(), lambda: cupy.cuda.Device().id)
+    _home = None if task_placement() is None else index
+    return f"cuda:{index}"
+
+
+class _Current:
+    """Makes a device the current one, and afterwards the one that was.
+
+    But to the first device, which every thread begins with, a task of Spark that was given another one does not go back: from CUDA 12
+    on that alone makes a context there, of hundreds of megabytes for each worker of the machine.
+    """
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def __enter__(self) -> None:
+        self._before = cupy.cuda.runtime.getDevice()
+        if self._before != self._index:
+            cupy.cuda.runtime.setDevice(self._index)
+        _used.add(self._index)
+
+    def __exit__(self, *_: object) -> None:
+        if self._before != self._index and (self._before or not _home):
+            cupy.cuda.runtime.setDevice(self._before)
+
+
+_home: int | None = None  # the device that Spark's task was given in this process
+_used: set[int] = set()  # devices whose memory may be kept for the next array
 
 
 def _caller(device: str) -> Callable[..., Any] | None:
     """Return what makes ``device`` the current one around a call; nothing has to where it is the only one."""
     index = _index(device)
-    if _COUNT == 1:
+    if _count() == 1:
+        _used.add(0)
         return None
 
     def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        with cupy.cuda.Device(index):
+        with _Current(index):
             return function(*args, **kwargs)
 
     return call
@@ -110,10 +159,15 @@ def _host_memory(array: Any) -> "np.ndarray[Any, Any]":
 # ---- transfers
 def _to_host(array: Any) -> "np.ndarray[Any, Any]":
     """Copy to the host: the one place that waits, until the copy is there."""
-    host = _host_memory(array)
-    if array.size:
-        with array.device:  # cupy waits for the current stream of the current device
-            array.get(out=host)
+    try:
+        with _Current(
+            array.device.id
+        ):  # locked memory makes a context there, and cupy waits for that device's current stream
+            host = _host_memory(array)
+            if array.size:
+                array.get(out=host)
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        explain(error, "to_host()", array)
     return host
 
 
@@ -128,7 +182,7 @@ def _from_host(host: "np.ndarray[Any, Any]", _device: None) -> Any:
 
 def _from_own(array: Any, _device: None) -> Any:
     """Copy from another device to the current one, in the order of both devices' streams; the host does not wait."""
-    with array.device:
+    with _Current(array.device.id):
         # cupy copies nothing else between devices; asked of an array without axes, it would give it one
         whole = array if array.flags.c_contiguous else cupy.ascontiguousarray(array)
         there = cupy.cuda.get_current_stream()
@@ -137,7 +191,7 @@ def _from_own(array: Any, _device: None) -> Any:
     here.wait_event(ready)
     copied = whole.copy()
     done = here.record()
-    with array.device:  # the stream called null is that of the current device
+    with _Current(array.device.id):  # the stream called null is that of the current device
         there.wait_event(done)  # before the memory of ``whole`` is used for something else
     return copied
 
@@ -160,17 +214,48 @@ def _no_object(device: str) -> None:
     _index(device)
 
 
-BACKEND = adapt(
-    "cupy",
-    _namespace,
-    cupy.ndarray,
-    _to_host,
-    default="cuda:0",
-    device=_no_object,
-    device_of=lambda array: f"cuda:{array.device.id}",
-    from_host=_from_host,
-    from_own=_from_own,
-    call=_caller,
-    place=lambda array: (array.data.ptr, None if array.flags.c_contiguous else array.strides),
-    known=_DTYPES,
-)
+def _release() -> None:
+    """Give free memory of the devices that were used, and free page-locked memory, back."""
+    for index in list(_used):
+        with _Current(index):  # cupy frees that of the current device
+            cupy.get_default_memory_pool().free_all_blocks()
+    cupy.get_default_pinned_memory_pool().free_all_blocks()
+    _pool.free_all_blocks()
+
+
+def __getattr__(name: str) -> Backend:
+    """Make BACKEND when it is first asked for: importing this module must not start CUDA."""
+    if name != "BACKEND":
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    made: Backend = globals().setdefault(name, _backend())
+    return made
+
+
+def _forget() -> None:
+    """After a fork the child has no CUDA: whoever asks for a device there is told so, by :func:`_count`."""
+    if globals().pop("BACKEND", None) is not None:
+        _count.cache_clear()
+        registry.forget("cupy")
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def _backend() -> Backend:
+    return adapt(
+        "cupy",
+        _namespace,
+        cupy.ndarray,
+        _to_host,
+        default="cuda:0",
+        device=_no_object,
+        device_of=lambda array: f"cuda:{array.device.id}",
+        from_host=_from_host,
+        from_own=_from_own,
+        call=_caller,
+        placed=_placed,
+        place=lambda array: (array.data.ptr, None if array.flags.c_contiguous else array.strides),
+        known=_DTYPES,
+        release=_release,
+    )

@@ -17,6 +17,8 @@ OWNERS = {"cpu": "numpy", "cuda": "cupy"}
 def backend_for_device(device: str) -> Backend:
     """Return the backend of a device string: ``"cpu"``, ``"cuda:0"``, ``"torch:cuda:0"``.
 
+    ``"cuda"`` and ``"torch:cuda"`` are looked up at each call: which device they are is the task's affair.
+
     Raises
     ------
     DeviceError
@@ -31,11 +33,14 @@ def backend_for_device(device: str) -> Backend:
     """
     backend = registry.BY_DEVICE.get(device)
     if backend is None:
-        backend = registry.BY_DEVICE[device] = _find(device)
+        backend, is_fixed = _find(device)
+        if is_fixed:
+            registry.BY_DEVICE[device] = backend
     return backend
 
 
-def _find(device: str) -> Backend:
+def _find(device: str) -> tuple[Backend, bool]:
+    """Return the backend of a device string, and whether it is that of every task of this process."""
     if not isinstance(device, str):
         msg = f"got the device {device!r}, expected a string such as 'cpu' or 'cuda:0'"
         raise DeviceError(msg)
@@ -45,12 +50,13 @@ def _find(device: str) -> Backend:
         msg = f"unknown device {device!r}; expected 'cpu' or 'cuda:N', or a backend and its device, such as 'torch:cpu'"
         raise DeviceError(msg)
     backend = registry.get_backend(name)
-    if own and device_string(name, own) != backend.device:
+    placed = backend.placed(own) if own and backend.placed is not None else own
+    if placed and device_string(name, placed) != backend.device:
         if backend.on is None:
             msg = f"backend {name!r} has the device {backend.device!r} only, not {device!r}"
             raise DeviceError(msg)
-        backend = backend.on(own)
-    return backend
+        backend = backend.on(placed)
+    return backend, placed == own
 
 
 def device_string(name: str, device: str) -> str:

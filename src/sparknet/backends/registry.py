@@ -9,7 +9,7 @@ from typing import Any
 from sparknet.backends.backend import Backend
 from sparknet.errors import DeviceError, MissingDependency
 
-__all__ = ["available", "backend_of", "get_backend", "register_backend"]
+__all__ = ["available", "backend_of", "get_backend", "register_backend", "release_memory"]
 
 # name -> "module:attribute" of a Backend, on the device that is the library's default
 REGISTRY = {
@@ -71,16 +71,26 @@ def get_backend(name: str) -> Backend:
     if target is None:
         msg = f"unknown backend {name!r}; known: {', '.join(sorted(REGISTRY))}"
         raise MissingDependency(msg)
-    module, _, attribute = target.partition(":")
     try:
-        backend = getattr(import_module(module), attribute)
+        backend = getattr(_module(name, target), target.partition(":")[2])
+    except AttributeError as error:
+        raise _not_importable(name, target, error) from error
+    _LOADED[name] = backend
+    return _LOADED[name]
+
+
+def _module(name: str, target: str) -> Any:
+    """Return the module of a target, imported."""
+    try:
+        return import_module(target.partition(":")[0])
     except MissingDependency:
         raise
     except (ImportError, AttributeError) as error:
-        msg = f"backend {name!r} ({target}) cannot be imported: {error}"
-        raise MissingDependency(msg) from error
-    _LOADED[name] = backend
-    return _LOADED[name]
+        raise _not_importable(name, target, error) from error
+
+
+def _not_importable(name: str, target: str, error: Exception) -> MissingDependency:
+    return MissingDependency(f"backend {name!r} ({target}) cannot be imported: {error}")
 
 
 def entry_point(name: str) -> str | None:
@@ -92,8 +102,29 @@ def entry_point(name: str) -> str | None:
     return REGISTRY.get(name)
 
 
+def forget(name: str) -> None:
+    """Forget what was found of the backend ``name``, which is looked for again at its next use."""
+    _LOADED.pop(name, None)
+    _BY_TYPE.clear()
+    for device in [device for device, backend in BY_DEVICE.items() if backend.name == name]:
+        del BY_DEVICE[device]
+
+
+def release_memory() -> None:
+    """Give memory that no array uses any more, and that backends keep for the next one, back to devices and machine.
+
+    Of a GPU the other programs can then have it; page-locked memory too. Only backends that were used are asked. A training does
+    this when it ends.
+    """
+    for backend in list(_LOADED.values()):
+        if backend.release is not None:
+            backend.release()
+
+
 def available() -> tuple[str, ...]:
     """Names of the registered backends that can be used here (this imports each of them).
+
+    No GPU is touched: CUDA does not start, so the process may still fork others that use it.
 
     Examples
     --------
@@ -105,6 +136,10 @@ def available() -> tuple[str, ...]:
 
 def _usable(name: str) -> bool:
     try:
+        target = REGISTRY[name]
+        asked = None if name in _LOADED else getattr(_module(name, target), "usable", None)
+        if asked is not None:
+            return bool(asked())
         get_backend(name)
     except (MissingDependency, DeviceError):
         return False

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sparknet.backends.adapt import adapt
+from sparknet.backends.placement import cuda_index
 from sparknet.errors import MissingDependency
 
 try:
@@ -26,7 +27,7 @@ _name_of = cache(str)  # of a device; it is asked for at every tensor, and makin
 
 def _device(name: str) -> Any:
     found = torch.empty(0, device=name).device  # an error now, not at the first use, where there is none
-    if str(found) != name:  # "cuda" is whichever is current
+    if str(found) != name:  # such as "cuda:00"
         msg = f"write {str(found)!r}"
         raise ValueError(msg)
     return found
@@ -123,6 +124,18 @@ def _host_view(tensor: Any) -> np.ndarray[Any, Any] | None:
     return host
 
 
+def _placed(device: str) -> str:
+    """Return the device that ``"cuda"`` is in this task; others as they are."""
+    if device != "cuda" or not torch.cuda.is_available():
+        return device
+    return f"cuda:{cuda_index(torch.cuda.device_count(), torch.cuda.current_device)}"
+
+
+def _release() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 BACKEND = adapt(
     "torch",
     namespace,
@@ -135,5 +148,7 @@ BACKEND = adapt(
     host_view=_host_view,
     write_refusal=_write_refusal,
     place=_place,
+    placed=_placed,
+    release=_release,
 )
 _KNOWN = frozenset(BACKEND.dtypes or ())

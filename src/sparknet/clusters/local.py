@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from sparknet.backends import release_memory
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.dataset import Dataset
 from sparknet.errors import DataError
@@ -29,7 +30,12 @@ class LocalCluster:
     @contextmanager
     def session(self, factory: NetFactory, data: Any, workers: int) -> Iterator[Session]:
         """Open a session with one net that plays every worker in turn."""
-        yield _LocalSession(factory(seed=0), _in_memory(data), workers)
+        nets = [factory(seed=0)]
+        try:
+            yield _LocalSession(nets, _in_memory(data), workers)
+        finally:
+            nets.clear()  # before its memory is given back
+            release_memory()
 
     def default_workers(self, data: Any) -> int:
         """Return the number of shards of data packed on Spark; data in memory has none of its own: 1."""
@@ -38,7 +44,7 @@ class LocalCluster:
 
 @dataclass(frozen=True)
 class _LocalSession:
-    net: Net
+    nets: list[Net]  # one; none when the session has ended
     data: Dataset
     workers: int
 
@@ -46,7 +52,7 @@ class _LocalSession:
         """Run the tasks one after the other."""
         outcomes = [
             train_round(
-                self.net,
+                self.nets[0],
                 self.data.shard(task.worker, self.workers),
                 task,
                 weights,
@@ -60,7 +66,7 @@ class _LocalSession:
     def evaluate(self, weights: WeightCollection, data: Any) -> dict[str, float]:
         """Return the means over ``data``."""
         data = _in_memory(data)
-        return mean_metrics(evaluate_shard(self.net, data.batches, weights, data.preprocessor, data.even))
+        return mean_metrics(evaluate_shard(self.nets[0], data.batches, weights, data.preprocessor, data.even))
 
 
 def _in_memory(data: Any) -> Dataset:

@@ -18,7 +18,7 @@ from sparknet.ndarray import NDArray, wrap
 __all__ = ["functions"]
 
 _PLAIN = frozenset({bool, int, float, complex, str, type(None)})
-_ERRORS = (TypeError, ValueError, IndexError, OverflowError, RuntimeError)
+_ERRORS = (TypeError, ValueError, IndexError, OverflowError, RuntimeError, ImportError)
 
 
 def functions(signatures: Sequence[str], extension: str | None = None) -> dict[str, Callable[..., Any]]:

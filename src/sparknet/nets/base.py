@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from sparknet.ndarray import NDArray
 from sparknet.weights import WeightCollection
 
-__all__ = ["Batch", "Net", "NetFactory", "SolverState"]
+__all__ = ["Batch", "Net", "NetFactory", "SolverState", "driver_net"]
 
 Batch = Mapping[str, NDArray]
 """Input name -> array whose first axis is the batch; every array has the same first length."""
@@ -73,8 +73,19 @@ class Net(Protocol):
 
 
 class NetFactory(Protocol):
-    """Makes a net: picklable, and the same seed gives the same initial weights."""
+    """Makes a net: picklable, and the same seed gives the same initial weights.
+
+    Methods of factories that have them: ``for_workers()`` returns the factory that is sent out, for nets whose weights are set before
+    they are used; ``for_driver()`` the one of the net that the driver tries, which may need no GPU. ``device`` is where the nets are, such as ``"cuda"``:
+    a net that a worker keeps is made anew where that becomes another GPU.
+    """
 
     def __call__(self, *, seed: int = 0) -> Net:
         """Return a new net whose initial weights depend on ``seed`` alone."""
         ...
+
+
+def driver_net(factory: NetFactory, seed: int = 0) -> Net:
+    """Return the net that the driver tries before it sends out work: by the factory's ``for_driver``, if it has one."""
+    chosen: NetFactory = getattr(factory, "for_driver", lambda: factory)()
+    return chosen(seed=seed)

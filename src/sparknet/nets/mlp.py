@@ -6,6 +6,7 @@ example of a Net. It never touches a backend by name: it runs wherever its weigh
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import prod, sqrt
 from typing import Any, NoReturn
@@ -13,6 +14,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from sparknet import nd
+from sparknet.backends import backend_for_device
+from sparknet.backends.placement import host_device
 from sparknet.data.fields import rows_of_batch
 from sparknet.errors import NetError, SchemaError
 from sparknet.ndarray import NDArray
@@ -48,7 +51,8 @@ class MLP:
         The initial weights depend on it alone: uniform in ``+-sqrt(6 / fan_in)`` (He et al. 2015,
         arXiv 1502.01852); biases are zero.
     device
-        Where weights are kept and the arithmetic is done.
+        Where weights are kept and the arithmetic is done. ``"cuda"`` is the GPU that the task was given, or one for each worker of
+        a machine in turn: see :func:`sparknet.backends.placement.cuda_index`.
 
     Examples
     --------
@@ -83,7 +87,8 @@ class MLP:
         if min(widths) < 1:
             msg = f"MLP: got the layer widths {widths}, expected positive numbers"
             raise NetError(msg)
-        self._classes, self._data, self._label, self._device = classes, data, label, device
+        self._classes, self._data, self._label = classes, data, label
+        self._device = backend_for_device(device).device
         self._rate = learning_rate if callable(learning_rate) else partial(_constant, float(learning_rate))
         self._momentum, self._decay = momentum, weight_decay
         rng = np.random.default_rng([_INIT, seed])
@@ -91,19 +96,21 @@ class MLP:
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths), start=1):
             bound = sqrt(6 / fan_in)
             weight = rng.uniform(-bound, bound, (fan_out, fan_in)).astype(np.float32)
-            layers[f"ip{i}"] = [nd.asarray(a, device=device) for a in (weight, np.zeros(fan_out, np.float32))]
+            layers[f"ip{i}"] = [nd.asarray(a, device=self._device) for a in (weight, np.zeros(fan_out, np.float32))]
         self._weights = WeightCollection(layers)
         self._history = self._weights.map(nd.zeros_like)
         self._iteration = 0
 
     @classmethod
-    def factory(cls, *args: Any, **options: Any) -> "partial[MLP]":
+    def factory(cls, *args: Any, **options: Any) -> "MLPFactory":
         """Return a picklable ``factory(seed=...)`` that makes this net; arguments as for the class.
 
-        The net is made once here, so that a mistake shows on the driver and not on a worker.
+        The net is made once here, in host memory, so that a mistake shows on the driver and not on a worker; a GPU is needed
+        where the factory is called.
         """
-        cls(*args, **options)
-        return partial(cls, *args, **options)
+        factory = MLPFactory(partial(cls, *args, **options))
+        factory.for_driver()()
+        return factory
 
     @property
     def iteration(self) -> int:
@@ -237,6 +244,26 @@ class MLP:
         value = nd.reshape(batch[self._label], (-1,)).to_host()[row]
         msg = f"input {self._label!r}, example {row}: {self._expected}; got {value}"
         raise NetError(msg, input=self._label, row=row)
+
+
+@dataclass(frozen=True)
+class MLPFactory:
+    """Makes MLPs of the same arguments, on any machine that has their device: it pickles."""
+
+    make: "partial[MLP]"
+
+    def __call__(self, *, seed: int | None = None) -> MLP:
+        """Return a new net; its initial weights depend on ``seed`` alone, by default the one among the arguments."""
+        return self.make() if seed is None else self.make(seed=seed)
+
+    @property
+    def device(self) -> str:
+        """The device of its nets, as it was given."""
+        return str(self.make.keywords.get("device", "cpu"))
+
+    def for_driver(self) -> "MLPFactory":
+        """Return a factory of the same nets in host memory: the driver that tries one needs no GPU."""
+        return MLPFactory(partial(self.make, device=host_device(self.device)))
 
 
 def _constant(value: float, _iteration: int) -> float:

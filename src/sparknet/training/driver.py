@@ -14,7 +14,7 @@ from sparknet.checkpoint import Checkpoint, Position
 from sparknet.data.layout import check_shards
 from sparknet.data.sampling import SAMPLERS, Sampling
 from sparknet.formats import Contents, Taken
-from sparknet.nets.base import NetFactory
+from sparknet.nets.base import NetFactory, driver_net
 from sparknet.schema import given_weights
 from sparknet.training.arguments import check_choice, check_directory, check_factory, check_kinds, check_numbers
 from sparknet.training.divergence import Divergence, OnNonfinite
@@ -154,7 +154,7 @@ def averaged_sgd(
     check_choice("on_nonfinite", on_nonfinite, get_args(OnNonfinite))
     workers = cluster.default_workers(data) if workers is None else workers
     check_shards(data.num_batches, workers, data.batch_size)
-    net = factory(seed=seed)
+    net = driver_net(factory, seed)
     data = rehearsed(net, data, seed, train=True)
     num_batches = used_batches(data)
     check_shards(num_batches, workers, data.batch_size)

@@ -15,7 +15,7 @@ from sparknet.data.ragged import Even, Ragged, evened, say_dropped
 from sparknet.data.sampling import step_rng
 from sparknet.errors import DataError, located
 from sparknet.ndarray import NDArray
-from sparknet.nets.base import Net, NetFactory
+from sparknet.nets.base import Net, NetFactory, driver_net
 from sparknet.training.protocols import PackedData
 from sparknet.training.values import warn_of_values
 
@@ -39,7 +39,7 @@ def check_fit(
     finds it; the message begins with ``what`` it was found in. Values from which a net can hardly learn are logged as a
     warning, unless they only stand for the data's own: ``are_values=False``.
     """
-    net = factory(seed=seed)
+    net = driver_net(factory, seed)
     _first_batch(net, data, seed, what, train=train, are_values=are_values)
     return net
 

@@ -5,6 +5,7 @@ messages. Everything that matters travels in the task, so Spark may run it anywh
 What the tasks do is in :mod:`sparknet.clusters.spark.tasks`.
 """
 
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from sparknet.clusters.spark.jobs import broadcast, collected, pickled, release
+from sparknet.clusters.spark.kept_nets import device_of, drop_nets, is_on_gpu
 from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.spark.sessions import check_packed, running_context
 from sparknet.clusters.spark.shards import shard_replies
@@ -58,6 +60,8 @@ class SparkCluster:
         finally:
             if dealt is not data:
                 release(dealt)
+            if is_on_gpu(device_of(factory)) and not isinstance(sys.exception(), KeyboardInterrupt):
+                drop_nets(self._context)
 
     def default_workers(self, data: PackedDataset) -> int:
         """Return the number of shards."""

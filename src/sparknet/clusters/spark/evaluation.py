@@ -22,7 +22,7 @@ from sparknet.data.preprocess import Compose, Preprocessor
 from sparknet.data.ragged import Ragged, check_ragged
 from sparknet.errors import DataError, NetError, located
 from sparknet.formats import Contents, Taken
-from sparknet.nets.base import NetFactory
+from sparknet.nets.base import NetFactory, driver_net
 from sparknet.schema import given_weights
 from sparknet.training import rehearsed, settled
 from sparknet.weights import WeightCollection
@@ -99,7 +99,7 @@ def evaluate(
     plan = Plan.of("evaluate()", factory, used, fields, columns, batch_size, preprocessor, decoder, id_column)
     if isinstance(rows, PackedDataset):
         with located("evaluate()"):
-            rows = rehearsed(made(plan.load), rows, 0, train=False)
+            rows = rehearsed(made(plan.load, driver_net), rows, 0, train=False)
         _check_numbers(replace(plan, even=rows.even), batch_size)
         with SparkCluster(rows.rdd.context).session(factory, rows, rows.shards) as session:
             return session.evaluate(used, rows)
@@ -118,7 +118,7 @@ def _check_not_dropped(on_error: OnError) -> None:
 
 def _settled(plan: Plan, ragged: Ragged | None, padding: Mapping[str, float] | None) -> Plan:
     """Return the plan with what becomes of short minibatches, which the net was tried on."""
-    even = settled(made(plan.load), plan.batch_size, ragged, padding, f"{plan.who}: ", train=False)
+    even = settled(made(plan.load, driver_net), plan.batch_size, ragged, padding, f"{plan.who}: ", train=False)
     plan = replace(plan, even=even)
     try:
         _check_numbers(plan, plan.batch_size if even.ragged == "drop" else min(2, plan.batch_size))

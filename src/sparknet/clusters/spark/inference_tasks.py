@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sparknet.clusters.spark.jobs import pickled
-from sparknet.clusters.spark.kept_nets import kept_net
+from sparknet.clusters.spark.kept_nets import device_of, kept_net
 from sparknet.data.blas import single_threaded_blas
 from sparknet.data.columns import id_of_row
 from sparknet.data.encoded import Decoders, with_decoders
@@ -26,7 +26,7 @@ from sparknet.data.sampling import step_rng
 from sparknet.errors import DataError, NetError, SparknetError, located
 from sparknet.formats import Contents, Taken
 from sparknet.ndarray import NDArray
-from sparknet.nets.base import Batch, Net, NetFactory
+from sparknet.nets.base import Batch, Net, NetFactory, driver_net
 from sparknet.schema import given_weights
 from sparknet.serialization import dumps, loads
 from sparknet.training import check_axes
@@ -67,6 +67,8 @@ class Plan:
         The column that tells one row from another, for messages about them.
     even
         What becomes of a short minibatch; None: the net takes it as it is.
+    device
+        Where the factory's nets are.
     """
 
     who: str
@@ -79,6 +81,7 @@ class Plan:
     preprocessor: Preprocessor | None
     id_column: str | None = None
     even: Even | None = None
+    device: str = "cpu"
 
     @classmethod
     def of(
@@ -103,7 +106,8 @@ class Plan:
         fields = check_fields(fields, columns)
         with located(who):
             cells = with_decoders(fields, decoder, columns)
-        return cls(who, load, key, fields, cells, columns or {}, batch_size, preprocessor, id_column)
+        given = who, load, key, fields, cells, columns or {}, batch_size, preprocessor, id_column
+        return cls(*given, device=device_of(factory))
 
     @property
     def light(self) -> "Plan":
@@ -113,7 +117,7 @@ class Plan:
     def trial(self, blobs: Sequence[str] | None, *sizes: int) -> list[dict[str, Array]]:
         """Return the blobs for minibatches of zeros of these sizes, computed here: what does not fit shows before a job."""
         fields = check_preprocessor(self.preprocessor, self.fields)
-        net = made(self.load)
+        net = made(self.load, driver_net)
         check_axes(net, fields)
         zeros = [{f.name: NDArray(np.zeros((rows, *f.shape), f.dtype)) for f in fields} for rows in sizes]
         used = [evened(batch, self.even)[1] for batch in zeros]
@@ -186,17 +190,17 @@ def _warn_of_raw_pixels(who: str, net: Net, fields: Sequence[Field]) -> None:
         )
 
 
-def made(load: tuple[bytes, bytes]) -> Net:
-    """Return the net of a load: made by its factory, with its weights."""
+def made(load: tuple[bytes, bytes], make: Callable[[NetFactory], Net] = lambda factory: factory(seed=0)) -> Net:
+    """Return the net of a load: made by its factory, on the driver by :func:`~sparknet.nets.base.driver_net`, with its weights."""
     factory, message = load
-    net: Net = pickle.loads(factory)(seed=0)  # noqa: S301 - pickled by the caller's own driver
+    net = make(pickle.loads(factory))  # noqa: S301 - pickled by the caller's own driver
     net.set_weights(loads(message, verify=True))
     return net
 
 
 def net_of(plan: Plan, sent: Any) -> Net:
     """Return this worker's net of a plan."""
-    return kept_net(plan.key, lambda: made(sent.value), most=_MOST_NETS)
+    return kept_net(plan.key, lambda: made(sent.value), most=_MOST_NETS, device=plan.device)
 
 
 def computed(

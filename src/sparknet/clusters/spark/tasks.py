@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sparknet.clusters.spark.kept_nets import kept_net
+from sparknet.clusters.spark.kept_nets import device_of, kept_net
 from sparknet.clusters.spark.shards import on_shard
 from sparknet.clusters.spark.store import Kept
 from sparknet.data.preprocess import Preprocessor
@@ -72,4 +72,6 @@ def evaluate_partition(
 
 
 def _net_of(run: str, factory: NetFactory) -> Net:
-    return kept_net(run, lambda: factory(seed=0), most=1)  # an earlier run's net is only memory
+    return kept_net(
+        run, lambda: factory(seed=0), most=1, device=device_of(factory)
+    )  # an earlier run's net is only memory
