@@ -41,6 +41,17 @@ def cupy(devices=1, version="14.2.0"):
             getattr(registry, name).update(table)
 
 
+@contextlib.contextmanager
+def device(name):
+    """Return the device that a test asks for: one of the stand-in for ``"cuda:1 of the stand-in"``, others are as they are called.
+
+    Of the machine of the stand-in it is the last device: the only one, or one that is not the current one.
+    """
+    own, _, substitute = name.partition(" of ")
+    with cupy(devices=int(own[-1]) + 1) if substitute else contextlib.nullcontext():
+        yield own
+
+
 def _forget():
     for name in [name for name in sys.modules if _is_over_cupy(name)]:
         del sys.modules[name]

@@ -33,7 +33,7 @@ _UFUNCS = """
     sqrt square subtract tan tanh true_divide trunc
 """.split()
 _FUNCTIONS = """
-    all any arange argmax argmin argsort broadcast_arrays clip concatenate copy cumprod cumsum diff empty empty_like eye flip
+    all any arange argmax argmin argsort broadcast_arrays clip concatenate copy cross cumprod cumsum diff empty empty_like eye flip
     full full_like imag isin linspace max mean meshgrid min ones ones_like outer prod real roll round searchsorted sort stack
     std sum take_along_axis tensordot tile trace tril triu var where zeros zeros_like
 """.split()

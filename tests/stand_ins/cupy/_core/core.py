@@ -184,6 +184,12 @@ class ndarray(operators.Operators):
     def ravel(self, order="C"):
         return view(np.ravel)(self, order=order)
 
+    def _reduced(name):
+        return lambda self, *args, **kwargs: launch(getattr(np, name), self, *args, **kwargs)
+
+    all, any, argmax, argmin = map(_reduced, ("all", "any", "argmax", "argmin"))
+    max, mean, min, prod, sum = map(_reduced, ("max", "mean", "min", "prod", "sum"))
+
     def set(self, arr, stream=None):
         """core.pyx:2210."""
         if (arr.dtype, arr.shape) != (self.dtype, self.shape):
