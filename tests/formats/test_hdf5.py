@@ -1,6 +1,8 @@
 """HDF5 files from anywhere: read as they are, or refused by name, with no more memory than is allowed."""
 
+import base64
 import re
+import struct
 import subprocess
 import sys
 import tracemalloc
@@ -11,6 +13,7 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from limited import run_limited
 
 import sparknet
 from sparknet import FormatError, MissingDependency, SchemaError, WeightCollection
@@ -206,6 +209,49 @@ def test_the_limit_that_all_arrays_need_is_said_at_the_first(path):
     with pytest.raises(FormatError, match=r"become 12000 \(refused at the array 'data/a/0'\).*Pass max_bytes=12000 if"):
         read(path, max_bytes=100)
     assert read(path, max_bytes=12000).obj.nbytes == 12000
+
+
+# Found by nox -s fuzz: HDF5 2.0 ends the process where it is to tell the size of an index of chunks that is damaged.
+ENDS = zlib.decompress(
+    base64.b85decode(
+        "c-"
+        "rgqaB<`1lHy|K;9!7(|4_gq2;mz*#TQN9(dqBu62!z%!6byN5C*uI7#JBC*!UTM6iZ5CN#bUhk**BX0n<xsc!+TVFUSc@nFVHyP>"
+        "t>k)B;KUOAkVwARxfN@RbcBtOu2bI)De{07iqIQ2U{L!=p?ne4~rZD176)EGT@Fm#i>jk)5#cwAf~_6M#w>RTvnUm>3zM1~WhnWI"
+        "*RLi!d+>D#$ZHEKpz&=U@=82eMd!?q%lU00t&ABLg%INWd&wz%b~6pIKQiJS;?j{$^x^ggGqc8438Eo12G$5vU6k-"
+        "e46R!eALDCI%K324*f;%3_#5=))q}Vp;~auz)5iFbxR{duUWUFqm*NnEYo(O$Tr<gF_1lHZTl15PDz36CM^U;QYWuOdde?I~W{b8"
+        "1kUlzEKAr7ABy8U}R)QQ^Sf@_@e{-"
+        "d5A*>n7V)&251A&bf6+uPy$QQ*a6Kx3~hrYEEe>&MEg5?cw?_VpyjS9g8)SJrB?#E48tEZ*n`Ug1_vN+0OAD>5dJ6_1*2dTjDk@x"
+        "3Wg&<Ya$cXO_bn3bSH*O6M3?z-68-{!LaT"
+    )
+)
+
+
+def test_what_the_data_sets_add_up_to_is_counted_without_their_indices(path):
+    path.write_bytes(ENDS)
+    done = run_limited(
+        "read(sys.argv[1])", path, before="import h5py; from sparknet.formats import read", memory=1 << 30
+    )
+    assert done.returncode == 1, done.stderr  # a crash has the number of a signal
+    assert re.search(
+        r"FormatError: .*that become \d{13} \(refused at the array 'data/ip/1'\); the limit is", done.stderr
+    )
+
+
+def test_the_size_of_a_chunk_is_compared_with_the_file_before_it_is_read(layer):
+    made = layer(dataset(data=np.zeros(4, "f4"), chunks=(4,)))
+    key, more = struct.pack("<IIQQ", 16, 0, 0, 0), struct.pack("<IIQQ", 0x7FFFFFFF, 0, 0, 0)
+    assert made.read_bytes().count(key) == 1
+    made.write_bytes(made.read_bytes().replace(key, more))
+    with pytest.raises(FormatError, match=r"the chunk at \(0,\): 2147483647 bytes in a file of"):
+        read(made)
+
+
+def test_the_chunks_of_an_array_are_found_in_one_go(layer):
+    """To count from the first each time, as HDF5 does for the chunk of a number, would take 40,000 of them minutes."""
+    made = layer(dataset(data=np.arange(40_000, dtype="f4"), chunks=(1,)))
+    code = "print(int(read(sys.argv[1]).obj['ip'][0].to_host().sum(dtype='i8')))"
+    done = run_limited(code, made, before="import h5py; from sparknet.formats import read", memory=1 << 30, seconds=60)
+    assert done.stdout == f"{sum(range(40_000))}\n", done.stderr
 
 
 @pytest.mark.parametrize("name", ["inception_3a/1x1", "", ".", "a\0b"])

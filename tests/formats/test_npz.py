@@ -148,6 +148,21 @@ def test_a_bad_npy_is_refused(tmp_path, data, text):
     assert error.tensor == "w"
 
 
+def test_a_header_of_python_2_is_read(tmp_path):
+    text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3L, 2L), }\n"
+    data = b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + np.arange(6, dtype="<f4").tobytes()
+    (tmp_path / "a.npy").write_bytes(data)
+    assert np.array_equal(read(tmp_path / "a.npy").obj, np.arange(6).reshape(3, 2))
+
+
+def test_numpy_does_not_look_for_python_2_in_what_is_no_header(tmp_path):
+    """It takes seconds for these spaces."""
+    text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }\n" + b" " * 9000 + b"\xc0\x80"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + bytes(12))
+    with pytest.raises(FormatError, match=r"no \.npy file: IndentationError"):
+        read(tmp_path / "a.npy")
+
+
 def test_no_pickle_is_loaded(tmp_path):
     np.savez(tmp_path / "w.npz", objects=np.array([print], dtype=object))
     with pytest.raises(FormatError, match="tensor 'objects' has dtype object"):

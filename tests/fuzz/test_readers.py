@@ -102,4 +102,4 @@ def test_each_planted_fault_is_found_and_written(tmp_path):
         files = sorted(tmp_path.glob(f"{name}-*.txt"))
         assert files, (name, done.stdout)
         assert text in files[0].read_text()
-        assert (files[0].with_suffix("") / "a.npy").is_file()
+        assert (tmp_path / files[0].stem / "a.npy").is_file()

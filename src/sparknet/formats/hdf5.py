@@ -10,6 +10,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ __all__ = ["Group", "created", "is_hdf5", "opened"]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _TEXT = 1 << 16  # bytes of a text
+_MEMBERS, _DEEPEST = 1 << 17, 2  # of a file, and the groups around them, that are added up for a message
 _DEFLATE, _SHUFFLE = 1, 2  # HDF5's numbers of filters
 _USERBLOCKS = (0, *(512 << i for i in range(20)))  # where HDF5 looks for its signature
 
@@ -106,15 +108,21 @@ class _Budget:
             raise _wrong(msg, name)
 
     def _declared(self) -> int:
-        """Return what all data sets of the file add up to."""
-        sizes: list[int] = []
+        """Return what the data sets of the file add up to, in groups as deep as Caffe has them; of so many members at most.
 
-        def add(_: str, found: Any) -> None:
-            if getattr(found, "shape", None) is not None:
-                sizes.append(math.prod(found.shape) * found.dtype.itemsize)
-
-        self._root.visititems(add)
-        return sum(sizes)
+        HDF5's own way through a file asks each object for more, and some damaged ones end the process then.
+        """
+        total, left, members = 0, [(self._root, 0)], 0
+        while left:
+            group, depth = left.pop()
+            for name in islice(group, _MEMBERS - members):
+                members += 1
+                found = group[name] if _is_here(group, name) else None
+                if isinstance(found, _package().Group) and depth < _DEEPEST:
+                    left.append((found, depth + 1))
+                elif getattr(found, "shape", None) is not None:
+                    total += math.prod(found.shape) * found.dtype.itemsize
+        return total
 
 
 class Group:
@@ -124,8 +132,8 @@ class Group:
         self._group, self._name, self._budget = group, name, budget
 
     def __contains__(self, name: str) -> bool:
-        """Say whether there is a link of this name."""
-        return name in self._group
+        """Say whether there is a link of this name, wherever it leads."""
+        return bool(self._group.id.links.exists(name.encode()))
 
     def names(self) -> list[str]:
         """Return the names in the order they were written in, or that of their bytes if the file does not keep it."""
@@ -138,7 +146,7 @@ class Group:
     def is_group(self, name: str) -> bool:
         """Say whether a member is a group; refuse what is no hard link."""
         self._check_link(name)
-        return bool(self._group.get(name, getclass=True) is _package().Group)
+        return isinstance(self._group[name], _package().Group)
 
     def group(self, name: str) -> "Group":
         """Return a group in this one."""
@@ -170,8 +178,8 @@ class Group:
         return f"{self._name}/{name}" if self._name else name
 
     def _check_link(self, name: str) -> None:
-        kind = self._group.get(name, getlink=True)
-        if type(kind) is not _package().HardLink:
+        if not _is_here(self._group, name):
+            kind = self._group.get(name, getlink=True)
             what = type(kind).__name__ if kind is not None else "nothing"
             raise _wrong(f"{self._path(name)!r} is {what}; expected what is in the file itself", self._path(name))
 
@@ -179,9 +187,9 @@ class Group:
         """Return a data set whose elements are of these kinds, all of them in this file."""
         path = self._path(name)
         self._check_link(name)
-        if self._group.get(name, getclass=True) is not _package().Dataset:
-            raise _wrong(f"{path!r} is no data set; expected {expected}", path)
         data = self._group[name]
+        if not isinstance(data, _package().Dataset):
+            raise _wrong(f"{path!r} is no data set; expected {expected}", path)
         if data.shape is None or data.dtype.kind not in kinds:
             raise _wrong(f"{path!r} is of dtype {data.dtype}, expected {expected}", path)
         if data.is_virtual or data.external:
@@ -193,7 +201,7 @@ class Group:
         if data.chunks is not None:
             chunk = math.prod(data.chunks) * data.dtype.itemsize
             self._budget.take(max(nbytes, chunk), path)
-            return _chunked(data, chunk, path)
+            return _chunked(data, chunk, self._budget.size, path)
         self._budget.take(nbytes, path)
         stored = data.id.get_storage_size()
         if stored != nbytes or stored > self._budget.size:
@@ -202,15 +210,18 @@ class Group:
         return np.asarray(data[()]).reshape(data.shape)
 
 
-def _chunked(data: Any, nbytes: int, path: str) -> Array:
-    """Return the elements of a data set in chunks of ``nbytes``; each is inflated up to that and no further."""
+def _chunked(data: Any, nbytes: int, size: int, path: str) -> Array:
+    """Return the elements of a data set in chunks of ``nbytes``, in a file of ``size``; each is inflated up to that and no further."""
     filters = _filters(data, path)
     expected = math.prod(-(-length // step) for length, step in zip(data.shape, data.chunks, strict=True))
     if data.id.get_num_chunks() != expected:
         raise _wrong(f"{path!r} has {data.id.get_num_chunks()} chunks, its shape needs {expected}", path)
+    found: list[tuple[tuple[int, ...], int]] = []  # in one go: HDF5 counts from the first to find one by its number
+    data.id.chunk_iter(lambda chunk: found.append((chunk.chunk_offset, chunk.size)))
     out = np.empty(data.shape, data.dtype)
-    for i in range(expected):
-        offset = data.id.get_chunk_info(i).chunk_offset
+    for offset, stored in found:
+        if stored > size:  # it would be allocated
+            raise _wrong(f"{path!r}, the chunk at {offset}: {stored} bytes in a file of {size}", path)
         mask, raw = data.id.read_direct_chunk(offset)
         for bit, number in reversed(list(enumerate(filters))):
             if not mask >> bit & 1:
@@ -221,6 +232,11 @@ def _chunked(data: Any, nbytes: int, path: str) -> Array:
         inside = tuple(slice(0, max(0, size - start)) for size, start in zip(data.shape, offset, strict=True))
         out[place] = np.frombuffer(raw, data.dtype).reshape(data.chunks)[inside]
     return out
+
+
+def _is_here(group: Any, name: str) -> bool:
+    """Say whether a member is in the file itself: a hard link, the one kind that leads nowhere else."""
+    return type(group.get(name, getlink=True)) is _package().HardLink
 
 
 def _filters(data: Any, path: str) -> list[int]:

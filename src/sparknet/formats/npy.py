@@ -1,7 +1,9 @@
 """One array in a ``.npy`` file, in the format of ``numpy.save``; nothing that needs pickle."""
 
+import ast
 import io
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +24,9 @@ __all__ = ["DTYPES", "read", "read_array", "write"]
 # numpy writes bfloat16 and float8 as bytes without a type
 DTYPES = tuple(name for name in NAMES.values() if not name.startswith(("bfloat", "float8")))
 _HEADER = 12 + 10_000  # bytes at most: magic, version and length, then the text, of which numpy takes no more
-_HEADERS = {(1, 0): numpy_format.read_array_header_1_0, (2, 0): numpy_format.read_array_header_2_0}
+# version -> bytes of the header's length, and numpy's parser of both
+_HEADERS = {(1, 0): (2, numpy_format.read_array_header_1_0), (2, 0): (4, numpy_format.read_array_header_2_0)}
+_LONG = re.compile(rb"(?<=\d)L\b")  # as Python 2 wrote whole numbers
 
 
 def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothing in it is compressed
@@ -48,7 +52,7 @@ def read_array(file: Any, size: int, name: str) -> Array:
     allocates as the bytes come.
     """
     head = io.BytesIO(file.read(min(size, _HEADER)))
-    shape, fortran_order, dtype = _HEADERS[numpy_format.read_magic(head)](head)
+    shape, fortran_order, dtype = _header(head)
     if dtype.hasobject or not dtype.itemsize or min(shape, default=0) < 0:
         msg = f"tensor {name!r} has dtype {dtype} and shape {shape}; expected plain numbers"
         raise FormatError(msg, tensor=name, offset=None)
@@ -61,3 +65,20 @@ def read_array(file: Any, size: int, name: str) -> Array:
     file.read(1)  # the end of a zip entry: only there is its CRC compared
     array: Array = np.ndarray(shape, dtype, data, order="F" if fortran_order else "C")
     return admitted(name, array)
+
+
+def _header(head: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, order and dtype as a header says them; ``head`` is behind it then.
+
+    What Python does not parse numpy takes for a text of Python 2, and looks for the end of that for seconds: so it is parsed here first.
+    """
+    width, parse = _HEADERS[numpy_format.read_magic(head)]
+    length = int.from_bytes(head.read(width), "little")
+    text = head.read(length)
+    if len(text) < length:
+        msg = f"a header of {length} bytes, of which there are {len(text)}"
+        raise ValueError(msg)
+    text = _LONG.sub(b"", text)
+    ast.literal_eval(text.decode("latin-1"))
+    found: tuple[tuple[int, ...], bool, np.dtype[Any]] = parse(io.BytesIO(len(text).to_bytes(width, "little") + text))
+    return found

@@ -234,7 +234,7 @@ def write(name: str, seed: str, number: int, what: str, folder: Path) -> Path:
     mark = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:12]
     path = folder / f"{name}-{mark}"
     put(path, files)
-    path.with_suffix(".txt").write_text(
+    path.with_name(f"{path.name}.txt").write_text(
         f"input {number} of {name}, seed {seed}\n\n{what}\n", encoding="utf-8", errors="replace"
     )
     return path
