@@ -173,8 +173,12 @@ def test_any_bytes_are_an_image_or_a_data_error(noise, kind, place):
 
 
 def test_a_decoder_that_is_none_is_refused_at_once():
-    with pytest.raises(DataError, match="got a size of 0x3, expected at least 1x1"):
-        ImageDecoder(0, 3)
+    for size in ((0, 3), (3, -1), (2.5, 3), ("a", 3), (None, 3)):
+        with pytest.raises(DataError, match=r"got a size of .*x.*, expected whole numbers, at least 1x1"):
+            ImageDecoder(*size)
+    for limit in (None, 0, 1e6):  # refused image by image, all of them would be dropped as bad ones
+        with pytest.raises(DataError, match=r"max_pixels: got .*, expected a whole number of at least 1"):
+            ImageDecoder(3, 3, max_pixels=limit)
     with pytest.raises(DataError, match="fit: got 'pad', expected 'warp' or 'crop'"):
         ImageDecoder(3, 3, fit="pad")
     with pytest.raises(DataError, match=r"channels: got 4, expected 3 \(R, G, B\) or 1 \(gray\)"):

@@ -227,6 +227,19 @@ def test_a_map_of_other_than_whole_numbers_is_refused_before_any_batch(labels):
         LabelMap("y", labels)
 
 
+@pytest.mark.parametrize("size", [(0, 2), (2.5, 2), ("a", 2), (2, -1)])
+@pytest.mark.parametrize("step", [Crop, Resize])
+def test_a_size_that_is_none_is_refused_before_any_batch(step, size):
+    with pytest.raises(DataError, match=r"got a size of .*, expected whole numbers, at least 1x1"):
+        step("data", *size)
+
+
+@pytest.mark.parametrize("step", [None, "data", Scale, [Scale("data", 2)]])
+def test_a_step_that_is_no_preprocessor_is_refused_before_any_batch(step):
+    with pytest.raises(DataError, match=r"^Compose: got .*, expected one such as Scale\('data', 1 / 256\)"):
+        Compose(Scale("data", 2), step)
+
+
 def test_the_same_generator_gives_the_same_batch_and_inputs_are_not_written_to():
     steps = Compose(Scale("data", 0.5), Crop("data", 3, 3), Mirror("data"), SubtractMean("data", 1.0))
     x = rng(3).integers(0, 255, (8, 3, 5, 5)).astype(np.uint8)

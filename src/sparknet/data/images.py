@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sparknet.data.image_limits import check_depth, check_jpeg, check_png, check_scans
+from sparknet.data.layout import is_whole
 from sparknet.errors import DataError, MissingDependency
 
 __all__ = ["ImageDecoder", "resize_images"]
@@ -75,10 +76,13 @@ class ImageDecoder:
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
-        """Refuse what is no size."""
+        """Refuse what is no size, channels or limit."""
         check_size(self.height, self.width, self.fit)
         if self.channels not in _MODES:
             msg = f"channels: got {self.channels!r}, expected 3 (R, G, B) or 1 (gray)"
+            raise DataError(msg)
+        if not is_whole(self.max_pixels, 1):  # else every image would be a bad one
+            msg = f"max_pixels: got {self.max_pixels!r:.40}, expected a whole number of at least 1"
             raise DataError(msg)
 
     @property
@@ -184,13 +188,13 @@ def _resized(image: Any, height: int, width: int, fit: str) -> Any:
     return image.resize((width, height), _pil().Resampling.BILINEAR, box)
 
 
-def check_size(height: int, width: int, fit: str) -> None:
-    """Raise a DataError unless height and width are positive and ``fit`` is a known one."""
+def check_size(height: int, width: int, fit: str = FIT_WARP) -> None:
+    """Raise a DataError unless height and width are positive whole numbers and ``fit`` is a known one."""
     if fit not in (FIT_WARP, FIT_CROP):
         msg = f"fit: got {fit!r}, expected 'warp' or 'crop'"
         raise DataError(msg)
-    if min(height, width) < 1:
-        msg = f"got a size of {height}x{width}, expected at least 1x1"
+    if not (is_whole(height, 1) and is_whole(width, 1)):
+        msg = f"got a size of {height!r:.40}x{width!r:.40}, expected whole numbers, at least 1x1"
         raise DataError(msg)
 
 

@@ -12,7 +12,7 @@ from sparknet.data.fields import Field, rows_of_batch
 from sparknet.errors import DataError, SparknetError, ours
 from sparknet.ndarray import NDArray
 
-__all__ = ["Arrays", "FieldStep", "Preprocessor", "check_preprocessor", "preprocessed"]
+__all__ = ["Arrays", "FieldStep", "Preprocessor", "check_is_preprocessor", "check_preprocessor", "preprocessed"]
 
 Arrays = dict[str, NDArray]
 Rng = np.random.Generator
@@ -77,13 +77,18 @@ def check_preprocessor(preprocessor: Any, fields: Sequence[Field]) -> list[Field
     """Return the fields as the preprocessor leaves them, those given if there is none; a DataError if it is none, or they do not fit."""
     if preprocessor is None:
         return list(fields)
-    if isinstance(preprocessor, type) or not (callable(preprocessor) and hasattr(preprocessor, "fields")):
+    check_is_preprocessor(preprocessor, "preprocessor")
+    return preprocessor.fields(fields)  # type: ignore[no-any-return]
+
+
+def check_is_preprocessor(given: Any, who: str) -> None:
+    """Raise a DataError that begins with ``who`` unless this can be called on a batch and has ``fields``."""
+    if isinstance(given, type) or not (callable(given) and hasattr(given, "fields")):
         msg = (
-            f"preprocessor: got {str(preprocessor)[:60]}, expected one such as Scale('data', 1 / 256), or several as "
+            f"{who}: got {str(given)[:60]}, expected one such as Scale('data', 1 / 256), or several as "
             "Compose(...); one of your own has __call__ and fields, see sparknet.data.preprocess.Preprocessor"
         )
         raise DataError(msg)
-    return preprocessor.fields(fields)  # type: ignore[no-any-return]
 
 
 def _apart(batch: Arrays, stored: Arrays) -> Arrays:

@@ -27,6 +27,10 @@ class Crop(PixelStep):
     height: int
     width: int
 
+    def __post_init__(self) -> None:
+        """Refuse what is no size."""
+        check_size(self.height, self.width)
+
     def describe(self) -> str:
         """Return the size, as in ``"crop 28"`` or ``"crop 28x24"``."""
         return f"crop {self.height}" if self.height == self.width else f"crop {self.height}x{self.width}"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sparknet.data.fields import Field
-from sparknet.data.preprocess.base import Arrays, FieldStep, Preprocessor, Rng, Shape
+from sparknet.data.preprocess.base import Arrays, FieldStep, Preprocessor, Rng, Shape, check_is_preprocessor
 from sparknet.ndarray import NDArray
 
 __all__ = ["Compose", "PixelStep"]
@@ -97,6 +97,8 @@ class Compose:
     steps: tuple[Preprocessor, ...]
 
     def __init__(self, *steps: Preprocessor) -> None:
+        for step in steps:
+            check_is_preprocessor(step, "Compose")
         object.__setattr__(self, "steps", steps)
 
     def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
