@@ -10,7 +10,6 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ __all__ = ["Group", "created", "is_hdf5", "opened"]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _TEXT = 1 << 16  # bytes of a text
-_MEMBERS, _DEEPEST = 1 << 17, 2  # of a file, and the groups around them, that are added up for a message
+_MEMBERS, _DEEPEST = 1 << 14, 2  # of a file, and the groups around them, that are added up for a message
 _DEFLATE, _SHUFFLE = 1, 2  # HDF5's numbers of filters
 _USERBLOCKS = (0, *(512 << i for i in range(20)))  # where HDF5 looks for its signature
 
@@ -108,21 +107,21 @@ class _Budget:
             raise _wrong(msg, name)
 
     def _declared(self) -> int:
-        """Return what the data sets of the file add up to, in groups as deep as Caffe has them; of so many members at most.
+        """Return what the data sets of the file add up to, in groups as deep as Caffe has them; of so many members at most."""
+        return sum(_sizes(self._root, 0, iter(range(_MEMBERS))))
 
-        HDF5's own way through a file asks each object for more, and some damaged ones end the process then.
-        """
-        total, left, members = 0, [(self._root, 0)], 0
-        while left:
-            group, depth = left.pop()
-            for name in islice(group, _MEMBERS - members):
-                members += 1
-                found = group[name] if _is_here(group, name) else None
-                if isinstance(found, _package().Group) and depth < _DEEPEST:
-                    left.append((found, depth + 1))
-                elif getattr(found, "shape", None) is not None:
-                    total += math.prod(found.shape) * found.dtype.itemsize
-        return total
+
+def _sizes(group: Any, depth: int, left: Iterator[int]) -> Iterator[int]:
+    """Yield the sizes of the data sets in a group, and in those in it; ``left`` ends after as many members as are looked at.
+
+    HDF5's own way through a file asks each object for more, and some damaged ones end the process then.
+    """
+    for _, name in zip(left, group, strict=False):
+        found: Any = group[name] if _is_here(group, name) else None
+        if isinstance(found, _package().Group) and depth < _DEEPEST:
+            yield from _sizes(found, depth + 1, left)
+        elif getattr(found, "shape", None) is not None:
+            yield math.prod(found.shape) * found.dtype.itemsize
 
 
 class Group:
