@@ -138,11 +138,12 @@ def test_files_have_the_bytes_of_the_package(tmp_path):
 
 
 def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     write(tmp_path / "w.safetensors", WEIGHTS)
-    with pytest.raises(MissingDependency, match=r"pip install 'sparknet\[convert\]'") as caught:
-        read(tmp_path / "w.safetensors")
-    assert caught.value.name == "safetensors"
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    for call in (lambda: read(tmp_path / "w.safetensors"), lambda: write(tmp_path / "x.safetensors", WEIGHTS)):
+        with pytest.raises(MissingDependency, match=r"pip install 'sparknet\[convert\]'") as caught:
+            call()
+        assert caught.value.name == "safetensors"
 
 
 # ---- bad bytes

@@ -1,4 +1,4 @@
-"""Named arrays in a ``.safetensors`` file; it is read through the package safetensors (extra ``convert``).
+"""Named arrays in a ``.safetensors`` file, through the package safetensors (extra ``convert``).
 
 The format orders tensors by alignment and name. A net's weights have an order of their own, so it is kept in
 the file's metadata, under one key that other programs pass over.
@@ -32,7 +32,7 @@ _DTYPES = {
 _CODES = {_DTYPES[name]: code for code, name in NAMES.items() if name in _DTYPES}
 _ORDER = "sparknet.names"
 _METADATA = "__metadata__"
-_LONGEST_HEADER = 100_000_000  # bytes: more are refused by all who read the format
+_LONGEST_HEADER = 100_000_000  # bytes: more are refused by all who read the format, the package too
 
 
 def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothing in it is compressed
@@ -58,42 +58,24 @@ def _metadata(data: bytes) -> dict[str, str]:
 def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
     """Write the arrays of ``obj``; values of the metadata that are not str are written as JSON.
 
-    The package itself would put a file of its own beside ``path``, and tell of a full disk with an error of its own.
+    In memory first: the package's own way to a file ends on a full disk with an error of its own, and leaves another file there.
     """
+    save = _package().numpy.save
     arrays = flatten(obj)
     check_dtypes(arrays, _DTYPES, ".safetensors")
     if _ORDER in metadata:
         msg = f"the metadata has the key {_ORDER!r}, under which a .safetensors file holds the order of the names; rename it"
         raise SchemaError(msg, got=_ORDER)
-    texts = {key: value if type(value) is str else _json(value) for key, value in metadata.items()}
-    texts[_ORDER] = _json(list(arrays))
-    names = sorted(
-        arrays, key=lambda name: (-arrays[name].itemsize, name)
-    )  # so each lies at a multiple of its itemsize
-    header = _header({name: arrays[name] for name in names}, texts)
-    with replacing(path) as file:
-        file.write(header)
-        for name in names:
-            array = np.ascontiguousarray(arrays[name], arrays[name].dtype.newbyteorder("<"))
-            file.write(array.reshape(-1).view(np.uint8).data)
-
-
-def _header(arrays: dict[str, Array], texts: dict[str, str]) -> bytes:
-    """Return what a file begins with: the size of a JSON text, and the text, which says where each array lies after it."""
     if _METADATA in arrays:
         msg = f"a tensor is called {_METADATA!r}, which is the name of a .safetensors file's metadata; rename it"
         raise SchemaError(msg, tensor=_METADATA)
-    said: dict[str, Any] = {_METADATA: texts}
-    end = 0
-    for name, array in arrays.items():
-        begin, end = end, end + array.nbytes
-        said[name] = {"dtype": _DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": (begin, end)}
-    text = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    if len(text) > _LONGEST_HEADER:
-        msg = f"names and metadata take {len(text)} bytes; a .safetensors file has at most {_LONGEST_HEADER} for them"
-        raise SchemaError(msg, got=len(text), expected=_LONGEST_HEADER)
-    return len(text).to_bytes(8, "little") + text
+    texts = {key: value if type(value) is str else _json(value) for key, value in metadata.items()}
+    data = save(arrays, {**texts, _ORDER: _json(list(arrays))})
+    if (header := int.from_bytes(data[:8], "little")) > _LONGEST_HEADER:
+        msg = f"names and metadata take {header} bytes; a .safetensors file has at most {_LONGEST_HEADER} for them"
+        raise SchemaError(msg, got=header, expected=_LONGEST_HEADER)
+    with replacing(path) as file:
+        file.write(data)
 
 
 def _package() -> Any:
