@@ -32,7 +32,6 @@ _DTYPES = {
 _CODES = {_DTYPES[name]: code for code, name in NAMES.items() if name in _DTYPES}
 _ORDER = "sparknet.names"
 _METADATA = "__metadata__"
-_LONGEST_HEADER = 100_000_000  # bytes: more are refused by all who read the format, the package too
 
 
 def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothing in it is compressed
@@ -60,7 +59,7 @@ def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
 
     In memory first: the package's own way to a file ends on a full disk with an error of its own, and leaves another file there.
     """
-    save = _package().numpy.save
+    package = _package()
     arrays = flatten(obj)
     check_dtypes(arrays, _DTYPES, ".safetensors")
     if _ORDER in metadata:
@@ -70,10 +69,11 @@ def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
         msg = f"a tensor is called {_METADATA!r}, which is the name of a .safetensors file's metadata; rename it"
         raise SchemaError(msg, tensor=_METADATA)
     texts = {key: value if type(value) is str else _json(value) for key, value in metadata.items()}
-    data = save(arrays, {**texts, _ORDER: _json(list(arrays))})
-    if (header := int.from_bytes(data[:8], "little")) > _LONGEST_HEADER:
-        msg = f"names and metadata take {header} bytes; a .safetensors file has at most {_LONGEST_HEADER} for them"
-        raise SchemaError(msg, got=header, expected=_LONGEST_HEADER)
+    try:
+        data = package.numpy.save(arrays, {**texts, _ORDER: _json(list(arrays))})
+    except package.SafetensorError as error:
+        msg = f"a .safetensors file has no place for these names and metadata: {error}"
+        raise SchemaError(msg) from error
     with replacing(path) as file:
         file.write(data)
 
