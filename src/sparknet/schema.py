@@ -24,7 +24,7 @@ __all__ = [
 Layers = Mapping[str, Sequence[NDArray]]
 
 
-def located(layers: Layers) -> Iterator[tuple[str, int, NDArray]]:
+def _arrays(layers: Layers) -> Iterator[tuple[str, int, NDArray]]:
     """Iterate over (layer name, index in the layer, array)."""
     return ((name, index, array) for name, arrays in layers.items() for index, array in enumerate(arrays))
 
@@ -98,7 +98,7 @@ def _way_to_weights(given: Any) -> str:
 
 def check_same_devices(a: Layers, b: Layers, what: str) -> None:
     """Raise a DeviceError that names the first array of ``b`` that is on another device than that of ``a``."""
-    for (layer, index, x), (_, _, y) in zip(located(a), located(b), strict=True):
+    for (layer, index, x), (_, _, y) in zip(_arrays(a), _arrays(b), strict=True):
         if x._backend is not y._backend:
             msg = (
                 f"{what}: layer {layer!r}, array {index} is on {y.device!r}, expected {x.device!r}; "
@@ -114,7 +114,7 @@ def check_update(layers: Layers, operands: Iterable[Any], symbol: str, op: Calla
     its own rules of promotion, refuses what it cannot write.
     """
     tried = set()
-    for (layer, index, array), operand in zip(located(layers), operands, strict=True):
+    for (layer, index, array), operand in zip(_arrays(layers), operands, strict=True):
         writeable = getattr(getattr(array.unwrap(), "flags", None), "writeable", None)  # numpy alone has such flags
         kind = (array.dtype, writeable)
         if kind in tried:
@@ -144,7 +144,7 @@ def _empty_view(array: NDArray) -> NDArray:
 
 def check_averageable(layers: Layers) -> None:
     """Raise a SchemaError that names the first array of neither floating nor integer numbers."""
-    for layer, index, array in located(layers):
+    for layer, index, array in _arrays(layers):
         if array.dtype.kind not in "fiu":
             msg = (
                 f"mean: layer {layer!r}, array {index} is of dtype {array.dtype}, expected real numbers; "

@@ -77,9 +77,8 @@ def check_padding(who: str, ragged: Ragged | None, padding: Mapping[str, float] 
 
 def check_ragged(ragged: Any, padding: Any, names: Collection[str]) -> None:
     """Raise a DataError unless ``ragged`` and ``padding`` are choices for a data set with these fields; both may be None."""
-    if ragged is not None and ragged not in get_args(Ragged):
-        msg = f"ragged={ragged!r}, expected one of {', '.join(map(repr, get_args(Ragged)))}"
-        raise DataError(msg)
+    if ragged is not None:
+        _check_word(ragged)
     if padding is None:
         return
     if ragged != "pad":
@@ -93,6 +92,12 @@ def check_ragged(ragged: Any, padding: Any, names: Collection[str]) -> None:
     unknown = [name for name in padding if name not in names]
     if unknown:
         msg = f"padding for {', '.join(map(repr, unknown))}; expected names of fields: {', '.join(map(repr, names))}"
+        raise DataError(msg)
+
+
+def _check_word(ragged: Any) -> None:
+    if ragged not in get_args(Ragged):
+        msg = f"ragged={ragged!r}, expected one of {', '.join(map(repr, get_args(Ragged)))}"
         raise DataError(msg)
 
 
@@ -157,9 +162,7 @@ def even_batches(
     >>> [b["label"].to_host().tolist() for b in even_batches(batches, 3, "pad", {"label": -1})]
     [[0, 1, 2], [0, 1, 2], [0, -1, -1]]
     """
-    if ragged not in get_args(Ragged):
-        msg = f"ragged={ragged!r}, expected one of {', '.join(map(repr, get_args(Ragged)))}"
-        raise DataError(msg)
+    _check_word(ragged)
     if ragged == "pad" and padding is None:
         msg = "ragged='pad': say what with: padding=net.padding(), or {} for zeros, which as labels are a class"
         raise DataError(msg)
