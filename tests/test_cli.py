@@ -51,6 +51,23 @@ def test_the_main_job_writes_weights_and_events_and_a_line_a_round(capsys, tmp_p
     assert events[3]["finished"] is True
 
 
+LITTLE_MEMORY = """
+import resource, sys
+from sparknet import main_job
+from sparknet.cli import main
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), used + (1 << 30)))
+sys.exit(main(["train", "--master", "none", "--hidden", "400000"]))
+"""
+
+
+def test_a_process_with_too_little_memory_says_so_in_a_line():
+    done = subprocess.run([sys.executable, "-c", LITTLE_MEMORY], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("sparknet train: error: this process has not enough memory. Unable to allocate ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_same_seed_gives_the_same_file(capsys, tmp_path):
     for name in ("a", "b"):
         assert run(capsys, *FAST, "--seed", "1", "--out", str(tmp_path / name))[0] == 0
@@ -66,6 +83,8 @@ def test_the_same_seed_gives_the_same_file(capsys, tmp_path):
         (["--master", "spark://127.0.0.1:1"], "no Spark master answers at spark://127.0.0.1:1 (127.0.0.1:1: "),
         (["--master", "spark://nowhere"], "'nowhere' is not HOST:PORT"),
         (["--master", "mesos://x"], "expected local[N], local-cluster[N,cores,MB], spark://HOST:PORT"),
+        (["--hidden", "1000000000000"], "this machine has "),
+        (["--hidden", "1" + "0" * 400], "expected positive whole numbers below 2**63"),
         (["--out", __file__], "exists and is not a directory"),
         (["--out", f"{__file__}/out"], "is not a directory that can be written to"),
         (["--out", ""], "--out '': expected the path of a directory"),

@@ -44,6 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if _follows_interrupt(error):
             return _interrupted()
+        if isinstance(error, MemoryError):
+            print(
+                f"sparknet {args.command}: error: this process has not enough memory. {error}".rstrip(), file=sys.stderr
+            )
+            return 1
         if not isinstance(error, SparknetError | OSError):
             raise
         from sparknet.report.wording import error_text

@@ -151,6 +151,23 @@ def test_other_mistakes_are_named():
         MLP.factory((2, 2), 0)
 
 
+@pytest.mark.parametrize("hidden", [(10**10,), (10**6, 10**7), (1 << 62, 1 << 62), (np.int64(1 << 62),)])
+def test_a_net_that_is_larger_than_the_memory_is_refused(hidden):
+    with pytest.raises(
+        NetError, match=r"parameters, which take .* GiB; this machine has .* GiB: make the hidden"
+    ) as caught:
+        MLP((28, 28), 10, hidden)
+    assert caught.value.got > caught.value.expected > 0
+
+
+@pytest.mark.parametrize("hidden", [(1 << 63,), (10**400,), (0,), (-1,), (2.0,), (True,), ("8",), (None,)])
+def test_widths_that_are_none_are_refused(hidden):
+    with pytest.raises(
+        NetError, match=r"got the layer widths \[784, .*, expected positive whole numbers below 2\*\*63"
+    ):
+        MLP((28, 28), 10, hidden)
+
+
 @pytest.mark.parametrize(
     ("given", "text"),
     [

@@ -28,3 +28,9 @@ def test_a_jvm_that_starts_in_time_is_left_alone():
     assert not expired.is_set()
     assert not killed.is_set()
     assert context._gateway is not None
+
+
+def test_a_time_that_is_longer_than_threads_can_wait_is_no_end():
+    context = SimpleNamespace(_gateway=None)
+    with _deadline(1e30, context) as expired:
+        assert not expired.wait(0.05)

@@ -257,7 +257,7 @@ def test_a_training_that_is_killed_at_any_line_and_begun_again_ends_with_the_sam
 TRAINS = """
 import sys
 import test_checkpoint as here
-for r in here.start(sys.argv[1], here.LARGE, rounds=40):
+for r in here.start(sys.argv[1], here.LARGE, rounds=100_000):
     print(r.index, flush=True)
 """
 # SPARKNET_MOMENTS=200 kills at 200 random moments instead of a few.

@@ -5,6 +5,7 @@ example of a Net. It never touches a backend by name: it runs wherever its weigh
 """
 
 import itertools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,8 @@ from sparknet import nd
 from sparknet.backends import backend_for_device
 from sparknet.backends.placement import host_device
 from sparknet.data.fields import rows_of_batch
-from sparknet.errors import NetError, SchemaError
+from sparknet.data.layout import is_whole
+from sparknet.errors import NetError, SchemaError, shown
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch, SolverState
 from sparknet.schema import check_same_schema, given_weights
@@ -26,6 +28,8 @@ from sparknet.weights import WeightCollection
 __all__ = ["MLP"]
 
 _INIT = 4  # first in the seed, apart from the purposes in data/
+_GIB = 1 << 30
+_NO_LENGTH = 1 << 63  # of an axis
 _OUTPUTS = ("loss", "accuracy", "scores", "prob")
 
 
@@ -84,9 +88,11 @@ class MLP:
             msg = f"MLP: got hidden={hidden!r}, expected a sequence of widths such as (128,)"
             raise NetError(msg)
         widths = [prod(self._input_shape), *hidden, classes]
-        if min(widths) < 1:
-            msg = f"MLP: got the layer widths {widths}, expected positive numbers"
+        if not all(is_whole(width, 1) and width < _NO_LENGTH for width in widths):
+            msg = f"MLP: got the layer widths {shown(widths)}, expected positive whole numbers below 2**63"
             raise NetError(msg)
+        widths = [int(width) for width in widths]
+        _check_memory(widths)
         self._classes, self._data, self._label = classes, data, label
         self._device = backend_for_device(device).device
         self._rate = learning_rate if callable(learning_rate) else partial(_constant, float(learning_rate))
@@ -264,6 +270,20 @@ class MLPFactory:
     def for_driver(self) -> "MLPFactory":
         """Return a factory of the same nets in host memory: the driver that tries one needs no GPU."""
         return MLPFactory(partial(self.make, device=host_device(self.device)))
+
+
+def _check_memory(widths: Sequence[int]) -> None:
+    """Refuse a net that no part of this machine's memory could hold; while it is made it takes about what it takes later."""
+    weights = [fan_in * fan_out for fan_in, fan_out in itertools.pairwise(widths)]
+    parameters = sum(weights) + sum(widths[1:])
+    needed = 8 * parameters + 8 * max(weights)  # weights and momentum; the largest layer's random numbers
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        msg = (
+            f"MLP: the layer widths {shown(widths)} are {parameters:.3g} parameters, which take {needed / _GIB:.3g} GiB; this "
+            f"machine has {there / _GIB:.3g} GiB: make the hidden layers smaller"
+        )
+        raise NetError(msg, got=needed, expected=there)
 
 
 def _constant(value: float, _iteration: int) -> float:

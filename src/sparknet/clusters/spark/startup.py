@@ -135,7 +135,7 @@ def _deadline(seconds: float, context: Any) -> Iterator[threading.Event]:
     expired, ended = threading.Event(), threading.Event()
 
     def watch() -> None:
-        if ended.wait(seconds):
+        if ended.wait(min(seconds, threading.TIMEOUT_MAX)):
             return
         expired.set()
         while True:  # on a busy machine the JVM may be there, and known to pyspark, only after the time is up
