@@ -141,6 +141,24 @@ def test_every_type_of_layer_computes_or_becomes_an_input_or_is_left_out_or_need
     assert set(load().layer_type_list()) - DATA_LAYERS.keys() - {"HDF5Output"} - COMPUTES == {"Python"}
 
 
+@pytest.mark.parametrize(("kind", "needed"), [("DetectionEvaluate", 2), ("PriorBox", 2), ("Proposal", 3)])
+def test_layers_of_other_caffes_that_read_bottoms_without_asking_for_them_get_as_many(kind, needed):
+    layer = messages().LayerParameter(name="x", type=kind, bottom=["data"] * needed)
+    check_trust([layer], (kind,))
+    layer.bottom.pop()
+    match = rf"layer 'x' of type {kind} \(here\) has {needed - 1} bottoms, expected {needed}: it reads so many"
+    with pytest.raises(NetError, match=match):
+        check_trust([layer], (kind,), lambda _: " (here)")
+
+
+def test_a_layer_of_another_caffe_that_reads_beside_its_bottom_is_refused_whatever_is_trusted():
+    layer = messages().LayerParameter(name="x", type="BilinearInterpolate", bottom=["data"])
+    with pytest.raises(
+        NetError, match=r"layer 'x' of type BilinearInterpolate is refused: it reads memory beside a bottom"
+    ):
+        check_trust([layer], ("BilinearInterpolate",))
+
+
 # ---- solvers
 def test_a_solver_writes_no_file_and_its_log_says_nothing(write, tmp_path, monkeypatch, capfd):
     folder = tmp_path / "work"

@@ -60,7 +60,12 @@ def _powers(layers: Sequence[Any], name: str) -> Iterator[Any]:
     while True:
         readers = [i for i, layer in enumerate(rest) if name in layer.bottom]
         in_place = readers and name in rest[readers[0]].top
-        if not readers or rest[readers[0]].type != "Power" or (len(readers) > 1 and not in_place):
+        if (
+            not readers
+            or not rest[readers[0]].top
+            or rest[readers[0]].type != "Power"
+            or (len(readers) > 1 and not in_place)
+        ):
             return
         yield rest[readers[0]]
         name, rest = rest[readers[0]].top[0], rest[readers[0] + 1 :]

@@ -17,6 +17,7 @@ from sparknet.nets.caffe.axes import batch_first, by_row, placed
 from sparknet.nets.caffe.inputs import bare, inputs_of
 from sparknet.nets.caffe.names import names_as_written
 from sparknet.nets.caffe.rows import ANY, Rows
+from sparknet.nets.caffe.sizes import check_inputs, check_tiles
 
 __all__ = ["Feeder", "Labels", "as_array", "check_taken", "columns_of", "fill", "labels_of"]
 
@@ -99,7 +100,9 @@ class Feeder:
 
     def __init__(self, definition: Any, net: Any, said: Rows = ANY) -> None:
         self.axes = said.axes
-        self.shapes = {name: batch_first(s, self.axes.get(name, 0)) for name, s in inputs_of(definition).items()}
+        declared = inputs_of(definition)
+        check_inputs(net, declared, definition.layer)
+        self.shapes = {name: batch_first(s, self.axes.get(name, 0)) for name, s in declared.items()}
         self._net = net
         self._blobs = {name: net.blobs[name] for name in self.shapes}
         self._said = said
@@ -108,6 +111,8 @@ class Feeder:
         outputs = dict.fromkeys(written.get(name, name) for name in net.outputs)
         self.output_shapes = {name: tuple(net.blobs[name].shape) for name in outputs if name not in self.shapes}
         self._fixed = next((layer for layer in definition.layer if layer.type in _WITH_FIXED_ROOM), None)
+        self._tiled = [layer for layer in definition.layer if layer.type == "Tile"]
+        check_tiles(net, self._tiled)
         self.rows = self.declared_rows = next(iter(self.shapes.values()), (0,))[0]
 
     def feed(self, batch: Mapping[str, NDArray], optional: Collection[str] = (), *, reshape: bool = True) -> None:
@@ -158,8 +163,9 @@ class Feeder:
             if rows and blob.shape[axis] != rows:
                 blob.reshape(*placed(rows, self.shapes[name][1:], axis))
                 changed = True
-        if changed and reshape:
+        if changed and (reshape or self._tiled):  # what a Tile layer overflows is to be seen before it runs
             self._net.reshape()
+            check_tiles(self._net, self._tiled)
 
 
 def check_taken(batch: Collection[str], net: Any) -> None:

@@ -12,6 +12,7 @@ from sparknet.errors import NetError
 from sparknet.nets.caffe.axes import batch_first, placed
 from sparknet.nets.caffe.layer_param import LayerParam, is_rdd_layer
 from sparknet.nets.caffe.runtime import messages
+from sparknet.nets.caffe.sizes import check_lengths
 
 __all__ = ["DATA_LAYERS", "Shapes", "as_fed", "bare", "inputs_of", "old_inputs"]
 
@@ -136,6 +137,7 @@ def as_fed(layer: Any, shapes: Shapes) -> Any:
 def _input_layer(name: str, tops: Sequence[str], shapes: Iterable[Sequence[int]]) -> Any:
     layer = messages().LayerParameter(name=name, type="Input", top=tops)
     for shape in shapes:
+        check_lengths(shape, "the shape of an input", name)
         layer.input_param.shape.add(dim=shape)
     return layer
 

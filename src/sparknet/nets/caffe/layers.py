@@ -12,6 +12,7 @@ from sparknet.nets.caffe.inputs import DATA_LAYERS, Shapes, as_fed, old_inputs
 from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.old_format import upgraded
 from sparknet.nets.caffe.runtime import load, messages
+from sparknet.nets.caffe.sizes import check_sizes
 from sparknet.nets.caffe.unknown import forks_with
 from sparknet.nets.caffe.unread import note_unread
 
@@ -62,6 +63,7 @@ def fed_net(net: Any, layers: Sequence[Any], shapes: Shapes) -> Any:
         layer.ClearField("exclude")
         if layer.type != "Input":  # what becomes of a data layer's own parameters is said elsewhere
             note_unread(layer)
+    check_sizes(out.layer)
     _check_types(out.layer)
     check_engines(out.layer)
     _check_readers(out.layer)

@@ -23,6 +23,12 @@ COMPUTES = frozenset(
     Split Swish TanH Threshold Tile
     """.split()
 ) | {"InfogainLoss"}  # opens the file of its matrix, which is read and checked before: see carried
+# From the sources of other Caffes: these read so many bottoms, and do not ask how many they have.
+_BOTTOMS = {"DetectionEvaluate": 2, "PriorBox": 2, "Proposal": 3}
+# And these read outside of their memory.
+_OUTSIDE = {
+    "BilinearInterpolate": "beside a bottom that is one pixel high or wide; a Deconvolution with a bilinear filler computes the same"
+}
 _SHOWN = 4  # layers in a message
 
 
@@ -55,8 +61,11 @@ def check_trust(layers: Sequence[Any], trust: Sequence[str], place: Callable[[in
     Raises
     ------
     NetError
-        One names all such layers, what they would do, and the option that allows it.
+        One names all such layers, what they would do, and the option that allows it. No trust allows a layer that is known
+        to read memory that is not its own.
     """
+    for i, layer in enumerate(layers):
+        _check_memory(layer, place(i))
     refused = [(i, layer) for i, layer in enumerate(layers) if layer.type not in (*COMPUTES, *trust)]
     if not refused:
         return
@@ -68,6 +77,18 @@ def check_trust(layers: Sequence[Any], trust: Sequence[str], place: Callable[[in
         f"--trust {','.join(types)}"
     )
     raise NetError(msg, layer=refused[0][1].name, got=refused[0][1].type)
+
+
+def _check_memory(layer: Any, place: str) -> None:
+    """Refuse a layer of another Caffe that would read what is not its own."""
+    called = f"layer {layer.name!r} of type {layer.type}{place}"
+    needed = _BOTTOMS.get(layer.type, 0)
+    if len(layer.bottom) < needed:
+        msg = f"{called} has {len(layer.bottom)} bottoms, expected {needed}: it reads so many, and those that are missing outside of its memory"
+        raise NetError(msg, layer=layer.name, got=len(layer.bottom), expected=needed)
+    if layer.type in _OUTSIDE:
+        msg = f"{called} is refused: it reads memory {_OUTSIDE[layer.type]}"
+        raise NetError(msg, layer=layer.name, got=layer.type)
 
 
 def _does(layer: Any) -> str:
