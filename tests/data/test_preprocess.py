@@ -24,7 +24,7 @@ from sparknet.data.preprocess import (
     ToBGR,
     ToCHW,
 )
-from sparknet.data.preprocess.base import preprocessed
+from sparknet.data.preprocess.base import preprocessed, steps_of
 from sparknet.errors import MissingDependency
 from sparknet.formats import Contents, read, write
 
@@ -238,6 +238,12 @@ def test_a_size_that_is_none_is_refused_before_any_batch(step, size):
 def test_a_step_that_is_no_preprocessor_is_refused_before_any_batch(step):
     with pytest.raises(DataError, match=r"^Compose: got .*, expected one such as Scale\('data', 1 / 256\)"):
         Compose(Scale("data", 2), step)
+
+
+def test_the_steps_of_compositions_in_each_other_are_told_one_by_one():
+    first, second, third = Scale("data", 2), Mirror("data"), LabelMap("y", {0: 1})
+    assert steps_of(Compose(first, Compose(second, Compose(), Compose(third)))) == [first, second, third]
+    assert (steps_of(first), steps_of(Compose()), steps_of(None)) == ([first], [], [])
 
 
 def test_the_same_generator_gives_the_same_batch_and_inputs_are_not_written_to():

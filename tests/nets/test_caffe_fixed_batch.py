@@ -9,6 +9,7 @@ import pytest
 
 from sparknet import DataError, Field, LocalCluster, NDArray, NetError, averaged_sgd
 from sparknet.data import pack
+from sparknet.data.preprocess import Compose
 from sparknet.nets.caffe import CaffeNet
 from sparknet.worker import Task, train_round
 
@@ -221,8 +222,9 @@ def test_a_minibatch_that_lost_rows_to_the_preprocessor_is_made_even_too():
 
 def test_a_step_that_may_drop_rows_is_tried_before_round_0():
     match = r"^a minibatch that loses an image to on_error='drop', of 9 rows \(packed with .*layer 'fold'"
-    with pytest.raises(NetError, match=match):
-        train(factory(), replace(packed(30), preprocessor=Losing("drop")))
+    for losing in (Losing("drop"), Compose(Compose(Losing("drop")))):
+        with pytest.raises(NetError, match=match):
+            train(factory(), replace(packed(30), preprocessor=losing))
     assert train(factory(""), replace(packed(30), preprocessor=Losing("drop")), tau=3)[0].examples == 27
 
 

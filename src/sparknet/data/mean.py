@@ -15,7 +15,7 @@ import numpy as np
 
 from sparknet.data.fields import Field
 from sparknet.data.preprocess import Preprocessor
-from sparknet.data.preprocess.base import check_preprocessor, preprocessed
+from sparknet.data.preprocess.base import check_preprocessor, preprocessed, steps_of
 from sparknet.data.preprocess.summary import summary
 from sparknet.errors import DataError, located
 from sparknet.ndarray import NDArray
@@ -115,8 +115,7 @@ def _sum(data: Summed, field: str, preprocessor: Preprocessor | None) -> PixelSu
 def _warn_of_own_steps(data: Summed, field: str) -> None:
     """Log a warning if the data set has a preprocessor of its own that changes ``field``, or may do so."""
     own = getattr(data, "preprocessor", None)
-    steps = () if own is None else getattr(own, "steps", (own,))
-    if any(getattr(step, "field", field) == field for step in steps):
+    if any(getattr(step, "field", field) == field for step in steps_of(own)):
         _LOG.warning(
             "the mean of %r is that of the images as they are stored, without the data's own preprocessor [%s]; pass those of its "
             "steps that come before the mean, as in mean_image(data, %r, ToBGR(%r)), or Compose() for none",

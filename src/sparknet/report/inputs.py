@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sparknet.data.dataset import Dataset
-from sparknet.data.preprocess.base import preprocessed
+from sparknet.data.preprocess.base import preprocessed, steps_of
 from sparknet.data.ranges import line_about
 from sparknet.data.sampling import step_rng
 from sparknet.ndarray import NDArray
@@ -55,9 +55,8 @@ def input_lines(
 
 def _own_changes(preprocessor: Any, sources: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return field -> what the steps of the preprocessor do to it, each with who asks for it."""
-    steps = getattr(preprocessor, "steps", (preprocessor,)) if preprocessor is not None else ()
     own: dict[str, tuple[str, ...]] = {}
-    for step, source in zip(steps, sources, strict=True):
+    for step, source in zip(steps_of(preprocessor), sources, strict=True):
         own[step.field] = (*own.get(step.field, ()), f"{step.describe()} ({source})")
     return own
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from sparknet.data.fields import Field, rows_of_batch
-from sparknet.data.preprocess.base import preprocessed
+from sparknet.data.preprocess.base import preprocessed, steps_of
 from sparknet.data.ragged import Even, Ragged, evened, say_dropped
 from sparknet.data.sampling import step_rng
 from sparknet.errors import DataError, located
@@ -96,8 +96,7 @@ def _short_ones(data: Any, rows: int) -> Iterator[tuple[int, str]]:
         return
     if 0 < _rest(data) < rows:
         yield _rest(data), "the last minibatch"
-    steps = getattr(data.preprocessor, "steps", (data.preprocessor,))
-    if rows > 1 and any(getattr(step, "on_error", "error") == "drop" for step in steps):
+    if rows > 1 and any(getattr(step, "on_error", "error") == "drop" for step in steps_of(data.preprocessor)):
         yield rows - 1, "a minibatch that loses an image to on_error='drop'"
 
 

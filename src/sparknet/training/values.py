@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sparknet.data.preprocess import Preprocessor
+from sparknet.data.preprocess.base import steps_of
 from sparknet.data.ranges import implausible
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net
@@ -41,10 +42,10 @@ def _narrow(net: Net, batch: Mapping[str, NDArray]) -> Iterator[str]:
 
 def _twice(net: Net, preprocessor: Any) -> Iterator[str]:
     changes = getattr(net, "input_changes", None)
-    if changes is None or preprocessor is None:
+    if changes is None:
         return
     of_net = changes()
-    for step in getattr(preprocessor, "steps", (preprocessor,)):
+    for step in steps_of(preprocessor):
         describe = getattr(step, "describe", None)
         said = describe() if describe is not None else ""
         again = [word for word in of_net.get(getattr(step, "field", ""), ()) if word.startswith(_COMPUTING)]

@@ -12,7 +12,15 @@ from sparknet.data.fields import Field, rows_of_batch
 from sparknet.errors import DataError, SparknetError, ours
 from sparknet.ndarray import NDArray
 
-__all__ = ["Arrays", "FieldStep", "Preprocessor", "check_is_preprocessor", "check_preprocessor", "preprocessed"]
+__all__ = [
+    "Arrays",
+    "FieldStep",
+    "Preprocessor",
+    "check_is_preprocessor",
+    "check_preprocessor",
+    "preprocessed",
+    "steps_of",
+]
 
 Arrays = dict[str, NDArray]
 Rng = np.random.Generator
@@ -79,6 +87,16 @@ def check_preprocessor(preprocessor: Any, fields: Sequence[Field]) -> list[Field
         return list(fields)
     check_is_preprocessor(preprocessor, "preprocessor")
     return preprocessor.fields(fields)  # type: ignore[no-any-return]
+
+
+def steps_of(preprocessor: Any) -> list[Any]:
+    """Return the steps of a preprocessor in their order, those of a Compose in another one too; itself if it has none."""
+    if preprocessor is None:
+        return []
+    steps = getattr(preprocessor, "steps", None)
+    if not isinstance(steps, tuple | list):
+        return [preprocessor]
+    return [inner for step in steps for inner in steps_of(step)]
 
 
 def check_is_preprocessor(given: Any, who: str) -> None:

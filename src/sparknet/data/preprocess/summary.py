@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from sparknet.data.preprocess.base import steps_of
+
 __all__ = ["summary"]
 
 _SHOWN = 8  # values that are written out; more of them are a digest
@@ -32,12 +34,7 @@ def summary(preprocessor: Any) -> str:
     >>> summary(None)
     'none'
     """
-    if preprocessor is None:
-        return "none"
-    steps = getattr(preprocessor, "steps", None)
-    if isinstance(steps, tuple | list):
-        return ", ".join(map(summary, steps)) or "none"
-    return _text(preprocessor, _DEEPEST)
+    return ", ".join(_text(step, _DEEPEST) for step in steps_of(preprocessor)) or "none"
 
 
 def _text(value: Any, depth: int) -> str:
