@@ -156,6 +156,20 @@ def test_a_size_below_zero_is_damage(size):
         list(images_of_tar(io.BytesIO(data), "t"))
 
 
+@pytest.mark.parametrize("kind", [b"L", b"x", b"g"])
+def test_a_number_without_end_in_a_header_is_refused_before_it_is_parsed(tmp_path, kind):
+    """Older versions of tarfile begin anew at each digit (CVE-2024-6232): at these for hours."""
+    body = b"1" * (1 << 19)
+    data = header(b"pax", b"%011o\0" % len(body), kind) + body + header(b"c.png") + END
+    assert "before its first member: its headers have a number of 256 digits or more" in said(tmp_path / "a.tar", data)
+
+
+def test_an_image_may_have_as_many_digits_as_it_likes():
+    body = b"1" * 1024
+    data = header(b"c.png", b"%011o\0" % len(body)) + body + END
+    assert list(images_of_tar(io.BytesIO(data), "t")) == [("t/c.png", body)]
+
+
 @pytest.mark.parametrize("kind", [b"L", b"K", b"x", b"g"])
 def test_so_it_is_of_a_long_name(kind):
     data = header(b"b.png", number(-1024), kind) + header(b"c.png") + bytes(1 << 20) + END

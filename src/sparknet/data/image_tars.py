@@ -1,10 +1,12 @@
 """The images in a tar file, one after the other, whatever its headers promise: they may come from anywhere.
 
 Headers are parsed by ``tarfile``, which reads what they say: a name of 20 GB, a member of -512 bytes again and again, names that
-announce other names until Python's stack is full. So it gets so many bytes for the headers of a member, and no more.
+announce other names until Python's stack is full. So it gets so many bytes for the headers of a member, and no more. Nor does it get a
+number without end, at each of whose digits it would begin anew: CVE-2024-6232.
 """
 
 import logging
+import re
 import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -16,6 +18,7 @@ __all__ = ["images_of_tar"]
 
 MAX_IMAGE = 4 * MAX_PIXELS  # bytes; as many as the largest image that is decoded has as it is, with transparency
 _HEADERS = 1 << 20  # bytes of the headers of a member: a name has 4 KiB at most, attributes some more
+_DIGITS = re.compile(rb"\d{256}")  # more than a name of a file has
 _BLOCK = 512  # bytes; a tar file is made of them, and ends with one of zeros
 _LOG = logging.getLogger(__name__)
 
@@ -26,14 +29,19 @@ class _Bounded:
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.left = file, _HEADERS
         self.seek, self.tell = file.seek, file.tell
+        self.is_image = False  # what is read; else headers
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes; a ValueError if they are more than are left."""
+        """Return the next bytes; a ValueError if they are more than are left, or headers with a number of 256 digits."""
         if not 0 <= size <= self.left:
             msg = f"its headers ask for more than {_HEADERS} bytes, or for {size}"
             raise ValueError(msg)
         self.left -= size
-        return self._file.read(size)
+        data = self._file.read(size)
+        if not self.is_image and _DIGITS.search(data):
+            msg = "its headers have a number of 256 digits or more"
+            raise ValueError(msg)
+        return data
 
 
 def images_of_tar(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes]]:
@@ -66,11 +74,11 @@ def images_of_tar(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes]]:
                     break
                 told = told or _tells(member.name, name)
                 if _is_image(member, name):
-                    bounded.left = 2 * MAX_IMAGE
+                    bounded.left, bounded.is_image = 2 * MAX_IMAGE, True
                     contents = tar.extractfile(member)
                     assert contents is not None
                     yield f"{name}/{_shown(member.name).removeprefix('./')}", contents.read()
-                bounded.left = _HEADERS
+                bounded.left, bounded.is_image = _HEADERS, False
                 last = f"after {_shown(member.name)!r}"
             # tarfile takes a damaged header for the end, without a word
             file.seek(tar.offset)

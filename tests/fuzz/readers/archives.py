@@ -173,6 +173,7 @@ _RECORDS += (
     b"mtime=nan",
     b"uid=inf",
     b"linkpath=x",
+    b"1" * 9000,
 )
 _BLOCK = 512
 _ZEROS = zlib.compress(bytes(1 << 20), 9)[2:-4]
