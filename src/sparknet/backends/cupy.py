@@ -198,7 +198,7 @@ def _from_own(array: Any, _device: None) -> Any:
 
 # ---- functions that differ
 def _repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Any:
-    """Repeat elements; waits for repeats in an array, which the size of the result depends on. cupy itself takes them from 14.2 on."""
+    """Repeat elements; waits for repeats in an array, which the size of the result depends on. cupy itself takes them from 14.1 on."""
     return cupy.repeat(x, repeats.tolist() if isinstance(repeats, cupy.ndarray) else repeats, axis)
 
 

@@ -82,9 +82,9 @@ def take(a, indices, axis=None, out=None):
 
 
 def repeat(a, repeats, axis=None):
-    """_core/_routines_manipulation.pyx:580; before 14.2 arrays were refused there (14.0.0, :521)."""
+    """_core/_routines_manipulation.pyx:580; before 14.1 arrays were refused there (14.0.1, :521)."""
     if isinstance(repeats, ndarray):
-        if tuple(map(int, __version__.split(".")[:2])) < (14, 2):
+        if tuple(map(int, __version__.split(".")[:2])) < (14, 1):
             raise ValueError("cupy.ndaray cannot be specified as `repeats` argument.")
         return _waiting(lambda own, times: _np.repeat(own, times, axis))(a, repeats)
     return _kernel(lambda own: _np.repeat(own, repeats, axis))(a)
