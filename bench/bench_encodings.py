@@ -7,6 +7,9 @@ the least time of each is divided by that of the copy. Beside them numpy's own c
 where it is installed, and compression, which is not cheap: what it gains on weights is printed with what it takes. The
 error of int8 is printed for several lengths of block, on weights that are normally distributed and on some with heavy tails.
 
+What small tensors cost is printed too: 4 MB of float32 as 1,000 and as 4,000 of them, written by ``dumps`` and read by
+``loads(copy=True)`` in each encoding, with checksums, against the same bytes as one tensor.
+
 What not to conclude: anything about a machine whose cores share their memory with others at work; the ratios of what
 computes grow there, because a copy has to wait for memory anyway. How well weights compress depends on the weights.
 
@@ -25,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sparknet import dumps, loads
 from sparknet.serialization import quantization
 from sparknet.serialization.encodings import NAMES, RAW, decode_into, encode_into, encoded_size, scratch
 from sparknet.serialization.form import Form
@@ -33,6 +37,7 @@ from sparknet.serialization.stored import compress, restore, store
 SEED = 7
 FLOAT32 = 0x42
 SIZES = {"lenet": 431_080, "alexnet": 60_965_224}  # parameters
+PIECES, PIECES_BYTES = (1, 1000, 4000), 4_096_000
 TARGETS = {f"{name} {way}": 3.0 for name in ("bfloat16", "int8") for way in ("encode", "decode")}
 
 
@@ -133,6 +138,31 @@ def run(size, rounds):
     return {"size": size, "bytes": weights.nbytes, "seconds": seconds, "left": left}
 
 
+def in_pieces(rounds):
+    """Encoding and way -> number of tensors -> seconds, of messages of as many bytes."""
+    count = PIECES_BYTES // 4
+    weights = weights_of(count)[0]
+    calls = {}
+    for pieces in PIECES:
+        tensors = {f"layer{i}": part for i, part in enumerate(weights.reshape(pieces, -1))}
+        for name in NAMES.values():
+            message = dumps(tensors, encoding=name)
+            calls[f"{name} dumps", pieces] = lambda tensors=tensors, name=name: dumps(tensors, encoding=name)
+            calls[f"{name} loads", pieces] = lambda message=message: loads(message, copy=True)
+    found = {}
+    for (what, pieces), seconds in measure(calls, rounds).items():
+        found.setdefault(what, {})[pieces] = seconds
+    return found
+
+
+def show_pieces(found):
+    """Print what a message costs in pieces, and how many times that is what it costs as one tensor."""
+    print(f"\n{PIECES_BYTES / 1e6:.1f} MB of float32, in tensors: " + ", ".join(f"{pieces:,}" for pieces in PIECES))
+    for what, seconds in found.items():
+        ratios = ", ".join(f"{seconds[pieces] / seconds[1]:.1f}" for pieces in PIECES[1:])
+        print(f"  {what:<28} " + " ".join(f"{seconds[pieces] * 1e3:>8.2f} ms" for pieces in PIECES) + f"   x {ratios}")
+
+
 def show(result):
     """Print one size as a table."""
     seconds, left = result["seconds"], result["left"]
@@ -172,8 +202,10 @@ def main():
     for size in SIZES:
         results.append(run(size, options.rounds))
         show(results[-1])
+    pieces = in_pieces(5 * options.rounds)
+    show_pieces(pieces)
     if options.json:
-        content = {"machine": facts, "int8_errors": errors, "results": results}
+        content = {"machine": facts, "int8_errors": errors, "results": results, "seconds_in_pieces": pieces}
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,5 @@
-"""Claims: a round costs what its minibatches cost, not what the shard holds; Arrow spares the objects; memory stays flat.
+"""Claims: a round costs what its minibatches cost, not what the shard holds; Arrow spares the objects; memory stays flat;
+small partitions and columns that are joined cost little.
 
 1. Round cost. Seconds of a round at fixed tau on a shard of 50 MB and on one of 1 GB, after the first round: ratio <= 1.1.
    Beside it what a round did before there was a store: one job that pipes the shard to Python from beginning to end.
@@ -11,13 +12,18 @@
    the bytes, and packing moves every byte five times between Spark's JVM and Python. MB/s are those of the pixels.
 3. Memory. The peak of a Python worker (VmHWM) that packs one partition of 400 MB is at most 1.2 times that for one of 40 MB;
    for one that trains on a shard of 1 GB at most 1.2 times that for 50 MB.
+4. Small partitions. Seconds to pack two rows of each of 200 and of 2,000 partitions, of a DataFrame as Spark counts them up
+   (``range``), shuffled, and cached; and coalesced to 8 first, which is what there is to gain. Of an RDD with a Python function
+   (``map``), which starts for each partition, 200 as they are, and with ``coalesce`` before it.
+5. Joined columns. 100,000 rows of 50 cached columns of floats, packed as one input, by Arrow batches and by rows, to one
+   column of arrays: at most 1.2 and 1.5 times as long.
 
 All on local[2], packed data on disk. Repetitions take turns, and ratios are of minima: a busy machine only adds.
 
 What not to conclude: how fast a cluster packs, where the same stages run on all cores at once. The numpy loop has its rows
 in memory, and moves nothing between processes.
 
-    python bench/bench_packing.py [--json FILE]
+    python bench/bench_packing.py [--only PART] [--json FILE]
 """
 
 import argparse
@@ -32,6 +38,7 @@ from pathlib import Path
 import numpy as np
 from facts import machine
 from made_images import jpeg
+from packing_sources import joined_columns, small_partitions
 from pyspark import StorageLevel
 
 from sparknet import Field, SparkCluster, averaged_sgd, dumps
@@ -58,6 +65,8 @@ TARGETS = {
     "seconds of a round, 1 GB / 50 MB": 1.1,
     "peak of a worker that packs, 400 MB / 40 MB": 1.2,
     "peak of a worker that trains, 1 GB / 50 MB": 1.2,
+    "50 columns / one of arrays, by Arrow": 1.2,
+    "50 columns / one of arrays, by rows": 1.5,
 }
 LEAST = {
     "binary: seconds by rows / by Arrow": 1.2,
@@ -112,7 +121,7 @@ def memory_of_packing(context):
 
 
 def round_cost(spark):
-    """Name of the shard -> seconds of each round and peak of a worker; and the seconds of piping the whole shard."""
+    """Name of the shard -> seconds of each round, peak of a worker, and seconds of piping the whole shard, by what it is."""
     net, cluster = MLP.factory(SHAPE, 10, (16,)), SparkCluster(spark)
     data = {f"{name}": packed(spark.sparkContext, size) for name, size in (("50 MB", 50), ("1 GB", 1000))}
     seconds, peaks, piped = {name: [] for name in data}, {}, {}
@@ -129,7 +138,7 @@ def round_cost(spark):
         shard.rdd.mapPartitions(lambda part: [sum(len(message) for _, message in part)]).sum()
         piped[name] = time.perf_counter() - start
         shard.unpersist()
-    return seconds, peaks, piped
+    return {"seconds": seconds, "peaks": peaks, "piped": piped}
 
 
 def numpy_loop(values, fields):
@@ -199,58 +208,95 @@ def jpeg_throughput(spark, folder):
     return {"JPEG": best}
 
 
-def report(seconds, peaks, piped, packing, best):
-    """Print everything, and return the ratios that are claimed."""
+# ---- output
+def of_memory(peaks):
+    """Print what one part found, as all of these do, and return the ratios that are claimed."""
+    print("packing: peak of a worker " + ", ".join(f"{peak:.0f} MB for {name}" for name, peak in peaks.items()))
+    return {"peak of a worker that packs, 400 MB / 40 MB": peaks["400 MB"] / peaks["40 MB"]}
+
+
+def of_rounds(found):
+    seconds, peaks, piped = found.values()
     for name in seconds:
         print(
             f"shard of {name:6}: round {min(seconds[name]):.3f} s (median {np.median(seconds[name]):.3f}), "
             f"piping all of it {piped[name]:.2f} s, peak of a worker {peaks[name]:.0f} MB"
         )
-    print("packing: peak of a worker " + ", ".join(f"{peak:.0f} MB for {name}" for name, peak in packing.items()))
+    return {
+        "seconds of a round, 1 GB / 50 MB": min(seconds["1 GB"]) / min(seconds["50 MB"]),
+        "peak of a worker that trains, 1 GB / 50 MB": peaks["1 GB"] / peaks["50 MB"],
+        "piping 1 GB / a round": piped["1 GB"] / min(seconds["1 GB"]),
+    }
+
+
+def of_throughput(best):
     for kind, ways in best.items():
         stored = STORED[kind][1] if kind in STORED else (Field("data", SIDES, "uint8"), LABEL)
         nbytes = sum(np.prod(f.shape, dtype=int) * np.dtype(f.dtype).itemsize for f in stored)
         for way, each in ways.items():
             print(f"packing {kind:13} {way:10} {1 / each:10,.0f} images/s {nbytes / each / MB:8,.0f} MB/s")
-    ratios = {
-        "seconds of a round, 1 GB / 50 MB": min(seconds["1 GB"]) / min(seconds["50 MB"]),
-        "peak of a worker that packs, 400 MB / 40 MB": packing["400 MB"] / packing["40 MB"],
-        "peak of a worker that trains, 1 GB / 50 MB": peaks["1 GB"] / peaks["50 MB"],
+    return {
         **{f"{kind}: seconds by rows / by Arrow": best[kind]["rows"] / best[kind]["Arrow"] for kind in STORED},
         **{f"{kind}: seconds by Arrow / numpy loop": best[kind]["Arrow"] / best[kind]["numpy loop"] for kind in STORED},
         "JPEG: seconds decoded / as they are": best["JPEG"]["decoded"] / best["JPEG"]["as they are"],
         "JPEG: seconds decoded / numpy loop": best["JPEG"]["decoded"] / best["JPEG"]["numpy loop"],
-        "piping 1 GB / a round": piped["1 GB"] / min(seconds["1 GB"]),
     }
+
+
+def of_partitions(best):
+    for count, ways in best.items():
+        print(
+            f"packing 2 rows of each of {count} partitions: " + ", ".join(f"{way} {s:.2f} s" for way, s in ways.items())
+        )
+    return {}
+
+
+def of_columns(best):
+    for way, made in best.items():
+        print(f"packing by {way}: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in made.items()))
+    return {
+        f"50 columns / one of arrays, by {way}": made["columns"] / made["one of arrays"] for way, made in best.items()
+    }
+
+
+# part -> (measure, show, name in the JSON); memory first, because a process's peak never falls
+PARTS = {
+    "memory": (lambda spark, _: memory_of_packing(spark.sparkContext), of_memory, "packing peaks"),
+    "rounds": (lambda spark, _: round_cost(spark), of_rounds, "rounds"),
+    "throughput": (
+        lambda spark, folder: throughput(spark, folder) | jpeg_throughput(spark, folder),
+        of_throughput,
+        "seconds an image",
+    ),
+    "partitions": (lambda spark, _: small_partitions(spark, REPETITIONS), of_partitions, "seconds of small partitions"),
+    "columns": (lambda spark, _: joined_columns(spark, REPETITIONS), of_columns, "seconds of columns"),
+}
+
+
+def show(ratios):
     for name, ratio in ratios.items():
         target = f"   target at most {TARGETS[name]}" if name in TARGETS else ""
         target = f"   target at least {LEAST[name]}" if name in LEAST else target
         print(f"{name:45}{ratio:8.2f}{target}")
-    return ratios
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", choices=PARTS, help="this part alone; by default all")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
-    facts = machine("numpy", "pyspark", "pyarrow", "pillow")
+    facts, figures, ratios = machine("numpy", "pyspark", "pyarrow", "pillow"), {}, {}
     spark = start_spark("local[2]", "bench packing", timeout=300, spark_driver_memory="3g")
     try:
-        packing = memory_of_packing(spark.sparkContext)
-        seconds, peaks, piped = round_cost(spark)
         with tempfile.TemporaryDirectory() as folder:
-            best = throughput(spark, folder) | jpeg_throughput(spark, folder)
+            for part in [args.only] if args.only else PARTS:
+                run, report, name = PARTS[part]
+                found = figures[name] = run(spark, folder)
+                ratios |= report(found)
     finally:
         spark.stop()
-    ratios = report(seconds, peaks, piped, packing, best)
+    show(ratios)
     if args.json:
-        figures = {
-            "rounds": seconds,
-            "peaks": peaks,
-            "piped": piped,
-            "packing peaks": packing,
-            "seconds an image": best,
-        }
         content = {"machine": facts, "targets": {"at most": TARGETS, "at least": LEAST}, "ratios": ratios, **figures}
         args.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

@@ -2,7 +2,8 @@
 
 Parts and views take the same time whatever the size of the tensors. Writing into a kept buffer costs a copy, new memory what the
 kernel takes to clear it, files what the kernel takes to copy them; many small tensors cost Python's time for each. Tensors of torch on
-the CPU, where it is installed, are written and received for what numpy's cost, many small ones for at most twice that.
+the CPU, where it is installed, are written and received for what numpy's cost; many small ones are written in at most twice that and
+received in at most two and a half times, since torch is asked more of what is written to.
 Checksums cost less than half a copy more where the elements are copied anyway. Each of the seventeen targets is printed
 with what was measured and whether it is met; without checksums, whose cost stands beside.
 
@@ -261,9 +262,9 @@ def targets(results):
         got = results["lenet"]["seconds"]
         yield 11, "LeNet: dumps_into", 1.25, *both(got, "dumps_into"), "copies"
         yield 11, "LeNet: loads, hot", 10, results["lenet"]["hot"]["loads"] * 1e6, None, "us"
-    for size, most in ("alexnet", 1.2), ("many", 2):
+    for size, mosts in ("alexnet", (1.2, 1.2)), ("many", (2, 2.5)):
         got = results[size]["seconds"] if size in results else {}
-        for name in "dumps", "load_into":
+        for name, most in zip(("dumps", "load_into"), mosts, strict=True):
             if f"{name}, torch" in got:
                 ratio = got[f"{name}, torch"] / got[f"{name}, checksums"]
                 yield 17, f"{name} of torch, to numpy, {size}", most, None, ratio, "x"
