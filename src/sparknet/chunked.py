@@ -78,9 +78,8 @@ def _fitted(room: Any, part: Any, backend: Backend) -> Any:
 
 
 def _store(array: Any, key: Any, value: Any, backend: Backend) -> None:
-    """Assign ``value``, converted: numpy does so on the way, the standard has no such assignment."""
-    is_numpy = backend.array_type is np.ndarray
-    array[key] = value if is_numpy else backend.namespace.astype(value, array.dtype, copy=False)
+    """Assign ``value``, converted: where the library does so on the way, without an array of the other dtype."""
+    array[key] = value if backend.converts else backend.namespace.astype(value, array.dtype, copy=False)
 
 
 # ---- mean

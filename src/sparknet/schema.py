@@ -115,7 +115,9 @@ def check_update(layers: Layers, operands: Iterable[Any], symbol: str, op: Calla
     """
     tried = set()
     for (layer, index, array), operand in zip(_arrays(layers), operands, strict=True):
-        writeable = getattr(getattr(array.unwrap(), "flags", None), "writeable", None)  # numpy alone has such flags
+        flags = getattr(array.unwrap(), "flags", None)
+        # numpy's say it; cupy's have no such word, as all of its memory may be written to; of others, each array is asked
+        writeable = None if flags is None else getattr(flags, "writeable", True)
         kind = (array.dtype, writeable)
         if kind in tried:
             continue

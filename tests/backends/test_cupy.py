@@ -187,8 +187,8 @@ def test_large_arrays_come_into_page_locked_memory_that_is_used_again(cupy):
 
 
 def test_above_the_limit_ordinary_memory_serves(cupy, backend, monkeypatch):
-    backend._pool.free_all_blocks()  # one of 4 MiB, which 3 MiB are rounded up to, may lie there
-    monkeypatch.setattr(backend, "PINNED_LIMIT", 0)
+    backend._locked.free()  # one of 4 MiB, which 3 MiB are rounded up to, may lie there
+    monkeypatch.setattr(backend._locked, "limit", 0)
     host = ramp(3 * MIB).to_host()
     assert not cupy.cuda.pinned_memory.is_memory_pinned(host.ctypes.data)
     assert host[-1] == 3 * MIB / 4 - 1

@@ -38,6 +38,9 @@ def adapt(
     known: Iterable[str] | None = None,
     place: Callable[[Any], tuple[int, tuple[int, ...] | None]] | None = None,
     placed: Callable[[str], str] | None = None,
+    converts: bool = False,
+    room: Callable[[Any], Any] | None = None,
+    write: Callable[[Any, Any, bool], bool] | None = None,
     release: Callable[[], None] | None = None,
 ) -> Backend:
     """Return the backend of a library on its default device.
@@ -60,14 +63,14 @@ def adapt(
     device_of
         Returns the name of an array's device. Default: ``default``.
     from_host
-        ``from_host(array, device)`` copies a C-contiguous ``numpy.ndarray`` to a device object. Default:
-        ``namespace.asarray(array, device=device, copy=True)``.
+        ``from_host(array, device)`` copies a ``numpy.ndarray`` of any memory order to a C-contiguous array on a device object.
+        Default: ``namespace.asarray(array, device=device, copy=True)``, of an array that is contiguous already.
     from_own
         ``from_own(array, device)`` copies an own array from another device. Default:
         ``namespace.asarray(array, device=device)``.
     call
         ``call("cuda:1")`` is the :attr:`Backend.call` of that device.
-    refusal, host_view, write_refusal, place, placed, release
+    refusal, host_view, write_refusal, place, placed, converts, room, write, release
         Those of :class:`Backend`; ``host_view`` for the devices called ``"cpu"``.
     known
         Names of the dtypes that it has, of a library whose dtypes are numpy's; others are a TypeError. Default: all.
@@ -85,7 +88,9 @@ def adapt(
     ('array_api_strict:cpu', Array([0., 0.], dtype=array_api_strict.float32))
     """
     dtypes = Dtypes(name, namespace, known)
-    copy_in = from_host or (lambda array, where: namespace.asarray(array, copy=True, **at(where)))
+    copy_in = from_host or (
+        lambda array, where: namespace.asarray(np.asarray(array, order="C"), copy=True, **at(where))
+    )
     copy_over = from_own or (lambda array, where: namespace.asarray(array, **at(where)))
 
     @cache
@@ -122,6 +127,9 @@ def adapt(
             write_refusal=write_refusal,
             place=place,
             placed=placed,
+            converts=converts,
+            room=room,
+            write=write,
             release=release,
         )
 
@@ -145,13 +153,13 @@ def _device(name: str, wanted: str, default: str, device: Callable[[str], Any] |
 
 
 def _host(obj: Any, dtype: Any, copy: bool | None) -> np.ndarray[Any, Any]:
-    """Return host data as a C-contiguous array of this machine's byte order, checked as numpy's backend does."""
+    """Return host data as an array of this machine's byte order, checked as numpy's backend does."""
     if copy is False:
         msg = f"copy=False, but {type(obj).__name__} in host memory needs a copy to get there"
         raise ValueError(msg)
-    is_plain = type(obj) is np.ndarray and obj.dtype.kind in "biufc" and obj.dtype.isnative and obj.flags.c_contiguous
+    is_plain = type(obj) is np.ndarray and obj.dtype.kind in "biufc" and obj.dtype.isnative
     if dtype is None and is_plain:
         return obj  # type: ignore[no-any-return]  # at once, because thousands of weights come so
     host = get_backend("numpy").asarray(obj, dtype=dtype)
-    array: np.ndarray[Any, Any] = np.asarray(host, dtype=host.dtype.newbyteorder("="), order="C")
+    array: np.ndarray[Any, Any] = np.asarray(host, dtype=host.dtype.newbyteorder("="))
     return array

@@ -56,6 +56,12 @@ class Backend:
     place
         ``place(array)`` is where an own array's elements lie: the address of the first, and its strides in bytes, or None where they
         are contiguous in C order. What shares memory is refused as a target by it. None: nobody can tell.
+    converts
+        Whether ``a[key] = b`` converts ``b`` to the dtype of ``a``, as numpy's does: the standard has no such assignment.
+    room, write
+        ``room(array)`` is host memory, contiguous as C has it, to receive what goes to an own array next, and
+        ``write(array, host, given)`` copies host memory of the same shape there, which the caller uses no more if it is ``given`` away;
+        it returns False where it cannot. None: by a new array.
     release
         Gives memory that no array uses, and that the library keeps for the next one, back to device and machine. None: it keeps
         none.
@@ -86,4 +92,7 @@ class Backend:
     write_refusal: Callable[[Any], str] | None = None
     place: Callable[[Any], tuple[int, tuple[int, ...] | None]] | None = None
     placed: Callable[[str], str] | None = None
+    converts: bool = False
+    room: Callable[[Any], Any] | None = None
+    write: Callable[[Any, Any, bool], bool] | None = None
     release: Callable[[], None] | None = None

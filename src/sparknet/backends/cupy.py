@@ -4,13 +4,12 @@ Work is queued on cupy's current stream of the array's own device, in the callin
 conversions to Python numbers wait for it. Where there are several devices, each operation makes the array's
 device the current one: cupy itself would compute on whichever is current.
 
-Host arrays of 1 MiB and more come from a device into page-locked memory, which the copy engine writes
-at the full speed of the bus. Locked memory is dear to the rest of the machine, hence the limit.
+Host arrays of 1 MiB and more come from a device into page-locked memory, and all go there by such: see
+:mod:`sparknet.backends.locked`.
 """
 
 import os
 import re
-import weakref
 from collections.abc import Callable
 from functools import cache
 from types import SimpleNamespace
@@ -21,6 +20,7 @@ import numpy as np
 from sparknet.backends import gpus, registry
 from sparknet.backends.adapt import adapt
 from sparknet.backends.backend import Backend
+from sparknet.backends.locked import LockedMemory
 from sparknet.backends.placement import cuda_index, task_placement
 from sparknet.errors import AFTER_FORK, NOT_INITIALIZED, DeviceError, MissingDependency, explain
 
@@ -43,6 +43,8 @@ if int(cupy.__version__.partition(".")[0]) < 14:
 
 PINNED_FROM = 1 << 20  # bytes of an array that comes into page-locked memory; smaller ones are not worth a lock
 PINNED_LIMIT = 4 << 30  # bytes of page-locked memory at a time, in use or kept for the next array
+
+_locked = LockedMemory(cupy.cuda, PINNED_LIMIT)
 
 
 @cache
@@ -127,35 +129,6 @@ def _caller(device: str) -> Callable[..., Any] | None:
     return call
 
 
-# ---- page-locked memory
-_sizes: dict[int, int] = {}  # address -> bytes of the blocks that are locked now
-
-
-def _lock(size: int) -> Any:
-    """Allocate a block for the pool; a MemoryError where the limit leaves no room."""
-    if sum(list(_sizes.values())) + size > PINNED_LIMIT:
-        _pool.free_all_blocks()
-        if sum(list(_sizes.values())) + size > PINNED_LIMIT:
-            raise MemoryError
-    block = cupy.cuda.PinnedMemory(size)
-    _sizes[block.ptr] = size
-    weakref.finalize(block, _sizes.pop, block.ptr)
-    return cupy.cuda.PinnedMemoryPointer(block, 0)
-
-
-_pool = cupy.cuda.PinnedMemoryPool(_lock)
-
-
-def _host_memory(array: Any) -> "np.ndarray[Any, Any]":
-    """Return an uninitialized host array for a copy of ``array``; its memory goes back to the pool with it."""
-    if array.nbytes >= PINNED_FROM:
-        try:
-            return np.ndarray(array.shape, array.dtype, _pool.malloc(array.nbytes))
-        except (MemoryError, cupy.cuda.runtime.CUDARuntimeError):
-            pass  # too much is locked already: ordinary memory serves, slower
-    return np.empty(array.shape, array.dtype)
-
-
 # ---- transfers
 def _to_host(array: Any) -> "np.ndarray[Any, Any]":
     """Copy to the host: the one place that waits, until the copy is there."""
@@ -163,7 +136,7 @@ def _to_host(array: Any) -> "np.ndarray[Any, Any]":
         with _Current(
             array.device.id
         ):  # locked memory makes a context there, and cupy waits for that device's current stream
-            host = _host_memory(array)
+            host = _host_memory(array.shape, array.dtype)
             if array.size:
                 array.get(out=host)
     except cupy.cuda.runtime.CUDARuntimeError as error:
@@ -171,13 +144,56 @@ def _to_host(array: Any) -> "np.ndarray[Any, Any]":
     return host
 
 
-def _from_host(host: "np.ndarray[Any, Any]", _device: None) -> Any:
-    """Copy to the current device. The caller may change ``host`` when this returns.
+def _host_memory(shape: tuple[int, ...], dtype: Any) -> "np.ndarray[Any, Any]":
+    """Return an uninitialized host array for a copy from or to the current device."""
+    large = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize >= PINNED_FROM
+    locked = _locked.array(shape, dtype) if large else None
+    return np.empty(shape, dtype) if locked is None else locked
 
-    cupy copies ordinary memory to a page-locked buffer of its own first, and then needs not wait. From page-locked
-    memory the device reads directly, so this waits until it has.
+
+def _from_host(host: "np.ndarray[Any, Any]", _device: None) -> Any:
+    """Copy to the current device, of any memory order. The caller may change ``host`` when this returns."""
+    if not host.ndim:
+        return cupy.array(host)  # an argument of a kernel, no transfer
+    array = cupy.empty(host.shape, host.dtype)
+    _send(array, host)
+    return array
+
+
+def _send(array: Any, host: "np.ndarray[Any, Any]", *, given: bool = False) -> None:
+    """Copy to an own array on the current device, contiguous as C has it. The caller may change ``host`` when this returns.
+
+    Ordinary memory is copied to a locked buffer first, and nobody waits. From locked memory, and from ordinary memory where no more
+    may be locked, the device or its driver reads directly: so this waits until it has, unless the memory is ``given`` away.
     """
-    return cupy.array(host, blocking=cupy.cuda.pinned_memory.is_memory_pinned(host.ctypes.data))
+    if not host.size:
+        return
+    is_locked = host.flags.c_contiguous and cupy.cuda.pinned_memory.is_memory_pinned(host.ctypes.data)
+    staged = host if is_locked else _locked.array(host.shape, host.dtype)
+    stream = cupy.cuda.get_current_stream()
+    if staged is None or (is_locked and not given):
+        array.set(host)
+        stream.synchronize()
+        return
+    if staged is not host:
+        staged[...] = host
+    array.set(staged)
+    _locked.keep(staged, stream)
+
+
+def _room(array: Any) -> "np.ndarray[Any, Any]":
+    """Return host memory to receive what is to be written to an own array."""
+    with _Current(array.device.id):
+        return _host_memory(array.shape, array.dtype)
+
+
+def _write(array: Any, host: "np.ndarray[Any, Any]", given: bool) -> bool:
+    """Copy host memory to an own array of the same shape, and say whether it could be done."""
+    if not array.flags.c_contiguous or array.dtype != host.dtype:
+        return False
+    with _Current(array.device.id):
+        _send(array, host, given=given)
+    return True
 
 
 def _from_own(array: Any, _device: None) -> Any:
@@ -202,7 +218,30 @@ def _repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Any:
     return cupy.repeat(x, repeats.tolist() if isinstance(repeats, cupy.ndarray) else repeats, axis)
 
 
-_namespace = SimpleNamespace(**(vars(namespace) | {"repeat": _repeat}))
+def _clip(x: Any, /, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - the standard's names
+    """Clip without waiting: array_api_compat's way selects by masks, of which it asks the device how many elements they have.
+
+    Not by cupy's clip, which passes over a bound that is NaN. As there, what an array of integers cannot exceed is no bound.
+    """
+    clipped = x
+    for limited, bound in ((cupy.maximum, min), (cupy.minimum, max)):
+        if bound is None or (type(bound) is int and _never_reached(bound, x.dtype, limited is cupy.maximum)):
+            continue
+        fitting = bound.astype(x.dtype, copy=False) if isinstance(bound, cupy.ndarray) else _number(bound, x.dtype)
+        clipped = limited(clipped, fitting)
+    return x.copy() if clipped is x else clipped
+
+
+def _never_reached(bound: int, dtype: Any, is_min: bool) -> bool:
+    return dtype.kind in "iu" and (bound <= cupy.iinfo(dtype).min if is_min else bound >= cupy.iinfo(dtype).max)
+
+
+def _number(bound: Any, dtype: Any) -> Any:
+    """Return a bound as the Python number that takes the dtype of the array beside it."""
+    return int(bound) if dtype.kind in "iu" else float(bound)
+
+
+_namespace = SimpleNamespace(**(vars(namespace) | {"repeat": _repeat, "clip": _clip}))
 # No float8, no long double. Of numpy's own dtypes those that cupy compiles kernels for; bfloat16 is that of ml_dtypes.
 _DTYPES = """
     bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128 bfloat16
@@ -220,7 +259,7 @@ def _release() -> None:
         with _Current(index):  # cupy frees that of the current device
             cupy.get_default_memory_pool().free_all_blocks()
     cupy.get_default_pinned_memory_pool().free_all_blocks()
-    _pool.free_all_blocks()
+    _locked.free()
 
 
 def __getattr__(name: str) -> Backend:
@@ -255,6 +294,9 @@ def _backend() -> Backend:
         from_own=_from_own,
         call=_caller,
         placed=_placed,
+        write=_write,
+        room=_room,
+        converts=True,
         place=lambda array: (array.data.ptr, None if array.flags.c_contiguous else array.strides),
         known=_DTYPES,
         release=_release,

@@ -43,4 +43,5 @@ BACKEND = Backend(
     array_type=np.ndarray,
     asarray=_asarray,
     to_host=np.asarray,
+    converts=True,
 )

@@ -154,7 +154,7 @@ class _Incoming:
         """Receive a tensor where it belongs, if its memory is laid out as in the message."""
         layout, header = self._plan.layout, self._plan.header
         direct = is_ready(array) and header.codes[tensor] != BOOL
-        value: Array = array if direct else np.empty(header.shapes[tensor], self._plan.dtypes[tensor])
+        value: Array = array if direct else _room(array, header.shapes[tensor], self._plan.dtypes[tensor])
         flat, state = as_bytes(value), Checksum()
         for payload in self._plan.payloads(tensor):
             gap = np.empty(len(layout.gaps[payload]), np.uint8)
@@ -168,7 +168,7 @@ class _Incoming:
             flat = flat[layout.lengths[payload] :]
         self._check(tensor, value, state.value())
         if not direct:
-            _assign(array, value)
+            _assign(array, value, given=True)
 
     def _read(self, target: Bytes, tensor: int) -> None:
         view = target.data
@@ -195,9 +195,20 @@ def _in_memory(array: Any) -> Any:
     return array if view is None else view
 
 
-def _assign(array: Any, value: Array) -> None:
-    """Copy the elements to an array of any memory order, byte order and device."""
+def _room(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return memory to receive an array in: where its library has some, from which it goes to the device without another copy."""
+    if type(array) is NDArray and array._backend.room is not None and array.dtype == dtype:
+        room: Array = array._backend.room(array._array)
+        return room
+    return np.empty(shape, dtype)
+
+
+def _assign(array: Any, value: Array, *, given: bool = False) -> None:
+    """Copy the elements to an array of any memory order, byte order and device; memory that is ``given`` is not used again."""
     if type(array) is NDArray:
+        write = array._backend.write
+        if write is not None and write(array._array, value, given):
+            return
         array[...] = wrap(array._backend.asarray(value), array._backend)
     else:
         array[...] = value

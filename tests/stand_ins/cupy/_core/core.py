@@ -191,13 +191,19 @@ class ndarray(operators.Operators):
     max, mean, min, prod, sum = map(_reduced, ("max", "mean", "min", "prod", "sum"))
 
     def set(self, arr, stream=None):
-        """core.pyx:2210."""
+        """core.pyx:2210: no buffer of CuPy's and no wait; the memory is read when the stream comes to it, also ordinary memory where
+        the device can read that (HMM, Grace).
+        """
         if (arr.dtype, arr.shape) != (self.dtype, self.shape):
             raise ValueError(f"{arr.dtype} {arr.shape} cannot be set to {self.dtype} {self.shape}")
         if not self._host.flags.forc:
             raise RuntimeError("Cannot set to non-contiguous array")
         uploaded(arr)
         self._host[...] = arr
+        work = runtime.pending.get((runtime.getDevice(), current_stream().ptr))
+        if work is not None:
+            source = runtime.at_address(arr)
+            work.append(lambda: np.copyto(self._host, source))
 
 
 def of(host, device, mem=None):

@@ -41,10 +41,11 @@ class Event:
         runtime.initialize()
         self.ptr = next(_numbers)
         self._of = None  # device and stream
+        self._behind = None  # the work that it was recorded behind
 
     @property
     def done(self):
-        return self._of not in runtime.pending
+        return self._behind is None or runtime.pending.get(self._of) is not self._behind
 
     def record(self, stream=None):
         (get_current_stream() if stream is None else stream).record(self)
@@ -103,6 +104,7 @@ class _BaseStream:
         event = Event() if event is None else event
         machine.log.append(("record", self._device(), self.ptr, event.ptr))
         event._of = self._place()
+        event._behind = runtime.pending.get(event._of)
         return event
 
     def wait_event(self, event):
