@@ -164,6 +164,14 @@ def test_a_number_without_end_in_a_header_is_refused_before_it_is_parsed(tmp_pat
     assert "before its first member: its headers have a number of 256 digits or more" in said(tmp_path / "a.tar", data)
 
 
+def test_a_name_that_no_file_has_is_refused(tmp_path):
+    """A label is looked for by each end of it: of so many folders, in gigabytes of text."""
+    path = b"a/" * 2500 + b"c.png"
+    body = b"%d path=%s\n" % (len(path) + 11, path)
+    data = header(b"pax", b"%011o\0" % len(body), b"x") + body + bytes(-len(body) % 512) + header(b"c.png") + END
+    assert "has a name of 5005 characters, expected at most 4096" in said(tmp_path / "a.tar", data)
+
+
 def test_an_image_may_have_as_many_digits_as_it_likes():
     body = b"1" * 1024
     data = header(b"c.png", b"%011o\0" % len(body)) + body + END

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import chain
 
 from sparknet.errors import DataError
 
@@ -59,8 +60,8 @@ def label_of(path: str, labels: Mapping[str, int]) -> int:
     3
     """
     parts = path.replace(".tar/", "/").split("/")
-    ends = ["/".join(parts[i:]) for i in range(len(parts))]
-    for name in (*ends, *parts[-2:-1]):
+    ends = ("/".join(parts[i:]) for i in range(len(parts)))
+    for name in chain(ends, parts[-2:-1]):
         if name in labels:
             return labels[name]
     known = ", ".join(map(repr, [*labels][:3])) or "none"

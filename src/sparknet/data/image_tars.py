@@ -18,6 +18,7 @@ __all__ = ["images_of_tar"]
 
 MAX_IMAGE = 4 * MAX_PIXELS  # bytes; as many as the largest image that is decoded has as it is, with transparency
 _HEADERS = 1 << 20  # bytes of the headers of a member: a name has 4 KiB at most, attributes some more
+_NAME = 4096  # characters of a name; no file system has longer ones, and labels are looked for by each end of it
 _DIGITS = re.compile(rb"\d{256}")  # more than a name of a file has
 _BLOCK = 512  # bytes; a tar file is made of them, and ends with one of zeros
 _LOG = logging.getLogger(__name__)
@@ -110,7 +111,10 @@ def _is_image(member: tarfile.TarInfo, name: str) -> bool:
     """
     if not member.name.lower().endswith(SUFFIXES) or member.isdir():
         return False
-    image = f"tar file {name!r}: the image {_shown(member.name)!r}"
+    image = f"tar file {name!r}: the image {_shown(member.name)[:_NAME]!r}"
+    if len(member.name) > _NAME:
+        msg = f"{image}... has a name of {len(member.name)} characters, expected at most {_NAME}"
+        raise DataError(msg)
     if member.islnk() or member.issym():
         msg = (
             f"{image} is a link to {_shown(member.linkname)!r} and has no contents of its own; make the file with tar "
