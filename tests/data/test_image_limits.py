@@ -163,6 +163,17 @@ def test_the_chunks_of_a_png_are_limited():
     refused(png(one * (1 << 17)), "a PNG with more than 131072 chunks")
 
 
+@pytest.mark.parametrize("kind", [b"P1", b"P2", b"P3"])
+def test_the_comments_of_a_ppm_in_text_are_limited(kind):
+    head, pixels = kind + b" 2 2 " + b"255 " * (kind != b"P1"), b"1 " * 12
+    assert DECODER(head + b"#\n" * 1000 + pixels).shape == (3, 4, 4)
+    refused(head + b"#\n" * 1001 + pixels, "a PPM or PGM with more than 1000 comments")
+
+
+def test_a_hash_among_the_bytes_of_a_ppm_is_no_comment():
+    assert DECODER(b"P6 40 40 255 " + b"#" * 4800).shape == (3, 4, 4)
+
+
 # ---- depth
 @pytest.mark.parametrize("color", [0, 2, 4, 6])
 def test_a_png_of_16_bits_is_refused_also_in_color(color):

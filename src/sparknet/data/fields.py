@@ -4,6 +4,7 @@ A batch is an ordered mapping field name -> NDArray of shape ``(n, *field.shape)
 converted here and nowhere else; bytes are unsigned, as image formats mean them.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -195,7 +196,7 @@ def check_fields(fields: Sequence[Field], columns: Columns | None = None) -> tup
         msg = f"fields: got {str(fields)[:60]}, expected a list such as [Field('data', (3, 32, 32), 'uint8'), Field('label')]"
         raise DataError(msg)
     names = [f.name for f in fields]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice or not names:
         got = f"the field {twice[0]!r} twice" if twice else "no field"
         msg = f"fields: got {got}; expected one Field for each input of the net"

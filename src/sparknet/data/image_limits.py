@@ -11,7 +11,7 @@ from typing import Any
 
 from sparknet.errors import DataError
 
-__all__ = ["check_depth", "check_jpeg", "check_png", "check_scans"]
+__all__ = ["check_depth", "check_jpeg", "check_png", "check_ppm", "check_scans"]
 
 # As LibreOffice has it, after "Two Issues with the JPEG Standard" of libjpeg-turbo; its own fuzzers take 500. Encoders write up to 18.
 MAX_SCANS = 100
@@ -19,8 +19,10 @@ PASSES = 20  # over max_pixels pixels, in the scans of a large image
 MAX_METADATA = 1 << 24  # bytes of EXIF, ICC, XMP and comments
 MAX_SEGMENTS = 1000  # before the first scan; a profile has at most 255, everything else some ten
 MAX_CHUNKS = 1 << 17  # of a PNG; the pixels of the largest one, in chunks of 4 KiB, take half as many
+MAX_COMMENTS = 1000  # of a PPM in text
 MAX_JUNK = 1 << 12  # bytes that belong to nothing, before the first scan
 _BEGIN = b"\xff\xd8\xff"
+_TEXTS = (b"P1", b"P2", b"P3")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # not a byte of a scan, nor a restart in it
 _START, _END, _SCAN, _ALONE = 0xD8, 0xD9, 0xDA, 0x01
@@ -68,6 +70,13 @@ def check_png(data: bytes) -> None:
         at += 12 + int.from_bytes(data[at : at + 4], "big")  # with length, kind and checksum
     msg = f"a PNG with more than {MAX_CHUNKS} chunks, expected at most that: save it anew"
     raise DataError(msg)
+
+
+def check_ppm(data: bytes) -> None:
+    """Refuse a PPM or PGM whose pixels are text with more comments than people write: Pillow copies the rest for each."""
+    if data.startswith(_TEXTS) and data.count(b"#") > MAX_COMMENTS:
+        msg = f"a PPM or PGM with more than {MAX_COMMENTS} comments, expected at most that: save it anew"
+        raise DataError(msg)
 
 
 def check_scans(scans: int, pixels: int, max_pixels: int) -> None:

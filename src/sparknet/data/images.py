@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.data.image_limits import check_depth, check_jpeg, check_png, check_scans
+from sparknet.data.image_limits import check_depth, check_jpeg, check_png, check_ppm, check_scans
 from sparknet.data.layout import is_whole
 from sparknet.errors import DataError, MissingDependency
 
@@ -118,6 +118,7 @@ class ImageDecoder:
         data = bytes(data)
         with _refused(data, self._hint(len(data))):
             check_png(data)
+            check_ppm(data)
             scans = check_jpeg(data)
             image = pil.open(io.BytesIO(data), formats=list(FORMATS))
             self._check_size(*image.size)
