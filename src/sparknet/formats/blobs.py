@@ -15,6 +15,7 @@ import numpy as np
 
 from sparknet.errors import FormatError, MissingDependency
 from sparknet.formats.contents import Array, refused
+from sparknet.formats.fields import check_fields
 from sparknet.serialization.regular import read_regular
 
 __all__ = ["LIMIT", "array_of", "check_count", "fill", "parse", "parse_bytes", "read_message", "schema"]
@@ -34,6 +35,17 @@ _MESSAGES = {
     "LayerParameter": "name=1:bytes blobs=7:BlobProto*",
     "SolverState": "iter=1:int32 learned_net=2:bytes history=3:BlobProto* current_step=4:int32",
     "NetParameter": "name=1:bytes layers=2:V1LayerParameter* layer=100:LayerParameter*",
+}
+
+
+# kind of message -> number of a field -> the kind of the message in it
+_INNER = {
+    message: {
+        int(number): kind
+        for number, kind in (field.partition("=")[2].rstrip("*+").split(":") for field in fields.split())
+        if kind in _MESSAGES
+    }
+    for message, fields in _MESSAGES.items()
 }
 
 
@@ -96,7 +108,8 @@ def read_message(path: Path) -> bytes:
 
 
 def parse_bytes(message: str, data: bytes, suffix: str) -> Any:
-    """Return a message; a FormatError that names the ``suffix`` if it is none."""
+    """Return a message; a FormatError that names the ``suffix`` if it is none, or has more fields than a net has."""
+    check_fields(message, data, _INNER)
     with refused(suffix):
         return schema()[message].FromString(data)
 
