@@ -8,7 +8,7 @@ Each pair is run in turn, round after round, in one process; the ratio is that o
 call returns, *run* the time until the device is done. Sizes and seeds are fixed. Do not read from it how fast one library
 is against another, nor what a transfer costs while the device computes.
 
-    python bench/bench_gpu.py [--rounds 20] [--json FILE]
+    python bench/bench_gpu.py [--rounds 20] [--json FILE] [--quick]
 
 It needs cupy and a CUDA device, and stops with a plain message where they are not.
 """
@@ -27,7 +27,7 @@ import sparknet
 from sparknet import NDArray, nd
 from sparknet.backends import get_backend
 
-SIZES = {"16": 16, "64 Ki": 1 << 16, "64 Mi": 1 << 26}  # elements of float32
+SIZES = {"16": 16, "64 Ki": 1 << 16, "1 Mi": 1 << 20, "64 Mi": 1 << 26}  # elements of float32
 SIDES = {"256": 256, "4096": 4096}  # of square matrices
 TRANSFERS = {"1 MiB": 1 << 20, "16 MiB": 1 << 24, "256 MiB": 1 << 28}  # bytes
 SEED = 7
@@ -37,7 +37,11 @@ def main():
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--rounds", type=int, default=20)
     options.add_argument("--json", type=Path)
+    options.add_argument("--quick", action="store_true", help="the smaller sizes, to see that the bench itself works")
     chosen = options.parse_args()
+    if chosen.quick:
+        for table in (SIZES, SIDES, TRANSFERS):
+            table.popitem()
     try:
         get_backend("cupy")
     except sparknet.SparknetError as error:

@@ -9,7 +9,7 @@ import os
 
 import numpy as _np
 
-from cupy import _core, _machine, cuda, fft, linalg
+from cupy import _core, _machine, cuda, fft, linalg, random
 from cupy._core import array, ascontiguousarray, asfortranarray, ndarray, ufunc
 from cupy._core.core import Capsule as _Capsule
 from cupy._core.kernel import RawKernel
@@ -112,4 +112,4 @@ def get_default_pinned_memory_pool():
 # what ``from cupy import *`` gives
 __all__ = [name for name in globals() if not name.startswith("_")]
 __all__ += ["__version__"]
-_ = (_core, _machine, RawKernel, ascontiguousarray, asfortranarray, fft, is_available, linalg)
+_ = (_core, _machine, RawKernel, ascontiguousarray, asfortranarray, fft, is_available, linalg, random)
