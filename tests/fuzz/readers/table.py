@@ -131,7 +131,7 @@ READERS = {
     "solver": Reader(
         "",
         seeds.solvers,
-        (_CAFFE,),
+        (_CAFFE, words.change_number),
         calls.solver,
         (lambda chance: {"solver.prototxt": words.deep(chance)},),
         memory=16 * _MIB,
@@ -139,7 +139,14 @@ READERS = {
         needs_caffe=True,
     ),
     "net": Reader(
-        "", seeds.solvers, (_CAFFE,), calls.net, memory=256 * _MIB, factor=100, writes=True, needs_caffe=True
+        "",
+        seeds.solvers,
+        (_CAFFE, words.change_number, words.change_number, words.change_number),
+        calls.net,
+        memory=256 * _MIB,
+        factor=100,
+        writes=True,
+        needs_caffe=True,
     ),
     "jpeg": Reader("a", lambda: pictures.seeds("JPEG"), (pictures.change_jpeg,), calls.image, memory=_PIXELS),
     "png": Reader("a", lambda: pictures.seeds("PNG"), (pictures.change_png,), calls.image, memory=_PIXELS),

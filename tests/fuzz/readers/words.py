@@ -98,6 +98,15 @@ def change_words(dictionary: Any = ()) -> Any:
     return way
 
 
+def change_number(chance: Any, data: bytes, _: bytes) -> bytes:
+    """Put another number in the place of one, so that most of the text means what it did."""
+    places = list(re.finditer(rb"(?<![\w.\"])-?\d+(?![\w.\"])", data))
+    place = chance.choice(places)
+    near = int(place[0]) + chance.choice((-1, 1))
+    value = chance.choice((0, 1, 2, 3, 5, 33, near, near, -1, 2**31 - 1, 2**31, 2**32, 2**63))
+    return data[: place.start()] + str(value).encode() + data[place.end() :]
+
+
 def deep(chance: Any) -> bytes:
     """Return messages in messages, lists in lists, or many of the smallest."""
     depth = chance.choice((10, 99, 101, 500, 5000))
