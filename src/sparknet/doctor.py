@@ -9,7 +9,7 @@ from functools import partial
 from importlib import metadata
 from typing import Any, Literal
 
-from sparknet.backends import get_backend
+from sparknet.backends import available, get_backend
 from sparknet.clusters.spark.health import session_warnings
 from sparknet.clusters.spark.startup import check_java
 from sparknet.errors import DeviceError, MissingDependency, ours
@@ -89,9 +89,10 @@ def _tried(subject: str, look: Callable[[], str]) -> Finding:
 
 
 def _backend(name: str) -> str:
-    backend = get_backend(name)
+    # a program that asks about its Spark session may fork later, which it cannot once CUDA was started
+    device = "cuda:0" if name == "cupy" and name in available() else get_backend(name).device
     distribution = metadata.packages_distributions().get(name, [name])[0]
-    return f"{metadata.version(distribution)}, on {backend.device}"
+    return f"{metadata.version(distribution)}, on {device}"
 
 
 def _extra(extra: str) -> str:

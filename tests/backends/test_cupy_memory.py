@@ -115,7 +115,7 @@ def test_where_the_system_locks_no_more_ordinary_memory_serves(cupy):
 
 def test_another_error_of_cuda_is_not_taken_for_one_of_memory(cupy, backend, monkeypatch):
     def fails(_size, _flags):
-        raise cupy.cuda.runtime.CUDARuntimeError(cupy.cuda.runtime.errorInvalidDevice)
+        raise cupy.cuda.runtime.CUDARuntimeError(cupy.cuda.runtime._errorInvalidDevice)
 
     monkeypatch.setattr(backend._locked._cuda, "PinnedMemory", fails)
     with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="invalid device"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import stand_in
 
-from sparknet import DeviceError, LocalCluster, NDArray, averaged_sgd, nd
+from sparknet import DeviceError, LocalCluster, NDArray, WeightCollection, averaged_sgd, doctor, dumps, loads, nd
 from sparknet.backends import available, get_backend, release_memory
 from sparknet.clusters.spark import kept_nets
 from sparknet.data import Field, pack
@@ -35,6 +35,14 @@ def test_asking_what_is_available_starts_no_cuda(cupy):
     assert machine(cupy).pid is None
     nd.zeros(3, device="cuda:0")
     assert machine(cupy).pid == os.getpid()
+
+
+def test_the_doctor_starts_no_cuda_where_there_is_a_device(cupy, monkeypatch):
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: f"{name} of a test")
+    (found,) = [finding for finding in doctor.examine() if finding.subject == "cupy"]
+    assert found.state == "ok"
+    assert "cuda:0" in found.said
+    assert machine(cupy).pid is None
 
 
 FORKS = """
@@ -85,6 +93,18 @@ def test_cuda_alone_is_the_current_device(cupy):
     with cupy.cuda.Device(1):
         assert nd.zeros(1, device="cuda").device == "cuda:1"
         assert NDArray(np.ones(2), device="cupy:cuda").device == "cuda:1"
+
+
+def test_weights_move_to_cuda_alone_too(cupy):
+    w = WeightCollection({"ip": [np.ones(3, np.float32)]})
+    with cupy.cuda.Device(1):
+        for there in (
+            w.to_device("cuda"),
+            loads(dumps(w), device="cuda"),
+            loads(dumps({"a": w["ip"][0]}), device="cuda"),
+        ):
+            arrays = there.arrays() if isinstance(there, WeightCollection) else there.values()
+            assert {a.device for a in arrays} == {"cuda:1"}
 
 
 @pytest.fixture

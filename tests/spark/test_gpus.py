@@ -47,6 +47,12 @@ def device(_):
     return TaskContext.get().resources()["gpu"].addresses[0], nd.zeros(1, device="cuda").device
 
 said = {"devices": sorted(spark.sparkContext.parallelize(range(2), 2).map(device).collect())}
+def kept(_):
+    from cupy._machine import machine
+    from sparknet.clusters.spark import kept_nets
+    return len(kept_nets._NETS), sum(machine.used.values())
+
+said["kept"] = spark.sparkContext.parallelize(range(2), 2).map(kept).distinct().collect()
 said["same"] = there.weights == here.weights and there.metrics == here.metrics
 try:
     factory()
@@ -72,4 +78,5 @@ def test_workers_train_on_the_gpus_that_spark_gives_them_and_the_driver_needs_no
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["devices"] == [["0", "cuda:0"], ["1", "cuda:1"]]
     assert said["same"]
+    assert said["kept"] == [[0, 0]]  # the net, and all that it had on the device
     assert "no CUDA device can be used here" in said["driver"]

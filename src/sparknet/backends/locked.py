@@ -14,6 +14,8 @@ import numpy as np
 
 __all__ = ["LockedMemory"]
 
+_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation: cupy has the number for C alone
+
 
 class LockedMemory:
     """A pool of locked memory over cupy's, whose blocks are powers of two and are used again for blocks of the same size.
@@ -49,7 +51,7 @@ class LockedMemory:
         except MemoryError:
             return None
         except self._cuda.runtime.CUDARuntimeError as error:
-            if error.status != self._cuda.runtime.errorMemoryAllocation:
+            if error.status != _OUT_OF_MEMORY:
                 raise
             return None
         number = next(self._numbers)
@@ -85,8 +87,12 @@ class LockedMemory:
 
     def _take_back(self, *, every: bool = False) -> None:
         """Let go of arrays that were copied: of the oldest ones, or ``every`` one, behind a stream that is busy too."""
+        done = []  # is let go of behind the guard, because the pool of older cupys has a lock of its own
         with self._guard:
             while self._sent and self._sent[0][0].done:
-                self._sent.popleft()
+                done.append(self._sent.popleft())
             if every:
-                self._sent = deque(sent for sent in self._sent if not sent[0].done)
+                left, self._sent = self._sent, deque()
+                for sent in left:
+                    (done if sent[0].done else self._sent).append(sent)
+        del done

@@ -65,7 +65,7 @@ class PinnedMemoryPool:
             try:
                 mem = self._allocate(size).mem
             except runtime.CUDARuntimeError as error:  # pinned_memory.pyx:295
-                if error.status != runtime.errorMemoryAllocation:
+                if error.status != runtime._errorMemoryAllocation:
                     raise
                 self.free_all_blocks()
                 mem = self._allocate(size).mem

@@ -7,10 +7,11 @@ import numpy as np
 
 from cupy._machine import machine
 
-errorInitializationError = 3
-errorInvalidDevice = 101
-errorMemoryAllocation = 2
-errorNoDevice = 100
+# Names of C alone (runtime.pxd:147): CuPy shows Python no numbers of errors.
+_errorInitializationError = 3
+_errorInvalidDevice = 101
+_errorMemoryAllocation = 2
+_errorNoDevice = 100
 memoryTypeUnregistered, memoryTypeHost, memoryTypeDevice = 0, 1, 2
 hostAllocPortable = 1
 _NAMES = {
@@ -39,9 +40,9 @@ class CUDARuntimeError(RuntimeError):
 def initialize():
     """Every call of CUDA fails in a child that was forked after the first one: a context does not survive a fork."""
     if machine.pid not in {None, os.getpid()}:
-        raise CUDARuntimeError(errorInitializationError)
+        raise CUDARuntimeError(_errorInitializationError)
     if not machine.visible():
-        raise CUDARuntimeError(errorNoDevice)
+        raise CUDARuntimeError(_errorNoDevice)
     machine.pid = os.getpid()
 
 
@@ -64,7 +65,7 @@ def getDevice():
 def setDevice(device):
     initialize()
     if not 0 <= device < machine.visible():
-        raise CUDARuntimeError(errorInvalidDevice)
+        raise CUDARuntimeError(_errorInvalidDevice)
     context(device)  # from CUDA 12 on, by the call itself
     _thread.device = device
 
@@ -89,7 +90,7 @@ def hostAlloc(size, _flags=0):
     """Page-locked memory is asked for on the current device, which gets a context by that."""
     context(getDevice())
     if sum(memory.nbytes for memory in locked.values()) + size > machine.lockable:
-        raise CUDARuntimeError(errorMemoryAllocation)
+        raise CUDARuntimeError(_errorMemoryAllocation)
     finish_all(getDevice())
     machine.counts["locked"] += 1
     memory = np.empty(size, np.uint8)
