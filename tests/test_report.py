@@ -9,7 +9,7 @@ import pytest
 from sparknet import Field, LocalCluster, averaged_sgd
 from sparknet.data import pack
 from sparknet.nets import MLP
-from sparknet.report import round_line, told
+from sparknet.report import round_line, shown, told
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +49,12 @@ def test_what_was_noted_before_an_error_is_printed(capsys):
     with pytest.raises(KeyError):
         failing()
     assert capsys.readouterr().out == "noted\n"
+
+
+def test_what_is_shown_is_printed_at_once_to_standard_error(capsys):
+    logger = logging.getLogger("sparknet.clusters.spark.watching")
+    with shown("sparknet.clusters.spark"):
+        logger.warning("pack(): one %d", 1)
+        assert capsys.readouterr().err == "pack(): one 1\n"
+    logger.warning("and now nothing")
+    assert capsys.readouterr().err == ""

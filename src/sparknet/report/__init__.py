@@ -2,7 +2,7 @@
 
 from sparknet.report.folder import EVENTS, WEIGHTS, WEIGHTS_OF_CAFFE, check_folder, opened_folder
 from sparknet.report.inputs import input_lines
-from sparknet.report.notes import told
+from sparknet.report.notes import shown, told
 from sparknet.report.rounds import EventLog, round_line
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "input_lines",
     "opened_folder",
     "round_line",
+    "shown",
     "told",
 ]

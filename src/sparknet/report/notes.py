@@ -1,13 +1,14 @@
 """What the library logs, shown to who types a command."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sparknet.report.wording import for_command
 from sparknet.serialization.visible import say
 
-__all__ = ["told"]
+__all__ = ["shown", "told"]
 
 
 @contextmanager
@@ -30,6 +31,22 @@ def told(name: str) -> Iterator[list[str]]:
         logger.removeHandler(collector)
         logger.setLevel(level)
         logger.propagate = propagate
+
+
+@contextmanager
+def shown(name: str) -> Iterator[None]:
+    """Print what the logger ``name`` and those below it say inside the block, at once, to standard error."""
+    logger, shower = logging.getLogger(name), _Shower()
+    logger.addHandler(shower)
+    try:
+        yield
+    finally:
+        logger.removeHandler(shower)
+
+
+class _Shower(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage(), file=sys.stderr)
 
 
 class _Collector(logging.Handler):

@@ -12,6 +12,7 @@ from typing import Any, get_args
 import numpy as np
 
 from sparknet.clusters.spark.inference_tasks import Plan, check_count, values_of
+from sparknet.clusters.spark.stacks import observed
 from sparknet.clusters.spark.tallies import Tallies, Tally
 from sparknet.data.blas import single_threaded_blas
 from sparknet.data.on_error import OnError, checked_on_error
@@ -76,7 +77,7 @@ def spared(
     """Yield what :func:`~sparknet.clusters.spark.inference_tasks.computed` does; a bad row with nulls, or not at all."""
     tally = Tally()
     with single_threaded_blas():
-        for numbers, part in plan.parts(rows):
+        for numbers, part in observed(plan.parts(rows), plan.who, partition):
             with plan.placing(partition, numbers, part):
                 values, bad = _values(plan, sent, blobs, finish, part)
                 for i, reason in bad.items():

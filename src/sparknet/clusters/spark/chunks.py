@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sparknet.clusters.spark.arrow import arrow_schema, batch_of_arrow, batches_of_messages
 from sparknet.clusters.spark.jobs import run_job
 from sparknet.clusters.spark.records import Records
+from sparknet.clusters.spark.stacks import observed
 from sparknet.data.columns import id_of_row
 from sparknet.data.encoded import EncodedField
 from sparknet.data.fields import Columns
@@ -153,7 +154,7 @@ def _chunks_of_arrow(source: Source, schema: Any, partition: int, messages: Iter
 def _chunks(source: Source, kind: _Kind, partition: int, parts: Iterable[Any]) -> Iterator[Chunk]:
     done = 0
     try:
-        for part in parts:
+        for part in observed(parts, "pack()", partition):
             place = partial(_place, source, partition, done, partial(kind.name, source, part))
             try:
                 batch = kind.batch(source, part)

@@ -6,6 +6,7 @@ from typing import Any
 
 from sparknet.clusters.spark.bad_rows import refused
 from sparknet.clusters.spark.inference_tasks import Plan, net_of
+from sparknet.clusters.spark.stacks import observed
 from sparknet.clusters.spark.tallies import Tally
 from sparknet.data.blas import single_threaded_blas
 from sparknet.data.fields import rows_of_batch
@@ -21,6 +22,10 @@ def evaluated(partition: int, rows: Iterable[Any], *, plan: Plan, sent: Any, tal
     For a minibatch that is left out it yields its number of rows. Where bad rows are counted, in ``tallies``, a minibatch
     is filled up with the rows after it: the minibatches are those of a partition that never had bad rows.
     """
+    return observed(_evaluated(partition, rows, plan, tallies=tallies, sent=sent), plan.who, partition)
+
+
+def _evaluated(partition: int, rows: Iterable[Any], plan: Plan, *, sent: Any, tallies: Any) -> Iterator[Any]:
     left, taken, tally = enumerate(rows), list[tuple[int, Any]](), Tally()
     try:
         with single_threaded_blas():

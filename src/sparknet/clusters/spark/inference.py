@@ -21,6 +21,7 @@ from sparknet.clusters.spark.inference_tasks import Plan, computed
 from sparknet.clusters.spark.jobs import run_job
 from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.spark.sessions import check_rows
+from sparknet.clusters.spark.watching import watch_rows
 from sparknet.data.columns import check_columns
 from sparknet.data.encoded import Decoders
 from sparknet.data.fields import Columns, Field
@@ -201,10 +202,14 @@ def _extended(
     sent = run_job(partial(rdd.context.broadcast, plan.load))
     work = partial(task, plan=plan.light, sent=sent, blobs=tuple(outputs), finish=finish)
     if not is_frame(rows):
-        return rdd.mapPartitionsWithIndex(partial(work, join=partial(with_values, names=tuple(outputs.values()))))
+        joined = rdd.mapPartitionsWithIndex(partial(work, join=partial(with_values, names=tuple(outputs.values()))))
+        watch_rows(rdd.context, joined._prev_jrdd.id(), plan.who)
+        return joined
     schema = _extended_schema(rows.schema, {outputs[name]: values for name, values in found.items()}, on_error)
     extended = rdd.mapPartitionsWithIndex(partial(work, join=with_columns))
-    return rows.sparkSession.createDataFrame(extended, schema, verifySchema=False)
+    frame = rows.sparkSession.createDataFrame(extended, schema, verifySchema=False)
+    watch_rows(rdd.context, frame._jdf.queryExecution().logical().rdd().id(), plan.who)
+    return frame
 
 
 def _as_they_are(values: Array) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 
 from sparknet.clusters.spark.jobs import pickled
 from sparknet.clusters.spark.kept_nets import device_of, kept_net
+from sparknet.clusters.spark.stacks import observed
 from sparknet.data.blas import single_threaded_blas
 from sparknet.data.columns import id_of_row
 from sparknet.data.encoded import Decoders, with_decoders
@@ -215,7 +216,7 @@ def computed(
 ) -> Iterator[Any]:
     """Yield ``join(row, values)`` for each row of a partition, with the values of ``finish(blob)`` of each blob."""
     with single_threaded_blas():
-        for numbers, part in plan.parts(rows):
+        for numbers, part in observed(plan.parts(rows), plan.who, partition):
             with plan.placing(partition, numbers, part):
                 count, batch = plan.minibatch(part)
                 check_count(count, len(part))

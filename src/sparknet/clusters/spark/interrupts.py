@@ -16,11 +16,14 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
+from sparknet.clusters.spark.connections import asked
+from sparknet.clusters.spark.watching import watched
 from sparknet.serialization.visible import say
 
 __all__ = ["interruptible", "tell_interrupts_briefly"]
 
 _MODULES = ("java_gateway", "clientserver")  # of py4j
+_LOG = logging.getLogger(__name__)
 # It logs to the root logger as well as to its own.
 _LOGGERS = [logging.getLogger(), *(logging.getLogger(f"py4j.{module}") for module in _MODULES)]
 _PACKAGES = {"sparknet", "pyspark", "py4j"}
@@ -41,7 +44,8 @@ def interruptible(action: Callable[[], Any], context: Any) -> Any:
         try:
             if context is not None:
                 context.addJobTag(tag)
-            return action()
+            with watched(context, tag):
+                return action()
         except BaseException as error:
             interrupt = _interrupt_in(error, handled)
             if interrupt is None and isinstance(error, Exception):
@@ -58,18 +62,25 @@ def interruptible(action: Callable[[], Any], context: Any) -> Any:
 
 def _cancel(context: Any, tag: str) -> None:
     """Cancel the jobs of this tag that run; a thread cancels those that were asked for and come later."""
-    with suppress(Exception):  # the interrupt is what matters
+    with suppress(Exception):  # the connection was interrupted too; the thread has one of its own
         context.cancelJobsWithTag(tag)
     threading.Thread(target=_cancel_later, args=(context, tag), name=tag, daemon=True).start()
 
 
 def _cancel_later(context: Any, tag: str) -> None:
+    is_told = False
     for seconds in _AGAIN:
         time.sleep(seconds)
         if context._jsc is None:  # it was stopped
             return
-        with suppress(Exception):  # its JVM may be gone
-            context.cancelJobsWithTag(tag)
+        try:
+            asked(partial(context.cancelJobsWithTag, tag))
+        except Exception as error:  # noqa: BLE001 - nobody waits for this thread
+            if not is_told:
+                _LOG.warning(
+                    "what was interrupted may go on: Spark does not cancel its jobs, and is asked again (%s)", error
+                )
+            is_told = True
 
 
 def _interrupt_in(error: BaseException | None, handled: BaseException | None) -> KeyboardInterrupt | None:

@@ -17,10 +17,12 @@ def is_stopped(context: Any) -> bool:
     """Say whether a SparkContext was stopped: by its own ``stop()``, from its JVM, or because that JVM is gone."""
     if context._jsc is None:
         return True
-    try:
-        return bool(context._jsc.sc().isStopped())
-    except Exception:  # noqa: BLE001 - py4j has many for a JVM that does not answer
-        return True
+    for _ in range(2):  # after Ctrl-C py4j may fail once, see :mod:`sparknet.clusters.spark.connections`
+        try:
+            return bool(context._jsc.sc().isStopped())
+        except Exception:  # noqa: BLE001, S112 - py4j has many for a JVM that does not answer
+            continue
+    return True
 
 
 def running_context(spark: Any, who: str) -> Any:

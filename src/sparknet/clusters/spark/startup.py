@@ -60,6 +60,9 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
     Ctrl-C while Spark works is then one line, which names the place in the program: py4j's log of it and Python's traceback are not
     shown in this process any more, also for an action of one's own such as ``frame.count()``. A program that has set its own
     ``sys.excepthook`` keeps it.
+
+    The jobs of such an action go on: pyspark means to cancel them, and asks on the connection on which the interrupted call waits,
+    which fails. ``spark.sparkContext.cancelAllJobs()`` ends them. Those that a function of sparknet waits for end by themselves.
     """
     _check_master(master)
     check_java()

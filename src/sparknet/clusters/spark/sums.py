@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sparknet.clusters.spark.jobs import pickled, run_job
+from sparknet.clusters.spark.stacks import observed
 from sparknet.data.shards import calling
 from sparknet.data.sums import added, check_summable
 from sparknet.errors import SparknetError
@@ -38,7 +39,7 @@ def tree_sum(batches: "RDD[tuple[int, bytes]]", part: Part) -> Any:
 def _of_shard(shard: int, messages: Iterable[tuple[int, bytes]], *, part: Part) -> Iterator[Any]:
     try:
         with calling(shard):
-            total = part(loads(message) for _, message in messages)
+            total = part(loads(message) for _, message in observed(messages, "summed()", shard))
             yield check_summable(total, "summed(): what the function returned")
     except SparknetError as error:  # as a value: an exception would be tried again, in vain
         yield error

@@ -6,6 +6,7 @@ from typing import Any
 
 from sparknet.clusters.spark.kept_nets import device_of, kept_net
 from sparknet.clusters.spark.shards import on_shard
+from sparknet.clusters.spark.stacks import observed
 from sparknet.clusters.spark.store import Kept
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Even
@@ -62,7 +63,7 @@ def evaluate_partition(
     even: Even,
 ) -> Iterator[Any]:
     """Yield for each minibatch the sums of its metrics and its examples, or an error."""
-    batches = (loads(message) for _, message in partition)
+    batches = (loads(message) for _, message in observed(partition, "evaluate()", shard))
     try:
         weights = loads(sent.value[0], verify=True)
         with located(f"shard {shard}"):
