@@ -26,9 +26,9 @@ def trained(data):
     return last.weights
 
 
-def lose():
+def lose(whole=False):
     (directory,) = folder.glob("blockmgr-*")
-    shutil.rmtree(directory)
+    shutil.rmtree(folder if whole else directory)
 
 
 def of_the_second_try(action):
@@ -48,6 +48,11 @@ for storage in (StorageLevel.MEMORY_AND_DISK, StorageLevel.DISK_ONLY):
     lose()
     again = of_the_second_try(lambda: pack(rows, fields, 4, shards=2, storage=storage))
     assert trained(again) == expected
+    lose(whole=True)  # the driver's own directories too
+    assert of_the_second_try(lambda: trained(again)) == expected
+    lose(whole=True)
+    again = of_the_second_try(lambda: pack(rows, fields, 4, shards=2, storage=storage))
+    assert of_the_second_try(lambda: trained(again)) == expected
     print("trained", flush=True)
 """
 

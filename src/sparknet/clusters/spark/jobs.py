@@ -22,6 +22,8 @@ __all__ = ["PerPartition", "broadcast", "collected", "is_stored", "pickled", "re
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)")
 # A file in a scratch directory of Spark, which is in the group.
 _LOST = re.compile(r"(?:FileNotFound|NoSuchFile)Exception: (/\S*/blockmgr-[-\w]+)/")
+# A file in the directory of pyspark's own in the driver, through which broadcasts and results go.
+_LOST_BY_PYSPARK = re.compile(r"No such file or directory: '(/\S*/pyspark-[-\w]+)/")
 # The note that `sparknet.data.shards.calling` leaves on an exception: which shard, and where in the caller's file.
 _PLACE = re.compile(r"^\[(shard \d+, .+)\]$", re.MULTILINE)
 # A package that is not there, or cannot be imported: as Python says it, and as our own errors do.
@@ -50,7 +52,7 @@ def run_job(action: Callable[[], Any]) -> Any:
         line = found[1][:_LONGEST] if found else telling_line(error)
         if context is not None and is_stopped(context):
             line = f"its Spark session was stopped meanwhile ({line})"
-        if lost := _LOST.search(line):
+        if lost := _LOST.search(line) or _LOST_BY_PYSPARK.search(line):
             line += _with_new_directories(context, Path(lost[1]))
         if _IMPORT.search(line):
             line += _IMPORT_FIX
@@ -61,13 +63,20 @@ def run_job(action: Callable[[], Any]) -> Any:
 
 def _with_new_directories(context: Any, lost: Path) -> str:
     """Make the scratch directories of driver and executors again, and return what the error says of it."""
-    if lost.parent.is_dir():  # on this machine: without it no job starts where it is the driver's
-        restore(lost)
+    if "blockmgr" in lost.name and lost.parent.is_dir():
+        restore(lost)  # on this machine, of an executor perhaps
+    Path(context._temp_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(Exception):  # without the driver's own no job starts
+        for directory in (
+            context._jvm.org.apache.spark.SparkEnv.get().blockManager().diskBlockManager().localDirsString()
+        ):
+            restore(Path(directory))
     with suppress(Exception):  # as many tasks as run at once most often reach every executor
         context.parallelize(range(context.defaultParallelism)).foreach(restore_directories)
     return (
         "; this file of Spark was removed while Spark ran. The directory was made again, so try once more: what was packed is "
-        "computed again from its source, and must be packed again where that fails"
+        "computed again from its source, and must be packed again where that fails. Start a new session where this comes again: "
+        "files that were added to this one are not made again"
     )
 
 
