@@ -176,6 +176,8 @@ def test_a_decoder_that_is_none_is_refused_at_once():
     for size in ((0, 3), (3, -1), (2.5, 3), ("a", 3), (None, 3)):
         with pytest.raises(DataError, match=r"got a size of .*x.*, expected whole numbers, at least 1x1"):
             ImageDecoder(*size)
+    with pytest.raises(DataError, match=r"got a size of 1000000x1000000, expected at most 67108864 pixels"):
+        ImageDecoder(10**6, 10**6)
     for limit in (None, 0, 1e6):  # refused image by image, all of them would be dropped as bad ones
         with pytest.raises(DataError, match=r"max_pixels: got .*, expected a whole number of at least 1"):
             ImageDecoder(3, 3, max_pixels=limit)

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from limited import run_limited
 
+import sparknet
 from sparknet import DataError, FormatError
 from sparknet.data import read_cifar10, read_idx
-from sparknet.formats import describe, format_of, read
+from sparknet.formats import describe, format_of, read, write
 from sparknet.formats.blobs import check_count, parse_bytes
 from sparknet.formats.caffemodel import _arrays
 from sparknet.formats.prototxt import MAX_TEXT, read_text
@@ -94,9 +95,13 @@ def test_a_nul_in_a_path_is_named(tmp_path):
     for reader in (read_idx, lambda path: read_cifar10([path])):
         with pytest.raises(DataError, match="NUL character"):
             reader(tmp_path / "a\0b")
-    for reader in (format_of, describe, read):
+    weights = sparknet.WeightCollection({"ip": [np.ones(2)]})
+    for call in (
+        format_of, describe, read, sparknet.load, sparknet.inspect,
+        lambda path: write(f"{path}.npz", weights), lambda path: sparknet.save(path, weights),
+    ):  # fmt: skip
         with pytest.raises(OSError, match="NUL character"):
-            reader(str(tmp_path / "a\0b"))
+            call(str(tmp_path / "a\0b"))
 
 
 def test_a_file_over_the_limit_is_refused_before_it_is_read(tmp_path):

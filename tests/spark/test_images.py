@@ -295,6 +295,8 @@ def test_rows_without_the_column_and_unknown_choices_are_named(spark, context):
         decode_images([b""], DECODER)
     with pytest.raises(DataError, match=r"decode_images\(\): decoder: got 4, expected an ImageDecoder"):
         decode_images(context.parallelize([]), 4)
+    with pytest.raises(DataError, match=r"decode_images\(\): columns: got 'image', expected a sequence of names"):
+        decode_images(context.parallelize([]), DECODER, columns="image")
 
 
 # ---- the mean

@@ -190,12 +190,15 @@ def _resized(image: Any, height: int, width: int, fit: str) -> Any:
 
 
 def check_size(height: int, width: int, fit: str = FIT_WARP) -> None:
-    """Raise a DataError unless height and width are positive whole numbers and ``fit`` is a known one."""
+    """Raise a DataError unless height and width are positive whole numbers of at most 2**26 pixels, and ``fit`` is a known one."""
     if fit not in (FIT_WARP, FIT_CROP):
         msg = f"fit: got {fit!r}, expected 'warp' or 'crop'"
         raise DataError(msg)
     if not (is_whole(height, 1) and is_whole(width, 1)):
         msg = f"got a size of {height!r:.40}x{width!r:.40}, expected whole numbers, at least 1x1"
+        raise DataError(msg)
+    if height * width > MAX_PIXELS:  # the memory of one image could end the process
+        msg = f"got a size of {height!r:.40}x{width!r:.40}, expected at most {MAX_PIXELS} pixels"
         raise DataError(msg)
 
 

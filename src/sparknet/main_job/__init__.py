@@ -5,7 +5,6 @@ arguments, images, net, whether they fit, and only then the cluster.
 """
 
 import argparse
-import logging
 import signal
 import warnings
 from collections.abc import Iterator
@@ -234,10 +233,7 @@ def _packed(
     # pyspark says so wherever pandas is installed; nothing here uses it
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     session = on_spark.start_spark(args.master, timeout=args.timeout)
-    # Ctrl-C: plainly an exception here (pyspark's handler may fail on its way), and no tracebacks of py4j,
-    # which logs every call that is broken off to the root logger.
-    ctrl_c.install()
-    logging.getLogger().addHandler(logging.NullHandler())
+    ctrl_c.install()  # plainly an exception here: pyspark's handler may fail on its way
     try:
         on_cluster = partial(
             on_spark.pack, fields=images.fields, preprocessor=preprocessor, shards=args.workers, ragged=args.ragged

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from sparknet.errors import FormatError
 
-__all__ = ["inflated_limit", "kind_of", "open_regular", "read_regular", "size_of"]
+__all__ = ["check_name", "inflated_limit", "kind_of", "open_regular", "read_regular", "size_of"]
 
 FREE = 1 << 30  # bytes that any file or message may inflate to
 FACTOR = 16  # a larger one may inflate to so many times its size
@@ -23,6 +23,12 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+def check_name(path: Path) -> None:
+    """Raise an OSError if a path has a NUL character: Python itself has a ValueError for it, which names no path."""
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "Has a NUL character, which no path has", str(path))
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -39,11 +45,9 @@ def open_regular(path: Path) -> BinaryIO:
     Traceback (most recent call last):
     OSError: [Errno 22] Is a device, expected a regular file: '/dev/zero'
     """
-    try:
-        _check(path.stat().st_mode, path)  # before it is opened: a device may act on that
-        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
-    except ValueError as error:
-        raise OSError(errno.EINVAL, "Has a NUL character, which no path has", str(path)) from error
+    check_name(path)
+    _check(path.stat().st_mode, path)  # before it is opened: a device may act on that
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
     try:
         _check(os.fstat(file.fileno()).st_mode, path)  # another may lie there since
     except OSError:

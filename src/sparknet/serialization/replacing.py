@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sparknet.serialization.locking import is_at
+from sparknet.serialization.regular import check_name
 
 __all__ = ["check_link", "replacing", "sync"]
 
@@ -41,6 +42,7 @@ def replacing(path: Path, *, follow_links: bool = True) -> Iterator[BinaryIO]:
         ``path`` is no regular file, or a link that is not to be followed; its directory is missing, or cannot be read and
         written; or the disk is full or fails. It names ``path``.
     """
+    check_name(path)
     check_link(path, follow_links=follow_links)
     mode = _permissions(path)
     # absolute paths may lead through closed directories

@@ -11,13 +11,18 @@ from sparknet.serialization.given import check_reader, next_call
 from sparknet.serialization.layout import MAGIC, truncated
 from sparknet.serialization.memory import as_memory
 from sparknet.serialization.opening import Found, head_of_stream, open_message, rest_of_stream
+from sparknet.serialization.regular import check_name
 
 
 def path_of(source: Any) -> Path | None:
     """Return a path given as str, bytes or PathLike; None for anything else, and for bytes that are a message."""
     if isinstance(source, bytes) and source.startswith(MAGIC[:2]):
         return None
-    return Path(os.fsdecode(source)) if isinstance(source, str | bytes | os.PathLike) else None
+    if not isinstance(source, str | bytes | os.PathLike):
+        return None
+    path = Path(os.fsdecode(source))
+    check_name(path)
+    return path
 
 
 def is_stream(source: Any) -> bool:

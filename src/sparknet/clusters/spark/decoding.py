@@ -79,6 +79,9 @@ def decode_images(
     if not isinstance(decoder, ImageDecoder):
         msg = f"decode_images(): decoder: got {str(decoder)[:60]}, expected an ImageDecoder, such as ImageDecoder(224, 224)"
         raise DataError(msg)
+    if isinstance(columns, str):  # a sequence of letters
+        msg = f"decode_images(): columns: got {columns!r:.60}, expected a sequence of names, such as ({columns!r:.60},)"
+        raise DataError(msg)
     bad = BadImages()
     rdd = rows.rdd if is_frame(rows) else rows
     check_rdd(rdd, "decode_images()")
