@@ -21,7 +21,7 @@ from sparknet.data.fields import rows_of_batch
 from sparknet.data.layout import is_whole
 from sparknet.errors import NetError, SchemaError, shown
 from sparknet.ndarray import NDArray
-from sparknet.nets.base import Batch, SolverState
+from sparknet.nets.base import Batch, NetFactory, SolverState
 from sparknet.schema import check_same_schema, given_weights
 from sparknet.weights import WeightCollection
 
@@ -56,7 +56,7 @@ class MLP:
         arXiv 1502.01852); biases are zero.
     device
         Where weights are kept and the arithmetic is done. ``"cuda"`` is the GPU that the task was given, or one for each worker of
-        a machine in turn: see :func:`sparknet.backends.placement.cuda_index`.
+        a machine in turn.
 
     Examples
     --------
@@ -108,7 +108,7 @@ class MLP:
         self._iteration = 0
 
     @classmethod
-    def factory(cls, *args: Any, **options: Any) -> "MLPFactory":
+    def factory(cls, *args: Any, **options: Any) -> NetFactory:
         """Return a picklable ``factory(seed=...)`` that makes this net; arguments as for the class.
 
         The net is made once here, in host memory, so that a mistake shows on the driver and not on a worker; a GPU is needed
