@@ -163,6 +163,13 @@ def test_numpy_does_not_look_for_python_2_in_what_is_no_header(tmp_path):
         read(tmp_path / "a.npy")
 
 
+def test_brackets_without_end_in_a_header_are_not_taken_for_a_lack_of_memory(tmp_path):
+    text = b"{'a':" * 300
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text)
+    with pytest.raises(FormatError, match=r"no \.npy file: (ValueError: a header of too many brackets|SyntaxError)"):
+        read(tmp_path / "a.npy")
+
+
 def test_no_pickle_is_loaded(tmp_path):
     np.savez(tmp_path / "w.npz", objects=np.array([print], dtype=object))
     with pytest.raises(FormatError, match="tensor 'objects' has dtype object"):

@@ -79,6 +79,10 @@ def _header(head: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         msg = f"a header of {length} bytes, of which there are {len(text)}"
         raise ValueError(msg)
     text = _LONG.sub(b"", text)
-    ast.literal_eval(text.decode("latin-1"))
+    try:
+        ast.literal_eval(text.decode("latin-1"))
+    except (MemoryError, RecursionError):  # so Python's parser says that its own stack is full
+        msg = "a header of too many brackets in one another"
+        raise ValueError(msg) from None
     found: tuple[tuple[int, ...], bool, np.dtype[Any]] = parse(io.BytesIO(len(text).to_bytes(width, "little") + text))
     return found
