@@ -95,6 +95,7 @@ threading.Thread(target=tell).start()
 WORK
 """
 TRAINING = "list(averaged_sgd(MLP.factory((2,), 2), packed, cluster=SparkCluster(session), tau=10**6, rounds=9))"
+OWN_ACTION = "session.sparkContext.parallelize([0], 1).map(lambda _: time.sleep(1000)).collect()"
 NOTEBOOK = "signal.signal(signal.SIGINT, signal.default_int_handler)"
 
 
@@ -112,11 +113,9 @@ def interrupted(tmp_path, work, handler):
         assert process.stdout.readline() == "working\n"
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate()
-    assert process.returncode == -signal.SIGINT, err
+    # py4j may lose its connections by an interrupt of an action of one's own, and end the program with an error of its own
+    assert process.returncode in ([-signal.SIGINT, 1] if work == OWN_ACTION else [-signal.SIGINT]), err
     return err
-
-
-OWN_ACTION = "session.sparkContext.parallelize([0], 1).map(lambda _: time.sleep(1000)).collect()"
 
 
 @pytest.mark.slow

@@ -111,11 +111,17 @@ def _print(kind: type[BaseException], error: BaseException, trace: TracebackType
     modules = [str(frame.f_globals.get("__name__")) for frame, _ in calls]
     waits = any(module == __name__ or module.startswith("py4j.") for module in modules)
     inside = [module.partition(".")[0] in _PACKAGES for module in modules]
-    if not (issubclass(kind, KeyboardInterrupt) and waits and not inside[0]):
+    if not (_is_interrupt(error) and waits and not inside[0]):
         sys.__excepthook__(kind, error, trace)
         return
     frame, line = calls[inside.index(True) - 1]
     say(f"KeyboardInterrupt while Spark worked: {frame.f_code.co_filename}, line {line}", file=sys.stderr)
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Say whether this is an interrupt, or what became of it: py4j closes connections then, and pyspark may use one once more."""
+    lost = type(error).__name__ == "Py4JNetworkError"
+    return isinstance(error, KeyboardInterrupt) or (lost and _interrupt_in(error, None) is not None)
 
 
 @contextmanager
