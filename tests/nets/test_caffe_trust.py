@@ -128,6 +128,7 @@ def test_a_definition_is_trusted_with_what_it_says_alone(solver):
     [
         ("Python", r"trust is 'Python', expected types of layers, as in trust=\('Python',\)"),
         ((1,), r"trust is \(1,\), expected types of layers"),
+        (None, "trust is None, expected types of layers"),
         (("python",), "trust has 'python', a type of layer that this Caffe has not; 'Python'?"),
     ],
 )

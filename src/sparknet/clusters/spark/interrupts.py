@@ -50,7 +50,8 @@ def interruptible(action: Callable[[], Any], context: Any) -> Any:
             interrupt = _interrupt_in(error, handled)
             if interrupt is None and isinstance(error, Exception):
                 raise
-            _cancel(context, tag)
+            if context is not None:
+                _cancel(context, tag)
             if interrupt is None:  # an exit that a handler of a signal asked for
                 raise
             _print_briefly()

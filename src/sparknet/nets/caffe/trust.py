@@ -4,7 +4,7 @@ What a CaffeNet replaces (data layers, an RDDDataLayer), leaves out (HDF5Output)
 does it, so it needs no trust. A type that is not in the table may do anything, as the layers of another Caffe.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -34,7 +34,7 @@ _SHOWN = 4  # layers in a message
 
 def checked_trust(trust: Sequence[str]) -> tuple[str, ...]:
     """Return types of layers as the user gives them; a NetError if they are none."""
-    if isinstance(trust, str) or not all(isinstance(name, str) for name in trust):
+    if isinstance(trust, str) or not isinstance(trust, Iterable) or not all(isinstance(name, str) for name in trust):
         msg = f"trust is {trust!r}, expected types of layers, as in trust=('Python',)"
         raise NetError(msg)
     types = load().layer_type_list()
