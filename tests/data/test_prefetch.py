@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import weakref
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -319,3 +320,28 @@ def test_torch_takes_the_batches_without_a_copy():
             assert x.data_ptr() == stored["x"].to_host().ctypes.data
             (x @ weight).sum().backward()
     assert weight.grad.tolist() == [12.0] * 3
+
+
+class Held:
+    """Something large that the caller has while it goes through the batches."""
+
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+@pytest.mark.parametrize("ends", ["at the end", "by an error"])
+def test_what_the_caller_has_is_free_without_the_garbage_collector_once_the_batches_have_ended(depth, ends):
+    def use():
+        held = Held()
+        with suppress(DataError):
+            for _ in prefetch(range(3), None if ends == "at the end" else failing, depth=depth):
+                pass
+        return weakref.ref(held)
+
+    def failing(item):
+        return 1 / (1 - item)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert use()() is None
+    finally:
+        gc.enable()

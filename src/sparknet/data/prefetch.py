@@ -114,7 +114,9 @@ class Prefetcher(Generic[Batch]):
         if made.error is None:
             return made.batch  # type: ignore[no-any-return]
         self.close()
-        raise _located(made.error, made.index)
+        errors = [_located(made.error, made.index)]
+        del made
+        raise errors.pop()  # nothing here holds it: it would keep the frames above, and all arrays in them, as a cycle
 
     def _next(self) -> "_Made":
         if not self._stop.alive:
@@ -192,6 +194,8 @@ class _Maker:
             self._taken += 1
             try:
                 item = next(self._items)
+            except StopIteration:
+                return _Made(error=StopIteration(), index=index)
             except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
                 return _Made(error=error, index=index)
         try:

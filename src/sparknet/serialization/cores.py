@@ -42,7 +42,7 @@ def each(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     finally:  # after an interrupt the helpers begin nothing more
         deque(queue, maxlen=0)
     if errors:
-        raise errors[0]
+        raise errors.pop(0)
     return results
 
 

@@ -28,5 +28,5 @@ def asked(call: Callable[[], T]) -> T:
     thread.start()
     thread.join()
     if errors:
-        raise errors[0]
+        raise errors.pop()
     return answers[0]
