@@ -160,7 +160,7 @@ def pinned(_megabytes: int) -> dict[str, Any]:
     return {"locked_after_release": sum(backend._locked._locked.values()), "in_cupys_pool": in_cupys_pool}
 
 
-_USES = "from sparknet import nd; print(float(nd.sum(nd.ones(1000, device='cuda:0'))))"
+_USES = "from sparknet import nd; print(float(nd.sum(nd.ones(1000, device='cuda:0'))), flush=True)"
 _FORKS = f"""
 import os
 from sparknet import nd
