@@ -1,5 +1,6 @@
 """The command line: the main job without Spark, bad input as one line, Ctrl-C."""
 
+import itertools
 import json
 import os
 import re
@@ -74,9 +75,47 @@ def test_the_same_seed_gives_the_same_file(capsys, tmp_path):
     assert (tmp_path / "a" / "weights.sparknet").read_bytes() == (tmp_path / "b" / "weights.sparknet").read_bytes()
 
 
+def test_the_rule_is_that_of_the_options_and_the_mean_by_default(capsys, tmp_path):
+    def trained(*options):
+        out = tmp_path / "-".join(["out", *options])
+        assert run(capsys, *FAST, "--out", str(out), *options)[0] == 0
+        return sparknet.load(out / "weights.sparknet")
+
+    nesterov = trained("--rule", "nesterov")
+    plain = trained()
+    assert plain == trained("--rule", "mean")
+    assert plain == trained("--rule", "momentum", "--outer-momentum", "0")
+    assert plain == trained("--rule", "nesterov", "--outer-momentum", "0", "--outer-learning-rate", "1")
+    assert nesterov == trained("--rule", "nesterov", "--outer-momentum", "0.9", "--outer-learning-rate", "0.7")
+    found = [
+        plain,
+        nesterov,
+        trained("--rule", "momentum"),
+        trained("--rule", "momentum", "--outer-learning-rate", "0.5"),
+    ]
+    assert all(a != b for a, b in itertools.combinations(found, 2))
+    events = (tmp_path / "out---rule-nesterov" / "events.jsonl").read_text().splitlines()
+    assert json.loads(events[0])["settings"]["rule"] == "nesterov"
+
+
+def test_the_help_names_the_rules(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    assert "--rule {mean,weighted-mean,median,momentum,nesterov}" in text
+    assert "--outer-learning-rate RATE" in text
+    assert "--outer-momentum M" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
+        (
+            ["--outer-momentum", "0.5"],
+            "--rule mean has no --outer-learning-rate and no --outer-momentum; leave them out",
+        ),
+        (["--rule", "median", "--outer-learning-rate", "1"], "or give --rule momentum or nesterov"),
+        (["--rule", "nesterov", "--outer-momentum", "1"], "Nesterov: momentum=1.0; expected a number from 0 up to"),
         (["--data", "imagenet"], "unknown data set 'imagenet'; expected mnist, fashion-mnist, cifar10:DIR or idx:DIR"),
         (["--data", "cifar10:/no/such"], "there is no directory '/no/such'"),
         (["--workers", "64", "--master", "none"], "64 workers for 63 minibatches of 64 examples"),

@@ -44,6 +44,7 @@ INTERNAL = {
     "sparknet.errors": {"explain", "located", "ours", "shown"},
     "sparknet.nd": {"checked_version"},
     "sparknet.ndarray": {"wrap", "wrap_all"},
+    "sparknet.weights": {"combined"},
     "sparknet.worker": {"Shard"},
 }
 

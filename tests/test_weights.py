@@ -4,12 +4,9 @@ import copy
 import operator
 import pickle
 import re
-import sys
 import tracemalloc
 from fractions import Fraction
-from types import ModuleType
 
-import array_api_strict
 import numpy as np
 import pytest
 import strategies
@@ -18,8 +15,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sparknet import DeviceError, NDArray, SchemaError, WeightCollection, dumps, loads
-from sparknet.backends import register_backend, registry
-from sparknet.backends.adapt import adapt
 
 FLOATS = ("float16", "float32", "float64")
 INTEGERS = ("int8", "int32", "int64", "uint8", "uint64")
@@ -341,26 +336,6 @@ def test_a_difference_in_schema_changes_nothing():
 
 
 # ---- devices
-@pytest.fixture
-def device1(monkeypatch):
-    """A device of array_api_strict that refuses access from the host, for one test."""
-    cpu = array_api_strict.Device("CPU_DEVICE")
-    module = ModuleType("a_library")
-    module.BACKEND = adapt(
-        "array_api_strict",
-        array_api_strict,
-        type(array_api_strict.ones(1)),
-        lambda array: np.asarray(array.to_device(cpu)),
-        default="device1",
-        device=array_api_strict.Device,
-    )
-    for name in ("REGISTRY", "BY_DEVICE", "_LOADED", "_BY_TYPE"):
-        monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
-    monkeypatch.setitem(sys.modules, "a_library", module)
-    register_backend("array_api_strict", "a_library:BACKEND")
-    return "array_api_strict:device1"
-
-
 def test_collections_of_two_devices_never_mix_silently(device1):
     here = mixed(np.array([7.0]))
     there = here.to_device(device1)

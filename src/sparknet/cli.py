@@ -141,6 +141,22 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     train.add_argument("--tau", type=_at_least(1), default=20, help="solver steps of each worker in a round")
     train.add_argument("--rounds", type=_at_least(1), default=20, help="rounds")
     train.add_argument(
+        "--rule",
+        choices=["mean", "weighted-mean", "median", "momentum", "nesterov"],
+        default="mean",
+        help="how the workers' weights become the next round's start: their mean, the mean weighted by the examples seen, their "
+        "median, or a step with momentum from the former start to the mean",
+    )
+    train.add_argument(
+        "--outer-learning-rate",
+        type=_positive,
+        metavar="RATE",
+        help="of --rule momentum (default: 1) and nesterov (default: 0.7): the length of the step",
+    )
+    train.add_argument(
+        "--outer-momentum", type=float, metavar="M", help="of --rule momentum and nesterov: momentum (default: 0.9)"
+    )
+    train.add_argument(
         "--batch-size", type=_at_least(1), help="images in a minibatch (default: the Caffe net's, or 64)"
     )
     train.add_argument(

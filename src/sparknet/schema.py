@@ -144,12 +144,12 @@ def _empty_view(array: NDArray) -> NDArray:
     return array[None, ...][:0, ...]
 
 
-def check_averageable(layers: Layers) -> None:
-    """Raise a SchemaError that names the first array of neither floating nor integer numbers."""
+def check_averageable(layers: Layers, what: str = "mean") -> None:
+    """Raise a SchemaError that names ``what`` is computed, and the first array of neither floating nor integer numbers."""
     for layer, index, array in _arrays(layers):
         if array.dtype.kind not in "fiu":
             msg = (
-                f"mean: layer {layer!r}, array {index} is of dtype {array.dtype}, expected real numbers; "
+                f"{what}: layer {layer!r}, array {index} is of dtype {array.dtype}, expected real numbers; "
                 "convert first, as in w.astype('float32')"
             )
             raise SchemaError(msg, layer=layer, index=index, got=str(array.dtype), expected="real numbers")

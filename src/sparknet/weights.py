@@ -294,25 +294,46 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
         >>> float(WeightCollection.mean([a, b], weights=[1, 3])["ip"][0][0])
         2.5
         """
-        if isinstance(collections, WeightCollection):
-            msg = "WeightCollection.mean(): got one WeightCollection, expected a sequence of them: write mean([a, b])"
-            raise TypeError(msg)
-        collections = list(collections)
-        if not collections or not all(isinstance(c, WeightCollection) for c in collections):
-            kinds = ", ".join(sorted({type(c).__name__ for c in collections})) or "nothing"
-            flat = "; WeightCollection({name: [array] for name, array in d.items()}) makes one of a flat dict"
-            fix = flat if any(isinstance(c, dict) for c in collections) else ""
-            msg = f"WeightCollection.mean(): got {kinds}, expected a sequence of at least one WeightCollection{fix}"
-            raise (TypeError if collections else ValueError)(msg)
+        collections = _several(collections, "WeightCollection.mean()", "mean([a, b])")
         scales = checked_weights(weights, len(collections))
-        first = collections[0]
-        check_averageable(first)
-        for position, other in enumerate(collections[1:], start=1):
-            check_same_schema(first, other, f"mean: collection {position}")
-            check_same_devices(first, other, f"mean: collection {position}")
-        counted = [(c.arrays(), scale) for c, scale in zip(collections, scales, strict=True) if scale]
-        groups = zip(*(arrays for arrays, _ in counted), strict=True)
-        return first._with(chunked.mean(group, [scale for _, scale in counted]) for group in groups)
+        counts = [scale for scale in scales if scale]
+        return combined(
+            collections,
+            lambda arrays: chunked.mean([a for a, scale in zip(arrays, scales, strict=True) if scale], counts),
+            "mean",
+        )
+
+
+# ---- one collection of several
+def combined(
+    collections: Sequence[WeightCollection], function: Callable[[Sequence[NDArray]], NDArray], what: str
+) -> WeightCollection:
+    """Return the collection whose arrays ``function`` makes of the same array of each collection, given in their order.
+
+    They have to be of one schema and on the same devices, with real numbers; ``what`` is the caller's name, for messages.
+    """
+    first, *others = _several(collections, what, "[a, b]")
+    check_averageable(first, what)
+    for position, other in enumerate(others, start=1):
+        check_same_schema(first, other, f"{what}: collection {position}")
+        check_same_devices(first, other, f"{what}: collection {position}")
+    groups = zip(*(c.arrays() for c in (first, *others)), strict=True)
+    return first._with(map(function, groups))
+
+
+def _several(collections: Any, where: str, fix: str) -> list[WeightCollection]:
+    """Return the collections, at least one, or raise what says that these are none."""
+    if isinstance(collections, WeightCollection):
+        msg = f"{where}: got one WeightCollection, expected a sequence of them: write {fix}"
+        raise TypeError(msg)
+    several: list[WeightCollection] = list(collections)
+    if not several or not all(isinstance(c, WeightCollection) for c in several):
+        kinds = ", ".join(sorted({type(c).__name__ for c in several})) or "nothing"
+        flat = "; WeightCollection({name: [array] for name, array in d.items()}) makes one of a flat dict"
+        fix = flat if any(isinstance(c, dict) for c in several) else ""
+        msg = f"{where}: got {kinds}, expected a sequence of at least one WeightCollection{fix}"
+        raise (TypeError if several else ValueError)(msg)
+    return several
 
 
 # ---- what is checked

@@ -4,13 +4,15 @@ A sum is finite only if all that it is of is: infinities and NaN stay. So most a
 only one whose sum is not finite is looked at element by element (large finite numbers may overflow together).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from sparknet import nd
+from sparknet.averaging.contract import RuleState
 from sparknet.ndarray import NDArray
 from sparknet.weights import WeightCollection
 
@@ -27,20 +29,33 @@ class Nonfinite:
         Which array of the weights; of a solver state the name of the array, and None.
     value
         NaN, or an infinity.
+    of_rule
+        The name in the rule's state, if it is there; "" elsewhere.
     """
 
     layer: str
     index: int | None
     value: float
+    of_rule: str = ""
 
     def __str__(self) -> str:
         """Return where it is and what, in words."""
-        where = f"solver state {self.layer!r}" if self.index is None else f"layer {self.layer!r}, array {self.index}"
+        where = f"layer {self.layer!r}, array {self.index}"
+        if self.of_rule:
+            where = f"the rule's {self.of_rule!r}" + (f", {where}" if self.index is not None else "")
+        elif self.index is None:
+            where = f"solver state {self.layer!r}"
         return f"{where} holds {self.value}"
 
 
-def first_nonfinite(weights: WeightCollection, states: Iterable[Mapping[str, NDArray]] = ()) -> Nonfinite | None:
+def first_nonfinite(
+    weights: WeightCollection,
+    states: Iterable[Mapping[str, NDArray]] = (),
+    rule_state: RuleState = MappingProxyType({}),
+) -> Nonfinite | None:
     """Return the first array of the weights, then of the states, with NaN or an infinity in it; None if all are finite.
+
+    The solver states come before the rule's.
 
     Examples
     --------
@@ -50,15 +65,25 @@ def first_nonfinite(weights: WeightCollection, states: Iterable[Mapping[str, NDA
     >>> first_nonfinite(WeightCollection({}), [{"history/0": NDArray([float("inf")])}]).layer
     'history/0'
     """
-    for layer, arrays in weights.items():
-        for index, array in enumerate(arrays):
-            if not _is_finite(array):
-                return Nonfinite(layer, index, _first(array))
-    for state in states:
-        for name, array in state.items():
-            if not _is_finite(array):
-                return Nonfinite(name, None, _first(array))
+    for layer, index, of_rule, array in _named(weights, states, rule_state):
+        if not _is_finite(array):
+            return Nonfinite(layer, index, _first(array), of_rule)
     return None
+
+
+def _named(
+    weights: WeightCollection, states: Iterable[Mapping[str, NDArray]], rule_state: RuleState
+) -> Iterator[tuple[str, int | None, str, NDArray]]:
+    """Yield each array with what :class:`Nonfinite` says of its place."""
+    for layer, arrays in weights.items():
+        yield from ((layer, index, "", array) for index, array in enumerate(arrays))
+    for state in states:
+        yield from ((name, None, "", array) for name, array in state.items())
+    for name, value in rule_state.items():
+        if isinstance(value, NDArray):
+            yield name, None, name, value
+        else:
+            yield from ((layer, index, name, a) for layer, arrays in value.items() for index, a in enumerate(arrays))
 
 
 def _is_finite(array: NDArray) -> bool:

@@ -30,7 +30,7 @@ class Checkpoint:
 
     ``round-000042`` is written after the round with the index 42: under another name, which is changed when all of it is on
     the disk. It holds ``weights.sparknet``, ``state-0.sparknet`` and so on, and ``position.sparknet``: the steps, and as its
-    metadata the settings. All are files of :func:`sparknet.save`, with checksums, for ``sparknet inspect`` and
+    metadata the settings; a rule with state has a file ``rule-0.sparknet`` and so on for each name in it. All are files of :func:`sparknet.save`, with checksums, for ``sparknet inspect`` and
     :func:`sparknet.load`. The metadata of each says the round and an identity that is the round's own: a file of another round
     or training is refused. Files of older versions have no identity; they are read, and a warning says so.
 
@@ -131,7 +131,7 @@ class Checkpoint:
         OSError
             It cannot be written; those before are as they were.
         """
-        found = None if nonfinite else first_nonfinite(position.weights, position.states)
+        found = None if nonfinite else first_nonfinite(position.weights, position.states, position.rule_state)
         if found is not None:
             msg = (
                 f"checkpoint: after round {position.rounds - 1} {found}; expected finite numbers, what is there stays as it is. "

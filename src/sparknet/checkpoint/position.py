@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from sparknet.averaging import RuleState
 from sparknet.nets.base import SolverState
 from sparknet.weights import WeightCollection
 
@@ -21,9 +22,12 @@ class Position:
         What the next round starts from; one solver state for all workers, or one for each.
     steps
         Minibatches that each worker has gone through: its place in its shard.
+    rule_state
+        What the rule's next call is given; empty for a rule without state.
     """
 
     rounds: int
     weights: WeightCollection = field(repr=False)
     states: Sequence[SolverState] = field(repr=False)
     steps: Sequence[int]
+    rule_state: RuleState = field(default_factory=dict, repr=False)

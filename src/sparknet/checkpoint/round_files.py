@@ -24,8 +24,11 @@ from sparknet.weights import WeightCollection
 __all__ = ["read_round", "write_round"]
 
 _FORMAT = "sparknet checkpoint, version 1"
-_UNSAID = {"ragged": "reshape"}  # settings that older checkpoints do not name: what they were then
-_MOST = 1 << 20  # solver states: no more are looked for
+# An older sparknet would go on without the state, unsaid: to it, this is another format, which it refuses.
+_FORMAT_WITH_RULE = f"{_FORMAT}, with a rule's state"
+# settings that older checkpoints do not name: what they were then
+_UNSAID = {"ragged": "reshape", "rule": "one without state"}
+_MOST = 1 << 20  # solver states, or names of a rule's state: no more are looked for
 _LOG = logging.getLogger(__name__)
 
 
@@ -33,10 +36,14 @@ def write_round(folder: Path, position: Position, settings: Mapping[str, str], n
     """Write the files of a round to a directory that is there; each is on the disk when this returns, its name too."""
     identity, index = secrets.token_hex(16), position.rounds - 1
     facts = {"format": _FORMAT, "settings": dict(settings), "notes": dict(notes), "states": len(position.states)}
+    if position.rule_state:
+        facts |= {"format": _FORMAT_WITH_RULE, "rule_state": list(position.rule_state)}
     steps = NDArray(np.array(position.steps, np.int64))
     save(_path(folder, "weights"), position.weights, metadata=_said("weights", index, identity))
     for i, state in enumerate(position.states):
         save(_path(folder, f"state-{i}"), state, metadata=_said(f"state-{i}", index, identity))
+    for i, value in enumerate(position.rule_state.values()):
+        save(_path(folder, f"rule-{i}"), value, metadata=_said(f"rule-{i}", index, identity))
     # the last one, whose directory is synced with it
     save(_path(folder, "position"), {"steps": steps}, metadata=facts | _said("position", index, identity))
 
@@ -52,22 +59,26 @@ def read_round(folder: Path, index: int, settings: Mapping[str, str], notes: Map
         A file is missing, damaged, or none of this round's.
     """
     facts = inspect(_regular(folder, "position")).metadata
-    if facts.get("format") != _FORMAT:
+    if facts.get("format") not in (_FORMAT, _FORMAT_WITH_RULE):
         msg = f"checkpoint: {folder} is a {facts.get('format')!r}, expected a {_FORMAT!r}; name another directory"
         raise DataError(msg)
     _check_settings(folder, facts.get("settings"), settings)
-    names = ["weights", "position", *(f"state-{i}" for i in range(_number_of_states(facts)))]
+    states_of_rule = _names_of_rule(facts)
+    of_states = [f"state-{i}" for i in range(_number_of_states(facts))]
+    of_rule = [f"rule-{i}" for i in range(len(states_of_rule))]
+    names = ["weights", "position", *of_states, *of_rule]
     paths = [_regular(folder, name) for name in names]
     _check_together(folder, index, names)
-    weights, position, *states = (load(path, mmap=False) for path in paths)
-    for name, found, kind in (
-        ("weights", weights, WeightCollection),
-        *((f"state-{i}", state, Mapping) for i, state in enumerate(states)),
-    ):
-        if not isinstance(found, kind):
-            raise _misfit(name, f"holds a {type(found).__name__}, expected a {kind.__name__}")
+    found = dict(zip(names, (load(path, mmap=False) for path in paths), strict=True))
+    kinds = {"weights": (WeightCollection,)} | dict.fromkeys(of_states, (Mapping,))
+    for name, expected in (kinds | dict.fromkeys(of_rule, (WeightCollection, NDArray))).items():
+        if not isinstance(found[name], expected):
+            what = " or a ".join(kind.__name__ for kind in expected)
+            raise _misfit(name, f"holds a {type(found[name]).__name__}, expected a {what}")
     _warn_of_changes(folder, facts.get("notes"), notes)
-    return Position(index + 1, weights, states, _steps(position))
+    states = [found[name] for name in of_states]
+    rule_state = {said: found[name] for said, name in zip(states_of_rule, of_rule, strict=True)}
+    return Position(index + 1, found["weights"], states, _steps(found["position"]), rule_state)
 
 
 def _path(folder: Path, name: str) -> Path:
@@ -120,6 +131,14 @@ def _number_of_states(facts: Mapping[str, Any]) -> int:
     if not is_whole(states, 0) or states > _MOST:
         raise _misfit("position", f"counts {states!r:.60} solver states, expected a whole number up to {_MOST:,}")
     return int(states)
+
+
+def _names_of_rule(facts: Mapping[str, Any]) -> list[str]:
+    names: Any = facts.get("rule_state", [])
+    is_good = isinstance(names, list) and len(names) <= _MOST and all(isinstance(name, str) for name in names)
+    if not is_good or len(set(names)) < len(names):
+        raise _misfit("position", f"names the rule's state {names!r:.60}, expected a list of different names")
+    return list(names)
 
 
 def _check_together(folder: Path, index: int, names: list[str]) -> None:

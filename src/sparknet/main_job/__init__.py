@@ -23,6 +23,7 @@ from sparknet.data.packing import pack
 from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import BrokenOff, DataError, SparknetError
 from sparknet.main_job.pixels import pixel_steps, preprocessor_of
+from sparknet.main_job.rules import rule_of
 from sparknet.main_job.start import order_notes, start_weights
 from sparknet.nets.base import Net, NetFactory
 from sparknet.nets.mlp import MLP
@@ -87,6 +88,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace, ctrl_c: _CtrlC) -> None:
+    rule = rule_of(args)
     images = load_image_set(args.data)
     with told("sparknet.nets.caffe") as notes:
         factory, batch_size = _factory(args, images)
@@ -114,6 +116,7 @@ def _run(args: argparse.Namespace, ctrl_c: _CtrlC) -> None:
             workers=args.workers,
             tau=args.tau,
             rounds=args.rounds,
+            rule=rule,
             seed=args.seed,
             evaluate=(test, args.test_every),
             weights=weights,

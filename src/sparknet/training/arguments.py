@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from sparknet.averaging.contract import is_rule
 from sparknet.data.layout import is_whole
 from sparknet.errors import DataError
 
@@ -33,8 +34,11 @@ def check_kinds(cluster: Any, data: Any, rule: Any, evaluate: Any) -> None:
     if not hasattr(cluster, "session"):
         msg = f"averaged_sgd(): cluster={type(cluster).__name__}; expected LocalCluster() or SparkCluster(spark)"
         raise TypeError(msg)
-    if rule is not None and (isinstance(rule, type) or not (callable(rule) and hasattr(rule, "shares"))):
-        msg = f"averaged_sgd(): rule={rule!r}; expected a rule such as Mean(), which has __call__ and shares()"
+    if rule is not None and not is_rule(rule):
+        msg = (
+            f"averaged_sgd(): rule={rule!r}; expected a rule such as Mean() or Nesterov(), which has init() and update(), "
+            "or one without state, which has __call__ and shares()"
+        )
         raise TypeError(msg)
     if evaluate is not None and not (isinstance(evaluate, tuple | list) and len(evaluate) == 2):
         msg = f"averaged_sgd(): evaluate={type(evaluate).__name__}; expected a pair (test_data, every)"

@@ -63,7 +63,7 @@ class Divergence:
         BrokenOff
             They are not, and the policy is not "warn": finite results came out of the rule as something else.
         """
-        found = first_nonfinite(position.weights, position.states)
+        found = first_nonfinite(position.weights, position.states, position.rule_state)
         if found is None:
             return True
         index = position.rounds - 1
@@ -82,7 +82,7 @@ class Divergence:
         DataError
             It is not.
         """
-        found = first_nonfinite(position.weights, position.states)
+        found = first_nonfinite(position.weights, position.states, position.rule_state)
         if found is None:
             return
         what = f"averaged_sgd(): before the first step {found}"

@@ -9,7 +9,8 @@ also when the caller breaks off.
 import os
 from typing import get_args
 
-from sparknet.averaging import Mean, Rule
+from sparknet.averaging import Mean, PlainRule, Rule
+from sparknet.averaging.contract import as_rule
 from sparknet.checkpoint import Checkpoint, Position
 from sparknet.data.layout import check_shards
 from sparknet.data.sampling import SAMPLERS, Sampling
@@ -37,7 +38,7 @@ def averaged_sgd(
     workers: int | None = None,
     tau: int = 50,
     rounds: int = 100,
-    rule: Rule | None = None,
+    rule: Rule | PlainRule | None = None,
     seed: int = 0,
     max_seconds: float | None = None,
     evaluate: tuple[PackedData, int] | None = None,
@@ -67,7 +68,8 @@ def averaged_sgd(
     rounds
         How many rounds there are in all, those before a checkpoint included.
     rule
-        How the results are combined; default ``Mean()``.
+        How the results become the next start: a rule of :mod:`sparknet.averaging` or your own, with state or without; default
+        ``Mean()``. Its state, if it has one, is part of the checkpoint.
     seed
         Of the initial weights, the order of minibatches and the preprocessor's random choices.
     max_seconds
@@ -95,8 +97,8 @@ def averaged_sgd(
         True: go on from the last round in ``checkpoint``, if there is one, with the bits of a training that was never broken
         off. Only the rounds after it are yielded. If there are ``rounds`` already, none is, the log says so, and ``Rounds.weights``
         are those of the checkpoint. Net, data, ``workers``, ``seed``, ``solver_state`` and ``sampling`` must be those of before: names,
-        shapes and sizes are compared, the data itself is not. ``tau``, ``rounds``, ``rule``, ``max_seconds`` and ``evaluate``
-        may change. A warning in the log says where it goes on, and whether the preprocessor is another one.
+        shapes and sizes are compared, the data itself is not. A rule with state must be the same, with the same settings.
+        ``tau``, ``rounds``, ``max_seconds``, ``evaluate``, and ``rule`` from one without state to another, may change. A warning in the log says where it goes on, and whether the preprocessor is another one.
         False: a checkpoint that is there already is an error.
     on_nonfinite
         What a loss, a weight or a solver state does that is NaN or infinite after a worker's steps. ``"error"`` ends the training
@@ -162,7 +164,8 @@ def averaged_sgd(
         evaluate = (rehearsed(net, evaluate[0], seed, train=False), evaluate[1])
     if weights is not None:
         net.set_weights(given_weights(weights, "averaged_sgd(): weights"))
-    start = Position(0, net.get_weights(), [net.get_state()], [0] * workers)
+    made_rule, first = as_rule(Mean() if rule is None else rule), net.get_weights()
+    start = Position(0, first, [net.get_state()], [0] * workers, made_rule.init(first))
     run = Run(
         cluster=cluster,
         factory=factory,
@@ -172,7 +175,7 @@ def averaged_sgd(
         workers=workers,
         tau=tau,
         rounds=rounds,
-        rule=rule or Mean(),
+        rule=made_rule,
         seed=seed,
         max_seconds=max_seconds,
         evaluate=evaluate,

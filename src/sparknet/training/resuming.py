@@ -5,7 +5,9 @@ from dataclasses import replace
 
 from sparknet.checkpoint import Checkpoint, Position
 from sparknet.errors import DataError, located
+from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net
+from sparknet.weights import WeightCollection
 
 __all__ = ["last_position"]
 
@@ -43,7 +45,16 @@ def last_position(
     else:
         said = "the checkpoint in %s has %d rounds already, rounds=%d: nothing is left%s"
         _LOG.warning(said, last.parent, position.rounds, rounds, unused * has_weights)
-    return replace(position, weights=net.get_weights(), states=states)
+    rule_state = {name: _placed(value, start.rule_state.get(name)) for name, value in position.rule_state.items()}
+    return replace(position, weights=net.get_weights(), states=states, rule_state=rule_state)
+
+
+def _placed(value: WeightCollection | NDArray, like: WeightCollection | NDArray | None) -> WeightCollection | NDArray:
+    """Return a value of the rule's state where the rule has it at the start; on the host if it is none of its first names."""
+    if isinstance(value, WeightCollection) and isinstance(like, WeightCollection) and value.keys() == like.keys():
+        pairs = {layer: zip(arrays, like[layer], strict=False) for layer, arrays in value.items()}
+        return WeightCollection({layer: [a.to_device(b.device) for a, b in each] for layer, each in pairs.items()})
+    return value.to_device(like.device) if isinstance(value, NDArray) and isinstance(like, NDArray) else value
 
 
 def _check_workers(position: Position, workers: int) -> None:

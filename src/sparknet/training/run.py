@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sparknet.averaging import Rule
+from sparknet.averaging.contract import is_stateless, next_start, shares_of
 from sparknet.checkpoint import Checkpoint, Position
 from sparknet.data.layout import shard_length
 from sparknet.data.preprocess.summary import summary
@@ -50,7 +51,11 @@ class Run:
         """Return what decides, with net and data, where every step of the run goes."""
         names = ("workers", "seed", "solver_state", "sampling")
         sizes = {"num_batches": self.num_batches, "batch_size": self.data.batch_size}
-        return {name: getattr(self, name) for name in names} | sizes | {"ragged": self.even.ragged}
+        others = {
+            "ragged": self.even.ragged,
+            "rule": "one without state" if is_stateless(self.rule) else summary(self.rule),
+        }
+        return {name: getattr(self, name) for name in names} | sizes | others
 
     def notes(self) -> dict[str, str]:
         """Return what the weights are the result of, too, and what may all the same be another when the run goes on."""
@@ -99,14 +104,15 @@ class Run:
     def _next(self, position: Position, outcomes: Sequence[Outcome], taking_part: Sequence[Outcome]) -> Position:
         """Return where the run stands when a round from ``position`` had these outcomes, and these are averaged."""
         examples = [o.examples for o in taking_part]
-        weights = self.rule(position.weights, [o.weights for o in taking_part], examples)
+        results = [o.weights for o in taking_part]
+        weights, rule_state = next_start(self.rule, position.weights, results, examples, position.rule_state)
         states = [o.state for o in taking_part]
         if self.solver_state == "local":
             taken = {o.worker for o in taking_part}
             states = [o.state if o.worker in taken else _left_out(position, o) for o in outcomes]
-        states = next_states(self.solver_state, states, self.rule.shares(examples), self.new_state)
+        states = next_states(self.solver_state, states, shares_of(self.rule, examples), self.new_state)
         steps = [s + o.steps for s, o in zip(position.steps, outcomes, strict=True)]
-        return Position(position.rounds + 1, weights, states, steps)
+        return Position(position.rounds + 1, weights, states, steps, rule_state)
 
     def _tasks(self, first_steps: Sequence[int]) -> list[Task]:
         return [

@@ -198,7 +198,7 @@ def image_set(kind: str) -> Callable[[Path], None]:
 def checkpoint(path: Path) -> None:
     position = Checkpoint(path, SETTINGS, {"notes": "a"}).read()
     if position is not None:
-        check([position.weights, *position.states])
+        check([position.weights, *position.states, *position.rule_state.values()])
         assert all(type(steps) is int and steps >= 0 for steps in position.steps)
 
 

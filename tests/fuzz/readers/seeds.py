@@ -255,12 +255,16 @@ def checkpoints() -> list[Files]:
     """Return folders of the last two rounds of a training, and an empty one."""
     state = {"iteration": NDArray(np.int64(5)), "history/0": NDArray(np.ones((2, 3), "f4"))}
     found: list[Files] = [{"lock": b""}]
-    for states in ([state], [state, state], [{}]):
+    rule_state = {
+        "velocity": WeightCollection({"ip": [np.ones((2, 3), "f8"), np.zeros(2, "f8")]}),
+        "t": NDArray(np.int64(2)),
+    }
+    for states, of_rule in (([state], {}), ([state, state], rule_state), ([{}], {})):
         with tempfile.TemporaryDirectory() as folder:
             for rounds in (1, 2):
                 weights = WeightCollection({"ip": [np.full((2, 3), rounds, "f4"), np.zeros(2, "f4")]})
                 Checkpoint(folder, SETTINGS, {"notes": "b"}).write(
-                    Position(rounds, weights, states, [rounds] * len(states))
+                    Position(rounds, weights, states, [rounds] * len(states), of_rule)
                 )
             found.append(
                 {str(path.relative_to(folder)): path.read_bytes() for path in sorted(Path(folder).rglob("round*/*"))}

@@ -1,0 +1,197 @@
+"""Rules with state: what the workers brought back, less the round's start, is a step of an optimizer on the driver.
+
+With d = the combined results - start, all in float64: :class:`Momentum` adds up past steps, :class:`Nesterov` also looks
+ahead. Both work on one array at a time, a chunk of it at a time.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from sparknet import chunked, nd
+from sparknet.averaging.contract import PlainRule, Rule, RuleState, as_rule, is_rule, shares_of
+from sparknet.averaging.rules import Mean
+from sparknet.errors import DataError, SchemaError
+from sparknet.ndarray import NDArray
+from sparknet.schema import check_same_devices, check_same_schema
+from sparknet.weights import WeightCollection
+
+__all__ = ["Momentum", "Nesterov"]
+
+_VELOCITY = "velocity"
+_SPAN = 1 << 17  # elements at a time: 1 MiB of float64
+_EXACT = 2**53  # float64 has every integer up to this
+
+
+@dataclass(frozen=True)
+class _Outer:
+    """What both have in common; ``sign`` is that of d in the velocity."""
+
+    lr: float = 1.0
+    momentum: float = 0.9
+    combine: Rule | PlainRule = Mean()  # noqa: RUF009 - frozen, and without fields
+
+    sign: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        for what, expected in (("lr", "a positive number"), ("momentum", "a number from 0 up to, but not, 1")):
+            value = getattr(self, what)
+            is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            if not is_number or not (0 < value < math.inf if what == "lr" else 0 <= value < 1):
+                msg = f"{name}: {what}={value!r}; expected {expected}"
+                raise ValueError(msg)
+            object.__setattr__(self, what, float(value))  # 1 and 1.0 are one setting
+        if not is_rule(self.combine):
+            msg = f"{name}: combine={self.combine!r}; expected a rule without state, such as Mean() or Median()"
+            raise TypeError(msg)
+
+    def init(self, weights: WeightCollection) -> RuleState:
+        """Return a velocity of zeros, in float64; no state where ``momentum`` is 0."""
+        if as_rule(self.combine).init(weights):
+            msg = f"{type(self).__name__}: combine={self.combine!r} has state; expected a rule without, such as Mean()"
+            raise TypeError(msg)
+        if not self.momentum:
+            return {}
+        return {_VELOCITY: weights.map(lambda a: nd.zeros_like(a, dtype=nd.float64))}
+
+    def update(
+        self, start: WeightCollection, results: Sequence[WeightCollection], examples: Sequence[int], state: RuleState
+    ) -> tuple[WeightCollection, RuleState]:
+        """Return the weights after a step, and the velocity; a round without examples changes neither."""
+        target, _ = as_rule(self.combine).update(start, results, examples, {})
+        if self.lr == 1 and not self.momentum:
+            return target, state  # in exact numbers start + (target - start)
+        if not any(examples):
+            return start, state  # no worker went anywhere, and the velocity waits
+        check_same_schema(start, target, f"{type(self).__name__}: combined results")
+        check_same_devices(start, target, f"{type(self).__name__}: combined results")
+        velocity = self._velocity(start, state)
+        stepped = [self._stepped(*arrays) for arrays in zip(start.arrays(), target.arrays(), velocity, strict=True)]
+        weights, speeds = (iter([pair[i] for pair in stepped]) for i in (0, 1))
+        new = start.map(lambda _: next(weights))
+        return new, {_VELOCITY: start.map(lambda _: next(speeds))} if self.momentum else state
+
+    def shares(self, examples: Sequence[int]) -> Sequence[float]:
+        """Return those of ``combine``."""
+        return shares_of(self.combine, examples)
+
+    def _velocity(self, start: WeightCollection, state: RuleState) -> list[NDArray | None]:
+        if not self.momentum:
+            return [None] * len(start.arrays())
+        velocity = state.get(_VELOCITY)
+        if not isinstance(velocity, WeightCollection):
+            msg = (
+                f"{type(self).__name__}: got a state with {', '.join(state) or 'nothing'}, expected 'velocity', a "
+                "WeightCollection; start with that of init(weights)"
+            )
+            raise DataError(msg)
+        what = f"{type(self).__name__}: velocity"
+        _check_shapes(start, velocity, what)
+        check_same_devices(start, velocity, what)
+        return list(velocity.arrays())
+
+    def _stepped(self, start: NDArray, target: NDArray, velocity: NDArray | None) -> tuple[NDArray, NDArray | None]:
+        """Return an array of the weights after the step, and its velocity; both are new memory."""
+        weights = nd.empty_like(start)
+        new = None if velocity is None else nd.empty_like(velocity)
+        for span in chunked.chunks(start.shape, _SPAN):
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for afterwards
+                begin, end = (_wide(array[span]) for array in (start, target))
+                step = end - begin if self.sign > 0 else begin - end
+                speed = step if velocity is None else velocity[span] * self.momentum + step
+                weights[span] = _narrow(self._moved(begin, step, speed), start)
+                if new is not None:
+                    new[span] = speed
+        return weights, new
+
+    def _moved(self, start: NDArray, step: NDArray, velocity: NDArray) -> NDArray:
+        raise NotImplementedError
+
+
+def _check_shapes(start: WeightCollection, velocity: WeightCollection, what: str) -> None:
+    """Raise a SchemaError unless the velocity has the names and shapes of the weights, and is of float64."""
+    expected = {name: tuple((shape, "float64") for shape, _ in arrays) for name, arrays in start.schema().items()}
+    got = velocity.schema()
+    for layer in expected | got:
+        if expected.get(layer) != got.get(layer):
+            msg = (
+                f"{what}: layer {layer!r} is {got.get(layer)}, expected {expected.get(layer)}; "
+                "start with the state of init(weights)"
+            )
+            raise SchemaError(msg, layer=layer, got=got.get(layer), expected=expected.get(layer))
+
+
+def _wide(part: NDArray) -> NDArray:
+    """Return a part as float64; a SchemaError for integers that it does not hold."""
+    wide = nd.astype(part, nd.float64)
+    if part.dtype.kind in "iu" and part.dtype.itemsize == 8 and bool(nd.any(nd.abs(wide) >= _EXACT)):
+        msg = f"rule: an array of {part.dtype} holds integers of 2**53 and more, expected smaller ones, which a step can be taken from"
+        raise SchemaError(msg, got=str(part.dtype), expected="integers below 2**53")
+    return wide
+
+
+def _narrow(wide: NDArray, like: NDArray) -> NDArray:
+    """Return float64 in the dtype of ``like``: integers are rounded, half to even, and end where the dtype does."""
+    if like.dtype.kind in "iu":
+        ends = nd.iinfo(like.dtype)
+        wide = nd.clip(nd.round(wide), max(ends.min, 1 - _EXACT), min(ends.max, _EXACT - 1))
+    return nd.astype(wide, like.dtype)
+
+
+@dataclass(frozen=True)
+class Momentum(_Outer):
+    """Momentum on the driver: v <- momentum v + d; w <- w + lr v, where d = ``combine``'s result - w.
+
+    Parameters
+    ----------
+    lr
+        The part of v that is added. With 1 and a momentum of 0 this is ``combine`` alone, bit for bit.
+    momentum
+        What is left of v after a round, from 0 up to, but not, 1.
+    combine
+        The rule without state by which the results become one, such as ``Mean()`` or ``Median()``.
+
+    Notes
+    -----
+    The state is ``velocity``, of the weights' shapes in float64, and with it a checkpoint is larger: by twice the weights if
+    they are float32. All is computed in float64 and rounded once to the dtype of the weights; integers to the nearest, half to even.
+    A round without examples changes nothing. FedAvgM of Hsu et al. 2019, arXiv 1909.06335.
+
+    Examples
+    --------
+    >>> rule, w = Momentum(lr=0.5, momentum=0.9), WeightCollection({"ip": [[0.0]]})
+    >>> w, state = rule.update(w, [w + 1, w + 3], [10, 10], rule.init(w))
+    >>> float(w["ip"][0][0]), float(state["velocity"]["ip"][0][0])
+    (1.0, 2.0)
+    """
+
+    def _moved(self, start: NDArray, step: NDArray, velocity: NDArray) -> NDArray:
+        del step
+        return start + velocity * self.lr
+
+
+@dataclass(frozen=True)
+class Nesterov(_Outer):
+    """Nesterov's momentum on the driver: v <- momentum v - d; w <- w - lr (momentum v - d), where d = ``combine``'s result - w.
+
+    This is torch's ``SGD(nesterov=True)`` on the gradient -d, the outer optimizer of DiLoCo (Douillard et al. 2023, arXiv
+    2311.08105), whose values are the defaults here. Parameters and notes are those of :class:`Momentum`.
+
+    Examples
+    --------
+    >>> rule, w = Nesterov(lr=0.5, momentum=0.5), WeightCollection({"ip": [[0.0]]})
+    >>> w, state = rule.update(w, [w + 1, w + 3], [10, 10], rule.init(w))
+    >>> float(w["ip"][0][0]), float(state["velocity"]["ip"][0][0])
+    (1.5, -2.0)
+    """
+
+    lr: float = 0.7
+
+    sign: ClassVar[int] = -1
+
+    def _moved(self, start: NDArray, step: NDArray, velocity: NDArray) -> NDArray:
+        return start - (step + velocity * self.momentum) * self.lr
