@@ -1,7 +1,5 @@
-"""What holds for the project as a whole: its public names, what importing it costs, its exceptions, its drawings."""
+"""What holds for the project as a whole: its version, what importing it costs, its exceptions, its drawings."""
 
-import importlib
-import inspect
 import pickle
 import re
 import subprocess
@@ -16,85 +14,8 @@ from sparknet import errors
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-REFERENCE = "\n".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
 
-PUBLIC_MODULES = [
-    "sparknet.averaging",
-    "sparknet.backends",
-    "sparknet.backends.adapt",
-    "sparknet.checkpoint",
-    "sparknet.clusters",
-    "sparknet.data",
-    "sparknet.errors",
-    "sparknet.formats",
-    "sparknet.nd",
-    "sparknet.ndarray",
-    "sparknet.nets",
-    "sparknet.serialization",
-    "sparknet.spark",
-    "sparknet.training",
-    "sparknet.weights",
-    "sparknet.worker",
-]
 OPTIONAL = ("backports", "caffe", "cupy", "google", "h5py", "lz4", "matplotlib", "pyspark", "safetensors", "torch")
-
-
-# Rooms share these; they are no promise to users.
-INTERNAL = {
-    "sparknet.errors": {"explain", "located", "ours", "shown"},
-    "sparknet.nd": {"checked_version"},
-    "sparknet.ndarray": {"wrap", "wrap_all"},
-    "sparknet.weights": {"combined"},
-    "sparknet.worker": {"Shard"},
-}
-
-
-def defined_in(module):
-    """Classes and functions without underscore that the module defines itself."""
-    return {
-        name
-        for name, value in vars(module).items()
-        if not name.startswith("_")
-        and (inspect.isclass(value) or inspect.isfunction(value))
-        and value.__module__ == module.__name__
-    }
-
-
-@pytest.mark.parametrize("name", PUBLIC_MODULES)
-def test_public_names_equal_all(name):
-    module = importlib.import_module(name)
-    assert len(module.__all__) == len(set(module.__all__))
-    assert [public for public in module.__all__ if not hasattr(module, public)] == []
-    assert defined_in(module) - INTERNAL.get(name, set()) <= set(module.__all__)
-
-
-@pytest.mark.parametrize("name", PUBLIC_MODULES)
-def test_public_module_is_in_the_reference(name):
-    assert re.search(rf"automodule:: {re.escape(name)}$", REFERENCE, re.MULTILINE)
-
-
-@pytest.mark.parametrize("name", ["nd", "nd.linalg", "nd.fft"])
-def test_every_name_of_the_array_namespace_has_an_example(name):
-    page = (ROOT / "docs" / "reference" / "nd.md").read_text()
-    examples = "\n".join(re.findall(r"^>>> .*", page, re.MULTILINE))
-    module = importlib.import_module(f"sparknet.{name}")
-
-    def is_used(public):
-        call = r"\(" if inspect.isfunction(getattr(module, public)) else ""
-        return re.search(rf"\b{re.escape(name)}\.{public}\b{call}", examples)
-
-    assert [public for public in module.__all__ if not is_used(public)] == []
-
-
-def test_top_level_exports_what_all_says():
-    assert len(sparknet.__all__) == len(set(sparknet.__all__))
-    assert [name for name in sparknet.__all__ if not hasattr(sparknet, name)] == []
-    assert set(sparknet.__all__) <= set(dir(sparknet))
-
-
-def test_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'cafe'"):
-        _ = sparknet.cafe
 
 
 def test_version_is_the_one_of_the_package():

@@ -81,7 +81,19 @@ _HOMES = {
     "weights": ["WeightCollection"],
 }
 _MODULES = [
-    *("averaging", "backends", "checkpoint", "clusters", "data", "errors", "formats", "nd", "ndarray", "nets"),
+    *(
+        "averaging",
+        "backends",
+        "checkpoint",
+        "clusters",
+        "data",
+        "doctor",
+        "errors",
+        "formats",
+        "nd",
+        "ndarray",
+        "nets",
+    ),
     *("serialization", "spark", "training", "weights", "worker"),
 ]
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}

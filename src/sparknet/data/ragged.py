@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 Ragged = Literal["drop", "pad", "reshape"]
+"""What becomes of a short batch: it is left out, it is filled up with padding, or the net takes it at its own length."""
 
 _LOG = logging.getLogger(__name__)
 
