@@ -254,7 +254,11 @@ def test_int8_tells_where_the_first_value_is_that_is_not_finite(dtype, value, at
     assert encode_into(INT8, values, np.empty(encoded_size(INT8, len(values)), np.uint8), scratch(len(values))) == at
 
 
-@pytest.mark.parametrize("scale", [np.nan, np.inf, -1, -0.0, 1e-39, 3.4e38, np.nextafter(LARGEST, np.float32(np.inf))])
+# In numbers of the format's page, not of the module: the neighbours of the smallest and of the largest scale.
+BEYOND = [float.fromhex("0x0.fffffep-126"), float.fromhex("0x1.020408p+121")]
+
+
+@pytest.mark.parametrize("scale", [np.nan, np.inf, -1, -0.0, 1e-39, 3.4e38, *BEYOND])
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_scale_that_is_never_written_is_refused(scale, at):
     stored = encode(INT8, np.ones(BLOCK + 1, np.float32))
