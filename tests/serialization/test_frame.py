@@ -12,6 +12,7 @@ from strategies import mappings, messages_of
 
 from sparknet import FormatError, NDArray, WeightCollection, dump_parts, dumps, dumps_into, load, loads, save
 from sparknet.serialization import decode, inspect, layout, plans, verify
+from sparknet.serialization.header import Header, over_limit
 
 SMALL = {"a": np.array([1.5, -0.0], "float32"), "flags": np.array([True, False])}
 
@@ -178,3 +179,20 @@ def test_a_view_keeps_its_message_alive():
     array = loads(dumps(NDArray(np.full(1000, 7.0))))
     gc.collect()
     assert array.to_host().sum() == 7000
+
+
+@pytest.mark.parametrize(
+    ("largest", "width"), [(255, 1), (256, 2), (2**16 - 1, 2), (2**16, 4), (2**32 - 1, 4), (2**32, 8), (2**60, 8)]
+)
+def test_dims_are_written_in_the_smallest_width_that_fits(largest, width):
+    message = dumps(np.zeros((0, largest), np.uint8))
+    assert msgpack.unpackb(msgpack.unpackb(message)[1])["dim_width"] == width
+    assert loads(message).shape == (0, largest)
+
+
+def test_a_header_may_be_as_long_as_the_page_says():
+    header = Header("array", [], [], b"B", [(1,)], None)
+    assert over_limit(header, 64 << 20) == ""
+    assert over_limit(header, (64 << 20) + 1) == (
+        "a header of 67108865 bytes (names and metadata); the limit is 67108864"
+    )

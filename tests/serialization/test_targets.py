@@ -102,6 +102,8 @@ def test_two_arrays_that_overlap_in_part_are_refused_by_name():
         (whole.T[2], foreign[-1:]),
         (whole[::2], foreign[:1]),
         (whole.T, foreign[3:5]),
+        (whole[:3], whole[:2]),
+        (whole[0], whole[0].view(np.int64)),
     ):
         with pytest.raises(ValueError, match="the array 'a' and the array 'b' share memory in part"):
             load_into({"a": a, "b": b}, dumps({"a": np.ones(a.shape), "b": np.ones(b.shape)}))

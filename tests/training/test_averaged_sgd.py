@@ -388,3 +388,22 @@ def test_numpy_integers_are_whole_numbers():
 def test_a_net_in_the_place_of_its_factory_is_told_what_a_factory_is(wrong, text):
     with pytest.raises(TypeError, match=text):
         train(wrong)
+
+
+def test_the_net_is_tried_in_the_phase_that_the_data_is_for():
+    seen = []
+
+    def noting(name):
+        class Noting:
+            def fields(self, fields):
+                return fields
+
+            def __call__(self, batch, rng, *, train):
+                del rng
+                seen.append((name, train))
+                return batch
+
+        return pack(COLUMNS, FIELDS, 8, preprocessor=Noting())
+
+    averaged_sgd(factory(), noting("data"), cluster=LocalCluster(), tau=5, rounds=1, evaluate=(noting("test"), 1))
+    assert set(seen) == {("data", True), ("test", False)}
