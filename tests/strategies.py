@@ -1,6 +1,7 @@
 """Hypothesis strategies for arrays and weights: 0-d, empty, Fortran order, slices, NaN and -0.0 by default."""
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -12,6 +13,15 @@ NUMPY_DTYPES = (
 )
 
 layer_names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+
+
+def max_examples(number):
+    """Give a law this number of examples where others take 100; in the quick profile (conftest.py) both take their fifth.
+
+    A law that costs more than others takes fewer, and one that looks for rare bytes takes more.
+    """
+    part = number * settings.default.max_examples // 100
+    return settings(max_examples=max(part, min(number, 5)))
 
 
 def shapes(max_dims=4, max_side=6):

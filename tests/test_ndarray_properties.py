@@ -13,11 +13,11 @@ import array_api_strict
 import numpy as np
 import pytest
 from array_api_compat import numpy as bare
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from hypothesis.extra.array_api import make_strategies_namespace
-from strategies import NUMPY_DTYPES, arrays, shapes
+from strategies import NUMPY_DTYPES, arrays, max_examples, shapes
 
 from sparknet import NDArray, nd
 
@@ -144,7 +144,7 @@ def with_slices(draw):
 
 # ---- computing: the bare backend on the same memory
 @given(arrays())
-@settings(max_examples=40)
+@max_examples(40)
 def test_functions_of_one_array_equal_the_bare_backends(x):
     for name in UNARY:
         got, expected = outcome(getattr(nd, name), NDArray(x)), outcome(getattr(bare, name), x)
@@ -153,7 +153,7 @@ def test_functions_of_one_array_equal_the_bare_backends(x):
 
 
 @given(pairs())
-@settings(max_examples=50)
+@max_examples(50)
 def test_functions_of_two_arrays_equal_the_bare_backends(pair):
     x, y = pair
     for name in BINARY:
@@ -163,7 +163,7 @@ def test_functions_of_two_arrays_equal_the_bare_backends(pair):
 
 
 @given(pairs())
-@settings(max_examples=60)
+@max_examples(60)
 def test_operators_equal_numpys_from_both_sides(pair):
     x, y = pair
     for op in OPERATORS:
@@ -175,7 +175,7 @@ def test_operators_equal_numpys_from_both_sides(pair):
 
 
 @given(arrays(), st.one_of(st.booleans(), st.integers(-300, 300), st.floats(width=32), st.complex_numbers(width=64)))
-@settings(max_examples=60)
+@max_examples(60)
 def test_python_scalars_are_operands_as_they_are_of_numpy(x, scalar):
     for op in OPERATORS:
         assert bits(outcome(op, NDArray(x), scalar)) == bits(outcome(op, x, scalar)), op
@@ -183,14 +183,14 @@ def test_python_scalars_are_operands_as_they_are_of_numpy(x, scalar):
 
 
 @given(arrays())
-@settings(max_examples=60)
+@max_examples(60)
 def test_unary_operators_equal_numpys(x):
     for op in (operator.neg, operator.pos, operator.abs, operator.invert):
         assert bits(outcome(op, NDArray(x))) == bits(outcome(op, x)), op
 
 
 @given(pairs(REALS))
-@settings(max_examples=60)
+@max_examples(60)
 def test_in_place_equals_out_of_place_and_keeps_the_memory(pair):
     # Of real numbers, and without powers: numpy's loops round those, and complex products, differently in the two cases.
     x, y = pair
@@ -210,7 +210,7 @@ def test_in_place_equals_out_of_place_and_keeps_the_memory(pair):
 
 
 @given(pairs())
-@settings(max_examples=60)
+@max_examples(60)
 def test_in_place_writes_what_numpy_writes_and_fails_where_numpy_fails(pair):
     x, y = pair
     for _, in_place in IN_PLACE:
@@ -414,7 +414,7 @@ def test_every_public_name_of_array_api_strict_is_in_the_namespace():
 
 
 @given(standard_arrays)
-@settings(max_examples=40)
+@max_examples(40)
 def test_where_the_strict_standard_has_an_answer_for_one_array_it_is_ours(a):
     for name in UNARY:
         expected = outcome(getattr(array_api_strict, name), strict(a))
@@ -425,7 +425,7 @@ def test_where_the_strict_standard_has_an_answer_for_one_array_it_is_ours(a):
 
 
 @given(xps.mutually_broadcastable_shapes(2, max_dims=3, max_side=4, min_side=0), st.data())
-@settings(max_examples=40)
+@max_examples(40)
 def test_where_the_strict_standard_has_an_answer_for_two_arrays_it_is_ours(two, data):
     # Real numbers: a complex product may cancel, and then the two loops agree in no digit.
     dtypes = xps.boolean_dtypes() | xps.real_dtypes()
@@ -473,7 +473,7 @@ matrices = st.builds(
 
 
 @given(matrices)
-@settings(max_examples=30)
+@max_examples(30)
 def test_linear_algebra_and_fourier_transforms_equal_the_bare_backends(x):
     for name in ("det", "inv", "pinv", "svdvals", "slogdet", "svd", "qr", "matrix_norm", "trace", "diagonal"):
         assert bits(getattr(nd.linalg, name)(NDArray(x))) == bits(getattr(bare.linalg, name)(x)), name

@@ -105,3 +105,8 @@ def test_the_tests_may_be_started_in_the_background_with_ctrl_c_ignored():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
+
+
+def test_every_pytest_of_nox_names_how_many_examples():
+    calls = re.findall(r'\.run\("pytest", (\w+), ', (ROOT / "noxfile.py").read_text())
+    assert calls == ["EXAMPLES"] * (ROOT / "noxfile.py").read_text().count('"pytest"')

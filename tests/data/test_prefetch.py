@@ -11,8 +11,9 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from strategies import max_examples
 
 from sparknet import DataError, NDArray, NetError
 from sparknet.data.prefetch import prefetch
@@ -38,7 +39,7 @@ def contents(batches):
     return [{name: a.to_host().tobytes() for name, a in found.items()} for found in batches]
 
 
-@settings(max_examples=30)
+@max_examples(30)
 @given(items=st.integers(0, 12), figures=st.tuples(st.integers(0, 5), st.integers(1, 4)))
 @example(items=5, figures=(None, 1))
 @example(items=9, figures=(None, 4))
@@ -54,7 +55,7 @@ def test_without_prepare_the_items_are_the_batches():
         assert list(batches) == [{"x": 1}, {"x": 2}]
 
 
-@settings(max_examples=20)
+@max_examples(20)
 @given(depth=st.integers(1, 4), threads=st.integers(1, 3))
 def test_no_more_than_depth_batches_are_ahead_of_the_caller(depth, threads):
     begun, depth = [], max(depth, threads)

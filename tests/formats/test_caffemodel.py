@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import max_examples
 
 from sparknet import FormatError, MissingDependency, NDArray, SchemaError, WeightCollection
 from sparknet.formats import blobs, caffemodel, convert, read, write
@@ -248,7 +249,7 @@ def test_a_file_over_two_gib_is_refused_unread(tmp_path):
         read(path)
 
 
-@settings(max_examples=400)
+@max_examples(400)
 @given(st.data())
 def test_a_mutated_file_raises_a_format_error_or_is_a_file(wire, tmp_path_factory, draw):
     entry = draw.draw(st.sampled_from([wire.new, wire.v1, wire.v0]))

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import NUMPY_DTYPES
+from strategies import NUMPY_DTYPES, max_examples
 
 from sparknet import FormatError, SchemaError, WeightCollection
 from sparknet.formats import read, write
@@ -226,7 +226,7 @@ GOOD = [
 ]
 
 
-@settings(max_examples=400)
+@max_examples(400)
 @given(data=st.sampled_from(GOOD), draw=st.data())
 def test_a_mutated_file_raises_a_format_error_or_is_a_file(tmp_path_factory, data, draw):
     changed = bytearray(data)

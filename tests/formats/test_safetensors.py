@@ -8,9 +8,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import NUMPY_DTYPES
+from strategies import NUMPY_DTYPES, max_examples
 
 from sparknet import FormatError, MissingDependency, SchemaError, WeightCollection, save
 from sparknet.formats import convert, read, write
@@ -174,7 +174,7 @@ def test_bad_bytes_are_refused(tmp_path, data, text):
 GOOD = safetensors.numpy.save({"a/0": np.ones(2, "f4"), "a/1": np.array(True)}, {"k": "v", "sparknet.names": '["a/0"]'})
 
 
-@settings(max_examples=400)
+@max_examples(400)
 @given(st.data())
 def test_a_mutated_file_raises_a_format_error_or_is_a_file(tmp_path_factory, draw):
     changed = bytearray(GOOD)

@@ -10,9 +10,9 @@ import lz4.block
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import messages_of
+from strategies import max_examples, messages_of
 
 from sparknet import FormatError, MissingDependency, NDArray, WeightCollection
 from sparknet.serialization import (
@@ -83,7 +83,7 @@ def small(array):
 
 
 @pytest.mark.parametrize(("encoding", "compression"), WAYS)
-@settings(max_examples=20)
+@max_examples(20)
 @given(messages_of())
 def test_every_way_out_and_every_way_in_gives_the_same(encoding, compression, obj):
     every_way_gives_the_same(held(obj), {"encoding": encoding, "compression": compression})
@@ -326,7 +326,7 @@ CORPUS = [
 ]
 
 
-@settings(max_examples=300)
+@max_examples(300)
 @given(st.sampled_from(CORPUS), st.data())
 def test_a_mutated_message_raises_a_format_error_or_is_a_message(message, data):
     changed = bytearray(message)
@@ -338,7 +338,7 @@ def test_a_mutated_message_raises_a_format_error_or_is_a_message(message, data):
             enter(changed)
 
 
-@settings(max_examples=300)
+@max_examples(300)
 @given(st.sampled_from(CORPUS), st.data())
 def test_mutated_payloads_and_columns_raise_a_format_error_without_their_checksums(message, data):
     _, header, _, body = msgpack.unpackb(message)

@@ -7,8 +7,9 @@ from contextlib import suppress
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import max_examples
 
 from sparknet import FormatError, dumps, iter_load, load, loads
 from sparknet.serialization import inspect, layout, verify
@@ -269,7 +270,7 @@ CORPUS = [
 ]
 
 
-@settings(max_examples=500)
+@max_examples(500)
 @given(st.sampled_from(CORPUS), st.data())
 def test_a_mutated_message_raises_a_format_error_or_is_a_message(message, data):
     changed = bytearray(message)
@@ -281,7 +282,7 @@ def test_a_mutated_message_raises_a_format_error_or_is_a_message(message, data):
             enter(changed)
 
 
-@settings(max_examples=500)
+@max_examples(500)
 @given(st.binary(max_size=80))
 def test_any_header_raises_a_format_error_or_is_a_header(raw):
     plan = layout.lay_out(len(raw), [])

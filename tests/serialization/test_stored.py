@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import max_examples
 
 from sparknet import FormatError
 from sparknet.serialization.chunks import CHUNK, lengths, recut
@@ -75,7 +76,7 @@ PLACES = st.lists(st.integers(0, 2**22), max_size=5)
 
 @pytest.mark.parametrize("encoding", [FLOAT16, BFLOAT16, INT8])
 @pytest.mark.parametrize("method", [None, *METHODS])
-@settings(max_examples=20)
+@max_examples(20)
 @given(code=st.sampled_from([FLOAT32, FLOAT64]), places=PLACES, other=PLACES)
 def test_where_bytes_are_cut_changes_nothing(code, encoding, method, places, other):
     shape = (CHUNK + 1000,)

@@ -18,9 +18,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import mappings, weight_collections
+from strategies import mappings, max_examples, weight_collections
 
 from sparknet import (
     DataError,
@@ -91,7 +91,7 @@ def test_three_rounds_and_three_more_are_six(tmp_path, monkeypatch, policy, samp
     assert (len(set(steps)) > 1) == (limit is not None)
 
 
-@settings(max_examples=20)
+@max_examples(20)
 @given(
     stops=st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=3),
     options=st.fixed_dictionaries(
@@ -138,7 +138,7 @@ def test_the_weights_of_a_checkpoint_win_over_given_ones(tmp_path):
 
 
 # ---- the files
-@settings(max_examples=30)
+@max_examples(30)
 @given(weight_collections(), st.lists(mappings(), min_size=1, max_size=3), st.lists(st.integers(0, 2**62), max_size=3))
 def test_what_is_read_is_what_was_written(weights, states, steps):
     with tempfile.TemporaryDirectory() as directory:
@@ -430,7 +430,7 @@ def test_damage_is_named_with_what_to_remove_and_then_training_goes_on(kept, tmp
     assert facts(train(tmp_path)) == facts(train())
 
 
-@settings(max_examples=60)
+@max_examples(60)
 @given(st.sampled_from(FILES), st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 def test_any_changed_byte_is_found(kept, name, place, change):
     path = kept / "round-000002" / name
