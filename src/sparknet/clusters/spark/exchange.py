@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparknet.clusters.spark.local_files import local_directories, restore_directories
+from sparknet.clusters.spark.local_files import local_directories, naming, restore_directories
 from sparknet.clusters.spark.records import Records
 from sparknet.data.layout import Layout
 from sparknet.errors import ClusterError, FormatError
@@ -92,12 +92,14 @@ def _assembled(
 ) -> Iterator[tuple[int, bytes]]:
     restore_directories()
     directories = local_directories()
+    directory = directories[shard % len(directories)]
     # Without a name from the start, so that nothing is left of it, however the worker ends.
-    with tempfile.TemporaryFile(dir=directories[shard % len(directories)]) as file:
+    with tempfile.TemporaryFile(dir=directory) as file:
         received, expected, taken = 0, layout.examples(shard), np.zeros(0, bool)
         for _, (places, data) in pieces:
             taken = _take(taken, np.frombuffer(places, np.int64), shard)
-            received += _scatter(file.fileno(), places, data, records.size)
+            with naming(directory):
+                received += _scatter(file.fileno(), places, data, records.size)
         if received != expected:
             msg = f"shard {shard} got {received} of its {expected} examples: some rows were lost, or are there twice; {_FIX}"
             raise ClusterError(msg)

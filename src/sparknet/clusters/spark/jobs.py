@@ -32,6 +32,7 @@ _IMPORT_FIX = (
     "; the executors need what the driver imports: install it there (the Python is PYSPARK_PYTHON), "
     "or send it with spark-submit --py-files"
 )
+_CAUSED = "Caused by: "
 _LONGEST = 600  # characters of a line that is shown
 _UNTIL_CANCELLED = 5.0  # seconds in which the tasks of a job that failed or was interrupted have ended
 
@@ -172,7 +173,17 @@ def telling_line(error: BaseException) -> str:
     --------
     >>> telling_line(RuntimeError("An error occurred\n: java.net.BindException: Address in use\n  at x"))
     'java.net.BindException: Address in use'
+
+    Where that is Spark's "Job aborted.", the last cause is.
+
+    >>> telling_line(
+    ...     RuntimeError("org.apache.spark.SparkException: Job aborted.\n  at x\nCaused by: java.io.IOException: full")
+    ... )
+    'java.io.IOException: full'
     """
     lines = [line.strip(": \t") for line in str(error).splitlines() if line.strip(": \t")]
     telling = [line for line in lines if "Exception" in line or "Error" in line]
-    return (telling or lines or [type(error).__name__])[0][:_LONGEST]
+    line = (telling or lines or [type(error).__name__])[0]
+    if line.endswith("Job aborted."):
+        *_, line = [line, *(cause.removeprefix(_CAUSED) for cause in lines if cause.startswith(_CAUSED))]
+    return line[:_LONGEST]

@@ -5,9 +5,11 @@ Spark removes these directories when the executor ends; what is put there needs 
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["local_directories", "restore", "restore_directories"]
+__all__ = ["local_directories", "naming", "restore", "restore_directories"]
 
 _SUBDIRECTORIES = 64  # spark.diskStore.subDirectories
 
@@ -15,6 +17,16 @@ _SUBDIRECTORIES = 64  # spark.diskStore.subDirectories
 def local_directories() -> list[Path]:
     """Return the executor's scratch directories (``spark.local.dir``); the system's outside of an executor."""
     return [Path(name) for name in os.environ.get("SPARK_LOCAL_DIRS", tempfile.gettempdir()).split(",")]
+
+
+@contextmanager
+def naming(directory: Path) -> Iterator[None]:
+    """Name the directory in an error of writing there, such as on a full disk: Python names none, and nobody has chosen it."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.strerror}, in spark.local.dir, where minibatches are put"
+        raise OSError(error.errno, what, str(directory)) from error
 
 
 def restore_directories(_element: object = None) -> None:

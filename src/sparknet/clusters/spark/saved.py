@@ -34,7 +34,7 @@ def write(batches: "RDD[tuple[int, bytes]]", path: str, manifest: Manifest) -> N
         run_job(lambda: lines.saveAsTextFile(f"{path}/manifest"))
     except ClusterError as error:
         if "already exists" not in str(error):
-            raise
+            raise error.placed(f"save(): {path}, of which a part may be written") from error
         msg = f"save(): {path} exists, with a data set or a part of one; choose another path, or remove it first"
         raise DataError(msg) from error
 

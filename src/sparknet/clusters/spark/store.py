@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sparknet.clusters.spark.local_files import local_directories
+from sparknet.clusters.spark.local_files import local_directories, naming
 from sparknet.errors import ClusterError, FormatError
 from sparknet.ndarray import NDArray
 from sparknet.serialization import loads
@@ -112,9 +112,12 @@ def _written(directory: Path, file_name: str, messages: Iterable[bytes]) -> Kept
     try:
         with temporary.open("xb") as file:
             for message in messages:
-                file.write(message)
+                with naming(directory):
+                    file.write(message)
                 offsets.append(file.tell())
-            file.write(np.array(offsets, np.int64).tobytes())
+            with naming(directory):
+                file.write(np.array(offsets, np.int64).tobytes())
+                file.flush()
             size = file.tell()
         return Kept(temporary.replace(directory / file_name), size, len(offsets) - 1)
     except BaseException:
