@@ -233,7 +233,7 @@ def tests_gpu(session: nox.Session) -> None:
     options = list(session.posargs)
     extra = options.pop(0) if options[:1] in (["cuda12"], ["cuda13"]) else "cuda12"
     environment = Environment(session, "tests_gpu")
-    environment.install("-e", f".[test,{extra}]")
+    environment.install("-e", f".[test,ecosystem,{extra}]")  # pytest collects the tests of all of it
     environment.run("python", "tools/gpu_first_contact.py", *options)
 
 

@@ -80,13 +80,19 @@ def test_a_step_that_does_not_exist_is_named(tried):
     assert "--only nothing: expected some of versions, contract" in done.stderr
 
 
+def test_all_steps_together_have_the_time_that_they_may_take(module):
+    assert sum(each.seconds for each in module.steps(244, Path("bench.json"), quick=False)) <= 600
+
+
 # ---- how a step ends
 def step(module, code, seconds=60):
     return module.run(module.Step("a step", (sys.executable, "-c", code), seconds), 60)
 
 
 def test_what_a_step_measures_is_kept(module):
-    found = step(module, "print('a warning'); print('{\"a\": 1}')")
+    found = step(
+        module, "import sys; print('a warning'); print('{\"a\": 1}', flush=True); print('another', file=sys.stderr)"
+    )
     assert found["ok"]
     assert found["found"] == {"a": 1}
 
