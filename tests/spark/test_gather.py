@@ -4,10 +4,9 @@ import logging
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.serializers import CPickleSerializer
-from strategies import max_examples
 
 from sparknet import ClusterError, DataError, Field
 from sparknet import data as local
@@ -53,7 +52,7 @@ def test_many_small_partitions_are_packed_by_the_tasks_of_few_and_the_log_says_s
     packed.unpersist()
 
 
-@max_examples(4)
+@settings(max_examples=4)
 @given(
     sizes=st.lists(st.integers(0, 5), min_size=33, max_size=60).filter(any),
     shuffle=st.none() | st.integers(0, 3),

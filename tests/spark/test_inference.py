@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import max_examples
 
 from sparknet import DataError, Field, MissingDependency, NDArray, NetError, SchemaError, SparkCluster, averaged_sgd
 from sparknet.clusters.spark import added, inference_tasks, kept_nets
@@ -84,7 +83,7 @@ def test_pixels_that_reach_the_net_as_they_are_stored_are_told_unless_that_is_sa
 
 
 # ---- the same bits
-@max_examples(6)
+@settings(max_examples=6)
 @given(sizes=st.lists(st.integers(0, 20), min_size=1, max_size=4).filter(lambda s: 0 < sum(s) <= 53))
 def test_features_are_those_of_a_local_forward_whatever_the_partitions(spark, sizes):
     rows = [(image.tobytes(), i) for i, image in enumerate(IMAGES[: sum(sizes)])]

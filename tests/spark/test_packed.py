@@ -6,9 +6,8 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import max_examples
 
 from sparknet import ClusterError, DataError, Field
 from sparknet.clusters.spark.records import Records
@@ -100,7 +99,7 @@ def test_it_is_persisted_as_asked_and_so_is_what_is_made_of_it(context):
 
 
 # ---- splitting
-@max_examples(5)
+@settings(max_examples=5)
 @given(fraction=st.floats(0.1, 0.9), seed=st.integers(0, 2**40))
 def test_a_split_is_that_of_the_same_data_in_memory(packed, fraction, seed):
     there = packed.train_test_split(fraction, seed)

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import max_examples
 
 from sparknet import ClusterError, DataError, Field, SparkCluster
 from sparknet import data as local
@@ -29,7 +28,7 @@ def contents(dataset):
     return [{name: a.to_host().tolist() for name, a in batch.items()} for batch in dataset.batches]
 
 
-@max_examples(8)
+@settings(max_examples=8)
 @given(
     sizes=st.lists(st.integers(0, 9), min_size=1, max_size=4).filter(any),
     batch_size=st.integers(1, 7),

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import max_examples
 
 from sparknet import DataError, Field, LocalCluster, NetError, SparkCluster, averaged_sgd
 from sparknet import data as local
@@ -44,7 +43,7 @@ def contents(dataset):
     return [{name: a.to_host().tolist() for name, a in batch.items()} for batch in dataset.batches]
 
 
-@max_examples(5)
+@settings(max_examples=5)
 @given(n=st.integers(4, 30), shuffle=st.none() | st.integers(0, 3), shards=st.integers(1, 3))
 def test_dropping_keeps_the_minibatches_of_a_packing_in_memory(spark, n, shuffle, shards):
     packed = pack(spark.sparkContext.parallelize(rows(n), 3), FIELDS, 4, shuffle=shuffle, shards=shards, ragged="drop")
