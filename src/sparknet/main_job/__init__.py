@@ -5,6 +5,7 @@ arguments, images, net, whether they fit, and only then the cluster.
 """
 
 import argparse
+import logging
 import signal
 import warnings
 from collections.abc import Iterator
@@ -237,6 +238,8 @@ def _packed(
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     session = on_spark.start_spark(args.master, timeout=args.timeout)
     ctrl_c.install()  # plainly an exception here: pyspark's handler may fail on its way
+    # py4j logs to the root logger, with tracebacks, what an interrupt breaks off in other threads and on other connections too
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         on_cluster = partial(
             on_spark.pack, fields=images.fields, preprocessor=preprocessor, shards=args.workers, ragged=args.ragged
