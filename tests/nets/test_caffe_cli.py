@@ -9,7 +9,7 @@ import pytest
 import sparknet
 from sparknet import main_job
 from sparknet.cli import main
-from sparknet.data import image_sets
+from sparknet.data.images import sets
 from sparknet.formats import write
 from sparknet.nets import CaffeNet
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.caffe
 LENET = Path(__file__).parents[2] / "examples" / "lenet" / "lenet_solver.prototxt"
 CIFAR = Path(__file__).parents[2] / "examples" / "cifar10_quick" / "cifar10_quick_solver.prototxt"
 # Debian's Fashion-MNIST where it is installed, which the sessions of nox see to where they may.
-DATA = "fashion-mnist" if image_sets.FASHION_MNIST.is_dir() else "mnist"
+DATA = "fashion-mnist" if sets.FASHION_MNIST.is_dir() else "mnist"
 FAST = ["--master", "none", "--rounds", "2", "--tau", "2"]
 
 

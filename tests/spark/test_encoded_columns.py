@@ -13,8 +13,8 @@ from sparknet.clusters.spark.bad_rows import spared
 from sparknet.clusters.spark.decoding import decode_images
 from sparknet.clusters.spark.inference_tasks import Plan
 from sparknet.clusters.spark.records import Records
-from sparknet.data.encoded import with_decoders
 from sparknet.data.images import ImageDecoder
+from sparknet.data.images.encoded import with_decoders
 from sparknet.data.preprocess import Compose, Scale, ToBGR
 from sparknet.nets import MLP
 from sparknet.spark import BadRows, evaluate, featurize, pack, predict, read_images
@@ -164,7 +164,7 @@ def test_a_missing_pillow_is_no_fault_of_the_rows(monkeypatch):
     def missing():
         raise MissingDependency("pip install 'sparknet[images]'", name="PIL")
 
-    monkeypatch.setattr("sparknet.data.images._pil", missing)
+    monkeypatch.setattr("sparknet.data.images.decoder._pil", missing)
     plan = Plan.of("predict()", FACTORY, WEIGHTS, FIELDS[:1], None, 5, None, DECODER)
     work = spared(
         0, [(data,) for data in FILES], plan=plan, sent=None, blobs=["prob"], finish=None, join=None,

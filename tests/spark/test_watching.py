@@ -178,7 +178,9 @@ def test_a_cancellation_that_fails_is_told_once(monkeypatch, caplog):
     with pytest.raises(KeyboardInterrupt):
         interruptible(interrupted, Context())
     for thread in threading.enumerate():
-        if thread.name.startswith("sparknet-"):  # it asks by threads of its own, some not yet started, and waits for them
+        if thread.name.startswith(
+            "sparknet-"
+        ):  # it asks by threads of its own, some not yet started, and waits for them
             thread.join(LONGEST)
             assert not thread.is_alive()
     (message,) = [each for each in caplog.messages if "may go on" in each]

@@ -3,8 +3,8 @@
 from sparknet.data import preprocess
 from sparknet.data.dataset import Dataset
 from sparknet.data.fields import Field
-from sparknet.data.image_sets import ImageSet, load_image_set
 from sparknet.data.images import ImageDecoder
+from sparknet.data.images.sets import ImageSet, load_image_set
 from sparknet.data.mean import channel_means, mean_image
 from sparknet.data.packing import pack
 from sparknet.data.readers import read_cifar10, read_idx

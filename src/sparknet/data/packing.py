@@ -7,8 +7,8 @@ import numpy as np
 
 from sparknet.data.columns import check_columns, named_columns
 from sparknet.data.dataset import Dataset, cut
-from sparknet.data.encoded import Decoders, with_decoders
 from sparknet.data.fields import Columns, Field, check_fields, rows_of_batch
+from sparknet.data.images.encoded import Decoders, with_decoders
 from sparknet.data.layout import check_packing, packed_positions
 from sparknet.data.nonfinite import find_nonfinite, warn_of_nonfinite
 from sparknet.data.preprocess import Preprocessor

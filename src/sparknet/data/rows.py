@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from sparknet.data.columns import RowReader, advice_on_tuple, columns_of, few
-from sparknet.data.encoded import EncodedField
 from sparknet.data.fields import BYTES, Columns, Field, as_array
+from sparknet.data.images.encoded import EncodedField
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from sparknet.clusters.local import LocalCluster
 from sparknet.data.dataset import Dataset
-from sparknet.data.image_sets import ImageSet, load_image_set
+from sparknet.data.images.sets import ImageSet, load_image_set
 from sparknet.data.layout import check_shards
 from sparknet.data.packing import pack
 from sparknet.data.preprocess import Preprocessor

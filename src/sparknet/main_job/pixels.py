@@ -2,7 +2,7 @@
 
 import argparse
 
-from sparknet.data.image_sets import ImageSet
+from sparknet.data.images.sets import ImageSet
 from sparknet.data.preprocess import Compose, Scale, ToBGR
 from sparknet.data.preprocess.pixels import PixelStep
 from sparknet.errors import DataError

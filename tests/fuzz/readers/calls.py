@@ -12,11 +12,11 @@ from sparknet import NDArray, WeightCollection
 from sparknet.checkpoint import Checkpoint
 from sparknet.clusters.spark.manifest import Manifest
 from sparknet.data import read_cifar10, read_idx
-from sparknet.data.image_files import label_of, parse_labels
-from sparknet.data.image_folders import check_folders
-from sparknet.data.image_sets import load_image_set
-from sparknet.data.image_tars import images_of_tar
-from sparknet.data.images import SUFFIXES, ImageDecoder
+from sparknet.data.images.decoder import SUFFIXES, ImageDecoder
+from sparknet.data.images.folders import check_folders
+from sparknet.data.images.labels import label_of, parse_labels
+from sparknet.data.images.sets import load_image_set
+from sparknet.data.images.tars import images_of_tar
 from sparknet.errors import DataError, SparknetError
 from sparknet.formats import describe, format_of, read
 from sparknet.formats.layers import layers_of

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from sparknet.data.columns import columns_of, named_columns
-from sparknet.data.encoded import EncodedField
 from sparknet.data.fields import Columns, Field
+from sparknet.data.images.encoded import EncodedField
 from sparknet.data.rows import batch_of_columns
 from sparknet.errors import MissingDependency
 from sparknet.ndarray import NDArray

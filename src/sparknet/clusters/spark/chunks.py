@@ -16,8 +16,8 @@ from sparknet.clusters.spark.jobs import run_job
 from sparknet.clusters.spark.records import Records
 from sparknet.clusters.spark.stacks import observed
 from sparknet.data.columns import id_of_row
-from sparknet.data.encoded import EncodedField
 from sparknet.data.fields import Columns
+from sparknet.data.images.encoded import EncodedField
 from sparknet.data.nonfinite import Nonfinite, find_nonfinite
 from sparknet.data.rows import batch_of_columns, batch_of_rows
 from sparknet.errors import DataError, SparknetError

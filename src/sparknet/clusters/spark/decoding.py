@@ -16,8 +16,8 @@ from sparknet.clusters.spark.frames import check_image_column, check_rdd, is_fra
 from sparknet.clusters.spark.sessions import check_rows
 from sparknet.clusters.spark.tallies import Tallies, Tally
 from sparknet.data.columns import check_columns
-from sparknet.data.encoded import decoded
 from sparknet.data.images import ImageDecoder
+from sparknet.data.images.encoded import decoded
 from sparknet.data.on_error import ERROR_OR_DROP, checked_on_error
 from sparknet.errors import DataError
 

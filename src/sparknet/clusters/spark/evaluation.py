@@ -15,8 +15,8 @@ from sparknet.clusters.spark.jobs import broadcast, collected
 from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.spark.sessions import check_packed
 from sparknet.clusters.totals import mean_metrics
-from sparknet.data.encoded import Decoders
 from sparknet.data.fields import Columns, Field
+from sparknet.data.images.encoded import Decoders
 from sparknet.data.on_error import ERROR_OR_DROP, OnError
 from sparknet.data.preprocess import Compose, Preprocessor
 from sparknet.data.ragged import Ragged, check_ragged

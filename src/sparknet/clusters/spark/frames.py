@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from sparknet.data.columns import check_columns, columns_of, few, named_columns
-from sparknet.data.encoded import IMAGE_COLUMN, EncodedField, is_image_struct
 from sparknet.data.fields import Columns, Field, decoding_advice
+from sparknet.data.images.encoded import IMAGE_COLUMN, EncodedField, is_image_struct
 from sparknet.errors import DataError
 
 __all__ = ["check_frame", "check_image_column", "check_rdd", "is_frame", "selected"]

@@ -18,10 +18,10 @@ from urllib.parse import unquote
 
 from sparknet.clusters.spark.jobs import run_job, telling_line
 from sparknet.clusters.spark.sessions import running_context
-from sparknet.data.image_files import label_of, parse_labels
-from sparknet.data.image_folders import check_folders
-from sparknet.data.image_tars import images_of_tar
-from sparknet.data.images import SUFFIXES
+from sparknet.data.images.decoder import SUFFIXES
+from sparknet.data.images.folders import check_folders
+from sparknet.data.images.labels import label_of, parse_labels
+from sparknet.data.images.tars import images_of_tar
 from sparknet.errors import DataError
 from sparknet.serialization.regular import open_regular
 

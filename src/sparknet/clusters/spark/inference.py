@@ -23,8 +23,8 @@ from sparknet.clusters.spark.packed import PackedDataset
 from sparknet.clusters.spark.sessions import check_rows
 from sparknet.clusters.spark.watching import watch_rows
 from sparknet.data.columns import check_columns
-from sparknet.data.encoded import Decoders
 from sparknet.data.fields import Columns, Field
+from sparknet.data.images.encoded import Decoders
 from sparknet.data.on_error import OnError
 from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import DataError, NetError, located

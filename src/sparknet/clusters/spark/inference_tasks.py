@@ -16,8 +16,8 @@ from sparknet.clusters.spark.kept_nets import device_of, kept_net
 from sparknet.clusters.spark.stacks import observed
 from sparknet.data.blas import single_threaded_blas
 from sparknet.data.columns import id_of_row
-from sparknet.data.encoded import Decoders, with_decoders
 from sparknet.data.fields import Columns, Field, check_fields
+from sparknet.data.images.encoded import Decoders, with_decoders
 from sparknet.data.layout import check_packing
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import check_preprocessor, preprocessed

@@ -25,8 +25,8 @@ from sparknet.clusters.spark.packed import PackedDataset, first_of, kept_of, pac
 from sparknet.clusters.spark.records import Records
 from sparknet.clusters.spark.sessions import check_rows, running_context
 from sparknet.data.dataset import Dataset
-from sparknet.data.encoded import Decoders, with_decoders
 from sparknet.data.fields import Columns, Field, check_fields
+from sparknet.data.images.encoded import Decoders, with_decoders
 from sparknet.data.layout import Layout, check_packing, packed_positions
 from sparknet.data.on_error import checked_on_error
 from sparknet.data.preprocess import Preprocessor

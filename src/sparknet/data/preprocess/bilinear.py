@@ -1,6 +1,6 @@
 """Bilinear resizing from four neighbours, as OpenCV's ``INTER_LINEAR`` does it and so Caffe's ``ImageData``.
 
-Pillow's (in :mod:`sparknet.data.images`) averages over all pixels that a new one covers. OpenCV does not, so it leaves
+Pillow's (in :mod:`sparknet.data.images.decoder`) averages over all pixels that a new one covers. OpenCV does not, so it leaves
 pixels out where an image shrinks to less than half; but exactly one half is the mean of four.
 """
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sparknet.data.images import FIT_WARP, check_size, resize_images
+from sparknet.data.images.decoder import FIT_WARP, check_size, resize_images
 from sparknet.data.preprocess.base import IMAGE, Arrays, FieldStep, Rng, Shape
 from sparknet.data.preprocess.bilinear import resize_bilinear
 from sparknet.data.preprocess.pixels import PixelStep

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sparknet import DataError
-from sparknet.data import image_limits
-from sparknet.data.images import ImageDecoder, _pil
+from sparknet.data.images import limits
+from sparknet.data.images.decoder import ImageDecoder, _pil
 
 Image = _pil()
 DECODER = ImageDecoder(4, 4)
@@ -110,7 +110,7 @@ def test_what_encoders_write_is_decoded(mode, options):
     profile = bytes(600_000)
     data = jpeg(64, mode, icc_profile=profile, exif=Image.Exif(), comment=b"c" * 1000, **options)
     assert DECODER(data).shape == (3, 4, 4)
-    assert 1 <= image_limits.check_jpeg(data) <= 18
+    assert 1 <= limits.check_jpeg(data) <= 18
     assert DECODER(bytearray(data)).shape == DECODER(memoryview(data)).shape
 
 

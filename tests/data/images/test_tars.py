@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from limited import run_limited
 
 from sparknet import DataError
-from sparknet.data.image_tars import MAX_IMAGE, images_of_tar
+from sparknet.data.images.tars import MAX_IMAGE, images_of_tar
 
 
 def tar_of(members):
@@ -141,7 +141,7 @@ except DataError as error:
 def said(path, data):
     """What reading it says, in a process of bounded memory and time."""
     path.write_bytes(data)
-    before = "from sparknet import DataError; from sparknet.data.image_tars import images_of_tar"
+    before = "from sparknet import DataError; from sparknet.data.images.tars import images_of_tar"
     done = run_limited(SAID, path, before=before, memory=64 << 20)
     assert not done.returncode, done.stderr
     assert "MemoryError" not in done.stdout

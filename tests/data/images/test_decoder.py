@@ -1,4 +1,4 @@
-"""Decoding, resizing and image files: real photographs, every kind of bad image, label files."""
+"""Decoding and resizing images: real photographs, every kind of bad image."""
 
 import io
 import pickle
@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sparknet import DataError, Field, NDArray
-from sparknet.data.image_files import label_of, parse_labels
-from sparknet.data.images import FORMATS, ImageDecoder, resize_images
+from sparknet.data.images.decoder import FORMATS, ImageDecoder, resize_images
 from sparknet.data.preprocess import Compose, Crop, Decode, Mirror
 
 # found without importing the package: scipy must not be loaded before tests/ecosystem sets its switch
@@ -232,35 +231,3 @@ def test_bad_images_of_a_batch_are_named_or_dropped_from_all_fields(caplog):
 def test_a_batch_with_no_good_image_has_no_rows():
     out = Decode("data", ImageDecoder(7, 9), on_error="drop")(batch_of([b"x", b"y"], [0, 1]), None, train=True)
     assert (out["data"].shape, out["label"].shape) == ((0, 3, 7, 9), (0,))
-
-
-# ---- labels
-def test_a_label_file_has_a_name_and_a_number_on_each_line():
-    assert parse_labels(["a b.jpg 3\n", "", "./c.jpg\t4", "d.jpg   -1 "], "x") == {
-        "a b.jpg": 3,
-        "c.jpg": 4,
-        "d.jpg": -1,
-    }
-    with pytest.raises(DataError, match=r"train.txt, line 2: got 'b.jpg', expected a name and a whole number"):
-        parse_labels(["a.jpg 1", "b.jpg"], "train.txt")
-    with pytest.raises(DataError, match=r"line 1: got 'a.jpg 1.5', expected"):
-        parse_labels(["a.jpg 1.5"], "train.txt")
-    with pytest.raises(DataError, match="line 3: 'a' has the label 2, and 1 on an earlier line"):
-        parse_labels(["a 1", "a 1", "a 2"], "train.txt")
-
-
-def test_a_mark_of_the_byte_order_is_no_part_of_a_name():
-    assert parse_labels(["\ufeffa.jpg 1", "b.jpg 2"], "train.txt") == {"a.jpg": 1, "b.jpg": 2}
-    assert parse_labels(["\ufeff", "a.jpg 1"], "train.txt") == {"a.jpg": 1}
-
-
-def test_a_label_is_found_by_path_then_by_its_longest_end_then_by_folder():
-    labels = {"cat": 1, "x.png": 2, "cat/x.png": 3, "file:/data/cat/x.png": 4}
-    for name, label in [("file:/data/cat/x.png", 4), ("s3://b/cat/x.png", 3), ("/dog/x.png", 2), ("/cat/y.png", 1)]:
-        assert label_of(name, labels) == label
-    assert label_of("hdfs://host/val.tar/x.png", labels) == 2
-    assert label_of("cat.tar/7.png", labels) == 1
-    with pytest.raises(
-        DataError, match=r"image '/d/7.png' has no label: .* '7.png', nor its folder .* 4 names .*'cat'"
-    ):
-        label_of("/d/7.png", labels)

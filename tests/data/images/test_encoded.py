@@ -9,7 +9,7 @@ from PIL import Image
 
 from sparknet import DataError, Field
 from sparknet.data import ImageDecoder, pack
-from sparknet.data.encoded import EncodedField, decoded, with_decoders
+from sparknet.data.images.encoded import EncodedField, decoded, with_decoders
 
 DECODER = ImageDecoder(6, 8)
 FIELDS = [Field("data", DECODER.shape, "uint8"), Field("label", (), "int64")]

@@ -1,7 +1,10 @@
-"""The data sets that the command line knows by name: where their files are, and how they are split.
+"""The data sets with a name: where their files are, and how they are split into training and test.
 
 Nothing is ever downloaded. ``mnist`` is read out of an installed wheel, ``fashion-mnist`` out of an
 installed Debian package, the others out of a directory that the user names.
+
+``--data`` of the command takes these names. The module is not beside the command because ``sparknet.data.load_image_set`` is
+public: programs use it too.
 """
 
 from dataclasses import dataclass

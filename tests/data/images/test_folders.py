@@ -5,7 +5,7 @@ import os
 import pytest
 
 from sparknet import DataError
-from sparknet.data.image_folders import check_folders
+from sparknet.data.images.folders import check_folders
 
 IMAGES = (".png", ".jpg")
 

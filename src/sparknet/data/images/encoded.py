@@ -13,7 +13,7 @@ import numpy as np
 
 from sparknet.data.columns import columns_of
 from sparknet.data.fields import Columns, Field
-from sparknet.data.images import ImageDecoder
+from sparknet.data.images.decoder import ImageDecoder
 from sparknet.errors import DataError
 
 __all__ = ["IMAGE_COLUMN", "Decoders", "EncodedField", "decoded", "is_image_struct", "with_decoders"]

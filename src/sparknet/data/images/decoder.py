@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.data.image_limits import check_depth, check_jpeg, check_png, check_ppm, check_scans
+from sparknet.data.images.limits import check_depth, check_jpeg, check_png, check_ppm, check_scans
 from sparknet.data.layout import is_whole
 from sparknet.errors import DataError, MissingDependency
 

@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from sparknet.data.images import MAX_PIXELS, SUFFIXES
+from sparknet.data.images.decoder import MAX_PIXELS, SUFFIXES
 from sparknet.errors import DataError
 
 __all__ = ["images_of_tar"]
