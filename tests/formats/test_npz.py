@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from strategies import NUMPY_DTYPES, max_examples
 
 from sparknet import FormatError, SchemaError, WeightCollection
+from sparknet.files import regular
 from sparknet.formats import read, write
-from sparknet.serialization import regular
 
 # what numpy.savez takes as a keyword and so cannot write, and names with the suffix of an entry
 NAMES = ("file", "allow_pickle", "arr_1", "a/b", "é", "", "x.npy", "x")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from strategies import NUMPY_DTYPES, max_examples
 
 from sparknet import FormatError, MissingDependency, SchemaError, WeightCollection, save
+from sparknet.files.regular import open_regular
 from sparknet.formats import convert, read, write
-from sparknet.serialization.regular import open_regular
 
 WEIGHTS = WeightCollection({"ip2": [np.eye(2, dtype="f4")], "conv1": [np.ones((2, 1, 3, 3), "f4"), np.zeros(2, "f4")]})
 

@@ -16,12 +16,12 @@ from limited import run_limited
 import sparknet
 from sparknet import DataError, FormatError
 from sparknet.data import read_cifar10, read_idx
+from sparknet.files.regular import open_regular, read_regular
 from sparknet.formats import describe, format_of, read, write
 from sparknet.formats.blobs import check_count, parse_bytes
 from sparknet.formats.caffemodel import _arrays
 from sparknet.formats.prototxt import MAX_TEXT, read_text
 from sparknet.formats.table import FORMATS
-from sparknet.serialization.regular import open_regular, read_regular
 
 READERS = """
 import json
@@ -210,7 +210,7 @@ def test_a_header_that_asks_for_more_than_the_limit_is_refused_before_anything_i
 
 
 def test_a_gzip_file_without_a_header_is_inflated_up_to_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr("sparknet.serialization.regular.FREE", 1 << 20)
+    monkeypatch.setattr("sparknet.files.regular.FREE", 1 << 20)
     (tmp_path / "x.gz").write_bytes(_bomb(b"", 32))
     with pytest.raises(DataError, match=r"that become more than 1048576; the limit is 1048576\. Unpack it \(gunzip\)"):
         read_cifar10([tmp_path / "x.gz"])

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from strategies import messages_of, weight_collections
 
 from sparknet import FormatError, NDArray, WeightCollection, dump, dumps, iter_load, load, save
-from sparknet.serialization import inspect, replacing
+from sparknet.files import replacing
+from sparknet.serialization import inspect
 
 WEIGHTS = WeightCollection(
     {"conv": [np.arange(6, dtype="float32").reshape(2, 3), np.ones(2)], "relu": [], "ip": [np.eye(3)]}

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from sparknet import FormatError, dump, dumps, load, loads, save
+from sparknet.files.replacing import replacing
 from sparknet.serialization import inspect, verify
-from sparknet.serialization.replacing import replacing
 
 
 def weights(version, size=1000):
@@ -47,7 +47,8 @@ KILLED_AT_EVERY_LINE = """
 import os, signal, sys
 import numpy as np
 from sparknet import load, save
-from sparknet.serialization import files, replacing, writing
+from sparknet.files import replacing
+from sparknet.serialization import files, writing
 
 path = sys.argv[1]
 watched = {files.__file__, replacing.__file__, writing.__file__}
@@ -125,7 +126,7 @@ def test_a_writer_killed_at_any_time_leaves_the_old_file_or_the_new_one_whole(tm
 KILLED_BY = """
 import os, sys
 import numpy as np
-from sparknet.serialization.replacing import replacing
+from sparknet.files.replacing import replacing
 from pathlib import Path
 with replacing(Path(sys.argv[1])) as file:
     file.write(b"half")

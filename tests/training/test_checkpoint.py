@@ -204,7 +204,8 @@ import test_checkpoint as here
 from random import Random
 from sparknet import worker
 from sparknet.checkpoint import directory as rounds, round_files
-from sparknet.serialization import files, locking, replacing, writing
+from sparknet.files import locking, replacing
+from sparknet.serialization import files, writing
 from sparknet.training import driver, run
 
 watched = {module.__file__ for module in (driver, files, locking, replacing, round_files, rounds, run, worker, writing)}
@@ -605,6 +606,7 @@ def test_a_full_disk_ends_the_training_with_the_round_named_and_those_before_who
     done = run(FULL, tmp_path)
     assert "this round cannot be kept, those before are whole" in done.stdout, done.stderr
     assert done.stdout.strip().endswith("round-000002")
+    assert done.stdout.count(";") == 1  # what the system said is said once
     assert names(tmp_path) == ["round-000000", "round-000001"]
     assert facts(train(tmp_path)) == facts(train())[2:]
 

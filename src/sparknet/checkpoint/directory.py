@@ -14,9 +14,9 @@ from sparknet.averaging import first_nonfinite
 from sparknet.checkpoint.position import Position
 from sparknet.checkpoint.round_files import read_round, write_round
 from sparknet.errors import DataError, FormatError
-from sparknet.serialization.locking import LOCK_FILE, locked
-from sparknet.serialization.regular import kind_of
-from sparknet.serialization.replacing import sync
+from sparknet.files.locking import LOCK_FILE, locked
+from sparknet.files.regular import kind_of
+from sparknet.files.replacing import explained, new_folder
 
 __all__ = ["Checkpoint"]
 
@@ -70,11 +70,12 @@ class Checkpoint:
         self._settings = {name: str(value) for name, value in settings.items()}
         self._notes = dict(notes or {})
         self._is_held = False
-        with _named(self._directory, "a checkpoint needs a directory that can be read and written"):
+        with explained(self._directory, "a checkpoint needs a directory that can be read and written"):
             self._directory.mkdir(parents=True, exist_ok=True)
             self._refuse_foreign()
-            with self._unfinished():  # what could not be written later is refused now
-                pass
+            trial = self._directory / f"{_UNFINISHED}{secrets.token_hex(8)}"
+            trial.mkdir()  # what could not be written later is refused now
+            trial.rmdir()
 
     def _refuse_foreign(self) -> None:
         for path in sorted(self._directory.iterdir()):
@@ -140,10 +141,9 @@ class Checkpoint:
             raise DataError(msg, layer=found.layer, index=found.index)
         target = self._directory / f"round-{position.rounds - 1:06d}"
         with self.held(position.rounds - 1):
-            with _named(target, "this round cannot be kept, those before are whole"), self._unfinished() as folder:
+            what = "this round cannot be kept, those before are whole"
+            with explained(target, what), new_folder(target, _UNFINISHED) as folder:
                 write_round(folder, position, self._settings, self._notes)
-                folder.rename(target)
-                sync(self._directory)
             self._remove_old()
 
     @contextmanager
@@ -190,25 +190,6 @@ class Checkpoint:
             else:  # it came meanwhile; rmtree waits for a FIFO
                 path.unlink()
 
-    @contextmanager
-    def _unfinished(self) -> Iterator[Path]:
-        """Make a directory that is gone after the block, unless it was given another name."""
-        folder = self._directory / f"{_UNFINISHED}{secrets.token_hex(8)}"
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
 
 def _index(folder: Path) -> int:
     return int(folder.name.removeprefix("round-"))
-
-
-@contextmanager
-def _named(path: Path, what: str) -> Iterator[None]:
-    """Name the path that the caller knows, and say ``what`` it means, where the system refuses."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, f"{error.strerror}; {what}", str(path)) from error

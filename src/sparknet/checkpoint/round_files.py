@@ -16,9 +16,9 @@ import numpy as np
 from sparknet.checkpoint.position import Position
 from sparknet.data.layout import is_whole
 from sparknet.errors import DataError, FormatError
+from sparknet.files.regular import kind_of
 from sparknet.ndarray import NDArray
 from sparknet.serialization import inspect, load, save
-from sparknet.serialization.regular import kind_of
 from sparknet.weights import WeightCollection
 
 __all__ = ["read_round", "write_round"]

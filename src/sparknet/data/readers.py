@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from sparknet.errors import DataError, FormatError
+from sparknet.files.regular import inflated_limit, open_regular, size_of
 from sparknet.serialization.files import read_up_to
-from sparknet.serialization.regular import inflated_limit, open_regular, size_of
 
 __all__ = ["read_cifar10", "read_idx"]
 

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from sparknet.errors import SchemaError
+from sparknet.files.replacing import replacing
 from sparknet.formats.blobs import array_of, fill, parse, schema
 from sparknet.formats.contents import Contents, check_dtypes, flatten, only
 from sparknet.ndarray import NDArray
-from sparknet.serialization.replacing import replacing
 
 __all__ = ["read", "write"]
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from sparknet.errors import FormatError, MissingDependency
+from sparknet.files.regular import read_regular
 from sparknet.formats.contents import Array, refused
 from sparknet.formats.fields import check_fields
-from sparknet.serialization.regular import read_regular
 
 __all__ = ["LIMIT", "array_of", "check_count", "fill", "parse", "parse_bytes", "read_message", "schema"]
 

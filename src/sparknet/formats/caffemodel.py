@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sparknet.errors import FormatError, SchemaError
+from sparknet.files.replacing import replacing
 from sparknet.formats.blobs import LIMIT, array_of, check_count, fill, parse, schema
 from sparknet.formats.contents import Array, Contents, assemble, check_dtypes, flatten
-from sparknet.serialization.replacing import replacing
 from sparknet.weights import WeightCollection
 
 __all__ = ["read", "read_layers", "write"]

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from sparknet.errors import FormatError, MissingDependency
+from sparknet.files.regular import inflated_limit, open_regular, size_of
+from sparknet.files.replacing import replacing
 from sparknet.formats.contents import Array, admitted, refused
-from sparknet.serialization.regular import inflated_limit, open_regular, size_of
-from sparknet.serialization.replacing import replacing
 
 __all__ = ["Group", "created", "is_hdf5", "opened"]
 

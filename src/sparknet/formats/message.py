@@ -4,9 +4,9 @@ import mmap
 from pathlib import Path
 from typing import Any
 
+from sparknet.files.regular import open_regular, size_of
 from sparknet.formats.contents import Contents
 from sparknet.serialization import inspect, loads
-from sparknet.serialization.regular import open_regular, size_of
 from sparknet.serialization.writing import write_file
 
 __all__ = ["read", "write"]

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.lib import format as numpy_format
 
 from sparknet.errors import FormatError
+from sparknet.files.regular import open_regular, size_of
+from sparknet.files.replacing import replacing
 from sparknet.formats.contents import Array, Contents, admitted, check_dtypes, flatten, only, refused
 from sparknet.ndarray import NDArray
 from sparknet.serialization.dtypes import NAMES
 from sparknet.serialization.files import read_up_to
-from sparknet.serialization.regular import open_regular, size_of
-from sparknet.serialization.replacing import replacing
 
 __all__ = ["DTYPES", "read", "read_array", "write"]
 

@@ -11,10 +11,10 @@ from typing import Any
 from numpy.lib import format as numpy_format
 
 from sparknet.errors import FormatError, SchemaError
+from sparknet.files.regular import inflated_limit, open_regular, size_of
+from sparknet.files.replacing import replacing
 from sparknet.formats.contents import Array, Contents, assemble, check_dtypes, flatten, refused
 from sparknet.formats.npy import DTYPES, read_array
-from sparknet.serialization.regular import inflated_limit, open_regular, size_of
-from sparknet.serialization.replacing import replacing
 
 __all__ = ["read", "write"]
 

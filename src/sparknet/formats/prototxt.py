@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from sparknet.serialization.regular import read_regular
+from sparknet.files.regular import read_regular
 
 __all__ = ["MAX_TEXT", "Node", "Word", "blanked", "decoded", "parsed", "read_text"]
 

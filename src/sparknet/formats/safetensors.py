@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from sparknet.errors import FormatError, MissingDependency, SchemaError
+from sparknet.files.regular import open_regular
+from sparknet.files.replacing import replacing
 from sparknet.formats.contents import Array, Contents, admitted, assemble, check_dtypes, flatten, refused
 from sparknet.serialization.dtypes import NAMES, dtype_of
-from sparknet.serialization.regular import open_regular
-from sparknet.serialization.replacing import replacing
 
 __all__ = ["read", "write"]
 

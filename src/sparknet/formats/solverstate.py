@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from sparknet.errors import FormatError, SchemaError
+from sparknet.files.replacing import replacing
 from sparknet.formats.blobs import LIMIT, array_of, check_count, fill, parse, schema
 from sparknet.formats.contents import Array, Contents, check_dtypes, flatten
 from sparknet.formats.hdf5 import created, opened
 from sparknet.ndarray import NDArray
-from sparknet.serialization.replacing import replacing
 
 __all__ = ["KEPT", "read", "read_h5", "write", "write_h5"]
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sparknet.errors import DataError
-from sparknet.serialization.locking import locked
-from sparknet.serialization.regular import kind_of
+from sparknet.files.locking import locked
+from sparknet.files.regular import kind_of
 
 __all__ = ["EVENTS", "WEIGHTS", "WEIGHTS_OF_CAFFE", "check_folder", "opened_folder"]
 

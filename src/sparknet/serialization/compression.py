@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparknet.errors import FormatError, MissingDependency, shown
+from sparknet.files.regular import inflated_limit
 from sparknet.serialization.memory import Bytes
-from sparknet.serialization.regular import inflated_limit
 
 _LEVEL = 1
 _WINDOW_LOG = 21  # zstd frames that ask for more than 2 MiB, the largest chunk, are refused

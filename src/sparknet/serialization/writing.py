@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from sparknet.files.replacing import replacing
 from sparknet.serialization.encode import pieces, prepare, to_buffer, to_bytes, to_parts
 from sparknet.serialization.files import write_all, write_at
 from sparknet.serialization.foreign import check_ending
 from sparknet.serialization.given import check_writer
-from sparknet.serialization.replacing import replacing
 from sparknet.serialization.sources import path_of
 
 __all__ = ["dump", "dump_parts", "dumps", "dumps_into", "save"]

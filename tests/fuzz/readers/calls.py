@@ -18,6 +18,7 @@ from sparknet.data.images.labels import label_of, parse_labels
 from sparknet.data.images.sets import load_image_set
 from sparknet.data.images.tars import images_of_tar
 from sparknet.errors import DataError, SparknetError
+from sparknet.files.regular import open_regular
 from sparknet.formats import describe, format_of, read
 from sparknet.formats.layers import layers_of
 from sparknet.formats.outline import cut, outline
@@ -27,7 +28,6 @@ from sparknet.nets.caffe.files import solver_text
 from sparknet.nets.caffe.layer_param import LayerParam
 from sparknet.serialization import inspect, iter_load, load, loads, verify
 from sparknet.serialization.dtypes import NAMES
-from sparknet.serialization.regular import open_regular
 
 MAX_BYTES = 1 << 20  # that what is compressed may inflate to
 MAX_PIXELS = 1 << 18

@@ -27,7 +27,7 @@ from fuzz.readers.inputs import Files, made, put
 from fuzz.readers.laws import Peak, Said, Watch, attempt, listing
 from fuzz.readers.table import READERS, Reader
 
-from sparknet.serialization import regular
+from sparknet.files import regular
 
 CHUNK = 500  # inputs, after which a child tells what came of them
 CHILD = 10_000  # inputs of one child: what it leaks ends with it

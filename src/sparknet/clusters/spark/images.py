@@ -23,7 +23,7 @@ from sparknet.data.images.folders import check_folders
 from sparknet.data.images.labels import label_of, parse_labels
 from sparknet.data.images.tars import images_of_tar
 from sparknet.errors import DataError
-from sparknet.serialization.regular import open_regular
+from sparknet.files.regular import open_regular
 
 if TYPE_CHECKING:
     from pyspark import RDD

@@ -11,7 +11,6 @@ damaged, says so, and is run again on the partition itself.
 """
 
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ import numpy as np
 
 from sparknet.clusters.spark.local_files import local_directories, naming
 from sparknet.errors import ClusterError, FormatError
+from sparknet.files.replacing import whole_file
 from sparknet.ndarray import NDArray
 from sparknet.serialization import loads
 
@@ -74,7 +74,7 @@ def keep(shard: int, partition: Iterable[tuple[int, bytes]], *, name: str) -> It
     directory = directories[shard % len(directories)] / _folder(name)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        yield _written(directory, f"shard-{shard}", (message for _, message in partition))
+        yield _written(directory / f"shard-{shard}", (message for _, message in partition))
     except OSError as error:
         msg = (
             f"shard {shard} cannot be kept in {directory}: {error}; it takes as many bytes there as in the data set: "
@@ -106,23 +106,17 @@ def _this_task() -> int | None:
     return None if task is None else task.taskAttemptId()
 
 
-def _written(directory: Path, file_name: str, messages: Iterable[bytes]) -> Kept:
-    temporary = directory / f".{secrets.token_hex(8)}.tmp"
+def _written(path: Path, messages: Iterable[bytes]) -> Kept:
     offsets = [0]
-    try:
-        with temporary.open("xb") as file:
-            for message in messages:
-                with naming(directory):
-                    file.write(message)
-                offsets.append(file.tell())
-            with naming(directory):
-                file.write(np.array(offsets, np.int64).tobytes())
-                file.flush()
-            size = file.tell()
-        return Kept(temporary.replace(directory / file_name), size, len(offsets) - 1)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole_file(path, synced=False) as file:
+        for message in messages:
+            with naming(path.parent):
+                file.write(message)
+            offsets.append(file.tell())
+        with naming(path.parent):
+            file.write(np.array(offsets, np.int64).tobytes())
+            file.flush()
+        return Kept(path, file.tell(), len(offsets) - 1)
 
 
 @contextmanager

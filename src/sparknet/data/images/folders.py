@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sparknet.errors import DataError
-from sparknet.serialization.regular import kind_of
+from sparknet.files.regular import kind_of
 
 __all__ = ["check_folders"]
 

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from sparknet.errors import FormatError, NetError, SchemaError
+from sparknet.files.replacing import check_link, replacing
 from sparknet.formats import format_of
 from sparknet.formats import write as write_file
 from sparknet.formats.layers import Layers, fitted, layers_of
@@ -16,7 +17,6 @@ from sparknet.formats.table import FORMATS, format_by_suffix
 from sparknet.ndarray import NDArray
 from sparknet.nets.caffe.files import Places
 from sparknet.nets.caffe.runtime import MissingFileError
-from sparknet.serialization.replacing import check_link, replacing
 from sparknet.weights import WeightCollection
 
 __all__ = ["by_layer", "put", "read", "save"]

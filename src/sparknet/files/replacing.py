@@ -1,7 +1,8 @@
-"""A file takes the place of another as a whole: it is written under another name, and renamed when it is on the disk.
+"""A file or a folder appears as a whole: it is written under another name, and renamed when all of it is there.
 
-A writer that is killed leaves its temporary file behind. Its name says the machine, and the system's lock on it ends with its
-writer, however that ends. So the next writer in the directory knows which ones nobody writes any more, and removes them.
+A writer that is killed leaves its temporary file behind. The name of that file says the machine, and the system's lock on it
+ends with its writer, however that ends. So the next writer in the same folder knows which of these files nobody writes any
+more, and removes them.
 """
 
 import errno
@@ -9,21 +10,23 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from sparknet.serialization.locking import is_at
-from sparknet.serialization.regular import check_name
+from sparknet.files.locking import is_at
+from sparknet.files.regular import check_name
 
-__all__ = ["check_link", "replacing", "sync"]
+__all__ = ["check_link", "explained", "new_folder", "replacing", "whole_file"]
 
 _BUFFER = 1 << 20
 # Of this machine alone: where machines share a directory, some file systems keep the locks of each apart.
 _BEGIN = f".sparknet-{os.uname().nodename.replace(os.sep, '_')}-"
 _TEMPORARY = re.compile(rf"{re.escape(_BEGIN)}[0-9a-f]{{16}}\.tmp")
+_UNCHANGED = "nothing was written, and a file that was there is as it was"
 
 
 @contextmanager
@@ -47,14 +50,87 @@ def replacing(path: Path, *, follow_links: bool = True) -> Iterator[BinaryIO]:
     mode = _permissions(path)
     # absolute paths may lead through closed directories
     target = path.resolve() if follow_links and path.is_symlink() else path
-    with _naming(path):
+    with _directory_named(path):
         directory = os.open(target.parent, os.O_RDONLY)  # what cannot be synced later is refused now
     try:
-        with _temporary(path, target, mode) as file:
+        with _refusal_named(path), whole_file(target, called=path) as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             yield file
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+@contextmanager
+def whole_file(target: Path, *, synced: bool = True, called: Path | None = None) -> Iterator[BinaryIO]:
+    """Open a new file, to write and read, that takes the place of ``target`` when the block ends without an error.
+
+    :func:`replacing` is this for a path that a user names: it looks at what is there first, keeps its permissions, and waits until
+    the new name is on the disk.
+
+    Parameters
+    ----------
+    target
+        A link there is itself replaced. What killed writers left in its directory is removed.
+    synced
+        Whether the contents have to be on the disk before the file gets its name. A cache, which may be lost, does not need it.
+    called
+        The path that errors name instead of ``target``.
+    """
+    _remove_left(target.parent)
+    with _directory_named(target if called is None else called):
+        temporary, opened = _created(target.parent)
+    try:
+        with opened as file:
+            yield file
+            file.flush()
+            if synced:
+                os.fsync(file.fileno())
+            temporary.replace(target)  # while it is open: whoever removes what is left would take it for that
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+@contextmanager
+def new_folder(target: Path, prefix: str) -> Iterator[Path]:
+    """Make a folder that is called ``target`` when the block ends without an error, and is removed after an error.
+
+    Parameters
+    ----------
+    target
+        It must not exist. When this returns, its name is on the disk; that its contents are is the task of the block.
+    prefix
+        Begins the name that the folder has meanwhile, beside ``target``. The caller removes what killed writers left.
+    """
+    folder = target.parent / f"{prefix}{secrets.token_hex(8)}"
+    folder.mkdir()
+    try:
+        yield folder
+        folder.rename(target)
+        _sync(target.parent)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def explained(path: Path, what: str) -> Iterator[None]:
+    """Name ``path`` in an OSError of the block, and say ``what`` it means there, in the place of what was said below.
+
+    Examples
+    --------
+    >>> with explained(Path("round-000003"), "this round cannot be kept"):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+    OSError: [Errno 28] No space left on device; this round cannot be kept: 'round-000003'
+    """
+    try:
+        yield
+    except OSError as error:
+        own = error.__cause__ if isinstance(error.__cause__, OSError) else error  # the system's words, once
+        raise OSError(error.errno, f"{own.strerror}; {what}", str(path)) from error
 
 
 def check_link(path: Path, *, follow_links: bool) -> None:
@@ -63,33 +139,13 @@ def check_link(path: Path, *, follow_links: bool) -> None:
         raise OSError(errno.ELOOP, "Is a symbolic link, which is not followed; remove it", str(path))
 
 
-def sync(directory: Path) -> None:
+def _sync(directory: Path) -> None:
     """Wait until the names in a directory are on the disk."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _temporary(path: Path, target: Path, mode: int | None) -> Iterator[BinaryIO]:
-    """Open a new file, which is called ``target`` in the end; ``path`` is what the caller calls it."""
-    _remove_left(target.parent)
-    with _naming(path):
-        temporary, opened = _created(target.parent)
-    try:
-        with _told(path), opened as file:
-            if mode is not None:
-                os.fchmod(file.fileno(), mode)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.replace(target)  # while it is open: whoever removes what is left would take it for that
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def _created(directory: Path) -> tuple[Path, BinaryIO]:
@@ -146,7 +202,7 @@ def _permissions(path: Path) -> int | None:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _directory_named(path: Path) -> Iterator[None]:
     """Name the path that the caller knows, where its directory or the temporary file cannot be opened."""
     try:
         yield
@@ -156,12 +212,11 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _refusal_named(path: Path) -> Iterator[None]:
     """Name the path, and say what is there now, where the disk refuses what is written."""
     try:
         yield
     except OSError as error:
         if error.errno is None or error.filename is not None:
             raise
-        what = f"{error.strerror}; nothing was written, and a file that was there is as it was"
-        raise OSError(error.errno, what, str(path)) from error
+        raise OSError(error.errno, f"{error.strerror}; {_UNCHANGED}", str(path)) from error

@@ -11,12 +11,12 @@ from contextlib import ExitStack
 import pytest
 
 from sparknet import DataError
-from sparknet.serialization.locking import LOCK_FILE, locked
+from sparknet.files.locking import LOCK_FILE, locked
 
 HOLDS = """
 import sys, time
 from pathlib import Path
-from sparknet.serialization.locking import locked
+from sparknet.files.locking import locked
 with locked(Path(sys.argv[1]), "first"):
     print("held", flush=True)
     time.sleep(600)

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from sparknet.errors import DataError
-from sparknet.serialization.regular import kind_of
+from sparknet.files.regular import kind_of
 
 __all__ = ["LOCK_FILE", "is_at", "locked"]
 
