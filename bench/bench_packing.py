@@ -168,7 +168,7 @@ def throughput(spark, folder):
         for kind, (_, fields, count, _) in STORED.items():
             for way in ("rows", "Arrow"):
                 start = time.perf_counter()
-                data = pack(frames[kind], fields, BATCH, shards=2, shuffle=1, arrow=way == "Arrow")
+                data = pack(frames[kind], fields, BATCH, shards=2, shuffle=True, seed=1, arrow=way == "Arrow")
                 best[kind][way] = min(best[kind][way], (time.perf_counter() - start) / count)
                 data.unpersist()
             best[kind]["numpy loop"] = min(best[kind]["numpy loop"], numpy_loop(local[kind], fields))
@@ -185,10 +185,12 @@ def jpeg_throughput(spark, folder):
     padded = frame.rdd.map(lambda row: (row.data.ljust(longest, b"\0"), row.label))
 
     def decoded():
-        return pack(frame, (Field("data", SIDES, "uint8"), LABEL), BATCH, decoder=decoder, shards=2, shuffle=1)
+        return pack(
+            frame, (Field("data", SIDES, "uint8"), LABEL), BATCH, decoder=decoder, shards=2, shuffle=True, seed=1
+        )
 
     def encoded():
-        return pack(padded, (Field("data", (longest,), "uint8"), LABEL), BATCH, shards=2, shuffle=1)
+        return pack(padded, (Field("data", (longest,), "uint8"), LABEL), BATCH, shards=2, shuffle=True, seed=1)
 
     def loop():
         for first in range(0, JPEGS, BATCH):

@@ -41,7 +41,8 @@ def of_small_partitions(spark, count):
         }
     fields = Field("x", (), "float32"), LABEL
     return {
-        name: lambda source=source: pack(source, fields, BATCH, shards=2, shuffle=1) for name, source in sources.items()
+        name: lambda source=source: pack(source, fields, BATCH, shards=2, shuffle=True, seed=1)
+        for name, source in sources.items()
     }
 
 
@@ -54,7 +55,7 @@ def joined_columns(spark, repetitions):
     print(f"  {wide.count():,} rows of {len(COLUMNS)} columns, {array.count():,} of one", flush=True)
     turns = {
         (way, made): lambda frame=frame, column=column, way=way: pack(
-            frame, fields, BATCH, columns={"data": column}, shards=2, shuffle=1, arrow=way == "Arrow"
+            frame, fields, BATCH, columns={"data": column}, shards=2, shuffle=True, seed=1, arrow=way == "Arrow"
         )
         for way in ("Arrow", "rows")
         for made, frame, column in (("columns", wide, COLUMNS), ("one of arrays", array, "data"))

@@ -60,6 +60,29 @@ def test_a_shuffle_depends_on_its_seed_alone():
     assert order[3] == list(range(50))
 
 
+def test_shuffle_and_its_seed_have_names_of_their_own():
+    def labels(**options):
+        data = pack({"image": np.zeros((9, 2)), "label": np.arange(9)}, FIELDS, 4, **options)
+        return [label for batch in data.batches for label in batch["label"].to_host().tolist()]
+
+    assert labels(shuffle=True, seed=7) == labels(shuffle=np.True_, seed=np.int64(7)) == labels(shuffle=7)
+    assert labels(shuffle=True) == labels(shuffle=True, seed=0) == labels(shuffle=0) != labels(shuffle=1)
+    assert labels(shuffle=False, seed=7) == labels(shuffle=False) == labels(shuffle=None) == labels() == [*range(9)]
+    with pytest.raises(
+        DataError, match=r"seed: got seed=3 and shuffle=7, which is a seed too; expected shuffle=True, seed=3"
+    ):
+        labels(shuffle=7, seed=3)
+    with pytest.raises(DataError, match=r"seed: got seed=3 without shuffle; expected shuffle=True, seed=3"):
+        labels(seed=3)
+    for seed in (-1, 1.0, True, "7"):
+        with pytest.raises(DataError, match=r"seed: got .*, expected a whole number of at least 0"):
+            labels(shuffle=True, seed=seed)
+
+
+def test_the_number_of_examples_has_the_name_that_it_has_on_spark():
+    assert packed(7, 3).num_examples == packed(7, 3).count() == 7
+
+
 def test_mistakes_in_packing_are_named():
     with pytest.raises(DataError, match="batch_size: got 0, expected a whole number of at least 1"):
         packed(3, 0)
@@ -130,6 +153,25 @@ def test_a_split_is_exact_disjoint_and_whole_and_keeps_the_order(n, batch_size, 
 def test_a_split_depends_on_its_seed():
     tests = [packed(40, 40).train_test_split(0.5, seed)[1].batches[0]["label"].to_host().tolist() for seed in (1, 1, 2)]
     assert tests[0] == tests[1] != tests[2]
+
+
+def test_share_and_seed_of_a_split_have_the_names_of_scikit_learn_too_and_the_former_one():
+    def tests(*args, **options):
+        return packed(40, 40).train_test_split(*args, **options)[1].batches[0]["label"].to_host().tolist()
+
+    expected = tests(0.3, 7)
+    assert (
+        tests(test_size=0.3, seed=7) == tests(test_size=0.3, random_state=7) == tests(0.3, random_state=7) == expected
+    )
+    assert tests(fraction=0.3, seed=7) == expected != tests(test_size=0.3) == tests(0.3, 0)
+    with pytest.raises(
+        DataError, match=r"train_test_split\(\): got test_size=0.3 and fraction=0.3, which are the same"
+    ):
+        tests(0.3, fraction=0.3)
+    with pytest.raises(DataError, match=r"train_test_split\(\): got seed=1 and random_state=2, which are the same"):
+        tests(0.3, 1, random_state=2)
+    with pytest.raises(DataError, match="None of 40 examples leaves a set empty; expected a share between 0 and 1"):
+        tests()
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, 0.001, 0.999])

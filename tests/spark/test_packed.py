@@ -114,6 +114,16 @@ def test_a_split_is_that_of_the_same_data_in_memory(packed, fraction, seed):
         ours.unpersist()
 
 
+def test_shuffle_and_split_take_the_names_that_they_take_in_memory(spark):
+    rdd = spark.sparkContext.parallelize(rows(20), 2)
+    data = pack(rdd, FIELDS, 4, shuffle=True, seed=3)
+    assert contents(data.to_local()) == contents(pack(rdd, FIELDS, 4, shuffle=3).to_local())
+    for there, here in zip(
+        data.train_test_split(test_size=0.3, random_state=2), data.to_local().train_test_split(0.3, 2), strict=True
+    ):
+        assert contents(there.to_local()) == contents(here)
+
+
 def test_a_split_that_leaves_a_set_empty_is_refused(packed):
     with pytest.raises(DataError, match=r"0\.999 of 50 examples leaves a set empty"):
         packed.train_test_split(0.999)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sparknet.data.fields import Field, rows_of_batch
-from sparknet.data.layout import check_shards, is_whole, shard_length, split_positions
+from sparknet.data.layout import check_shards, is_whole, shard_length, share_and_seed, split_positions
 from sparknet.data.prefetch import Prefetcher
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Even, Ragged, check_padding, say_dropped
@@ -59,6 +59,11 @@ class Dataset(Unsized):
         return sum(rows_of_batch(batch) for batch in self.batches)
 
     @property
+    def num_examples(self) -> int:
+        """Number of examples, as :meth:`count` returns it."""
+        return self.count()
+
+    @property
     def num_batches(self) -> int:
         """Number of minibatches."""
         return len(self.batches)
@@ -76,12 +81,19 @@ class Dataset(Unsized):
         """Return the first minibatch, as stored."""
         return self.batches[0]
 
-    def summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any]) -> Any:
+    def _summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any]) -> Any:
         """Return ``part(minibatches)`` of all minibatches as stored, which a data set on a cluster adds up shard by shard.
 
         As there, it must be a number, an array, a WeightCollection or a dict of these.
         """
         return check_summable(part(self.batches), "summed(): what the function returned")
+
+    def summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any]) -> Any:
+        """Return ``part(minibatches)`` of all minibatches as stored. Kept for programs that have it: take :meth:`map_shards`.
+
+        :meta private:
+        """
+        return self._summed(part)
 
     def map_shards(self, fn: Callable[[Shard], Any], workers: int = 1) -> list[Any]:
         """Return ``fn(shard)`` for each of so many shards, one after the other, in their order.
@@ -175,40 +187,52 @@ class Dataset(Unsized):
         shard = self._shard(worker, workers)
         return shard.feed(sys.maxsize if epochs is None else epochs * len(shard), seed=seed, train=train)
 
-    def train_test_split(self, fraction: float, seed: int = 0) -> "tuple[Dataset, Dataset]":
-        """Part the examples in two sets: the training set, and the test set with ``fraction`` of them.
+    def train_test_split(
+        self,
+        test_size: float | None = None,
+        seed: int | None = None,
+        *,
+        random_state: int | None = None,
+        fraction: float | None = None,
+    ) -> "tuple[Dataset, Dataset]":
+        """Split the examples into two sets, for training and for test.
 
         Parameters
         ----------
-        fraction
-            Share of the examples that the test set gets, rounded to a whole number of them.
+        test_size
+            Share of the examples that the test set gets, above 0 and below 1; rounded to a whole number of examples.
         seed
-            Which examples; within each set they keep their order.
+            Decides which examples go into the test set; 0 if it is left out. Within each set the examples keep their order.
+        random_state
+            scikit-learn's name of ``seed``, which is its name everywhere else here.
+        fraction
+            The former name of ``test_size``.
 
         Returns
         -------
         Dataset, Dataset
-            Packed anew, in new memory: only the last minibatch of each may be short, and is left out where ``ragged`` is
-            ``"drop"``.
+            For training, for test. Packed anew, in new memory: only the last minibatch of each may be short, and is left out
+            where ``ragged`` is ``"drop"``.
 
         Raises
         ------
         DataError
-            One of the sets would be empty.
+            One of the sets would be empty; or share or seed is given under both of its names.
 
         Examples
         --------
         >>> from sparknet.data import pack
         >>> data = pack({"x": range(10)}, [Field("x", (), "int64")], batch_size=4)
-        >>> [part.count() for part in data.train_test_split(0.3, seed=7)]
+        >>> [part.count() for part in data.train_test_split(test_size=0.3, seed=7)]
         [7, 3]
         """
+        share, chosen = share_and_seed(test_size, seed, random_state, fraction)
         whole = {f.name: np.concatenate([batch[f.name].to_host() for batch in self.batches]) for f in self.fields}
         train, test = (
             replace(
                 self, batches=cut({name: a[where >= 0] for name, a in whole.items()}, self.even, "train_test_split()")
             )
-            for where in split_positions(self.count(), fraction, seed)
+            for where in split_positions(self.count(), share, chosen)
         )
         return train, test
 

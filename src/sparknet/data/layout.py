@@ -14,7 +14,17 @@ import numpy as np
 
 from sparknet.errors import DataError
 
-__all__ = ["Layout", "check_packing", "check_shards", "is_whole", "packed_positions", "shard_length", "split_positions"]
+__all__ = [
+    "Layout",
+    "check_packing",
+    "check_shards",
+    "is_whole",
+    "packed_positions",
+    "shard_length",
+    "share_and_seed",
+    "shuffle_seed",
+    "split_positions",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -61,16 +71,35 @@ class Layout:
         return shard, local * self.batch_size + rest
 
 
-def check_packing(batch_size: Any, shuffle: Any = None, shards: Any = None) -> None:
-    """Raise a DataError unless the arguments of a packing are whole numbers in their range, or None where allowed."""
-    for name, value, least, default in (
-        ("batch_size", batch_size, 1, False),
-        ("shuffle", shuffle, 0, True),
-        ("shards", shards, 1, True),
-    ):
-        if not (default and value is None) and not is_whole(value, least):
-            msg = f"{name}: got {value!r}, expected a whole number of at least {least}"
+def check_packing(batch_size: Any, shards: Any = None) -> None:
+    """Raise a DataError unless both are whole numbers of at least 1; ``shards`` may be None."""
+    for name, value in (("batch_size", batch_size), ("shards", 1 if shards is None else shards)):
+        if not is_whole(value, 1):
+            msg = f"{name}: got {value!r}, expected a whole number of at least 1"
             raise DataError(msg)
+
+
+def shuffle_seed(shuffle: Any, seed: Any = None) -> int | None:
+    """Return the seed of the permutation that ``shuffle`` and ``seed`` of a packing ask for; None where the order stays.
+
+    Examples
+    --------
+    >>> shuffle_seed(True, 7), shuffle_seed(True), shuffle_seed(False, 7), shuffle_seed(7)
+    (7, 0, None, 7)
+    """
+    if seed is not None and not is_whole(seed, 0):
+        msg = f"seed: got {seed!r}, expected a whole number of at least 0"
+        raise DataError(msg)
+    if isinstance(shuffle, bool | np.bool_):
+        return (seed or 0) if shuffle else None
+    if shuffle is not None and not is_whole(shuffle, 0):
+        msg = f"shuffle: got {shuffle!r}, expected a whole number of at least 0, the seed, or True with seed=; False for none"
+        raise DataError(msg)
+    if seed is not None:
+        got = "without shuffle" if shuffle is None else f"and shuffle={shuffle!r}, which is a seed too"
+        msg = f"seed: got seed={seed!r} {got}; expected shuffle=True, seed={seed!r}"
+        raise DataError(msg)
+    return shuffle  # type: ignore[no-any-return]
 
 
 def is_whole(value: Any, least: int) -> bool:
@@ -83,6 +112,19 @@ def packed_positions(count: int, shuffle: int | None) -> Array:
     if shuffle is None:
         return np.arange(count)
     return np.random.default_rng([_SHUFFLE, shuffle]).permutation(count)
+
+
+def share_and_seed(test_size: Any, seed: Any, random_state: Any, fraction: Any) -> tuple[Any, Any]:
+    """Return share and seed of a split, each under whichever of its two names it was given."""
+    for name, value, other, again in (
+        ("test_size", test_size, "fraction", fraction),
+        ("seed", seed, "random_state", random_state),
+    ):
+        if value is not None and again is not None:
+            msg = f"train_test_split(): got {name}={value!r} and {other}={again!r}, which are the same; expected one of them"
+            raise DataError(msg)
+    chosen = random_state if seed is None else seed
+    return fraction if test_size is None else test_size, 0 if chosen is None else chosen
 
 
 def split_positions(count: int, fraction: float, seed: int) -> tuple[Array, Array]:

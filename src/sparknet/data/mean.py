@@ -54,7 +54,7 @@ class Summed(Protocol):
         """What is in a minibatch, as stored."""
         ...
 
-    def summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any], /) -> Any:
+    def _summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any], /) -> Any:
         """Return ``part(minibatches)`` of each shard, added up with ``+``."""
         ...
 
@@ -105,7 +105,7 @@ def _sum(data: Summed, field: str, preprocessor: Preprocessor | None) -> PixelSu
     _check_images(data.fields, field, preprocessor)
     if preprocessor is None:
         _warn_of_own_steps(data, field)
-    total: PixelSum = data.summed(partial(_pixel_sum, field=field, preprocessor=preprocessor))
+    total: PixelSum = data._summed(partial(_pixel_sum, field=field, preprocessor=preprocessor))
     if not total.count:
         msg = "the mean of no images: every one was dropped"
         raise DataError(msg)

@@ -9,7 +9,7 @@ from sparknet.data.columns import check_columns, named_columns
 from sparknet.data.dataset import Dataset, cut
 from sparknet.data.fields import Columns, Field, check_fields, rows_of_batch
 from sparknet.data.images.encoded import Decoders, with_decoders
-from sparknet.data.layout import check_packing, packed_positions
+from sparknet.data.layout import check_packing, packed_positions, shuffle_seed
 from sparknet.data.nonfinite import find_nonfinite, warn_of_nonfinite
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import check_preprocessor
@@ -32,7 +32,8 @@ def pack(
     *,
     columns: Columns | None = None,
     decoder: Decoders | None = None,
-    shuffle: int | None = None,
+    shuffle: bool | int | None = None,
+    seed: int | None = None,
     ragged: Ragged | None = None,
     padding: Mapping[str, float] | None = None,
 ) -> Dataset:
@@ -60,7 +61,10 @@ def pack(
         images there: the bytes of a file, a struct that has them as ``bytes``, or a struct of Spark's ``image`` source.
         Pixels are stored, (c, h, w), channels R, G, B.
     shuffle
-        Seed of a permutation of all examples; None keeps their order.
+        True: the examples are permuted before they are packed. False or None: they keep their order. A whole number means True, and
+        is the seed itself.
+    seed
+        Seed of the permutation; 0 if it is left out.
     ragged
         What becomes of a short last minibatch, for nets that fix their batch size. ``"reshape"``: the net takes it as it is.
         ``"drop"``: its examples are left out here, which the log says. ``"pad"``: it is filled up each time it is used,
@@ -81,7 +85,8 @@ def pack(
     >>> data.count(), [len(b["x"]) for b in data.batches]
     (3, [2, 1])
     """
-    check_packing(batch_size, shuffle)
+    check_packing(batch_size)
+    permutation = shuffle_seed(shuffle, seed)
     fields = check_fields(fields, columns)
     check_preprocessor(preprocessor, fields)
     check_ragged(ragged, padding, [field.name for field in fields])
@@ -98,8 +103,8 @@ def pack(
         raise DataError(msg)
     warn_of_nonfinite(find_nonfinite(whole, fields, columns, "row {}".format), _FINITE)
     arrays = {name: array.to_host() for name, array in whole.items()}
-    if shuffle is not None:
-        order = np.argsort(packed_positions(n, shuffle))
+    if permutation is not None:
+        order = np.argsort(packed_positions(n, permutation))
         arrays = {name: array[order] for name, array in arrays.items()}
     batches = cut(arrays, Even(batch_size, ragged or "reshape"), "pack()")
     return Dataset(batches, fields, batch_size, preprocessor, ragged, padding)

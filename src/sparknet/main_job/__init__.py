@@ -230,7 +230,11 @@ def _packed(
     if args.master == "none":
         train, test = ({"data": data, "label": label} for data, label in (images.train, images.test))
         packed = partial(pack, fields=images.fields, preprocessor=preprocessor, ragged=args.ragged)
-        yield LocalCluster(), packed(train, batch_size=sizes[0], shuffle=args.seed), packed(test, batch_size=sizes[1])
+        yield (
+            LocalCluster(),
+            packed(train, batch_size=sizes[0], shuffle=True, seed=args.seed),
+            packed(test, batch_size=sizes[1]),
+        )
         return
     from sparknet import spark as on_spark
 
@@ -245,7 +249,7 @@ def _packed(
             on_spark.pack, fields=images.fields, preprocessor=preprocessor, shards=args.workers, ragged=args.ragged
         )
         train, test = (_rows(session.sparkContext, *part, args.workers) for part in (images.train, images.test))
-        packed_train = on_cluster(train, batch_size=sizes[0], shuffle=args.seed)
+        packed_train = on_cluster(train, batch_size=sizes[0], shuffle=True, seed=args.seed)
         yield on_spark.SparkCluster(session), packed_train, on_cluster(test, batch_size=sizes[1])
     finally:
         session.stop()

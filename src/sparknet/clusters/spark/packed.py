@@ -19,7 +19,7 @@ from sparknet.clusters.spark.shards import mapped_shards
 from sparknet.clusters.spark.sums import tree_sum
 from sparknet.data.dataset import Dataset
 from sparknet.data.fields import Field
-from sparknet.data.layout import Layout, is_whole, split_positions
+from sparknet.data.layout import Layout, is_whole, share_and_seed, split_positions
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Even, Ragged, check_padding, say_dropped
 from sparknet.data.shards import Shard
@@ -169,7 +169,7 @@ class PackedDataset(Unsized):
         check_padding("map_shards()", self.ragged, self.padding)
         return mapped_shards(self, fn)
 
-    def summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any]) -> Any:
+    def _summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any]) -> Any:
         """Return the sum of ``part(minibatches)`` over the shards, each computed where it is; runs one job.
 
         Parameters
@@ -190,6 +190,13 @@ class PackedDataset(Unsized):
         check_packed(self.rdd, "summed()")
         return tree_sum(self.rdd, part)
 
+    def summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any]) -> Any:
+        """Return the sum of ``part(minibatches)`` over the shards. Kept for programs that have it: take :meth:`map_shards`.
+
+        :meta private:
+        """
+        return self._summed(part)
+
     def reshard(self, shards: int) -> "PackedDataset":
         """Return the same minibatches over another number of shards; persisted, a copy on the cluster."""
         if not is_whole(shards, 1):
@@ -201,18 +208,26 @@ class PackedDataset(Unsized):
     def _dealt(self, shards: int) -> "PackedDataset":
         return self._repacked(partial(np.arange, self.num_examples), self._layout(shards))
 
-    def train_test_split(self, fraction: float, seed: int = 0) -> "tuple[PackedDataset, PackedDataset]":
-        """Part the examples in a training set and a test set, as :meth:`sparknet.data.Dataset.train_test_split` does.
+    def train_test_split(
+        self,
+        test_size: float | None = None,
+        seed: int | None = None,
+        *,
+        random_state: int | None = None,
+        fraction: float | None = None,
+    ) -> "tuple[PackedDataset, PackedDataset]":
+        """Split the examples into a training set and a test set, as :meth:`sparknet.data.Dataset.train_test_split` does.
 
         Both are packed anew and persisted as this one is; copies on the cluster, so this one may be unpersisted. A short
         last minibatch of each is left out where ``ragged`` is ``"drop"``.
         """
         check_packed(self.rdd, "train_test_split()")
-        parts_of_all = split_positions(self.num_examples, fraction, seed)
+        share, chosen = share_and_seed(test_size, seed, random_state, fraction)
+        parts_of_all = split_positions(self.num_examples, share, chosen)
         totals = [kept_of(int((part >= 0).sum()), self.even, "train_test_split()") for part in parts_of_all]
         parts = []
         for which, total in enumerate(totals):
-            moved = partial(_part, which, self.num_examples, fraction, seed, total)
+            moved = partial(_part, which, self.num_examples, share, chosen, total)
             shards = min(self.shards, -(-total // self.batch_size))
             part = self._repacked(moved, Layout(total, self.batch_size, shards))
             parts.append(part._persisted(self.rdd.getStorageLevel()))

@@ -27,7 +27,7 @@ from sparknet.clusters.spark.sessions import check_rows, running_context
 from sparknet.data.dataset import Dataset
 from sparknet.data.fields import Columns, Field, check_fields
 from sparknet.data.images.encoded import Decoders, with_decoders
-from sparknet.data.layout import Layout, check_packing, packed_positions
+from sparknet.data.layout import Layout, check_packing, packed_positions, shuffle_seed
 from sparknet.data.on_error import checked_on_error
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import check_preprocessor
@@ -49,7 +49,8 @@ def pack(
     columns: Columns | None = None,
     decoder: Decoders | None = None,
     shards: int | None = None,
-    shuffle: int | None = None,
+    shuffle: bool | int | None = None,
+    seed: int | None = None,
     storage: Any = None,
     factory: NetFactory | None = None,
     id_column: str | None = None,
@@ -85,8 +86,9 @@ def pack(
         Usually the number of workers; default: the number of partitions of ``rows``, but not more
         than there are minibatches. Where ``rows`` has many partitions and they are small, these are taken together
         first, as the log says: to four for each core of Spark, or ``shards`` if that is more. Rows keep their order.
-    shuffle
-        Seed of a permutation of all examples; None keeps their order.
+    shuffle, seed
+        Whether the examples are permuted before they are packed, and the seed, as for :func:`sparknet.data.pack`:
+        ``shuffle=True, seed=7``.
     storage
         A ``pyspark.StorageLevel`` to persist with; default ``MEMORY_AND_DISK``.
     factory
@@ -117,7 +119,8 @@ def pack(
     MissingDependency
         ``arrow=True`` where pyarrow is not installed.
     """
-    check_packing(batch_size, shuffle, shards)
+    check_packing(batch_size, shards)
+    permutation = shuffle_seed(shuffle, seed)
     _check_not_dropped(on_error)
     fields = check_fields(fields, columns)
     check_preprocessor(preprocessor, fields)
@@ -133,7 +136,7 @@ def pack(
         total = kept_of(starts[-1], Even(batch_size, ragged or "reshape"), "pack()")
         layout = Layout(total, batch_size, shards or min(chunks.getNumPartitions(), -(-total // batch_size)))
         records = chunks.mapPartitionsWithIndex(partial(placed, starts=starts, counts=counts))
-        moved = partial(_moved, starts[-1], shuffle, total)
+        moved = partial(_moved, starts[-1], permutation, total)
         packed = packed_from(records, moved, fields, layout, preprocessor)
         packed = replace(packed, ragged=ragged, padding=padding)
         return packed._persisted(storage)  # computed now, while the chunks are there
@@ -180,7 +183,7 @@ def load_packed(
     """
     batches, manifest = saved.read(running_context(spark, "load_packed()"), os.fspath(path).rstrip("/"))
     fields, layout, choice = manifest.fields, manifest.layout, manifest.choice
-    check_packing(layout.batch_size, shards=shards)
+    check_packing(layout.batch_size, shards)
     check_preprocessor(preprocessor, fields)
     check_ragged(ragged, padding, [field.name for field in fields])
     choice = choice if ragged is None else {"ragged": ragged, "padding": padding}
