@@ -29,10 +29,10 @@ from pathlib import Path
 import numpy as np
 
 from sparknet import dumps, loads
-from sparknet.serialization import quantization
-from sparknet.serialization.encodings import NAMES, RAW, decode_into, encode_into, encoded_size, scratch
-from sparknet.serialization.form import Form
-from sparknet.serialization.stored import compress, restore, store
+from sparknet.serialization.payload import quantization
+from sparknet.serialization.payload.encodings import NAMES, RAW, decode_into, encode_into, encoded_size, scratch
+from sparknet.serialization.payload.form import Form
+from sparknet.serialization.payload.stored import compress, restore, store
 
 SEED = 7
 FLOAT32 = 0x42

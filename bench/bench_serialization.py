@@ -37,7 +37,8 @@ import numpy as np
 from serialization_peers import peers
 
 import sparknet
-from sparknet.serialization import plans, verify
+from sparknet.serialization import verify
+from sparknet.serialization.message import plans
 
 SEED = 7
 LENET = [(20, 1, 5, 5), (20,), (50, 20, 5, 5), (50,), (500, 800), (500,), (10, 500), (10,)]

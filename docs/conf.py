@@ -35,8 +35,8 @@ nitpick_ignore = [
     # Types of private fields and of what rooms hand each other.
     ("py:class", "sparknet.data.mean.Summed"),
     ("py:class", "sparknet.nets.caffe.prototxt.Definition"),
-    ("py:class", "sparknet.serialization.header.Header"),
-    ("py:class", "sparknet.serialization.layout.Layout"),
+    ("py:class", "sparknet.serialization.message.header.Header"),
+    ("py:class", "sparknet.serialization.message.layout.Layout"),
     ("py:class", "sparknet.data.shards.Stored"),
 ]
 

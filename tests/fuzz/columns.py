@@ -7,7 +7,7 @@ import msgpack
 import numpy as np
 from fuzz.damage import BOUNDARIES
 
-from sparknet.serialization import dtypes
+from sparknet.serialization.payload import dtypes
 
 ODD = [None, True, -1, 1.5, float("nan"), "", "\0", "a" * 300, b"", b"\xff" * 9, [], [[[]]], {}, {"": {}}]
 ODD += [2**64 - 1, -(2**63), msgpack.ExtType(5, b"x"), msgpack.Timestamp(0), {1: 2}, [0] * 1025]

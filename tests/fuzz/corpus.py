@@ -18,7 +18,9 @@ import numpy as np
 
 from sparknet import NDArray, WeightCollection
 from sparknet.formats import write
-from sparknet.serialization import Codec, chunks, dumps, encodings, header, inspect, layout, loads, plans, stored
+from sparknet.serialization import Codec, dumps, inspect, loads
+from sparknet.serialization.message import header, layout, plans
+from sparknet.serialization.payload import chunks, encodings, stored
 
 TESTS = Path(__file__).parents[1]
 SHORT = {(chunks, "CHUNK"): 512, (encodings, "CHUNK"): 512, (stored, "CHUNK"): 512}

@@ -17,7 +17,9 @@ from fuzz.entries import MAX_BYTES
 from fuzz.mutations import checksum
 
 from sparknet import NDArray, SchemaError, WeightCollection
-from sparknet.serialization import dtypes, dumps, inspect, layout, loads
+from sparknet.serialization import dumps, inspect, loads
+from sparknet.serialization.message import layout
+from sparknet.serialization.payload import dtypes
 
 SECONDS = 2.0  # of the processor, for one call
 # Bytes beyond four times the input: the layout of 65,536 payloads, which a header can promise; or a stream's first buffer of 1 MiB;

@@ -15,7 +15,8 @@ from fuzz.entries import ENTRIES, FILES, Entry
 from fuzz.running import BLOCK, FOUND, WORLDS, examine, fuzz, recorded_warnings, replay
 
 from sparknet import FormatError
-from sparknet.serialization import decode, dumps, inspect, load_into, loads, reading, receiving
+from sparknet.serialization import dumps, inspect, load_into, loads, reading, receiving
+from sparknet.serialization.reader import decode
 
 STARTS = {name: BLOCK * WORLDS.index(name) for name in set(WORLDS)}
 TESTS = Path(__file__).parents[1]

@@ -3,7 +3,7 @@
 import msgpack
 import pytest
 
-from sparknet.serialization import layout
+from sparknet.serialization.message import layout
 
 HONEST = {"kind": "mapping", "names": "a", "dtypes": b"\x42", "ndims": b"\x01", "dim_width": 1, "dims": b"\x02"}
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparknet.serialization import checksum as module
-from sparknet.serialization import cores
-from sparknet.serialization.checksum import BLOCK, NEAR, PIECE, Checksum, checksum, transfer
+from sparknet.serialization.memory import checksum as module
+from sparknet.serialization.memory import cores
+from sparknet.serialization.memory.checksum import BLOCK, NEAR, PIECE, Checksum, checksum, transfer
 
 
 def by_definition(data):

@@ -9,7 +9,8 @@ from strategies import messages_of
 
 from sparknet import FormatError, NDArray, SchemaError, WeightCollection, dump_parts, dumps, iter_load, loads
 from sparknet.files import regular
-from sparknet.serialization import Codec, inspect, plans
+from sparknet.serialization import Codec, inspect
+from sparknet.serialization.message import plans
 
 WEIGHTS = WeightCollection(
     {"conv": [np.arange(6, dtype="float32").reshape(2, 3), np.ones(2)], "relu": [], "ip": [np.eye(3)]}

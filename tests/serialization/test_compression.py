@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sparknet import FormatError, MissingDependency
-from sparknet.serialization.compression import check_limit, compress_chunk, inflate_chunk, method_of
+from sparknet.serialization.payload.compression import check_limit, compress_chunk, inflate_chunk, method_of
 
 METHODS = ["zstd", "lz4"]
 WIDTHS = [1, 2, 4, 8, 16]
@@ -142,7 +142,7 @@ def frame(size, window_log=None):
 IN_LITTLE_MEMORY = """
 import resource, sys
 import numpy as np
-from sparknet.serialization.compression import method_of, inflate_chunk
+from sparknet.serialization.payload.compression import method_of, inflate_chunk
 stored = np.frombuffer(bytes.fromhex(sys.argv[1]), np.uint8)
 method = method_of("zstd")
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()

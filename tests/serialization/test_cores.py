@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from sparknet.serialization import cores
+from sparknet.serialization.memory import cores
 
 
 @pytest.fixture(params=[1, 2, 4])

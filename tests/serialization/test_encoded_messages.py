@@ -17,25 +17,25 @@ from strategies import max_examples, messages_of
 from sparknet import FormatError, MissingDependency, NDArray, WeightCollection
 from sparknet.serialization import (
     Codec,
-    cores,
     dump,
     dump_parts,
     dumps,
     dumps_into,
     inspect,
     iter_load,
-    layout,
     load,
     load_into,
     loads,
     save,
     verify,
 )
-from sparknet.serialization.chunks import CHUNK
-from sparknet.serialization.decode import check_stored
-from sparknet.serialization.encodings import scratch
-from sparknet.serialization.memory import as_memory
-from sparknet.serialization.opening import open_message
+from sparknet.serialization.memory import cores
+from sparknet.serialization.memory.buffers import as_memory
+from sparknet.serialization.message import layout
+from sparknet.serialization.message.opening import open_message
+from sparknet.serialization.payload.chunks import CHUNK
+from sparknet.serialization.payload.encodings import scratch
+from sparknet.serialization.reader.decode import check_stored
 
 ENCODINGS = ["raw", "float16", "bfloat16", "int8"]
 COMPRESSIONS = [None, "zstd", "lz4"]

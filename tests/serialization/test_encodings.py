@@ -9,10 +9,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from strategies import bit_patterns
 
-from sparknet.serialization import narrowing
-from sparknet.serialization.chunks import CHUNK
-from sparknet.serialization.encodings import BFLOAT16, FLOAT16, INT8, decode_into, encode_into, encoded_size, scratch
-from sparknet.serialization.quantization import BLOCK, LARGEST, SMALLEST
+from sparknet.serialization.payload import narrowing
+from sparknet.serialization.payload.chunks import CHUNK
+from sparknet.serialization.payload.encodings import (
+    BFLOAT16,
+    FLOAT16,
+    INT8,
+    decode_into,
+    encode_into,
+    encoded_size,
+    scratch,
+)
+from sparknet.serialization.payload.quantization import BLOCK, LARGEST, SMALLEST
 
 FLOATS = ["float32", "float64"]
 INFINITE = {FLOAT16: 0x7C00, BFLOAT16: 0x7F80}

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from sparknet.serialization import dtypes, encodings, header, header_reading, layout
+from sparknet.serialization.message import header, header_reading, layout
+from sparknet.serialization.payload import dtypes, encodings
 
 HERE = Path(__file__).parent
 PAGE = (HERE.parents[1] / "docs" / "reference" / "format_v1.md").read_text(encoding="utf-8")

@@ -11,8 +11,10 @@ from hypothesis import given
 from strategies import mappings, messages_of
 
 from sparknet import FormatError, NDArray, WeightCollection, dump_parts, dumps, dumps_into, load, loads, save
-from sparknet.serialization import decode, inspect, layout, plans, verify
-from sparknet.serialization.header import Header, over_limit
+from sparknet.serialization import inspect, verify
+from sparknet.serialization.message import layout, plans
+from sparknet.serialization.message.header import Header, over_limit
+from sparknet.serialization.reader import decode
 
 SMALL = {"a": np.array([1.5, -0.0], "float32"), "flags": np.array([True, False])}
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from strategies import max_examples
 
 from sparknet import FormatError, dumps, iter_load, load, loads
-from sparknet.serialization import inspect, layout, verify
+from sparknet.serialization import inspect, verify
+from sparknet.serialization.message import layout
 
 
 def refused(message, text, limit=2 << 20):

@@ -18,7 +18,8 @@ from strategies import messages_of
 from strategies import metadata as plain_values
 
 from sparknet import NDArray, WeightCollection, dumps, loads
-from sparknet.serialization import inspect, layout, plans
+from sparknet.serialization import inspect
+from sparknet.serialization.message import layout, plans
 
 pytestmark = pytest.mark.node
 

@@ -6,7 +6,8 @@ import resource
 import numpy as np
 import pytest
 
-from sparknet.serialization import dump, inspect, layout, load_into
+from sparknet.serialization import dump, inspect, load_into
+from sparknet.serialization.message import layout
 
 SIZE = layout.MAX_BIN + (200 << 20)
 MARKS = [0, 1 << 31, layout.MAX_BIN - 1, layout.MAX_BIN, SIZE - 1]  # both sides of where it is split among them

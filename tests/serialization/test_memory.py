@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from sparknet import dumps
-from sparknet.serialization import encode, memory
+from sparknet.serialization.memory import buffers
+from sparknet.serialization.writer import encode
 
 
 @pytest.mark.parametrize("size", [1, 63, 64, 4096, 5 << 20])
 def test_aligned_memory_begins_at_a_multiple_of_64(size):
-    found = memory.aligned(size)
+    found = buffers.aligned(size)
     assert len(found) == size
     assert found.__array_interface__["data"][0] % 64 == 0
     found[:] = 7
@@ -21,7 +22,7 @@ def test_aligned_memory_begins_at_a_multiple_of_64(size):
 @pytest.mark.parametrize("size", [1, 100, 4096, (5 << 20) + 3])
 def test_new_bytes_hold_what_was_written_to_them(size):
     expected = np.random.default_rng(size).integers(0, 256, size, np.uint8)
-    data, room = memory.writable_bytes(size)
+    data, room = buffers.writable_bytes(size)
     room[:] = expected
     del room
     gc.collect()
@@ -31,7 +32,7 @@ def test_new_bytes_hold_what_was_written_to_them(size):
 
 
 def test_the_array_over_new_bytes_keeps_them_alive():
-    room = memory.writable_bytes(5 << 20)[1]
+    room = buffers.writable_bytes(5 << 20)[1]
     gc.collect()
     room[:] = 3
     assert room.min() == room.max() == 3

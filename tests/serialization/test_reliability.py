@@ -48,10 +48,11 @@ import os, signal, sys
 import numpy as np
 from sparknet import load, save
 from sparknet.files import replacing
-from sparknet.serialization import files, writing
+from sparknet.serialization.memory import streams
+from sparknet.serialization import writing
 
 path = sys.argv[1]
-watched = {files.__file__, replacing.__file__, writing.__file__}
+watched = {streams.__file__, replacing.__file__, writing.__file__}
 old, new = np.zeros(3), np.ones(300_000)
 save(path, old)
 

@@ -92,7 +92,7 @@ def test_the_types_of_ml_dtypes_come_back(name):
 
 def test_without_ml_dtypes_the_error_names_the_package(monkeypatch):
     ml_dtypes = pytest.importorskip("ml_dtypes")
-    from sparknet.serialization import dtypes
+    from sparknet.serialization.payload import dtypes
 
     message = dumps(np.zeros(2, ml_dtypes.bfloat16))
     dtypes.dtype_of.cache_clear()

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from strategies import max_examples
 
 from sparknet import FormatError
-from sparknet.serialization.chunks import CHUNK, lengths, recut
-from sparknet.serialization.dtypes import BOOL, NAMES, dtype_of
-from sparknet.serialization.encodings import BFLOAT16, FLOAT16, INT8, RAW
-from sparknet.serialization.form import Form, choose
-from sparknet.serialization.stored import compress, restore, store, store_chunks
+from sparknet.serialization.payload.chunks import CHUNK, lengths, recut
+from sparknet.serialization.payload.dtypes import BOOL, NAMES, dtype_of
+from sparknet.serialization.payload.encodings import BFLOAT16, FLOAT16, INT8, RAW
+from sparknet.serialization.payload.form import Form, choose
+from sparknet.serialization.payload.stored import compress, restore, store, store_chunks
 
 FLOAT32, FLOAT64, INT16 = 0x42, 0x43, 0x21
 METHODS = ["zstd", "lz4"]

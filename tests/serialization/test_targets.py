@@ -14,7 +14,7 @@ from strategies import arrays
 
 from sparknet import NDArray, SchemaError, WeightCollection, dumps, nd
 from sparknet.serialization import Codec, load_into
-from sparknet.serialization.targets import repeats
+from sparknet.serialization.reader.targets import repeats
 
 
 @st.composite

@@ -205,10 +205,11 @@ from random import Random
 from sparknet import worker
 from sparknet.checkpoint import directory as rounds, round_files
 from sparknet.files import locking, replacing
-from sparknet.serialization import files, writing
+from sparknet.serialization.memory import streams
+from sparknet.serialization import writing
 from sparknet.training import driver, run
 
-watched = {module.__file__ for module in (driver, files, locking, replacing, round_files, rounds, run, worker, writing)}
+watched = {module.__file__ for module in (driver, locking, replacing, round_files, rounds, run, streams, worker, writing)}
 directory, chance = sys.argv[1], Random(5)
 
 def train_and_die(at):

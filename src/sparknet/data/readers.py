@@ -17,7 +17,7 @@ import numpy as np
 
 from sparknet.errors import DataError, FormatError
 from sparknet.files.regular import inflated_limit, open_regular, size_of
-from sparknet.serialization.files import read_up_to
+from sparknet.serialization.memory.streams import read_up_to
 
 __all__ = ["read_cifar10", "read_idx"]
 

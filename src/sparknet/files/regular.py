@@ -1,7 +1,7 @@
 """Files from anywhere: which are opened, how much of them is read, and how much they may inflate to.
 
 A device never ends, and opening a FIFO waits for its writer. So readers of files that have a size open regular files alone.
-Messages are also read from streams, and :mod:`sparknet.serialization.sources` opens those.
+Messages are also read from streams, and :mod:`sparknet.serialization.reader.sources` opens those.
 """
 
 import errno

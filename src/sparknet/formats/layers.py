@@ -18,8 +18,8 @@ from sparknet.formats.conversion import read
 from sparknet.formats.table import format_to_read
 from sparknet.ndarray import NDArray
 from sparknet.schema import given_weights
-from sparknet.serialization.collect import collect
 from sparknet.serialization.visible import visible
+from sparknet.serialization.writer.collect import collect
 from sparknet.weights import WeightCollection
 
 __all__ = ["Layers", "Taken", "fitted", "layers_of", "take_layers"]

@@ -16,8 +16,8 @@ from sparknet.files.regular import open_regular, size_of
 from sparknet.files.replacing import replacing
 from sparknet.formats.contents import Array, Contents, admitted, check_dtypes, flatten, only, refused
 from sparknet.ndarray import NDArray
-from sparknet.serialization.dtypes import NAMES
-from sparknet.serialization.files import read_up_to
+from sparknet.serialization.memory.streams import read_up_to
+from sparknet.serialization.payload.dtypes import NAMES
 
 __all__ = ["DTYPES", "read", "read_array", "write"]
 

@@ -14,7 +14,7 @@ from sparknet.errors import FormatError, MissingDependency, SchemaError
 from sparknet.files.regular import open_regular
 from sparknet.files.replacing import replacing
 from sparknet.formats.contents import Array, Contents, admitted, assemble, check_dtypes, flatten, refused
-from sparknet.serialization.dtypes import NAMES, dtype_of
+from sparknet.serialization.payload.dtypes import NAMES, dtype_of
 
 __all__ = ["read", "write"]
 

@@ -11,9 +11,9 @@ from sparknet.files.regular import open_regular, size_of
 from sparknet.formats.hdf5 import is_hdf5, opened
 from sparknet.formats.outline import outline
 from sparknet.formats.prototxt import MAX_TEXT, read_text
-from sparknet.serialization.foreign import likeness
 from sparknet.serialization.given import is_message
-from sparknet.serialization.layout import MAGIC
+from sparknet.serialization.message.foreign import likeness
+from sparknet.serialization.message.layout import MAGIC
 
 __all__ = ["format_of", "given_path", "looks"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sparknet import __version__
-from sparknet.serialization.files import write_all
+from sparknet.serialization.memory.streams import write_all
 from sparknet.training import Round
 
 __all__ = ["EventLog", "round_line"]

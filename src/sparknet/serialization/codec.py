@@ -5,19 +5,19 @@ from dataclasses import replace
 from typing import Any
 
 from sparknet.errors import shown
-from sparknet.serialization.decode import Wishes, decode
-from sparknet.serialization.dtypes import NAMES
-from sparknet.serialization.encode import Message, describe, to_buffer, to_bytes, to_parts
-from sparknet.serialization.files import write_all
-from sparknet.serialization.fitting import check_fits
-from sparknet.serialization.form import choose
 from sparknet.serialization.given import check_writer
-from sparknet.serialization.header import Header
-from sparknet.serialization.memory import as_memory
-from sparknet.serialization.metadata import check_metadata
-from sparknet.serialization.opening import open_message
-from sparknet.serialization.plans import plan_to_write
+from sparknet.serialization.memory.buffers import as_memory
+from sparknet.serialization.memory.streams import write_all
+from sparknet.serialization.message.fitting import check_fits
+from sparknet.serialization.message.header import Header
+from sparknet.serialization.message.metadata import check_metadata
+from sparknet.serialization.message.opening import open_message
+from sparknet.serialization.message.plans import plan_to_write
+from sparknet.serialization.payload.dtypes import NAMES
+from sparknet.serialization.payload.form import choose
+from sparknet.serialization.reader.decode import Wishes, decode
 from sparknet.serialization.receiving import receive
+from sparknet.serialization.writer.encode import Message, describe, to_buffer, to_bytes, to_parts
 from sparknet.weights import WeightCollection
 
 __all__ = ["Codec"]

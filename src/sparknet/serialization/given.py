@@ -8,7 +8,7 @@ import os
 from typing import Any, NamedTuple
 
 from sparknet.errors import shown
-from sparknet.serialization.layout import MAGIC
+from sparknet.serialization.message.layout import MAGIC
 
 __all__ = ["check_reader", "check_writer", "is_message", "next_call"]
 

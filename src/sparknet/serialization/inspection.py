@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from sparknet.serialization.dtypes import NAMES
-from sparknet.serialization.encodings import NAMES as ENCODINGS
-from sparknet.serialization.header import Header
-from sparknet.serialization.layout import HEAD, VERSION, Layout
+from sparknet.serialization.message.header import Header
+from sparknet.serialization.message.layout import HEAD, VERSION, Layout
+from sparknet.serialization.payload.dtypes import NAMES
+from sparknet.serialization.payload.encodings import NAMES as ENCODINGS
 from sparknet.serialization.visible import visible
 
 __all__ = ["MessageInfo", "TensorInfo"]

@@ -5,17 +5,13 @@ from typing import Any
 import numpy as np
 
 from sparknet.ndarray import NDArray, wrap
-from sparknet.serialization.checksum import NEAR, Checksum, checksum, transfer
-from sparknet.serialization.collect import as_bytes, is_ready
-from sparknet.serialization.decode import DAMAGED, NO_BOOL, check_tensors, has_checksums, refuse_bools, views, wrong
-from sparknet.serialization.dtypes import BOOL
-from sparknet.serialization.encode import describe
-from sparknet.serialization.files import read_into
 from sparknet.serialization.given import check_reader
-from sparknet.serialization.header import Header
-from sparknet.serialization.layout import truncated
-from sparknet.serialization.memory import Array, Bytes, as_memory
-from sparknet.serialization.opening import (
+from sparknet.serialization.memory.buffers import Array, Bytes, as_memory
+from sparknet.serialization.memory.checksum import NEAR, Checksum, checksum, transfer
+from sparknet.serialization.memory.streams import read_into
+from sparknet.serialization.message.header import Header
+from sparknet.serialization.message.layout import truncated
+from sparknet.serialization.message.opening import (
     Found,
     check_gap,
     check_gaps,
@@ -23,9 +19,21 @@ from sparknet.serialization.opening import (
     open_message,
     rest_of_stream,
 )
-from sparknet.serialization.plans import Plan
-from sparknet.serialization.sources import ended, is_memory
-from sparknet.serialization.targets import Targets
+from sparknet.serialization.message.plans import Plan
+from sparknet.serialization.payload.dtypes import BOOL
+from sparknet.serialization.reader.decode import (
+    DAMAGED,
+    NO_BOOL,
+    check_tensors,
+    has_checksums,
+    refuse_bools,
+    views,
+    wrong,
+)
+from sparknet.serialization.reader.sources import ended, is_memory
+from sparknet.serialization.reader.targets import Targets
+from sparknet.serialization.writer.collect import as_bytes, is_ready
+from sparknet.serialization.writer.encode import describe
 
 __all__ = ["load_into"]
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sparknet.serialization.decode import Wishes, decode
 from sparknet.serialization.given import check_reader
-from sparknet.serialization.opening import head_of_stream, rest_of_stream
+from sparknet.serialization.message.opening import head_of_stream, rest_of_stream
+from sparknet.serialization.reader.decode import Wishes, decode
 
 __all__ = ["iter_load"]
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from sparknet.files.replacing import replacing
-from sparknet.serialization.encode import pieces, prepare, to_buffer, to_bytes, to_parts
-from sparknet.serialization.files import write_all, write_at
-from sparknet.serialization.foreign import check_ending
 from sparknet.serialization.given import check_writer
-from sparknet.serialization.sources import path_of
+from sparknet.serialization.memory.streams import write_all, write_at
+from sparknet.serialization.message.foreign import check_ending
+from sparknet.serialization.reader.sources import path_of
+from sparknet.serialization.writer.encode import pieces, prepare, to_buffer, to_bytes, to_parts
 
 __all__ = ["dump", "dump_parts", "dumps", "dumps_into", "save"]
 

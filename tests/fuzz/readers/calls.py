@@ -27,7 +27,7 @@ from sparknet.nets.caffe import prototxt as definitions
 from sparknet.nets.caffe.files import solver_text
 from sparknet.nets.caffe.layer_param import LayerParam
 from sparknet.serialization import inspect, iter_load, load, loads, verify
-from sparknet.serialization.dtypes import NAMES
+from sparknet.serialization.payload.dtypes import NAMES
 
 MAX_BYTES = 1 << 20  # that what is compressed may inflate to
 MAX_PIXELS = 1 << 18

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.serialization.chunks import CHUNK
-from sparknet.serialization.dtypes import dtype_of
-from sparknet.serialization.encodings import INT8, RAW, decode_into, encode_into, encoded_size, scratch
-from sparknet.serialization.form import Form
-from sparknet.serialization.memory import Array, Bytes
-from sparknet.serialization.quantization import BLOCK
-from sparknet.serialization.stored import not_encodable
+from sparknet.serialization.memory.buffers import Array, Bytes
+from sparknet.serialization.payload.chunks import CHUNK
+from sparknet.serialization.payload.dtypes import dtype_of
+from sparknet.serialization.payload.encodings import INT8, RAW, decode_into, encode_into, encoded_size, scratch
+from sparknet.serialization.payload.form import Form
+from sparknet.serialization.payload.quantization import BLOCK
+from sparknet.serialization.payload.stored import not_encodable
 
 _SMALL = 1 << 14  # elements of a tensor; for larger ones a call of their own is a twentieth of the time
 _ZEROS = np.zeros(BLOCK)

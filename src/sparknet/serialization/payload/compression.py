@@ -17,7 +17,7 @@ import numpy as np
 
 from sparknet.errors import FormatError, MissingDependency, shown
 from sparknet.files.regular import inflated_limit
-from sparknet.serialization.memory import Bytes
+from sparknet.serialization.memory.buffers import Bytes
 
 _LEVEL = 1
 _WINDOW_LOG = 21  # zstd frames that ask for more than 2 MiB, the largest chunk, are refused

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.serialization.dtypes import dtype_of
-from sparknet.serialization.form import Form
-from sparknet.serialization.header import Header, encode_header
-from sparknet.serialization.header_reading import decode_header
-from sparknet.serialization.layout import ALIGNMENT, HEAD, Layout, head, lay_out
+from sparknet.serialization.message.header import Header, encode_header
+from sparknet.serialization.message.header_reading import decode_header
+from sparknet.serialization.message.layout import ALIGNMENT, HEAD, Layout, head, lay_out
+from sparknet.serialization.payload.dtypes import dtype_of
+from sparknet.serialization.payload.form import Form
 
 JOIN = 1 << 18  # bytes of small tensors that are written or read at a time
 _KEPT = 1 << 12  # payloads; plans of more are not kept, for the memory they take: about 500 bytes for each

@@ -9,12 +9,12 @@ import numpy as np
 from sparknet.backends import backend_of
 from sparknet.errors import shown
 from sparknet.ndarray import NDArray, wrap
-from sparknet.serialization.checksum import NEAR
-from sparknet.serialization.form import Encoded
-from sparknet.serialization.joining import encode_small, is_small
-from sparknet.serialization.memory import Array, Bytes
+from sparknet.serialization.memory.buffers import Array, Bytes
+from sparknet.serialization.memory.checksum import NEAR
 from sparknet.serialization.no_arrays import no_array
-from sparknet.serialization.stored import store, store_chunks
+from sparknet.serialization.payload.form import Encoded
+from sparknet.serialization.payload.joining import encode_small, is_small
+from sparknet.serialization.payload.stored import store, store_chunks
 from sparknet.weights import WeightCollection
 
 _LITTLE = "<|=" if sys.byteorder == "little" else "<|"

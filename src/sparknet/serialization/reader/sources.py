@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 from sparknet.errors import FormatError, StreamEnd, shown
 from sparknet.files.regular import check_name
 from sparknet.serialization.given import check_reader, next_call
-from sparknet.serialization.layout import MAGIC, truncated
-from sparknet.serialization.memory import as_memory
-from sparknet.serialization.opening import Found, head_of_stream, open_message, rest_of_stream
+from sparknet.serialization.memory.buffers import as_memory
+from sparknet.serialization.message.layout import MAGIC, truncated
+from sparknet.serialization.message.opening import Found, head_of_stream, open_message, rest_of_stream
 
 
 def path_of(source: Any) -> Path | None:

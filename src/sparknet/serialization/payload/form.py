@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sparknet.errors import shown
-from sparknet.serialization.dtypes import FLOATS, itemsize
-from sparknet.serialization.encodings import INT8, NAMES, RAW, encoded_size
+from sparknet.serialization.payload.dtypes import FLOATS, itemsize
+from sparknet.serialization.payload.encodings import INT8, NAMES, RAW, encoded_size
 
 # what other libraries call them; for errors
 _ALIASES = {

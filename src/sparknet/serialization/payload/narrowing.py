@@ -6,7 +6,7 @@ values stay infinite. NaN stays NaN: quiet, with its sign and the first bits of 
 
 import numpy as np
 
-from sparknet.serialization.memory import Array, Bytes
+from sparknet.serialization.memory.buffers import Array, Bytes
 
 _U2, _U4, _I4, _F4 = (np.dtype(name) for name in ("<u2", "<u4", "<i4", "<f4"))
 _HALF_OVERFLOW = 65520  # the smallest value that rounds to an infinite float16

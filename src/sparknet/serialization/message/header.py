@@ -1,7 +1,7 @@
 """The header of a message: what it holds, as a MessagePack map of columns, one entry a tensor.
 
 Columns instead of one object a tensor keep a header of 2,000 tensors at a few large values. How one is read is in
-:mod:`sparknet.serialization.header_reading`.
+:mod:`sparknet.serialization.message.header_reading`.
 """
 
 import math
@@ -13,9 +13,9 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from sparknet.serialization.form import Form
-from sparknet.serialization.layout import MAX_DIMS, MAX_HEADER, MAX_PAYLOAD, MAX_TENSORS
-from sparknet.serialization.metadata import check_metadata
+from sparknet.serialization.message.layout import MAX_DIMS, MAX_HEADER, MAX_PAYLOAD, MAX_TENSORS
+from sparknet.serialization.message.metadata import check_metadata
+from sparknet.serialization.payload.form import Form
 
 MAX_NDIM = 64
 

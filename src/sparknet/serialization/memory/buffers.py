@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.serialization.layout import ALIGNMENT
+from sparknet.serialization.message.layout import ALIGNMENT
 
 Array = np.ndarray[Any, Any]
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from sparknet.errors import FormatError
-from sparknet.serialization.chunks import CHUNK, lengths, recut
-from sparknet.serialization.compression import Method, compress_chunk, inflate_chunk, method_of
-from sparknet.serialization.cores import each
-from sparknet.serialization.dtypes import BOOL, dtype_of, itemsize
-from sparknet.serialization.encodings import NAMES, RAW, decode_into, encode_into, scratch
-from sparknet.serialization.form import Form
-from sparknet.serialization.memory import Array, Bytes
+from sparknet.serialization.memory.buffers import Array, Bytes
+from sparknet.serialization.memory.cores import each
+from sparknet.serialization.payload.chunks import CHUNK, lengths, recut
+from sparknet.serialization.payload.compression import Method, compress_chunk, inflate_chunk, method_of
+from sparknet.serialization.payload.dtypes import BOOL, dtype_of, itemsize
+from sparknet.serialization.payload.encodings import NAMES, RAW, decode_into, encode_into, scratch
+from sparknet.serialization.payload.form import Form
 
 _LENGTH = 4  # bytes of an entry in the table of a compressed payload
 _BFLOAT16_MAX = float.fromhex("0x1.fep127")

@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from sparknet.errors import FormatError
-from sparknet.serialization.checksum import PIECE
-from sparknet.serialization.cores import each
-from sparknet.serialization.memory import Bytes, aligned
+from sparknet.serialization.memory.buffers import Bytes, aligned
+from sparknet.serialization.memory.checksum import PIECE
+from sparknet.serialization.memory.cores import each
 
 _FIRST = 1 << 20  # bytes allocated for a stream before any of them has come
 _BUFFER = 1 << 20

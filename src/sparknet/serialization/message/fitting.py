@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from sparknet.errors import SchemaError
-from sparknet.serialization.dtypes import NAMES
-from sparknet.serialization.header import Header
+from sparknet.serialization.message.header import Header
+from sparknet.serialization.payload.dtypes import NAMES
 
 # kinds (got, expected) -> how the one becomes the other
 _CONVERSIONS = {

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sparknet.serialization.chunks import CHUNK, GROUP
-from sparknet.serialization.memory import Array, Bytes
-from sparknet.serialization.narrowing import decode_bfloat16, decode_float16, encode_bfloat16, encode_float16
-from sparknet.serialization.quantization import decode_int8, encode_int8, size_int8
+from sparknet.serialization.memory.buffers import Array, Bytes
+from sparknet.serialization.payload.chunks import CHUNK, GROUP
+from sparknet.serialization.payload.narrowing import decode_bfloat16, decode_float16, encode_bfloat16, encode_float16
+from sparknet.serialization.payload.quantization import decode_int8, encode_int8, size_int8
 
 RAW, FLOAT16, BFLOAT16, INT8 = range(4)  # codes of the header's column ``encodings``
 NAMES = {RAW: "raw", FLOAT16: "float16", BFLOAT16: "bfloat16", INT8: "int8"}

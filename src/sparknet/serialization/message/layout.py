@@ -12,7 +12,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from sparknet.errors import FormatError
-from sparknet.serialization.foreign import likeness
+from sparknet.serialization.message.foreign import likeness
 
 VERSION = 1
 MAGIC = b"\x94\xaasparknet/1"  # array of 4; the version, a string of 10 bytes

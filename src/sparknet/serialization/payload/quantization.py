@@ -18,8 +18,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sparknet.serialization.chunks import CHUNK
-from sparknet.serialization.memory import Array, Bytes
+from sparknet.serialization.memory.buffers import Array, Bytes
+from sparknet.serialization.payload.chunks import CHUNK
 
 BLOCK = 256  # values; divides a chunk
 SMALLEST = np.float32(2**-126)  # of the scales that are not 0

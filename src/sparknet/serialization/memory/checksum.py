@@ -13,8 +13,8 @@ from zlib import crc32
 
 import numpy as np
 
-from sparknet.serialization.cores import each
-from sparknet.serialization.memory import Bytes
+from sparknet.serialization.memory.buffers import Bytes
+from sparknet.serialization.memory.cores import each
 
 BLOCK = 4096
 NEAR = 1 << 20  # bytes copied at a time, and summed while they are in the cache; a multiple of BLOCK

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from sparknet.errors import SchemaError
-from sparknet.serialization.fitting import check_fits
-from sparknet.serialization.header import Header
-from sparknet.serialization.opening import Found
+from sparknet.serialization.message.fitting import check_fits
+from sparknet.serialization.message.header import Header
+from sparknet.serialization.message.opening import Found
 
 __all__ = ["Targets", "repeats"]
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparknet.errors import FormatError
-from sparknet.serialization.files import read_up_to
 from sparknet.serialization.given import next_call
-from sparknet.serialization.header import Header
-from sparknet.serialization.layout import START, check_count, check_header, header_size, truncated
-from sparknet.serialization.memory import Bytes
-from sparknet.serialization.plans import Plan, plan_to_read
+from sparknet.serialization.memory.buffers import Bytes
+from sparknet.serialization.memory.streams import read_up_to
+from sparknet.serialization.message.header import Header
+from sparknet.serialization.message.layout import START, check_count, check_header, header_size, truncated
+from sparknet.serialization.message.plans import Plan, plan_to_read
 
 
 class Found(NamedTuple):

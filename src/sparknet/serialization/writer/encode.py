@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparknet.serialization.checksum import NEAR, Checksum, checksum, transfer
-from sparknet.serialization.collect import all_ready, are_ready, as_bytes, blocks, collect, encoded, is_ready
-from sparknet.serialization.compression import method_of
-from sparknet.serialization.dtypes import code_of
-from sparknet.serialization.form import Encoded, choose
-from sparknet.serialization.header import Header
-from sparknet.serialization.memory import Bytes, as_memory, writable_bytes
-from sparknet.serialization.plans import Plan, plan_to_write
-from sparknet.serialization.stored import compress
+from sparknet.serialization.memory.buffers import Bytes, as_memory, writable_bytes
+from sparknet.serialization.memory.checksum import NEAR, Checksum, checksum, transfer
+from sparknet.serialization.message.header import Header
+from sparknet.serialization.message.plans import Plan, plan_to_write
+from sparknet.serialization.payload.compression import method_of
+from sparknet.serialization.payload.dtypes import code_of
+from sparknet.serialization.payload.form import Encoded, choose
+from sparknet.serialization.payload.stored import compress
+from sparknet.serialization.writer.collect import all_ready, are_ready, as_bytes, blocks, collect, encoded, is_ready
 
 # bytes: malloc takes fresh memory from the system for each such block, and keeps smaller ones for later
 _FRESH = 1 << 25
@@ -54,7 +54,7 @@ def describe(
 ) -> tuple[Header, list[Any]]:
     """Return the header of an object, without the values of checksums, and its arrays, to be encoded if they are to.
 
-    ``live``: arrays to be written to, as of :func:`sparknet.serialization.collect.collect`.
+    ``live``: arrays to be written to, as of :func:`sparknet.serialization.writer.collect.collect`.
     """
     kind, names, counts, arrays = collect(obj, live=live)
     codes = _codes(kind, names, counts, arrays)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from sparknet.serialization.memory import Bytes
+from sparknet.serialization.memory.buffers import Bytes
 
 CHUNK = 1 << 17  # elements; part of the format
 GROUP = 4  # chunks that are computed at a time: threads that call numpy for less wait for one another

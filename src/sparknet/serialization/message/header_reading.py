@@ -9,12 +9,12 @@ import msgpack
 import numpy as np
 
 from sparknet.errors import FormatError
-from sparknet.serialization import encodings
-from sparknet.serialization.compression import METHODS
-from sparknet.serialization.dtypes import FLOATS, NAMES, itemsize
-from sparknet.serialization.header import MAX_NDIM, Header, over_limit
-from sparknet.serialization.layout import MAX_DIMS, MAX_TENSORS, START
-from sparknet.serialization.metadata import MAX_ITEMS, metadata_problem
+from sparknet.serialization.message.header import MAX_NDIM, Header, over_limit
+from sparknet.serialization.message.layout import MAX_DIMS, MAX_TENSORS, START
+from sparknet.serialization.message.metadata import MAX_ITEMS, metadata_problem
+from sparknet.serialization.payload import encodings
+from sparknet.serialization.payload.compression import METHODS
+from sparknet.serialization.payload.dtypes import FLOATS, NAMES, itemsize
 
 KINDS = ("array", "mapping", "weights")
 _KEYS = set("kind names counts dtypes ndims dim_width dims encodings compression stored metadata checksums".split())
