@@ -15,8 +15,8 @@ import json
 import statistics
 import time
 
-from sparknet.clusters.spark.stacks import observed
-from sparknet.clusters.spark.watching import watched
+from sparknet.clusters.spark.jobs.stacks import observed
+from sparknet.clusters.spark.jobs.watching import watched
 from sparknet.spark import start_spark
 
 MINIBATCHES = 100_000

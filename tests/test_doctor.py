@@ -8,7 +8,7 @@ import pytest
 
 from sparknet import doctor
 from sparknet.cli import main
-from sparknet.clusters.spark import startup
+from sparknet.clusters.spark.jobs import startup
 from sparknet.doctor import examine
 
 

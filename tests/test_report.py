@@ -52,7 +52,7 @@ def test_what_was_noted_before_an_error_is_printed(capsys):
 
 
 def test_what_is_shown_is_printed_at_once_to_standard_error(capsys):
-    logger = logging.getLogger("sparknet.clusters.spark.watching")
+    logger = logging.getLogger("sparknet.clusters.spark.jobs.watching")
     with shown("sparknet.clusters.spark"):
         logger.warning("pack(): one %d", 1)
         assert capsys.readouterr().err == "pack(): one 1\n"

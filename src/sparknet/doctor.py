@@ -10,8 +10,8 @@ from importlib import metadata
 from typing import Any, Literal
 
 from sparknet.backends import available, get_backend
-from sparknet.clusters.spark.health import session_warnings
-from sparknet.clusters.spark.startup import check_java
+from sparknet.clusters.spark.jobs.health import session_warnings
+from sparknet.clusters.spark.jobs.startup import check_java
 from sparknet.errors import DeviceError, MissingDependency, ours
 from sparknet.nets.caffe.runtime import load as load_caffe
 

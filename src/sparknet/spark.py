@@ -1,14 +1,14 @@
 """The public face of sparknet on Spark (its rooms: :mod:`sparknet.clusters.spark`)."""
 
-from sparknet.clusters.spark.bad_rows import BadRows
-from sparknet.clusters.spark.cluster import SparkCluster
-from sparknet.clusters.spark.decoding import BadImages, decode_images
-from sparknet.clusters.spark.evaluation import evaluate
-from sparknet.clusters.spark.images import image_classes, read_image_tars, read_images
-from sparknet.clusters.spark.inference import featurize, predict
-from sparknet.clusters.spark.packed import PackedDataset, ShardSize
-from sparknet.clusters.spark.packing import load_packed, pack
-from sparknet.clusters.spark.startup import start_spark
+from sparknet.clusters.spark.images.decoding import BadImages, decode_images
+from sparknet.clusters.spark.images.reading import image_classes, read_image_tars, read_images
+from sparknet.clusters.spark.inference.bad_rows import BadRows
+from sparknet.clusters.spark.inference.evaluate import evaluate
+from sparknet.clusters.spark.inference.predict import featurize, predict
+from sparknet.clusters.spark.jobs.startup import start_spark
+from sparknet.clusters.spark.packed.dataset import PackedDataset, ShardSize
+from sparknet.clusters.spark.packing.pack import load_packed, pack
+from sparknet.clusters.spark.training.cluster import SparkCluster
 from sparknet.data.mean import channel_means, mean_image
 
 __all__ = [

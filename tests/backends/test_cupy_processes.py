@@ -12,7 +12,7 @@ import stand_in
 
 from sparknet import DeviceError, LocalCluster, NDArray, WeightCollection, averaged_sgd, doctor, dumps, loads, nd
 from sparknet.backends import available, get_backend, release_memory
-from sparknet.clusters.spark import kept_nets
+from sparknet.clusters.spark.training import net_cache
 from sparknet.data import Field, pack
 from sparknet.nets import MLP
 
@@ -113,7 +113,7 @@ def task(monkeypatch):
     pyspark = ModuleType("pyspark")
     pyspark.TaskContext = SimpleNamespace(get=lambda: None)
     monkeypatch.setitem(sys.modules, "pyspark", pyspark)
-    monkeypatch.setattr(kept_nets, "_NETS", type(kept_nets._NETS)())
+    monkeypatch.setattr(net_cache, "_NETS", type(net_cache._NETS)())
 
     def be(partition, *addresses):
         given = {"gpu": SimpleNamespace(addresses=list(addresses))} if addresses else {}
@@ -124,7 +124,7 @@ def task(monkeypatch):
 
 
 def kept(factory):
-    return kept_nets.kept_net("run", factory, most=1, device=kept_nets.device_of(factory))
+    return net_cache.kept_net("run", factory, most=1, device=net_cache.device_of(factory))
 
 
 def test_the_workers_of_a_machine_are_on_its_devices_in_turn(cupy, task):
@@ -156,7 +156,7 @@ def test_a_kept_net_is_made_anew_on_another_device_and_the_memory_of_the_first_i
     kept(factory)
     assert machine(cupy).used[1] == 0
     assert machine(cupy).counts["device pool freed"] == 1
-    kept_nets._drop(0)
+    net_cache._drop(0)
     assert machine(cupy).used[0] == 0
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sparknet import DataError, Field
-from sparknet.clusters.spark.arrow import batch_of_arrow
+from sparknet.clusters.spark.packing.arrow import batch_of_arrow
 from sparknet.data import ImageDecoder, pack
 from sparknet.data.rows import batch_of_rows
 

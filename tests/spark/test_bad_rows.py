@@ -173,7 +173,7 @@ def test_the_means_of_the_rows_without_the_bad_ones_are_those_that_they_have_alo
     for rows in (frame, frame.rdd, frame.rdd.map(lambda row: row.asDict())):
         bad = BadRows()
         caplog.clear()
-        with caplog.at_level(logging.WARNING, "sparknet.clusters.spark.evaluation"):
+        with caplog.at_level(logging.WARNING, "sparknet.clusters.spark.inference.evaluate"):
             found = evaluate(rows, FACTORY, WEIGHTS, ragged=ragged, on_error="drop", bad_rows=bad, **LABELED)
         assert found == expected
         assert list(bad.reasons) == list(REASONS)

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from sparknet import ClusterError
-from sparknet.clusters.spark import health
-from sparknet.clusters.spark.health import session_warnings
+from sparknet.clusters.spark.jobs import health
+from sparknet.clusters.spark.jobs.health import session_warnings
 from sparknet.doctor import examine
 
 pytestmark = pytest.mark.spark

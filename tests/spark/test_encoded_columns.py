@@ -8,14 +8,14 @@ from PIL import Image
 from pyspark.sql import Row
 
 from sparknet import DataError, Field, MissingDependency
-from sparknet.clusters.spark import chunks
-from sparknet.clusters.spark.bad_rows import spared
-from sparknet.clusters.spark.decoding import decode_images
-from sparknet.clusters.spark.inference_tasks import Plan
-from sparknet.clusters.spark.records import Records
+from sparknet.clusters.spark.images.decoding import decode_images
+from sparknet.clusters.spark.inference.bad_rows import spared
+from sparknet.clusters.spark.inference.tasks import Plan
+from sparknet.clusters.spark.packing import chunks
 from sparknet.data.images import ImageDecoder
 from sparknet.data.images.encoded import with_decoders
 from sparknet.data.preprocess import Compose, Scale, ToBGR
+from sparknet.data.records import Records
 from sparknet.nets import MLP
 from sparknet.spark import BadRows, evaluate, featurize, pack, predict, read_images
 

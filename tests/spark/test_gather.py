@@ -10,7 +10,8 @@ from pyspark.serializers import CPickleSerializer
 
 from sparknet import ClusterError, DataError, Field
 from sparknet import data as local
-from sparknet.clusters.spark import gather, packing
+from sparknet.clusters.spark.packing import gather
+from sparknet.clusters.spark.packing import pack as packing
 from sparknet.spark import pack
 
 pytestmark = pytest.mark.spark
@@ -41,7 +42,7 @@ def test_many_small_partitions_are_packed_by_the_tasks_of_few_and_the_log_says_s
     source = context.parallelize(rows(80), 40)
     if kind != "rdd":
         source = spark.createDataFrame(source, "x array<double>, y long")
-    with caplog.at_level(logging.WARNING, "sparknet.clusters.spark.gather"):
+    with caplog.at_level(logging.WARNING, "sparknet.clusters.spark.packing.gather"):
         packed, used = tasks(context, lambda: pack(source, FIELDS, 3, arrow=kind == "arrow of a frame"))
     assert [r.getMessage() for r in caplog.records] == [
         "pack(): the 40 partitions hold few rows each and are taken as 8, in their order"
@@ -176,7 +177,7 @@ def test_spark_does_put_partitions_together_that_are_no_neighbours(context):
 def test_python_functions_before_it_are_named_by_the_log(context, caplog):
     source = cached(context.parallelize(rows(80), 40).map(lambda row: row))
     for rdd, said in ((source, False), (source.map(lambda row: row), True)):
-        with caplog.at_level(logging.WARNING, "sparknet.clusters.spark.gather"):
+        with caplog.at_level(logging.WARNING, "sparknet.clusters.spark.packing.gather"):
             pack(rdd, FIELDS, 3).unpersist()
         assert ("Python functions of an RDD still start once for each" in caplog.records[-1].getMessage()) == said
     source.unpersist()

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from sparknet import DataError, Field, NDArray, formats, load, save
-from sparknet.clusters.spark.decoding import decode_images
-from sparknet.clusters.spark.images import image_classes, read_image_tars, read_images
-from sparknet.clusters.spark.packing import pack
+from sparknet.clusters.spark.images.decoding import decode_images
+from sparknet.clusters.spark.images.reading import image_classes, read_image_tars, read_images
+from sparknet.clusters.spark.packing.pack import pack
 from sparknet.data.images import ImageDecoder
 from sparknet.data.mean import channel_means, mean_image
 from sparknet.data.preprocess import Compose, Crop, Decode, SubtractMean

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparknet import DataError, Field, MissingDependency, NDArray, NetError, SchemaError, SparkCluster, averaged_sgd
-from sparknet.clusters.spark import added, inference_tasks, kept_nets
-from sparknet.clusters.spark.evaluation import evaluate
-from sparknet.clusters.spark.inference import featurize, predict
+from sparknet.clusters.spark.inference import new_columns, tasks
+from sparknet.clusters.spark.inference.evaluate import evaluate
+from sparknet.clusters.spark.inference.predict import featurize, predict
+from sparknet.clusters.spark.training import net_cache
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.blas import single_threaded_blas
 from sparknet.data.preprocess import Compose, Crop, LabelMap, Scale
@@ -239,21 +240,21 @@ def test_the_net_is_made_once_in_each_worker_process(context, tmp_path):
 
 
 def test_a_net_of_a_worker_has_the_weights_of_its_plan(monkeypatch):
-    monkeypatch.setattr(kept_nets, "_NETS", OrderedDict())
-    plans = [inference_tasks.Plan.of("test", FACTORY, WEIGHTS * factor, DATA, None, 8, None) for factor in (1, 2)]
-    nets = [inference_tasks.net_of(plan, Sent(plan.load)) for plan in plans]
+    monkeypatch.setattr(net_cache, "_NETS", OrderedDict())
+    plans = [tasks.Plan.of("test", FACTORY, WEIGHTS * factor, DATA, None, 8, None) for factor in (1, 2)]
+    nets = [tasks.net_of(plan, Sent(plan.load)) for plan in plans]
     assert [net.get_weights() for net in nets] == [WEIGHTS, WEIGHTS * 2]
-    assert inference_tasks.net_of(plans[0], None) is nets[0]
+    assert tasks.net_of(plans[0], None) is nets[0]
 
 
 def test_the_net_used_last_is_kept(monkeypatch):
-    monkeypatch.setattr(kept_nets, "_NETS", OrderedDict())
+    monkeypatch.setattr(net_cache, "_NETS", OrderedDict())
     for key in "abca":
-        kept_nets.kept_net(key, lambda key=key: f"net {key}", most=2)
-    assert list(kept_nets._NETS) == [("c", "cpu"), ("a", "cpu")]
-    assert kept_nets.kept_net("c", None, most=2) == "net c"
-    kept_nets.kept_net("d", lambda: "net d", most=1)
-    assert list(kept_nets._NETS) == [("d", "cpu")]
+        net_cache.kept_net(key, lambda key=key: f"net {key}", most=2)
+    assert list(net_cache._NETS) == [("c", "cpu"), ("a", "cpu")]
+    assert net_cache.kept_net("c", None, most=2) == "net c"
+    net_cache.kept_net("d", lambda: "net d", most=1)
+    assert list(net_cache._NETS) == [("d", "cpu")]
 
 
 class Sent:
@@ -411,7 +412,7 @@ def test_a_column_that_rows_of_an_rdd_have_already_is_named_and_not_overwritten(
     there = r"there is a column 'prediction' already; name the new one"
     for row in ({"prediction": 7, "data": IMAGES[0]}, Row(prediction=7, data=IMAGES[0].tobytes())):
         with pytest.raises(DataError, match=there):
-            added.with_values(row, [np.int64(3)], names=["prediction"])
+            new_columns.with_values(row, [np.int64(3)], names=["prediction"])
         found = predict(context.parallelize([row], 1), FACTORY, WEIGHTS, **options)
         with pytest.raises(Exception, match=rf"DataError: predict\(\): partition 0, rows 0 to 0: {there}"):
             found.collect()
@@ -421,7 +422,7 @@ def test_a_column_that_rows_of_an_rdd_have_already_is_named_and_not_overwritten(
 
 
 def test_an_error_of_a_minibatch_keeps_its_type_and_all_its_fields():
-    plan = inference_tasks.Plan.of("test()", FACTORY, WEIGHTS, DATA, None, 8, None)
+    plan = tasks.Plan.of("test()", FACTORY, WEIGHTS, DATA, None, 8, None)
     error = MissingDependency("no caffe", name="caffe", path="/here")  # slots of ImportError
     with (
         pytest.raises(MissingDependency, match=r"^test\(\): partition 2, rows 8 to 15: no caffe$") as caught,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sparknet.clusters.spark.jobs import run_job
+from sparknet.clusters.spark.jobs.running import run_job
 
 pytestmark = pytest.mark.spark
 

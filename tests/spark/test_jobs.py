@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from sparknet import ClusterError
-from sparknet.clusters.spark.jobs import collected, run_job
+from sparknet.clusters.spark.jobs.running import collected, run_job
 from sparknet.errors import MissingDependency
 
 pytestmark = pytest.mark.spark

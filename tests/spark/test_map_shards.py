@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sparknet import ClusterError, DataError, Field, SparkCluster, WeightCollection, averaged_sgd, dumps
-from sparknet.clusters.spark.local_files import local_directories
+from sparknet.clusters.spark.jobs.local_files import local_directories
 from sparknet.data.preprocess import Compose, Crop, Mirror, Scale
 from sparknet.nets import MLP
 from sparknet.spark import pack

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sparknet.clusters.spark.startup import _settings
+from sparknet.clusters.spark.jobs.startup import _settings
 
 pytestmark = pytest.mark.spark
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sparknet import Field
-from sparknet.clusters.spark import chunks
+from sparknet.clusters.spark.packing import chunks
 from sparknet.spark import pack
 
 pytestmark = pytest.mark.spark

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparknet import ClusterError, DataError, Field
-from sparknet.clusters.spark.records import Records
 from sparknet.data.layout import Layout
 from sparknet.data.preprocess import Scale
+from sparknet.data.records import Records
 from sparknet.ndarray import NDArray
 from sparknet.spark import ShardSize, load_packed, pack
 

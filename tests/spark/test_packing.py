@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sparknet import ClusterError, DataError, Field, SparkCluster
 from sparknet import data as local
-from sparknet.clusters.spark import chunks, packing
+from sparknet.clusters.spark.packing import chunks
+from sparknet.clusters.spark.packing import pack as packing
 from sparknet.data.preprocess import Scale
 from sparknet.nets import MLP
 from sparknet.spark import pack

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from sparknet import DataError, Field, LocalCluster, NetError, SparkCluster, averaged_sgd
 from sparknet import data as local
-from sparknet.clusters.spark.evaluation import evaluate
-from sparknet.clusters.spark.inference import featurize, predict
+from sparknet.clusters.spark.inference.evaluate import evaluate
+from sparknet.clusters.spark.inference.predict import featurize, predict
 from sparknet.spark import load_packed, pack
 
 pytestmark = pytest.mark.spark

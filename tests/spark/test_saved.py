@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparknet import ClusterError, DataError, Field, FormatError, NDArray, dumps, inspect
-from sparknet.clusters.spark.manifest import FORMAT, Manifest
+from sparknet.clusters.spark.packed.manifest import FORMAT, Manifest
 from sparknet.data.layout import Layout
 from sparknet.spark import load_packed, pack
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from sparknet import ClusterError
-from sparknet.clusters.spark.sessions import check_rows, is_stopped, running_context
+from sparknet.clusters.spark.jobs.sessions import check_rows, is_stopped, running_context
 from sparknet.spark import image_classes, load_packed, read_image_tars, read_images
 
 pytestmark = pytest.mark.spark

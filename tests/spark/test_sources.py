@@ -137,7 +137,7 @@ def test_parquet_packs_to_the_same_minibatches_by_rows_and_by_arrow(spark, tmp_p
 
 
 def test_arrow_is_used_where_it_is_installed_and_rows_where_it_is_not(spark, monkeypatch):
-    from sparknet.clusters.spark import arrow, chunks
+    from sparknet.clusters.spark.packing import arrow, chunks
 
     used = []
     for way in ("of_arrow", "of_frame"):
@@ -296,7 +296,7 @@ def test_a_bad_row_of_an_rdd_is_named_by_partition_row_and_id(context):
 
 
 def test_a_bad_row_far_into_a_partition_is_counted_across_chunks(context, monkeypatch):
-    from sparknet.clusters.spark import chunks
+    from sparknet.clusters.spark.packing import chunks
 
     monkeypatch.setattr(chunks, "_MOST_ROWS", 7)
     rows = context.parallelize(range(100), 1).map(lambda i: 0.5 if i == 53 else i)

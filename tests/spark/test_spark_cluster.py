@@ -12,7 +12,7 @@ import pytest
 
 from sparknet import ClusterError, DataError, Field, LocalCluster, NetError, SparkCluster, averaged_sgd
 from sparknet import data as local
-from sparknet.clusters.spark import cluster
+from sparknet.clusters.spark.training import cluster
 from sparknet.data.preprocess import Compose, LabelMap, Mirror, Scale
 from sparknet.errors import BrokenOff
 from sparknet.nets import MLP

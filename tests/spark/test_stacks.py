@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from sparknet.clusters.spark import stacks
-from sparknet.clusters.spark.stacks import observed
+from sparknet.clusters.spark.jobs import stacks
+from sparknet.clusters.spark.jobs.stacks import observed
 
 
 class Told(io.StringIO):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sparknet.clusters.spark import standstill
-from sparknet.clusters.spark.standstill import Stage, Standstill, Task
+from sparknet.clusters.spark.jobs import standstill
+from sparknet.clusters.spark.jobs.standstill import Stage, Standstill, Task
 
 SLOW, STILL, TIMES = standstill._SLOW, standstill._STILL, standstill._TIMES
 

@@ -3,7 +3,7 @@
 import threading
 from types import SimpleNamespace
 
-from sparknet.clusters.spark.startup import _deadline
+from sparknet.clusters.spark.jobs.startup import _deadline
 
 
 def gateway(killed):

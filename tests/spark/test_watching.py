@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from sparknet import Field
-from sparknet.clusters.spark import interrupts, standstill, watching
-from sparknet.clusters.spark.interrupts import interruptible
+from sparknet.clusters.spark.jobs import interrupts, standstill, watching
+from sparknet.clusters.spark.jobs.interrupts import interruptible
 from sparknet.data.mean import mean_image
 from sparknet.nets import MLP
 from sparknet.spark import evaluate, pack, predict

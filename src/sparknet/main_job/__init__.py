@@ -107,7 +107,7 @@ def _run(args: argparse.Namespace, ctrl_c: _CtrlC) -> None:
     test_rows = net.even(train=False).batch_size if hasattr(net, "even") else batch_size
     with (
         told("sparknet.data.ragged") as said,
-        shown("sparknet.clusters.spark.watching"),
+        shown("sparknet.clusters.spark.jobs.watching"),
         _packed(args, images, (batch_size, test_rows), preprocessor, ctrl_c) as (cluster, train, test),
     ):
         rounds = averaged_sgd(

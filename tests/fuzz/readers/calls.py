@@ -10,7 +10,7 @@ from fuzz.readers.hdf5 import CANARY
 
 from sparknet import NDArray, WeightCollection
 from sparknet.checkpoint import Checkpoint
-from sparknet.clusters.spark.manifest import Manifest
+from sparknet.clusters.spark.packed.manifest import Manifest
 from sparknet.data import read_cifar10, read_idx
 from sparknet.data.images.decoder import SUFFIXES, ImageDecoder
 from sparknet.data.images.folders import check_folders

@@ -21,7 +21,7 @@ from fuzz.readers.words import change_json
 
 from sparknet import NDArray, WeightCollection
 from sparknet.checkpoint import Checkpoint, Position
-from sparknet.clusters.spark.manifest import Manifest
+from sparknet.clusters.spark.packed.manifest import Manifest
 from sparknet.data.fields import Field
 from sparknet.data.layout import Layout
 from sparknet.serialization import dumps

@@ -1,0 +1,1 @@
+"""Image files as rows, and rows of encoded images as rows of pixels."""

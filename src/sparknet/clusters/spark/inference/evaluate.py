@@ -1,0 +1,158 @@
+"""evaluate: the means over all rows of what a net's test phase reports, where the rows are."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from sparknet.clusters.spark.inference.bad_rows import BadRows, checked_choice
+from sparknet.clusters.spark.inference.evaluation_tasks import evaluated
+from sparknet.clusters.spark.inference.predict import rdd_of
+from sparknet.clusters.spark.inference.tasks import Plan, made
+from sparknet.clusters.spark.jobs.running import broadcast, collected
+from sparknet.clusters.spark.jobs.sessions import check_packed
+from sparknet.clusters.spark.packed.dataset import PackedDataset
+from sparknet.clusters.spark.training.cluster import SparkCluster
+from sparknet.clusters.totals import mean_metrics
+from sparknet.data.fields import Columns, Field
+from sparknet.data.images.encoded import Decoders
+from sparknet.data.on_error import ERROR_OR_DROP, OnError
+from sparknet.data.preprocess import Compose, Preprocessor
+from sparknet.data.ragged import Ragged, check_ragged
+from sparknet.errors import DataError, NetError, located
+from sparknet.formats import Contents, Taken
+from sparknet.nets.base import NetFactory, driver_net
+from sparknet.schema import given_weights
+from sparknet.training import rehearsed, settled
+from sparknet.weights import WeightCollection
+
+__all__ = ["evaluate"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def evaluate(
+    rows: Any,
+    factory: NetFactory,
+    weights: WeightCollection | Contents | Taken,
+    *,
+    fields: Sequence[Field] | None = None,
+    columns: Columns | None = None,
+    decoder: Decoders | None = None,
+    batch_size: int = 100,
+    preprocessor: Preprocessor | None = None,
+    ragged: Ragged | None = None,
+    padding: Mapping[str, float] | None = None,
+    id_column: str | None = None,
+    on_error: OnError = "error",
+    bad_rows: BadRows | None = None,
+) -> dict[str, float]:
+    """Return the mean over all rows of each number that the net's test phase reports: loss, accuracy, ...
+
+    It runs one job, and for packed data a small one before, which brings a minibatch.
+
+    Parameters
+    ----------
+    rows
+        As for :func:`featurize`; or a :class:`PackedDataset`, whose minibatches are taken as they are and where they are,
+        with the bits of the evaluation in :func:`sparknet.averaged_sgd`.
+    factory, weights, columns, decoder, batch_size
+        As for :func:`featurize`; a PackedDataset has its own columns and batch size, and holds pixels.
+    fields
+        As for :func:`featurize`, with the labels; a PackedDataset has its own.
+    preprocessor
+        As for :func:`featurize`; default for a PackedDataset: its own.
+    ragged, padding
+        What becomes of a short minibatch, the last of a partition or of packed data, as for :func:`sparknet.data.pack`.
+        Default for a PackedDataset: its own. The log says how many rows are left out; padded ones count nowhere.
+    id_column
+        A column whose value is named with a row that cannot be computed; packed data has none.
+    on_error
+        What becomes of a row that cannot be computed: ``"error"`` fails and names it, ``"drop"`` gives the means of the rows
+        without it, with the bits that they have alone. For rows that are not packed: ``pack`` refuses bad ones.
+    bad_rows
+        A :class:`BadRows`, which counts them and says what is wrong; complete when this function returns. The log says how
+        many in any case.
+
+    Raises
+    ------
+    DataError
+        There are no rows, or one does not fit; ``NetError`` and ``SchemaError`` as for :func:`featurize`.
+    """
+    on_error = checked_choice(on_error, bad_rows, "evaluate()", ERROR_OR_DROP)
+    used: WeightCollection = given_weights(weights, "evaluate(): weights")
+    if isinstance(rows, PackedDataset):
+        check_packed(rows.rdd, "evaluate()")
+        _check_not_dropped(on_error)
+        if id_column is not None:
+            raise DataError("evaluate(): got id_column= for packed data, which has its fields alone: give it to pack()")
+        if decoder is not None:
+            raise DataError("evaluate(): got decoder= for packed data, which holds pixels: leave it out")
+        rows = rows if preprocessor is None else replace(rows, preprocessor=preprocessor)
+        rows = rows if ragged is None else replace(rows, ragged=ragged, padding=padding)
+        fields, columns, batch_size, preprocessor = rows.fields, None, rows.batch_size, rows.preprocessor or Compose()
+    if fields is None:
+        msg = "evaluate(): got no fields; expected fields=[...], the net's inputs among the columns, for what is not packed"
+        raise DataError(msg)
+    check_ragged(getattr(rows, "ragged", ragged), getattr(rows, "padding", padding), [f.name for f in fields])
+    plan = Plan.of("evaluate()", factory, used, fields, columns, batch_size, preprocessor, decoder, id_column)
+    if isinstance(rows, PackedDataset):
+        with located("evaluate()"):
+            rows = rehearsed(made(plan.load, driver_net), rows, 0, train=False)
+        _check_numbers(replace(plan, even=rows.even), batch_size)
+        with SparkCluster(rows.rdd.context).session(factory, rows, rows.shards) as session:
+            return session.evaluate(used, rows)
+    bad = None if on_error == "error" else bad_rows or BadRows()
+    return _means(rows, _settled(plan, ragged, padding), bad)
+
+
+def _check_not_dropped(on_error: OnError) -> None:
+    if on_error == "drop":
+        msg = (
+            "evaluate(): got on_error='drop' for packed data, expected 'error': its rows were looked at by pack(). For images "
+            "that are packed encoded, there is Decode(..., on_error='drop')"
+        )
+        raise DataError(msg)
+
+
+def _settled(plan: Plan, ragged: Ragged | None, padding: Mapping[str, float] | None) -> Plan:
+    """Return the plan with what becomes of short minibatches, which the net was tried on."""
+    even = settled(made(plan.load, driver_net), plan.batch_size, ragged, padding, f"{plan.who}: ", train=False)
+    plan = replace(plan, even=even)
+    try:
+        _check_numbers(plan, plan.batch_size if even.ragged == "drop" else min(2, plan.batch_size))
+    except NetError as error:
+        if even.ragged == "reshape":
+            _check_numbers(plan, plan.batch_size)  # if not even that fits, this is what has to be said
+            fix = (
+                "ragged='drop' leaves out the last minibatch of a partition where it is short, ragged='pad' fills it up"
+            )
+            raise error.placed(f"{plan.who}: {fix}") from error
+        raise
+    return plan
+
+
+def _check_numbers(plan: Plan, rows: int) -> None:
+    """Raise a DataError if the net, tried on so many rows, reports no number."""
+    if not any(values.ndim == 0 for values in plan.trial(None, rows)[0].values()):
+        msg = "evaluate(): the net's test phase reports no number, such as a loss or an accuracy; use featurize()"
+        raise DataError(msg)
+
+
+def _means(rows: Any, plan: Plan, bad: BadRows | None) -> dict[str, float]:
+    rdd = rdd_of(rows, plan, ())
+    tallies = None if bad is None else bad.counted_by(rdd.context)
+    with broadcast(rdd.context, plan.load) as sent:
+        parts = collected(rdd.mapPartitionsWithIndex(partial(evaluated, plan=plan.light, sent=sent, tallies=tallies)))
+    dropped = sum(part for part in parts if isinstance(part, int))
+    if dropped:
+        _LOG.warning("evaluate(): %d rows are left out, which make no whole minibatch of %d", dropped, plan.batch_size)
+    if bad is not None and bad.count:
+        _LOG.warning("evaluate(): %d rows could not be computed and are left out: %r", bad.count, bad)
+        dropped += bad.count
+    totals = [part for part in parts if not isinstance(part, int)]
+    if not totals:
+        msg = f"evaluate(): got no rows{f' but {dropped} that are left out' * bool(dropped)}, expected at least one"
+        raise DataError(msg)
+    return mean_metrics(totals)

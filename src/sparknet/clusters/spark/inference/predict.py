@@ -1,0 +1,257 @@
+"""featurize, predict: a trained net over the rows of an RDD or DataFrame, where the rows are.
+
+Rows keep their order, partitions and columns. A DataFrame goes by way of its RDD of rows and comes back with a schema
+of its own: ``mapInPandas`` and ``mapInArrow`` would ask for pandas and pyarrow on every executor, and a JVM row for
+each image is what the DataFrame holds anyway. Factory and weights are broadcast once; each Python worker makes one net
+of them and keeps it.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from sparknet.clusters.spark.inference.bad_rows import BadRows, checked_choice, spared
+from sparknet.clusters.spark.inference.new_columns import check_added, with_columns, with_values
+from sparknet.clusters.spark.inference.tasks import Plan, computed
+from sparknet.clusters.spark.jobs.running import run_job
+from sparknet.clusters.spark.jobs.sessions import check_rows
+from sparknet.clusters.spark.jobs.watching import watch_rows
+from sparknet.clusters.spark.packed.dataset import PackedDataset
+from sparknet.clusters.spark.packing.frames import check_frame, check_rdd, is_frame
+from sparknet.data.columns import check_columns
+from sparknet.data.fields import Columns, Field
+from sparknet.data.images.encoded import Decoders
+from sparknet.data.on_error import OnError
+from sparknet.data.preprocess import Preprocessor
+from sparknet.errors import DataError, NetError, located
+from sparknet.formats import Contents, Taken
+from sparknet.nets.base import NetFactory
+from sparknet.weights import WeightCollection
+
+__all__ = ["featurize", "predict", "rdd_of"]
+
+_LOG = logging.getLogger(__name__)
+
+Array = np.ndarray[Any, Any]
+
+
+def featurize(
+    rows: Any,
+    factory: NetFactory,
+    weights: WeightCollection | Contents | Taken,
+    outputs: Sequence[str] | Mapping[str, str],
+    *,
+    fields: Sequence[Field],
+    columns: Columns | None = None,
+    decoder: Decoders | None = None,
+    batch_size: int = 100,
+    preprocessor: Preprocessor | None = None,
+    id_column: str | None = None,
+    on_error: OnError = "error",
+    bad_rows: BadRows | None = None,
+) -> Any:
+    """Add what the net computes for each row: any of its blobs, as columns.
+
+    Parameters
+    ----------
+    rows
+        DataFrame, or RDD of Rows, mappings, or tuples in the order of ``fields``.
+    factory, weights
+        The net, and the weights it is given: a WeightCollection, or what has one, as ``formats.read`` returns it.
+    outputs
+        Blobs of the net's test phase, each with a row for each example: names, or blob -> name of the new column.
+    fields
+        The net's inputs among the columns, those that the outputs depend on.
+    columns
+        Field name -> column, or a list of columns whose values are joined, where they differ; as for
+        :func:`sparknet.data.pack`.
+    decoder
+        Of encoded images, as for :func:`sparknet.spark.pack`.
+    batch_size
+        Rows that the net computes at once; the last minibatch of a partition may have fewer. Where the net takes this
+        number of rows alone, it is filled up with zeros, and what the net makes of those is left out.
+    preprocessor
+        Applied to each minibatch in its test behaviour; it must keep all rows. The one that the net was trained with: a warning
+        is logged where pixels would reach the net as they are stored. ``Compose()`` says that there was none.
+    id_column
+        A column whose value is named with a row that cannot be computed, such as the path of a file.
+    on_error
+        What becomes of a row that cannot be computed, such as one with a null or an undecodable image: ``"error"`` fails the
+        job and names it, ``"null"`` gives it nulls in the new columns, ``"drop"`` leaves it out. The rows of its minibatch are
+        computed without it.
+    bad_rows
+        A :class:`BadRows`, which counts them and says what is wrong, for ``"null"`` and ``"drop"``. Nothing is computed yet
+        when this function returns: look at it once a job of yours has gone through all rows. The executors' logs say how many
+        in any case.
+
+    Returns
+    -------
+    DataFrame or RDD
+        Lazy, as ``rows`` is, and of its kind. Added to a DataFrame: a float, or an array of floats in row-major order.
+        Added to Rows and mappings of an RDD under their names, to tuples at their end: a float, or a numpy array.
+
+    Raises
+    ------
+    DataError, NetError, SchemaError
+        Columns, fields, outputs or weights do not fit; found before any job, with a net made on the driver. A row that
+        does not fit, or has a column of a new one's name, fails the job that computes it, and is named by its place.
+
+    Notes
+    -----
+    The same rows in the same minibatches give the bits of ``net.forward`` in one process. The broadcast lives as long as
+    the Spark session does, because what is returned may be computed again at any time.
+
+    Examples
+    --------
+    ::
+
+        features = featurize(
+            images,
+            CaffeNet.factory("solver.prototxt"),
+            weights,
+            {"fc7": "features"},
+            fields=[Field("data", (3, 227, 227), "uint8")],
+            columns={"data": "pixels"},
+        )
+    """
+    on_error = checked_choice(on_error, bad_rows, "featurize()")
+    named = _named(outputs)
+    plan = Plan.of("featurize()", factory, weights, fields, columns, batch_size, preprocessor, decoder, id_column)
+    return _extended(rows, plan, named, _as_they_are, on_error, bad_rows)
+
+
+def predict(
+    rows: Any,
+    factory: NetFactory,
+    weights: WeightCollection | Contents | Taken,
+    output: str = "prob",
+    *,
+    fields: Sequence[Field],
+    column: str = "prediction",
+    columns: Columns | None = None,
+    decoder: Decoders | None = None,
+    batch_size: int = 100,
+    preprocessor: Preprocessor | None = None,
+    id_column: str | None = None,
+    on_error: OnError = "error",
+    bad_rows: BadRows | None = None,
+) -> Any:
+    """Add the class of each row: the place of the largest value of the blob ``output``; the first of equal ones.
+
+    Parameters
+    ----------
+    rows, factory, weights, fields, columns, decoder, batch_size, preprocessor, id_column, on_error, bad_rows
+        As for :func:`featurize`.
+    output
+        Blob with the scores or probabilities of the classes, ``(rows, classes)``.
+    column
+        Name of the new column, of whole numbers.
+    """
+    on_error = checked_choice(on_error, bad_rows, "predict()")
+    if not isinstance(output, str):
+        msg = f"predict(): got output={output!r:.60}, expected the name of one blob; featurize() returns several"
+        raise DataError(msg)
+    plan = Plan.of("predict()", factory, weights, fields, columns, batch_size, preprocessor, decoder, id_column)
+    with _output_named(output):
+        return _extended(rows, plan, {output: column}, _largest, on_error, bad_rows)
+
+
+def _named(outputs: Any) -> dict[str, str]:
+    """Return blob -> name of the new column; a DataError if these are no blobs."""
+    if isinstance(outputs, str) or not isinstance(outputs, Iterable) or not outputs:
+        msg = f"featurize(): got outputs={outputs!r:.60}, expected names of blobs, ['fc7'], or blob -> column, {{'fc7': 'features'}}"
+        raise DataError(msg)
+    return dict(outputs) if isinstance(outputs, Mapping) else {name: name for name in outputs}
+
+
+@contextmanager
+def _output_named(output: str) -> Iterator[None]:
+    """Say of a net without the blob ``output``, which may be the default, how to name another."""
+    try:
+        yield
+    except NetError as error:
+        if getattr(error, "unknown", None) != [output]:
+            raise
+        msg = (
+            f"predict(): {error}. output= names the blob with a value for each class: probabilities, or the scores that a net for "
+            "training has in their place"
+        )
+        raise NetError(msg, **vars(error)) from error
+
+
+def _extended(
+    rows: Any,
+    plan: Plan,
+    outputs: Mapping[str, str],
+    finish: Callable[[Array], Array],
+    on_error: OnError,
+    bad_rows: BadRows | None,
+) -> Any:
+    """Return ``rows`` with ``finish(blob)`` of each blob in ``outputs`` as a column."""
+    rdd = rdd_of(rows, plan, list(outputs.values()))
+    plan, tried = plan.trial_by_row(list(outputs))
+    found = {name: finish(values) for name, values in tried.items()}
+    task: Callable[..., Any] = computed
+    if on_error != "error":
+        tallies = (bad_rows or BadRows()).counted_by(rdd.context)
+        task = partial(spared, on_error=on_error, tallies=tallies)
+    sent = run_job(partial(rdd.context.broadcast, plan.load))
+    work = partial(task, plan=plan.light, sent=sent, blobs=tuple(outputs), finish=finish)
+    if not is_frame(rows):
+        joined = rdd.mapPartitionsWithIndex(partial(work, join=partial(with_values, names=tuple(outputs.values()))))
+        watch_rows(rdd.context, joined._prev_jrdd.id(), plan.who)
+        return joined
+    schema = _extended_schema(rows.schema, {outputs[name]: values for name, values in found.items()}, on_error)
+    extended = rdd.mapPartitionsWithIndex(partial(work, join=with_columns))
+    frame = rows.sparkSession.createDataFrame(extended, schema, verifySchema=False)
+    watch_rows(rdd.context, frame._jdf.queryExecution().logical().rdd().id(), plan.who)
+    return frame
+
+
+def _as_they_are(values: Array) -> Array:
+    return values
+
+
+def _largest(values: Array) -> Array:
+    if sum(side > 1 for side in values.shape[1:]) > 1:
+        msg = (
+            f"predict(): the blob has examples of shape {values.shape[1:]}, expected one value for each class; featurize() "
+            "returns all of it, of a sequence for each step"
+        )
+        raise NetError(msg)
+    places: Array = values.reshape(len(values), -1).argmax(axis=1)
+    return places
+
+
+def rdd_of(rows: Any, plan: Plan, added: Sequence[str]) -> Any:
+    """Return the RDD of rows; the columns are checked, as far as they are known."""
+    check_rows(rows, plan.who)
+    if is_frame(rows):
+        check_frame(rows, plan.cells, plan.columns, plan.who)
+        check_columns([plan.id_column] if plan.id_column else [], rows.columns, f"{plan.who}: the DataFrame")
+        # Spark itself does not tell `label` from `Label`, unless it is told to.
+        key = None if rows.sparkSession.conf.get("spark.sql.caseSensitive") == "true" else str.lower
+        with located(plan.who):
+            check_added(added, rows.columns, key)
+        return rows.rdd
+    packed = ": give it the rows that were packed; evaluate() takes a PackedDataset"
+    check_rdd(rows, plan.who, packed * isinstance(rows, PackedDataset))
+    with located(plan.who):
+        check_added(added, ())
+    return rows
+
+
+def _extended_schema(schema: Any, added: Mapping[str, Array], on_error: OnError) -> Any:
+    """Return the schema with a column for each array: of numbers where it has one axis, else of arrays."""
+    from pyspark.sql.types import ArrayType, FloatType, LongType, StructField, StructType
+
+    def kind(values: Array) -> Any:
+        number = LongType() if values.dtype.kind == "i" else FloatType()
+        return number if values.ndim == 1 else ArrayType(number, containsNull=False)
+
+    columns = [StructField(name, kind(values), on_error == "null") for name, values in added.items()]
+    return StructType([*schema.fields, *columns])

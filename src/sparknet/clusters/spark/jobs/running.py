@@ -1,0 +1,189 @@
+"""Running Spark jobs: what fails in them arrives as one clear exception, and an interrupt ends them.
+
+The exceptions of py4j and pyspark are pages of Java with, somewhere inside, what matters.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sparknet.clusters.spark.jobs.interrupts import interruptible
+from sparknet.clusters.spark.jobs.local_files import restore, restore_directories
+from sparknet.clusters.spark.jobs.sessions import is_stopped
+from sparknet.errors import ClusterError, DataError, MissingDependency, SparknetError
+
+__all__ = ["PerPartition", "broadcast", "collected", "is_stored", "pickled", "release", "run_job", "telling_line"]
+
+# A Python traceback inside a Java one: indented lines, ended by the exception itself.
+_TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)")
+# A file in a scratch directory of Spark, which is in the group.
+_LOST = re.compile(r"(?:FileNotFound|NoSuchFile)Exception: (/\S*/blockmgr-[-\w]+)/")
+# A file in the directory of pyspark's own in the driver, through which broadcasts and results go.
+_LOST_BY_PYSPARK = re.compile(r"No such file or directory: '(/\S*/pyspark-[-\w]+)/")
+# The note that `sparknet.data.shards.calling` leaves on an exception: which shard, and where in the caller's file.
+_PLACE = re.compile(r"^\[(shard \d+, .+)\]$", re.MULTILINE)
+# A package that is not there, or cannot be imported: as Python says it, and as our own errors do.
+_IMPORT = re.compile(r"\b(ModuleNotFoundError|ImportError|MissingDependency)\b")
+_IMPORT_FIX = (
+    "; the executors need what the driver imports: install it there (the Python is PYSPARK_PYTHON), "
+    "or send it with spark-submit --py-files"
+)
+_CAUSED = "Caused by: "
+_LONGEST = 600  # characters of a line that is shown
+_UNTIL_CANCELLED = 5.0  # seconds in which the tasks of a job that failed or was interrupted have ended
+
+
+def run_job(action: Callable[[], Any]) -> Any:
+    """Return ``action()``, the action of an RDD; a failed job is a ClusterError that names what failed.
+
+    The Python worker's traceback, if there is one, is the exception's ``traceback``. Ctrl-C cancels the jobs and stays a
+    KeyboardInterrupt.
+    """
+    from pyspark import SparkContext
+
+    context = SparkContext._active_spark_context
+    try:
+        return interruptible(action, context)
+    except Exception as error:
+        *_, found = [None, *_TRACEBACK.finditer(str(error))]  # the last: those before it are its causes
+        line = found[1][:_LONGEST] if found else telling_line(error)
+        if context is not None and is_stopped(context):
+            line = f"its Spark session was stopped meanwhile ({line})"
+        if lost := _LOST.search(line) or _LOST_BY_PYSPARK.search(line):
+            line += _with_new_directories(context, Path(lost[1]))
+        if _IMPORT.search(line):
+            line += _IMPORT_FIX
+        place = _PLACE.search(str(error)) if found else None
+        msg = f"the job failed on the cluster: {f'{place[1]}: ' if place else ''}{line}"
+        raise ClusterError(msg, traceback=found[0] if found else "") from error
+
+
+def _with_new_directories(context: Any, lost: Path) -> str:
+    """Make the scratch directories of driver and executors again, and return what the error says of it."""
+    if "blockmgr" in lost.name and lost.parent.is_dir():
+        restore(lost)  # on this machine, of an executor perhaps
+    Path(context._temp_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(Exception):  # without the driver's own no job starts
+        for directory in (
+            context._jvm.org.apache.spark.SparkEnv.get().blockManager().diskBlockManager().localDirsString()
+        ):
+            restore(Path(directory))
+    with suppress(Exception):  # as many tasks as run at once most often reach every executor
+        context.parallelize(range(context.defaultParallelism)).foreach(restore_directories)
+    return (
+        "; this file of Spark was removed while Spark ran. The directory was made again, so try once more: what was packed is "
+        "computed again from its source, and must be packed again where that fails. Start a new session where this comes again: "
+        "files that were added to this one are not made again"
+    )
+
+
+def collected(rdd: Any, partitions: Sequence[int] | None = None) -> list[Any]:
+    """Return all elements (of these partitions); an error that a task reports as a value is raised as what it was."""
+    replies: list[Any] = run_job(
+        rdd.collect if partitions is None else lambda: rdd.context.runJob(rdd, list, partitions)
+    )
+    for reply in replies:
+        if isinstance(reply, MissingDependency):
+            raise type(reply)(f"{reply}{_IMPORT_FIX}", name=reply.name) from reply
+        if isinstance(reply, SparknetError):
+            raise reply
+    return replies
+
+
+@contextmanager
+def broadcast(context: Any, value: Any) -> Iterator[Any]:
+    """Broadcast for the length of the block; destroyed afterwards on driver and executors.
+
+    After an error or an interrupt some seconds later: Spark still ends the other tasks, and one that begins without the
+    broadcast is a page in its log.
+    """
+    sent = run_job(partial(context.broadcast, value))
+    try:
+        yield sent
+    except BaseException:
+        later = threading.Timer(_UNTIL_CANCELLED, _destroy, [sent])
+        later.daemon = True
+        later.start()
+        raise
+    sent.destroy()
+
+
+def _destroy(sent: Any) -> None:
+    with suppress(Exception):  # Spark may be gone, and the broadcast with it
+        sent.destroy()
+
+
+def pickled(what: str, value: Any) -> bytes:
+    """Return a value as tasks are sent it; a DataError that begins with ``what`` if it cannot be sent.
+
+    For what is the caller's, before a task with it and a broadcast is made. Broadcasts that are met here are forgotten:
+    pyspark keeps them for the next job, which fails once they are destroyed.
+    """
+    from pyspark import SparkContext, cloudpickle
+
+    context = SparkContext._active_spark_context
+    try:
+        message: bytes = cloudpickle.dumps(value)
+    except Exception as error:
+        msg = (
+            f"{what} ({type(value).__name__}) cannot be sent to the executors: {type(error).__name__}: {error}; "
+            "what cannot be pickled, such as a lock, an open file or a connection, has to be made there when it is used first"
+        )
+        raise DataError(msg) from error
+    finally:
+        if context is not None:
+            context._pickled_broadcast_vars.clear()
+    return message
+
+
+def is_stored(rdd: Any) -> bool:
+    """Say whether all partitions of a persisted RDD are on the executors now."""
+    found = rdd.context._jsc.sc().getRDDStorageInfo()
+    return any((info.id(), info.numCachedPartitions()) == (rdd.id(), rdd.getNumPartitions()) for info in found)
+
+
+def release(persisted: Any) -> None:
+    """Unpersist an RDD or data set that was only needed for a while; if that fails, the error before it is what matters."""
+    with suppress(Exception):
+        persisted.unpersist()
+
+
+class PerPartition:
+    """Spark's AccumulatorParam for partition -> a fact about it; one that is computed twice counts once."""
+
+    def zero(self, value: dict[int, Any]) -> dict[int, Any]:
+        """Return the start of an accumulator."""
+        del value
+        return {}
+
+    def addInPlace(self, ours: dict[int, Any], theirs: dict[int, Any]) -> dict[int, Any]:  # noqa: N802 - Spark's name
+        """Return what both know."""
+        ours.update(theirs)
+        return ours
+
+
+def telling_line(error: BaseException) -> str:
+    r"""Return the line that names the exception, cut to a readable length.
+
+    Examples
+    --------
+    >>> telling_line(RuntimeError("An error occurred\n: java.net.BindException: Address in use\n  at x"))
+    'java.net.BindException: Address in use'
+
+    Where that is Spark's "Job aborted.", the last cause is.
+
+    >>> telling_line(
+    ...     RuntimeError("org.apache.spark.SparkException: Job aborted.\n  at x\nCaused by: java.io.IOException: full")
+    ... )
+    'java.io.IOException: full'
+    """
+    lines = [line.strip(": \t") for line in str(error).splitlines() if line.strip(": \t")]
+    telling = [line for line in lines if "Exception" in line or "Error" in line]
+    line = (telling or lines or [type(error).__name__])[0]
+    if line.endswith("Job aborted."):
+        *_, line = [line, *(cause.removeprefix(_CAUSED) for cause in lines if cause.startswith(_CAUSED))]
+    return line[:_LONGEST]

@@ -1,0 +1,343 @@
+"""PackedDataset: minibatches on Spark, and what can be made of them without their rows."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from sparknet.clusters.spark.jobs.running import collected, is_stored, release, run_job
+from sparknet.clusters.spark.jobs.sessions import check_packed, is_stopped
+from sparknet.clusters.spark.packed import saving, shard_files
+from sparknet.clusters.spark.packed.exchange import as_records, exchanged
+from sparknet.clusters.spark.packed.manifest import Manifest
+from sparknet.clusters.spark.packed.shard_tasks import mapped_shards
+from sparknet.clusters.spark.packed.sums import tree_sum
+from sparknet.data.dataset import Dataset
+from sparknet.data.fields import Field
+from sparknet.data.layout import Layout, is_whole, share_and_seed, split_positions
+from sparknet.data.preprocess import Preprocessor
+from sparknet.data.ragged import Even, Ragged, check_padding, say_dropped
+from sparknet.data.records import Records
+from sparknet.data.shards import Shard
+from sparknet.data.unsized import Unsized
+from sparknet.errors import DataError
+from sparknet.ndarray import NDArray
+from sparknet.serialization import loads
+
+if TYPE_CHECKING:
+    from pyspark import RDD
+
+__all__ = ["PackedDataset", "ShardSize", "first_of", "kept_of", "packed_from"]
+
+
+class ShardSize(NamedTuple):
+    """What a shard holds; ``nbytes`` are those of the examples, without the messages around them."""
+
+    batches: int
+    examples: int
+    nbytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class PackedDataset(Unsized):
+    """Minibatches on Spark: partition ``k`` holds the minibatches ``k, k + shards, ...`` as messages.
+
+    Parameters
+    ----------
+    rdd
+        Persisted RDD of (minibatch number, message of :func:`sparknet.dumps`): the minibatches as stored, without the
+        preprocessor. :meth:`map_shards` has them as they are used.
+    fields
+        What is in a minibatch, as stored (before the preprocessor).
+    batch_size
+        Examples in every minibatch but the last.
+    num_batches, num_examples
+        Of the whole set.
+    shards
+        Number of partitions.
+    preprocessor
+        Applied when a minibatch is used. ``dataclasses.replace(data, preprocessor=...)`` is another view of the same
+        minibatches: what releases one releases both.
+    ragged, padding
+        What becomes of a short minibatch when it is used, as for :func:`~sparknet.spark.pack`; replaceable as well.
+    """
+
+    rdd: "RDD[tuple[int, bytes]]"
+    fields: tuple[Field, ...]
+    batch_size: int
+    num_batches: int
+    num_examples: int
+    shards: int
+    preprocessor: Preprocessor | None = None
+    ragged: Ragged | None = None
+    padding: Mapping[str, float] | None = None
+    # The id of the RDD -> where its shards' files are: shared by all that `replace` makes of this one.
+    _kept_by_rdd: "dict[int, RDD[shard_files.Kept]]" = field(default_factory=dict, repr=False)
+
+    _gone_through = (
+        "map_shards(fn) goes through its minibatches where they are, to_local() brings them into this process"
+    )
+
+    def __repr__(self) -> str:
+        return (
+            f"<PackedDataset: {self.num_examples:,} examples in {self.num_batches:,} minibatches of {self.batch_size}, "
+            f"{self.nbytes:,} bytes, {self.shards} shards of {self._least_most('examples')} examples>"
+        )
+
+    def _least_most(self, name: str) -> str:
+        values = [getattr(size, name) for size in self.shard_sizes]
+        return f"{min(values):,} to {max(values):,}" if min(values) < max(values) else f"{min(values):,}"
+
+    def count(self) -> int:
+        """Return the number of examples."""
+        return self.num_examples
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all examples, without the messages around them (some 200 bytes for each minibatch)."""
+        return self.num_examples * self._records.size
+
+    @property
+    def shard_sizes(self) -> list[ShardSize]:
+        """What each shard holds; they differ by one minibatch at most."""
+        layout = self._layout(self.shards)
+        examples = [layout.examples(k) for k in range(self.shards)]
+        return [ShardSize(len(layout.batches(k)), n, n * self._records.size) for k, n in enumerate(examples)]
+
+    @property
+    def even(self) -> Even:
+        """What becomes of short minibatches, as far as the data set says it."""
+        return Even(self.batch_size, self.ragged or "reshape", dict(self.padding or {}))
+
+    @property
+    def _records(self) -> Records:
+        return Records(self.fields)
+
+    def _layout(self, shards: int) -> Layout:
+        return Layout(self.num_examples, self.batch_size, shards)
+
+    def first_batch(self) -> Mapping[str, NDArray]:
+        """Return the first minibatch, as stored; runs a small job."""
+        check_packed(self.rdd, "first_batch()")
+        return loads(run_job(self.rdd.first)[1])  # type: ignore[no-any-return]
+
+    def map_shards(self, fn: Callable[[Shard], Any], workers: int | None = None) -> list[Any]:
+        """Return ``fn(shard)`` for each shard, computed in a task where its minibatches are; runs one job.
+
+        For a loop of one's own: ``fn`` gets the minibatches as a worker of :func:`~sparknet.averaged_sgd` does. The first
+        use writes each shard to a file beside its worker; from then on a task reads the minibatches that it uses.
+
+        Parameters
+        ----------
+        fn
+            Called with a :class:`~sparknet.data.Shard`, and sent to the tasks with all it refers to; large weights are
+            better sent by ``context.broadcast``. Spark may call it twice for a shard, so it should change nothing outside.
+            It computes with one BLAS thread, where threadpoolctl is installed.
+        workers
+            The number of shards, for a loop that is the same on both kinds of data set; None: whatever it is.
+
+        Returns
+        -------
+        list
+            What ``fn`` returned, in the order of the shards. It travels pickled: numbers, arrays, WeightCollections, lists
+            and dicts of these.
+
+        Raises
+        ------
+        DataError
+            ``workers`` is another number than the data set has shards, ``fn`` cannot be sent, what it returned cannot be sent
+            back (a generator), or ``ragged="pad"`` does not say what with.
+        SparknetError
+            ``fn`` raised it; the message begins with the shard, and it was not tried again.
+        ClusterError
+            ``fn`` raised anything else, which Spark tries again as often as it does; the message names the shard, and the
+            line in the caller's own file.
+
+        Examples
+        --------
+        >>> def rows(shard):  # data.map_shards(rows)
+        ...     return sum(len(batch["label"]) for batch in shard)
+        """
+        check_packed(self.rdd, "map_shards()")
+        if workers not in (None, self.shards):
+            msg = f"map_shards(): got workers={workers!r}, and there are {self.shards} shards; leave it out, or reshard({workers!r})"
+            raise DataError(msg)
+        check_padding("map_shards()", self.ragged, self.padding)
+        return mapped_shards(self, fn)
+
+    def _summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any]) -> Any:
+        """Return the sum of ``part(minibatches)`` over the shards, each computed where it is; runs one job.
+
+        Parameters
+        ----------
+        part
+            Called with the minibatches of a shard in their order, as stored: without the preprocessor, which
+            :meth:`map_shards` applies. It returns a number, an array, a WeightCollection or anything else with a sum; or a
+            dict of these, which is added up by key.
+
+        Raises
+        ------
+        DataError
+            ``part`` cannot be sent, or returned what cannot be added up (None, a tuple, a list, a text, booleans of numpy), or
+            arrays of different shapes.
+        SparknetError, ClusterError
+            ``part`` raised it, or anything else, as for :meth:`map_shards`.
+        """
+        check_packed(self.rdd, "summed()")
+        return tree_sum(self.rdd, part)
+
+    def summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any]) -> Any:
+        """Return the sum of ``part(minibatches)`` over the shards. Kept for programs that have it: take :meth:`map_shards`.
+
+        :meta private:
+        """
+        return self._summed(part)
+
+    def reshard(self, shards: int) -> "PackedDataset":
+        """Return the same minibatches over another number of shards; persisted, a copy on the cluster."""
+        if not is_whole(shards, 1):
+            msg = f"reshard(): shards: got {shards!r}, expected a whole number of at least 1"
+            raise DataError(msg)
+        check_packed(self.rdd, "reshard()")
+        return self._dealt(shards)._persisted(self.rdd.getStorageLevel())
+
+    def _dealt(self, shards: int) -> "PackedDataset":
+        return self._repacked(partial(np.arange, self.num_examples), self._layout(shards))
+
+    def train_test_split(
+        self,
+        test_size: float | None = None,
+        seed: int | None = None,
+        *,
+        random_state: int | None = None,
+        fraction: float | None = None,
+    ) -> "tuple[PackedDataset, PackedDataset]":
+        """Split the examples into a training set and a test set, as :meth:`sparknet.data.Dataset.train_test_split` does.
+
+        Both are packed anew and persisted as this one is; copies on the cluster, so this one may be unpersisted. A short
+        last minibatch of each is left out where ``ragged`` is ``"drop"``.
+        """
+        check_packed(self.rdd, "train_test_split()")
+        share, chosen = share_and_seed(test_size, seed, random_state, fraction)
+        parts_of_all = split_positions(self.num_examples, share, chosen)
+        totals = [kept_of(int((part >= 0).sum()), self.even, "train_test_split()") for part in parts_of_all]
+        parts = []
+        for which, total in enumerate(totals):
+            moved = partial(_part, which, self.num_examples, share, chosen, total)
+            shards = min(self.shards, -(-total // self.batch_size))
+            part = self._repacked(moved, Layout(total, self.batch_size, shards))
+            parts.append(part._persisted(self.rdd.getStorageLevel()))
+        train, test = parts
+        return train, test
+
+    def _repacked(self, moved: Callable[[], Any], layout: Layout) -> "PackedDataset":
+        rows = as_records(self.rdd, self._records, self.batch_size)
+        packed = packed_from(rows, moved, self.fields, layout, self.preprocessor)
+        return replace(packed, ragged=self.ragged, padding=self.padding)
+
+    def _persisted(self, storage: Any) -> "PackedDataset":
+        """Return this data set after its minibatches were computed and persisted."""
+        self.rdd.persist(storage)
+        try:
+            run_job(self.rdd._jrdd.count)  # in the JVM: a count in Python would pipe everything there once more
+        except BaseException:
+            release(self.rdd)
+            raise
+        return self
+
+    def to_local(self) -> Dataset:
+        """Return the whole set in the driver's memory, for ``LocalCluster``."""
+        check_packed(self.rdd, "to_local()")
+        messages = dict(collected(self.rdd))
+        batches = [loads(messages[i]) for i in range(self.num_batches)]
+        return Dataset(batches, self.fields, self.batch_size, self.preprocessor, self.ragged, self.padding)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the set to storage, from where :func:`sparknet.spark.load_packed` takes it; packing is done once.
+
+        Parameters
+        ----------
+        path
+            A directory that does not exist yet, on any file system that Spark knows (``hdfs://...``,
+            ``s3a://...``) and all executors reach. The preprocessor is not saved, ``ragged`` and ``padding`` are.
+
+        Raises
+        ------
+        DataError
+            ``path`` exists, or is the root of a file system. A set whose saving broke off is refused when it is loaded.
+        """
+        check_packed(self.rdd, "save()")
+        choice = {"ragged": self.ragged, "padding": None if self.padding is None else dict(self.padding)}
+        manifest = Manifest(self.fields, self._layout(self.shards), choice)
+        saving.write(self.rdd, os.fspath(path).rstrip("/"), manifest)
+
+    @property
+    def _name(self) -> str:
+        return f"{self.rdd.context.applicationId}-{self.rdd.id()}"
+
+    @property
+    def _kept(self) -> "RDD[shard_files.Kept]":
+        """Where the file of each shard is, which the first use writes: see :mod:`sparknet.clusters.spark.packed.shard_files`."""
+        from pyspark import StorageLevel
+
+        key = self.rdd.id()
+        if key not in self._kept_by_rdd:
+            kept = self._keeping(shard_files.keep_before)
+            self._kept_by_rdd[key] = kept.persist(StorageLevel.MEMORY_AND_DISK)
+        return self._kept_by_rdd[key]
+
+    def _keeping(self, keep: Callable[..., Any] = shard_files.keep) -> "RDD[shard_files.Kept]":
+        """Return :attr:`_kept` computed from the minibatches again, wherever that runs."""
+        return self.rdd.mapPartitionsWithIndex(partial(keep, name=self._name))
+
+    def unpersist(self) -> None:
+        """Release the cluster's memory and files; the set must not be used any more."""
+        kept = self._kept_by_rdd.pop(self.rdd.id(), None)
+        if is_stopped(self.rdd.context):  # and everything went with it
+            return
+        if kept is not None:
+            drop, context = partial(_drop, self._name), self.rdd.context
+            with suppress(Exception):  # what is not reached goes with its executor
+                if is_stored(kept):  # what is not would be written first
+                    kept.foreach(drop)  # Spark sends a task to where the file is
+            kept.unpersist()
+            # Files that lie elsewhere, of shards that were moved or lost: as many tasks as run at once,
+            # which most often reach every executor.
+            with suppress(Exception):
+                context.parallelize(range(context.defaultParallelism)).foreach(drop)
+        self.rdd.unpersist()
+
+
+def kept_of(examples: int, even: Even, what: str) -> int:
+    """Return how many of the ``examples`` are packed: all, or those of whole minibatches; the log says what is left out."""
+    return say_dropped(what, examples, even.batch_size) if even.ragged == "drop" else examples
+
+
+def packed_from(
+    rows: "RDD[tuple[int, bytes]]",
+    moved: Callable[[], Any],
+    fields: tuple[Field, ...],
+    layout: Layout,
+    preprocessor: Preprocessor | None,
+) -> PackedDataset:
+    """Return the data set of :func:`sparknet.clusters.spark.packed.exchange.exchanged`, not computed yet."""
+    rdd = exchanged(rows, moved, Records(fields), layout)
+    return PackedDataset(rdd, fields, layout.batch_size, layout.num_batches, layout.total, layout.shards, preprocessor)
+
+
+# ---- in the Python workers
+def _part(which: int, count: int, fraction: float, seed: int, total: int) -> Any:
+    return first_of(split_positions(count, fraction, seed)[which], total)
+
+
+def first_of(positions: Any, total: int) -> Any:
+    """Return the positions, with those behind the first ``total`` as examples to leave out (-1)."""
+    return np.where(positions < total, positions, -1)
+
+
+def _drop(name: str, _element: Any) -> None:
+    shard_files.drop(name)

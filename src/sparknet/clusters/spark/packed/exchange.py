@@ -1,0 +1,136 @@
+"""The exchange: records from wherever they are into the minibatches of shards, one shuffle of Spark.
+
+Every record's place is known before it travels, so a shard writes what comes, in any order, to its
+place in a scratch file, and reads minibatches from that: nothing is sorted, and a Python worker holds
+one piece or one minibatch, whatever the size of the shard; before a shuffle of the examples also the places of
+all of them, 8 bytes for each, and after it a byte for each that the shard has.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparknet.clusters.spark.jobs.local_files import local_directories, naming, restore_directories
+from sparknet.data.layout import Layout
+from sparknet.data.records import Records
+from sparknet.errors import ClusterError, FormatError
+from sparknet.serialization import dumps, loads
+
+if TYPE_CHECKING:
+    from pyspark import RDD
+
+__all__ = ["as_records", "exchanged"]
+
+Array = np.ndarray[Any, Any]
+
+_FIX = "was a file of the data set removed or copied? Save or pack it again"
+
+
+def exchanged(
+    rows: "RDD[tuple[int, bytes]]", moved: Callable[[], Array], records: Records, layout: Layout
+) -> "RDD[tuple[int, bytes]]":
+    """Return (minibatch number, message), shard ``k`` in partition ``k`` in the order of the numbers.
+
+    Parameters
+    ----------
+    rows
+        (position of the first, records one after the other).
+    moved
+        Returns the new position of each old one, -1 for an example to leave out; called in the tasks.
+    records, layout
+        What the records are, and how they are to lie.
+    """
+    pieces = rows.mapPartitions(partial(_pieces, moved=moved, records=records, layout=layout))
+    shards = pieces.partitionBy(layout.shards, _same)
+    return shards.mapPartitionsWithIndex(partial(_assembled, records=records, layout=layout))
+
+
+def as_records(batches: "RDD[tuple[int, bytes]]", records: Records, batch_size: int) -> "RDD[tuple[int, bytes]]":
+    """Return the rows of (minibatch number, message), for :func:`exchanged`; every message is verified."""
+    return batches.map(partial(_as_records, records=records, batch_size=batch_size))
+
+
+def _as_records(item: tuple[int, bytes], *, records: Records, batch_size: int) -> tuple[int, bytes]:
+    number, message = item
+    try:
+        batch = loads(message, verify=True)
+    except FormatError as error:
+        msg = f"minibatch {number}: {error}"
+        raise FormatError(msg) from error
+    return number * batch_size, records.join(batch).tobytes()
+
+
+def _same(key: int) -> int:
+    return key  # Spark takes it modulo the number of partitions
+
+
+# ---- before the shuffle: rows -> (shard, (places in it, records))
+def _pieces(
+    rows: Iterable[tuple[int, bytes]], *, moved: Callable[[], Array], records: Records, layout: Layout
+) -> Iterator[tuple[int, tuple[bytes, bytes]]]:
+    restore_directories()
+    positions = moved()
+    for start, data in rows:
+        found = np.frombuffer(data, np.uint8).reshape(-1, records.size)
+        where = positions[start : start + len(found)]
+        kept = np.flatnonzero(where >= 0)
+        shard, place = layout.locate(where[kept])
+        order = np.lexsort((place, shard))  # neighbours are written at once
+        cuts = np.flatnonzero(np.diff(shard[order])) + 1
+        for some in np.split(order, cuts) if len(order) else ():
+            yield int(shard[some[0]]), (place[some].astype(np.int64).tobytes(), found[kept[some]].tobytes())
+
+
+# ---- after it: the pieces of a shard, in any order -> (minibatch number, message)
+def _assembled(
+    shard: int, pieces: Iterable[tuple[int, tuple[bytes, bytes]]], *, records: Records, layout: Layout
+) -> Iterator[tuple[int, bytes]]:
+    restore_directories()
+    directories = local_directories()
+    directory = directories[shard % len(directories)]
+    # Without a name from the start, so that nothing is left of it, however the worker ends.
+    with tempfile.TemporaryFile(dir=directory) as file:
+        received, expected, taken = 0, layout.examples(shard), np.zeros(0, bool)
+        for _, (places, data) in pieces:
+            taken = _take(taken, np.frombuffer(places, np.int64), shard)
+            with naming(directory):
+                received += _scatter(file.fileno(), places, data, records.size)
+        if received != expected:
+            msg = f"shard {shard} got {received} of its {expected} examples: some rows were lost, or are there twice; {_FIX}"
+            raise ClusterError(msg)
+        file.seek(0)
+        for number in layout.batches(shard):
+            found = np.frombuffer(file.read(layout.batch_size * records.size), np.uint8).reshape(-1, records.size)
+            yield number, dumps(records.split(found))
+
+
+def _take(taken: Array, places: Array, shard: int) -> Array:
+    """Return which places are taken, with these too; a ClusterError if one is already. Memory grows with what has come."""
+    end = int(places.max()) + 1
+    if end > len(taken):
+        taken = np.concatenate([taken, np.zeros(max(end, 2 * len(taken)) - len(taken), bool)])
+    if taken[places].any():
+        msg = f"shard {shard} got examples twice; {_FIX}"
+        raise ClusterError(msg)
+    taken[places] = True
+    return taken
+
+
+def _scatter(file: int, places: bytes, data: bytes, size: int) -> int:
+    """Write records to their places, runs of neighbours at once; return how many they are."""
+    place, view = np.frombuffer(places, np.int64), memoryview(data)
+    cuts = [0, *(np.flatnonzero(np.diff(place) != 1) + 1).tolist(), len(place)]
+    for begin, end in pairwise(cuts):
+        _write_at(file, view[begin * size : end * size], int(place[begin]) * size)
+    return len(place)
+
+
+def _write_at(file: int, data: memoryview, offset: int) -> None:
+    while len(data):  # the system may take less than it is given
+        written = os.pwrite(file, data, offset)
+        data, offset = data[written:], offset + written

@@ -1,0 +1,121 @@
+"""Work on the shards of a packed data set: a task for each, sent to where the shard's file is.
+
+Training and ``map_shards`` both come here, so what a round costs is the same for both: the minibatches it uses.
+"""
+
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparknet.clusters.spark.jobs.running import collected, pickled
+from sparknet.clusters.spark.packed.shard_files import DamagedFileError, Kept, is_watched, opened
+from sparknet.data.layout import shard_length
+from sparknet.data.preprocess import Preprocessor
+from sparknet.data.ragged import Even
+from sparknet.data.shards import Shard, Stored, called
+from sparknet.errors import ClusterError, DataError, SparknetError
+
+if TYPE_CHECKING:
+    from sparknet.clusters.spark.packed.dataset import PackedDataset
+
+__all__ = ["mapped_shards", "on_shard", "shard_replies"]
+
+
+@dataclass(frozen=True)
+class Away:
+    """The reply of a task that ran where its shard's file is not, or is damaged: nothing was done."""
+
+    directory: Path
+
+
+@dataclass(frozen=True)
+class Unwatched(Away):
+    """The reply of a task that wrote its shard's file, and that Spark could not end if it went on: nothing else was done."""
+
+
+def shard_replies(data: "PackedDataset", work: Callable[[int, Iterable[Kept]], Iterator[Any]]) -> list[Any]:
+    """Return what the tasks bring back, in the order of shards; those away from their file are run on its minibatches.
+
+    Those that wrote their file in this job are run on it in another one, which Spark can end whenever it is cancelled.
+
+    Raises
+    ------
+    SparknetError
+        A task replied with it.
+    ClusterError
+        A shard cannot be read back, or the job failed.
+    """
+    replies = collected(data._kept.mapPartitionsWithIndex(work))
+    for kind in (Unwatched, Away):
+        again = [shard for shard, reply in enumerate(replies) if isinstance(reply, kind)]
+        if again:
+            kept = data._kept if kind is Unwatched else data._keeping()
+            for shard, reply in zip(again, collected(kept.mapPartitionsWithIndex(work), again), strict=True):
+                replies[shard] = reply
+    for shard, reply in enumerate(replies):
+        if isinstance(reply, Away):
+            msg = (
+                f"shard {shard} cannot be read back from {reply.directory}: its disk, or the packed partition, "
+                "is damaged; pack or load again"
+            )
+            raise ClusterError(msg)
+    return replies
+
+
+def mapped_shards(data: "PackedDataset", fn: Callable[[Shard], Any]) -> list[Any]:
+    """Return ``fn(shard)`` for each shard of the data, in their order."""
+    pickled("map_shards(): the function", fn)
+    pickled("map_shards(): the preprocessor", data.preprocessor)
+    used = data.even.num_used(data.num_batches, data.num_examples)
+    lengths = [shard_length(used, index, data.shards) for index in range(data.shards)]
+    work = partial(_mapped, fn=fn, lengths=lengths, preprocessor=data.preprocessor, even=data.even)
+    return [pickle.loads(message) for message in shard_replies(data, work)]  # noqa: S301 - pickled in a task of this job
+
+
+# ---- in the Python workers
+def on_shard(partition: Iterable[Kept], work: Callable[[Stored], Any]) -> Iterator[Any]:
+    """Yield ``work(stored minibatches)`` of one shard, an error of sparknet as a value, or Away."""
+    (kept,) = partition  # to the end: Spark kills a Python worker that leaves its input unread
+    away = Away(kept.path.parent)
+    if not is_watched():
+        yield Unwatched(kept.path.parent)
+        return
+    with opened(kept) as stored:
+        try:
+            yield away if stored is None else work(stored)
+        except DamagedFileError:
+            yield away
+        except SparknetError as error:  # as a value: an exception would be tried again, in vain
+            yield error
+
+
+def _mapped(
+    index: int,
+    partition: Iterable[Kept],
+    *,
+    fn: Callable[[Shard], Any],
+    lengths: list[int],
+    preprocessor: Preprocessor | None,
+    even: Even,
+) -> Iterator[Any]:
+    def work(stored: Stored) -> bytes:
+        shard = Shard(index, stored, lengths[index], preprocessor, even)
+        return _message(called(fn, shard), f"shard {index}")
+
+    return on_shard(partition, work)
+
+
+def _message(result: Any, who: str) -> bytes:
+    from pyspark import cloudpickle
+
+    try:
+        return cloudpickle.dumps(result)  # type: ignore[no-any-return]
+    except Exception as error:
+        msg = (
+            f"{who}: the function returned a {type(result).__name__}, which cannot be sent to the driver: "
+            f"{type(error).__name__}: {error}; expected numbers, arrays, WeightCollections, or lists and dicts of these"
+        )
+        raise DataError(msg) from error

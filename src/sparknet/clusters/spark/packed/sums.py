@@ -1,0 +1,56 @@
+"""Adding up, over Spark, what is computed of the minibatches of each shard: one job, a tree of sums."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sparknet.clusters.spark.jobs.running import pickled, run_job
+from sparknet.clusters.spark.jobs.stacks import observed
+from sparknet.data.shards import calling
+from sparknet.data.sums import added, check_summable
+from sparknet.errors import SparknetError
+from sparknet.ndarray import NDArray
+from sparknet.serialization import loads
+
+if TYPE_CHECKING:
+    from pyspark import RDD
+
+__all__ = ["tree_sum"]
+
+Part = Callable[[Iterable[Mapping[str, NDArray]]], Any]
+
+
+def tree_sum(batches: "RDD[tuple[int, bytes]]", part: Part) -> Any:
+    """Return the sum of ``part(minibatches)`` over the partitions of (minibatch number, message).
+
+    Raises
+    ------
+    SparknetError
+        ``part`` raised it, or returned what cannot be added up; the message begins with the shard.
+    """
+    pickled("summed(): the function", part)
+    total = run_job(lambda: batches.mapPartitionsWithIndex(partial(_of_shard, part=part)).treeReduce(_merged))
+    if isinstance(total, SparknetError):
+        raise total
+    return total
+
+
+# ---- in the Python workers
+def _of_shard(shard: int, messages: Iterable[tuple[int, bytes]], *, part: Part) -> Iterator[Any]:
+    try:
+        with calling(shard):
+            total = part(loads(message) for _, message in observed(messages, "summed()", shard))
+            yield check_summable(total, "summed(): what the function returned")
+    except SparknetError as error:  # as a value: an exception would be tried again, in vain
+        yield error
+
+
+def _merged(left: Any, right: Any) -> Any:
+    """Return the sum of both; an error takes the place of every sum that it meets."""
+    for part in (left, right):
+        if isinstance(part, SparknetError):
+            return part
+    try:
+        return added(left, right)
+    except SparknetError as error:  # as a value, as above
+        return error.placed("summed()")

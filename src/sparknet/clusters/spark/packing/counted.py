@@ -1,0 +1,112 @@
+"""Chunks counted, so that the place of every row is known: a job that computes and keeps them, and what reads them after it.
+
+Partitions are those of the source, in whatever task they lie.
+"""
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sparknet.clusters.spark.jobs.local_files import restore_directories
+from sparknet.clusters.spark.jobs.running import PerPartition, release, run_job
+from sparknet.clusters.spark.packing.chunks import Chunk, error_of
+from sparknet.data.nonfinite import Nonfinite, merged, warn_of_nonfinite
+from sparknet.errors import ClusterError, DataError, SparknetError
+
+if TYPE_CHECKING:
+    from pyspark import RDD
+
+__all__ = ["Count", "counted", "placed"]
+
+_FINITE = "leave such rows out, or fill them, before they are packed (na.drop() and fillna() take NaN, not infinities)"
+
+
+class Count(NamedTuple):
+    """What was counted of a partition of the source.
+
+    By which task, how many rows (or the error), their checksum, and what in them is not finite, by field.
+    """
+
+    task: int
+    rows: Any = 0
+    checksum: int = 0
+    nonfinite: Mapping[str, Nonfinite] = {}
+
+    def with_chunk(self, chunk: Chunk) -> "Count":
+        """Return the count with another chunk of the partition."""
+        _, rows, records, found = chunk
+        return self._replace(
+            rows=error_of(chunk) or self.rows + rows,
+            checksum=zlib.crc32(records, self.checksum),
+            nonfinite=merged([self.nonfinite, found]),
+        )
+
+
+def counted(chunks: "RDD[Chunk]", storage: Any) -> tuple["RDD[Chunk]", dict[int, Count]]:
+    """Return the chunks, computed and persisted; and the count of each partition of the source that has rows.
+
+    Raises
+    ------
+    DataError
+        A row does not fit, the first one is named; or there is none.
+    """
+    counts = chunks.context.accumulator({}, PerPartition())
+    kept = chunks.mapPartitionsWithIndex(partial(_counting, counts=counts)).persist(storage)
+    try:
+        run_job(kept._jrdd.count)  # in the JVM: nothing is piped to Python only to be counted
+        _check_counts(counts.value)
+    except BaseException:
+        release(kept)
+        raise
+    return kept, counts.value
+
+
+def _check_counts(counts: Mapping[int, Count]) -> None:
+    """Raise the first partition's error, if there is one, and a DataError if there are no rows; warn of what is not finite."""
+    for _, count in sorted(counts.items()):
+        if isinstance(count.rows, SparknetError):
+            raise count.rows
+    if not counts:
+        msg = "pack(): got no rows, expected at least one"
+        raise DataError(msg)
+    warn_of_nonfinite(merged(count.nonfinite for _, count in sorted(counts.items())), _FINITE)
+
+
+# ---- in the Python workers
+def _counting(task: int, chunks: Iterable[Chunk], *, counts: Any) -> Iterator[Chunk]:
+    restore_directories()
+    found = dict[int, Count]()
+    for chunk in chunks:
+        found[chunk[0]] = found.get(chunk[0], Count(task)).with_chunk(chunk)
+        yield chunk
+    counts.add(found)
+
+
+def placed(
+    task: int, chunks: Iterable[Chunk], *, starts: Sequence[int], counts: Mapping[int, Count]
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the position of the first row of each chunk, and its records; where a partition's rows start is known.
+
+    Raises
+    ------
+    ClusterError
+        The chunks were lost, and a partition gave others when it was computed again.
+    """
+    expected = {partition: count for partition, count in counts.items() if count.task == task}
+    found = {partition: Count(task) for partition in expected}
+    for chunk in chunks:
+        if error := error_of(chunk):
+            raise error
+        partition, _, records, _ = chunk
+        before = found.get(partition, Count(task))
+        yield starts[partition] + before.rows, records
+        found[partition] = before.with_chunk(chunk)
+    # Examples go by their numbers: rows in another order would be lost, and others be there twice.
+    others = [partition for partition, count in found.items() if count != expected.get(partition)]
+    if others:
+        msg = (
+            f"partition {min(others)} gave other rows when it was computed again, or the same in another order; "
+            "persist or save the source"
+        )
+        raise ClusterError(msg)

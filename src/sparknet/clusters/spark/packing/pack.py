@@ -1,0 +1,253 @@
+"""pack: any RDD or DataFrame of rows into minibatches in our wire format, spread evenly over shards.
+
+Rows are converted once, where they are, into chunks of records; from then on only bytes move. Once
+the chunks are counted, every example's place is known. The rules of that are those of
+:mod:`sparknet.data.layout`, so the same rows give the same minibatches with and without Spark.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from sparknet.clusters.spark.jobs.running import release
+from sparknet.clusters.spark.jobs.sessions import check_rows, running_context
+from sparknet.clusters.spark.packed import saving
+from sparknet.clusters.spark.packed.dataset import PackedDataset, first_of, kept_of, packed_from
+from sparknet.clusters.spark.packed.exchange import as_records
+from sparknet.clusters.spark.packing.arrow import arrow_is_installed, need_arrow
+from sparknet.clusters.spark.packing.chunks import Rows, Source
+from sparknet.clusters.spark.packing.counted import counted, placed
+from sparknet.clusters.spark.packing.frames import check_rdd, is_frame, selected
+from sparknet.clusters.spark.packing.gather import chunks_of
+from sparknet.data.dataset import Dataset
+from sparknet.data.fields import Columns, Field, check_fields
+from sparknet.data.images.encoded import Decoders, with_decoders
+from sparknet.data.layout import Layout, check_packing, packed_positions, shuffle_seed
+from sparknet.data.on_error import checked_on_error
+from sparknet.data.preprocess import Preprocessor
+from sparknet.data.preprocess.base import check_preprocessor
+from sparknet.data.ragged import Even, Ragged, check_ragged
+from sparknet.data.records import Records
+from sparknet.errors import DataError
+from sparknet.ndarray import NDArray
+from sparknet.nets.base import NetFactory
+from sparknet.training import check_fit
+
+__all__ = ["PackedDataset", "load_packed", "pack"]
+
+
+def pack(
+    rows: Any,
+    fields: Sequence[Field],
+    batch_size: int,
+    preprocessor: Preprocessor | None = None,
+    *,
+    columns: Columns | None = None,
+    decoder: Decoders | None = None,
+    shards: int | None = None,
+    shuffle: bool | int | None = None,
+    seed: int | None = None,
+    storage: Any = None,
+    factory: NetFactory | None = None,
+    id_column: str | None = None,
+    on_error: str = "error",
+    arrow: bool | None = None,
+    ragged: Ragged | None = None,
+    padding: Mapping[str, float] | None = None,
+) -> PackedDataset:
+    """Pack an RDD or DataFrame into minibatches, spread evenly over ``shards`` partitions.
+
+    Values that are NaN or infinite are packed as they are; a warning says how many there are, and where the first one is.
+
+    Parameters
+    ----------
+    rows
+        A DataFrame with a column for each field (numbers, booleans, arrays of them, vectors, binary),
+        or an RDD of Rows, mappings, records of structured arrays, tuples in the order of ``fields``,
+        or, for one field, its values. Partitions may be unequal or empty. They are computed once; of very many partitions
+        three are computed before, to see whether they are small. A partition that is lost on the cluster is computed again,
+        and must give the same rows in the same order then.
+    fields
+        Name, shape and dtype of each input, as it is to be stored.
+    batch_size
+        Examples in a minibatch; only the last one of the whole set may be short.
+    preprocessor
+        Applied on the worker each time a minibatch is used.
+    columns
+        Field name -> column, where they differ: ``{"data": "pixels"}``. Of a list of columns the values are joined, as for
+        :func:`sparknet.data.pack`: ``{"data": ["age", "tenure"]}`` needs no ``VectorAssembler``.
+    decoder
+        Of encoded images, as for :func:`sparknet.data.pack`; on a DataFrame the column is binary, or a struct.
+    shards
+        Usually the number of workers; default: the number of partitions of ``rows``, but not more
+        than there are minibatches. Where ``rows`` has many partitions and they are small, these are taken together
+        first, as the log says: to four for each core of Spark, or ``shards`` if that is more. Rows keep their order.
+    shuffle, seed
+        Whether the examples are permuted before they are packed, and the seed, as for :func:`sparknet.data.pack`:
+        ``shuffle=True, seed=7``.
+    storage
+        A ``pyspark.StorageLevel`` to persist with; default ``MEMORY_AND_DISK``.
+    factory
+        The net's: fields, preprocessor and net are tried out together on zeros, before any job.
+    id_column
+        A column whose value is named with a row that cannot be packed.
+    on_error
+        ``"error"`` alone: a row that cannot be packed fails the call, and is named. To leave out images that cannot be decoded,
+        pack what :func:`decode_images` with ``on_error="drop"`` returns; filter other rows first.
+    arrow
+        Whether a DataFrame comes as Arrow batches, without a Python object for each value; default: if pyarrow is
+        installed (``pip install 'sparknet[arrow]'``). The executors need it too.
+    ragged, padding
+        What becomes of a short last minibatch, as for :func:`sparknet.data.pack`.
+
+    Returns
+    -------
+    PackedDataset
+        Persisted on the executors; :meth:`PackedDataset.unpersist` releases it.
+
+    Raises
+    ------
+    DataError
+        Before any job: a column is missing, there twice, or of a type that no value of the field has.
+        After the rows were read: a value does not fit (``partition`` and ``row`` say which), or there is no row.
+    ClusterError
+        A partition was lost, and gave other rows when it was computed again.
+    MissingDependency
+        ``arrow=True`` where pyarrow is not installed.
+    """
+    check_packing(batch_size, shards)
+    permutation = shuffle_seed(shuffle, seed)
+    _check_not_dropped(on_error)
+    fields = check_fields(fields, columns)
+    check_preprocessor(preprocessor, fields)
+    check_ragged(ragged, padding, [field.name for field in fields])
+    if factory is not None:
+        _check_net(factory, fields, batch_size, preprocessor)
+    storage = _storage_level(storage)
+    source = _rows(rows, Source(Records(with_decoders(fields, decoder, columns)), columns or {}, id_column), arrow)
+    many = source.rdd.getNumPartitions()
+    chunks, counts = counted(chunks_of(source, shards or 1), storage)
+    try:
+        starts = np.cumsum([0, *(counts[k].rows if k in counts else 0 for k in range(many))]).tolist()
+        total = kept_of(starts[-1], Even(batch_size, ragged or "reshape"), "pack()")
+        layout = Layout(total, batch_size, shards or min(chunks.getNumPartitions(), -(-total // batch_size)))
+        records = chunks.mapPartitionsWithIndex(partial(placed, starts=starts, counts=counts))
+        moved = partial(_moved, starts[-1], permutation, total)
+        packed = packed_from(records, moved, fields, layout, preprocessor)
+        packed = replace(packed, ragged=ragged, padding=padding)
+        return packed._persisted(storage)  # computed now, while the chunks are there
+    finally:
+        release(chunks)
+
+
+def load_packed(
+    spark: Any,
+    path: str | os.PathLike[str],
+    preprocessor: Preprocessor | None = None,
+    *,
+    shards: int | None = None,
+    storage: Any = None,
+    ragged: Ragged | None = None,
+    padding: Mapping[str, float] | None = None,
+) -> PackedDataset:
+    """Load what :meth:`PackedDataset.save` wrote: the same minibatches, persisted on the executors.
+
+    Parameters
+    ----------
+    spark
+        A SparkSession or SparkContext.
+    path
+        The directory.
+    preprocessor, storage
+        As for :func:`pack`.
+    shards
+        Default: as many as it was saved with.
+    ragged, padding
+        As for :func:`pack`; default: those that it was saved with.
+
+    Raises
+    ------
+    DataError
+        There is no whole data set under ``path``, or its manifest was changed or is of another set.
+    ClusterError
+        Minibatches are missing, damaged, there twice, or of another set.
+
+    Notes
+    -----
+    Every minibatch carries the identity of the set that it was saved with. Sets of older versions have none; they are loaded,
+    and a warning says so.
+    """
+    batches, manifest = saving.read(running_context(spark, "load_packed()"), os.fspath(path).rstrip("/"))
+    fields, layout, choice = manifest.fields, manifest.layout, manifest.choice
+    check_packing(layout.batch_size, shards)
+    check_preprocessor(preprocessor, fields)
+    check_ragged(ragged, padding, [field.name for field in fields])
+    choice = choice if ragged is None else {"ragged": ragged, "padding": padding}
+    total = kept_of(layout.total, Even(layout.batch_size, choice["ragged"] or "reshape"), "load_packed()")
+    rows = as_records(batches, Records(fields), layout.batch_size)
+    moved = partial(_moved, layout.total, None, total)
+    layout = replace(layout, total=total, shards=shards or layout.shards)
+    packed = packed_from(rows, moved, fields, layout, preprocessor)
+    return replace(packed, **choice)._persisted(_storage_level(storage))
+
+
+def _check_not_dropped(on_error: str) -> None:
+    if on_error in ("null", "drop"):
+        msg = (
+            f"pack(): got on_error={on_error!r}, expected 'error': pack() leaves no row out. For images that cannot be decoded, pack "
+            "the rows of `rows, bad = decode_images(rows, decoder, image=COLUMN, on_error='drop')`; filter other rows first"
+        )
+        raise DataError(msg)
+    checked_on_error(on_error, "pack()", ("error",))
+
+
+def _check_net(
+    factory: NetFactory, fields: tuple[Field, ...], batch_size: int, preprocessor: Preprocessor | None
+) -> None:
+    zeros = {f.name: NDArray(np.zeros((batch_size, *f.shape), f.dtype)) for f in fields}
+    check_fit(factory, Dataset([zeros], fields, batch_size, preprocessor), 0, "a minibatch of zeros", are_values=False)
+
+
+def _storage_level(storage: Any) -> Any:
+    from pyspark import StorageLevel
+
+    if storage is None:
+        return StorageLevel.MEMORY_AND_DISK
+    if not isinstance(storage, StorageLevel) or not (storage.useMemory or storage.useDisk):
+        msg = f"storage: got {storage!s}, expected a pyspark.StorageLevel that stores, such as StorageLevel.DISK_ONLY"
+        raise DataError(msg)
+    return storage
+
+
+def _rows(rows: Any, source: Source, arrow: bool | None) -> Rows:
+    if arrow:
+        need_arrow()
+    check_rows(rows, "pack()")
+    if is_frame(rows):
+        frame = selected(rows, source.records.fields, source.columns, source.id_column)
+        return source.of_arrow(frame) if arrow or (arrow is None and arrow_is_installed()) else source.of_frame(frame)
+    check_rdd(rows, "pack()")
+    return source.of_rdd(rows)
+
+
+# ---- in the Python workers
+def _moved(count: int, shuffle: int | None, kept: int) -> Any:
+    """Return the new position of each of ``count`` examples; -1 for all but the first ``kept`` in their new order."""
+    if shuffle is None:
+        return _InOrder(count, kept)
+    return first_of(packed_positions(count, shuffle), kept)
+
+
+@dataclass(frozen=True)
+class _InOrder:
+    """The positions where the order stays, as an array would have them, but without its memory."""
+
+    count: int
+    kept: int
+
+    def __getitem__(self, where: slice) -> Any:
+        return first_of(np.arange(*where.indices(self.count)), self.kept)

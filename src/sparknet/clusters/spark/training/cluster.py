@@ -1,0 +1,146 @@
+"""SparkCluster: the workers are tasks of a Spark job, one for each shard.
+
+A round is one job over the packed data: the weights go out as a broadcast, the results come back as
+messages. Everything that matters travels in the task, so Spark may run it anywhere, and again.
+What the tasks do is in :mod:`sparknet.clusters.spark.training.tasks`.
+"""
+
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from sparknet.clusters.spark.jobs.running import broadcast, collected, pickled, release
+from sparknet.clusters.spark.jobs.sessions import check_packed, running_context
+from sparknet.clusters.spark.packed.dataset import PackedDataset
+from sparknet.clusters.spark.packed.shard_tasks import shard_replies
+from sparknet.clusters.spark.training.net_cache import device_of, drop_nets, is_on_gpu
+from sparknet.clusters.spark.training.tasks import evaluate_partition, train_partition
+from sparknet.clusters.totals import mean_metrics
+from sparknet.data.preprocess import Preprocessor
+from sparknet.errors import DataError
+from sparknet.nets.base import NetFactory, SolverState
+from sparknet.serialization import Codec, dumps, loads
+from sparknet.training import Collected, Session
+from sparknet.weights import WeightCollection
+from sparknet.worker import Outcome, Task
+
+__all__ = ["SparkCluster"]
+
+
+class SparkCluster:
+    """Workers on a Spark cluster.
+
+    Parameters
+    ----------
+    spark
+        A SparkSession or SparkContext. sparknet must be importable on its executors.
+    """
+
+    def __init__(self, spark: Any) -> None:
+        self._context = running_context(spark, "SparkCluster")
+
+    @contextmanager
+    def session(self, factory: NetFactory, data: PackedDataset, workers: int) -> Iterator[Session]:
+        """Open a session on ``data``, dealt out anew if it has not ``workers`` shards."""
+        _check(data)
+        running_context(self._context, "SparkCluster")
+        factory = getattr(factory, "for_workers", lambda: factory)()  # it goes out each round, as the weights do
+        pickled("the factory", factory)
+        # Not persisted: its shards go from the shuffle straight into the files that workers read.
+        dealt = data if data.shards == workers else data._dealt(workers)
+        session = _SparkSession(self._context, factory, dealt, uuid.uuid4().hex)
+        try:
+            session.check_preprocessor(data)
+            yield session
+        finally:
+            if dealt is not data:
+                release(dealt)
+            if is_on_gpu(device_of(factory)) and not isinstance(sys.exception(), KeyboardInterrupt):
+                drop_nets(self._context)
+
+    def default_workers(self, data: PackedDataset) -> int:
+        """Return the number of shards."""
+        _check(data)
+        return data.shards
+
+
+def _check(data: object) -> None:
+    if not isinstance(data, PackedDataset):
+        msg = f"SparkCluster: got data of type {type(data).__name__}; expected what sparknet.spark.pack(...) returns"
+        raise DataError(msg)
+    check_packed(data.rdd, "SparkCluster")
+
+
+@dataclass(frozen=True)
+class _SparkSession:
+    context: Any
+    factory: NetFactory
+    data: PackedDataset
+    run: str
+    codecs: list[Codec] = field(default_factory=list)  # one, made in the first round and used in every other
+    checked: list[Preprocessor | None] = field(default_factory=list)  # can be sent to the executors
+
+    def check_preprocessor(self, data: PackedDataset) -> None:
+        """Raise a DataError unless the preprocessor can be sent to the executors; looked at once in a session."""
+        if not any(data.preprocessor is known for known in self.checked):
+            pickled("the preprocessor", data.preprocessor)
+            self.checked.append(data.preprocessor)
+
+    def _codec(self, weights: WeightCollection) -> Codec:
+        """Return the codec of the weights."""
+        if not self.codecs:
+            self.codecs.append(Codec(weights))
+        return self.codecs[0]
+
+    def train(self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]) -> Collected:
+        """Run one round as one job."""
+        check_packed(self.data.rdd, "SparkCluster")
+        start = time.perf_counter()
+        codec = self._codec(weights)
+        # a solver may make its history at its first step: what states hold changes, and differs between workers
+        payload = [codec.dumps(weights), *map(dumps, states)]
+        with broadcast(self.context, payload) as sent:
+            prepared = time.perf_counter() - start
+            work = partial(
+                train_partition,
+                run=self.run,
+                factory=self.factory,
+                sent=sent,
+                tasks=tasks,
+                preprocessor=self.data.preprocessor,
+            )
+            replies = shard_replies(self.data, work)
+        elapsed = time.perf_counter() - start - prepared
+        outcomes = [
+            Outcome(weights=codec.loads(w, verify=True), state=loads(s, verify=True), **facts)
+            for w, s, facts, _ in replies
+        ]
+        fetched = max(seconds for *_, seconds in replies)
+        slowest = max(o.seconds for o in outcomes)
+        return Collected(
+            outcomes,
+            broadcast=prepared + fetched,
+            collect=max(0.0, elapsed - fetched - slowest),
+            bytes_down=len(tasks) * sum(map(len, payload)),
+            bytes_up=sum(len(w) + len(s) for w, s, *_ in replies),
+        )
+
+    def evaluate(self, weights: WeightCollection, data: PackedDataset) -> dict[str, float]:
+        """Return the means over ``data``, computed where its minibatches are."""
+        _check(data)
+        self.check_preprocessor(data)
+        with broadcast(self.context, [self._codec(weights).dumps(weights)]) as sent:
+            work = partial(
+                evaluate_partition,
+                run=self.run,
+                factory=self.factory,
+                sent=sent,
+                preprocessor=data.preprocessor,
+                even=data.even,
+            )
+            return mean_metrics(collected(data.rdd.mapPartitionsWithIndex(work)))
