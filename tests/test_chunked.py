@@ -8,7 +8,8 @@ import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparknet import NDArray, chunked
+from sparknet import NDArray
+from sparknet.weights import chunked
 
 
 @given(strategies.shapes(max_dims=5, max_side=9), st.integers(1, 40))

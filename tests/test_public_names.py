@@ -49,8 +49,6 @@ INTERNAL = {
     "sparknet.data.prefetch": {"Batch"},
     "sparknet.errors": {"AFTER_FORK", "NOT_INITIALIZED", "explain", "located", "ours", "shown"},
     "sparknet.nd": {"DTYPES", "FUNCTIONS", "NamespaceInfo", "VERSION", "VERSIONS", "checked_version", "functions"},
-    "sparknet.ndarray": {"wrap", "wrap_all"},
-    "sparknet.weights": {"combined", "Method", "Operator", "Schema"},
 }
 DIRECTIVES = dict(re.findall(r"^\.\. automodule:: (\S+)\n((?:[ ]+:.*\n)*)", REFERENCE, re.MULTILINE))
 AUTODATA = set(re.findall(r"^\.\. autodata:: (\S+)$", REFERENCE, re.MULTILINE))

@@ -1,5 +1,6 @@
 """WeightCollection: names, arithmetic that happens as a whole or not at all, equality by bits, and the laws of the mean."""
 
+import base64
 import copy
 import operator
 import pickle
@@ -517,6 +518,21 @@ def test_copies_and_pickles_are_equal_and_only_the_shallow_one_shares(w):
         assert list(own) == list(w)
         assert not any(np.shares_memory(x, y) for x, y in zip(values(own), values(w), strict=True))
         assert all(x.flags.writeable for x in values(own))
+
+
+# Of an NDArray and a WeightCollection, made when both were modules, not packages.
+OLD_PICKLE = (
+    "fCQB$0RR910001t5OZ*0a%*m7bS`dWVRCX|d6bL^Uv+M9X=7__Wt5YYj23QnZE$%mUt@1_WiD-XY;<X1a&lpLl#C2ta%E$0ZgX^Ubz^jtla!1F"
+    "Zgp*Nd6bL?Ze(F{a$$LtlaxyUg_J`9Vw8uJQj{o50ZRjglxPNw1!Q!2aAlN}l#BvqG?a;mhm=y3C`$v30X&pWPEJby|Ns9=|NsC0O8|6~Vu?cx"
+    "00000004kL0000$lysD0j00nEb(DsbQk0Akb8umDYi?z9E_Y>VXJ~YDl#CEpWoc(<bVF}!Y-M9~X>V?nlazgwi~?zJlxPBI1!xFM0ELuj3Wt<Z"
+    "lqgF9O9F+IXcCD-2mk<pKL7xLKa_NoVrUnJlv0$1lyilYQj~_2E&"
+)
+
+
+def test_a_pickle_of_before_the_rooms_were_packages_is_read():
+    array, weights = pickle.loads(base64.b85decode(OLD_PICKLE))
+    assert (type(array), array.tolist(), str(array.dtype)) == (NDArray, [0, 1, 2], "float32")
+    assert weights == WeightCollection({"ip": [np.ones(2, "float32")]})
 
 
 def test_a_collection_iterates_as_a_dict_does():

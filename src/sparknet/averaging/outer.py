@@ -11,13 +11,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from sparknet import chunked, nd
+from sparknet import nd
 from sparknet.averaging.contract import PlainRule, Rule, RuleState, as_rule, is_rule, shares_of
 from sparknet.averaging.rules import Mean
 from sparknet.errors import DataError, SchemaError
 from sparknet.ndarray import NDArray
-from sparknet.schema import check_same_devices, check_same_schema
-from sparknet.weights import WeightCollection
+from sparknet.weights import WeightCollection, chunked
+from sparknet.weights.schema import check_same_devices, check_same_schema
 
 __all__ = ["Momentum", "Nesterov"]
 

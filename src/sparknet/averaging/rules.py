@@ -11,11 +11,12 @@ from functools import reduce
 
 import numpy as np
 
-from sparknet import chunked, nd
+from sparknet import nd
 from sparknet.averaging.contract import Stateless
 from sparknet.ndarray import NDArray
-from sparknet.schema import checked_weights
-from sparknet.weights import WeightCollection, combined
+from sparknet.weights import WeightCollection, chunked
+from sparknet.weights.collection import combined
+from sparknet.weights.schema import checked_weights
 
 __all__ = ["Elementwise", "Mean", "Median", "WeightedMean"]
 

@@ -17,10 +17,10 @@ from sparknet.formats.contents import Array, Contents, split_name
 from sparknet.formats.conversion import read
 from sparknet.formats.table import format_to_read
 from sparknet.ndarray import NDArray
-from sparknet.schema import given_weights
 from sparknet.serialization.visible import visible
 from sparknet.serialization.writer.collect import collect
 from sparknet.weights import WeightCollection
+from sparknet.weights.given import given_weights
 
 __all__ = ["Layers", "Taken", "fitted", "layers_of", "take_layers"]
 

@@ -24,7 +24,7 @@ from sparknet.nd import fft, linalg
 from sparknet.nd.delegate import functions
 from sparknet.nd.info import NamespaceInfo
 from sparknet.nd.standard import DTYPES, FUNCTIONS, VERSION, VERSIONS
-from sparknet.ndarray import NDArray, wrap
+from sparknet.ndarray.array import NDArray, wrap
 
 __array_api_version__ = VERSION
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from sparknet.backends import Backend, backend_for_device, backend_of
 from sparknet.errors import DeviceError, explain
 from sparknet.nd.standard import PLAIN, VERSION
-from sparknet.ndarray import NDArray, wrap
+from sparknet.ndarray.array import NDArray, wrap
 
 __all__ = ["functions"]
 

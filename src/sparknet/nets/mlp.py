@@ -22,8 +22,9 @@ from sparknet.data.layout import is_whole
 from sparknet.errors import NetError, SchemaError, shown
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch, NetFactory, SolverState
-from sparknet.schema import check_same_schema, given_weights
 from sparknet.weights import WeightCollection
+from sparknet.weights.given import given_weights
+from sparknet.weights.schema import check_same_schema
 
 __all__ = ["MLP"]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.ndarray import NDArray, wrap
+from sparknet.ndarray.array import NDArray, wrap
 from sparknet.serialization.given import check_reader
 from sparknet.serialization.memory.buffers import Array, Bytes, as_memory
 from sparknet.serialization.memory.checksum import NEAR, Checksum, checksum, transfer

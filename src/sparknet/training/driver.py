@@ -16,7 +16,6 @@ from sparknet.data.layout import check_shards
 from sparknet.data.sampling import SAMPLERS, Sampling
 from sparknet.formats import Contents, Taken
 from sparknet.nets.base import NetFactory, driver_net
-from sparknet.schema import given_weights
 from sparknet.training.arguments import check_choice, check_directory, check_factory, check_kinds, check_numbers
 from sparknet.training.divergence import Divergence, OnNonfinite
 from sparknet.training.protocols import Cluster, PackedData
@@ -26,6 +25,7 @@ from sparknet.training.rounds import Rounds
 from sparknet.training.run import Run
 from sparknet.training.states import StatePolicy
 from sparknet.weights import WeightCollection
+from sparknet.weights.given import given_weights
 
 __all__ = ["averaged_sgd"]
 

@@ -10,8 +10,9 @@ from sparknet.ndarray import NDArray
 from sparknet.nets.base import SolverState
 from sparknet.nets.caffe import model_file, snapshots
 from sparknet.nets.caffe import state as solver_state
-from sparknet.schema import check_same_schema, given_weights
 from sparknet.weights import WeightCollection
+from sparknet.weights.given import given_weights
+from sparknet.weights.schema import check_same_schema
 
 __all__ = ["HoldsWeights"]
 

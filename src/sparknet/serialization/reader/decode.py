@@ -9,7 +9,7 @@ import numpy as np
 from sparknet.backends import get_backend
 from sparknet.backends.devices import backend_for_device
 from sparknet.errors import FormatError
-from sparknet.ndarray import NDArray, wrap_all
+from sparknet.ndarray.array import NDArray, wrap_all
 from sparknet.serialization.memory.buffers import Array
 from sparknet.serialization.memory.checksum import NEAR, Checksum, checksum, transfer
 from sparknet.serialization.message.header import Header

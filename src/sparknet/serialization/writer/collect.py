@@ -8,7 +8,7 @@ import numpy as np
 
 from sparknet.backends import backend_of
 from sparknet.errors import shown
-from sparknet.ndarray import NDArray, wrap
+from sparknet.ndarray.array import NDArray, wrap
 from sparknet.serialization.memory.buffers import Array, Bytes
 from sparknet.serialization.memory.checksum import NEAR
 from sparknet.serialization.no_arrays import no_array

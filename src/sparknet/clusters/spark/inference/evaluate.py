@@ -23,9 +23,9 @@ from sparknet.data.ragged import Ragged, check_ragged
 from sparknet.errors import DataError, NetError, located
 from sparknet.formats import Contents, Taken
 from sparknet.nets.base import NetFactory, driver_net
-from sparknet.schema import given_weights
 from sparknet.training import rehearsed, settled
 from sparknet.weights import WeightCollection
+from sparknet.weights.given import given_weights
 
 __all__ = ["evaluate"]
 

@@ -28,10 +28,10 @@ from sparknet.errors import DataError, NetError, SparknetError, located
 from sparknet.formats import Contents, Taken
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch, Net, NetFactory, driver_net
-from sparknet.schema import given_weights
 from sparknet.serialization import dumps, loads
 from sparknet.training import check_axes
 from sparknet.weights import WeightCollection
+from sparknet.weights.given import given_weights
 
 __all__ = [
     "Plan",

@@ -1,4 +1,4 @@
-"""How an array's memory goes to others: DLPack and Python's buffers, read-only memory kept so. For :mod:`sparknet.ndarray` only.
+"""How an array's memory goes to others: DLPack and Python's buffers, read-only memory kept so.
 
 DLPack 1.0 has a flag for read-only memory. A consumer that asks for an older version cannot be told, and torch asks for
 1.0 and then writes all the same (seen in 2.13): a write to a mapped file ends the process, and one to a ``bytes`` changes
@@ -8,25 +8,81 @@ what Python holds for immutable. So these get a copy, unless they forbid it.
 import sys
 from typing import TYPE_CHECKING, Any
 
+from sparknet.backends import get_backend
 from sparknet.errors import DeviceError
+from sparknet.ndarray import ufuncs
+from sparknet.ndarray.core import Core, plainly
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from sparknet.ndarray import NDArray
-
-__all__ = ["buffer", "capsule", "consumer", "host"]
+__all__ = ["Interchange"]
 
 _FLAGGED = (1, 0)  # the version of DLPack that brought the flag
 _DEAF = "torch"  # asks for that version, and does not look at the flag
 
 
-def consumer() -> str:
+class Interchange(Core):
+    """The protocols by which other libraries take an NDArray for what it is."""
+
+    __slots__ = ()
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """Return :mod:`sparknet.nd`."""
+        from sparknet import nd
+
+        return nd.checked_version(api_version)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
+        """Return a numpy array; host memory only (a GPU array asks for ``.to_host()``)."""
+        return get_backend("numpy").asarray(_host(self), dtype=dtype, copy=copy)  # type: ignore[no-any-return]
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """Compute a numpy ufunc, such as ``np.sin``, ``scipy.special.jv`` or the ``+`` of ``numpy_array + a``."""
+        return ufuncs.compute(self, ufunc, method, inputs, options)
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[Any, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """Return a DLPack capsule of the memory, or of a copy if it is read-only and the consumer cannot respect that."""
+        who = _consumer()
+        options = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        # on its device: the consumer waits for what is queued there
+        return (self._backend.call or plainly)(_capsule, self._array, who, **options)
+
+    def __dlpack_device__(self) -> tuple[Any, int]:
+        """Return the DLPack device type and id."""
+        return self._array.__dlpack_device__()  # type: ignore[no-any-return]
+
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        """CUDA's array interface, with the current stream of the array's device; an AttributeError on the host."""
+        return (self._backend.call or plainly)(getattr, self._array, "__cuda_array_interface__")
+
+    def __bytes__(self) -> bytes:
+        """Return the bytes of the elements in row-major order, as numpy does; host memory only; a copy."""
+        return _host(self).tobytes()
+
+    def __buffer__(self, flags: int) -> memoryview:
+        """Return the memory, read-only where the array is; host memory only. Python calls this from 3.12 on.
+
+        There ``memoryview(a)``, ``bytearray(a)`` and ``file.write(a)`` take the memory itself. Python 3.11 refuses
+        the array, but ``bytearray(a)`` of integers from 0 to 255 keeps one byte of each: write ``bytearray(bytes(a))``.
+        """
+        return _buffer(self, flags)
+
+
+def _consumer() -> str:
     """Return the package of the code that called the method which calls this; empty where it has no name."""
     return str(sys._getframe(2).f_globals.get("__name__", "")).partition(".")[0]
 
 
-def capsule(array: Any, who: str, **options: Any) -> Any:
+def _capsule(array: Any, who: str, **options: Any) -> Any:
     """Return a DLPack capsule of a library's own array.
 
     Parameters
@@ -34,7 +90,7 @@ def capsule(array: Any, who: str, **options: Any) -> Any:
     array
         The array; memory that says it is read-only is numpy's alone.
     who
-        The package of the caller, as :func:`consumer` finds it.
+        The package of the caller, as :func:`_consumer` finds it.
     **options
         ``stream``, ``max_version``, ``dl_device``, ``copy``, as the array-API standard has them.
 
@@ -76,7 +132,7 @@ def _no_dlpack(dtype: Any) -> str:
     )
 
 
-def host(array: "NDArray") -> "np.ndarray[Any, Any]":
+def _host(array: Core) -> "np.ndarray[Any, Any]":
     """Return the memory of an array on the host as numpy's; a DeviceError on a GPU, from which nothing is copied unasked."""
     if not array._backend.host:
         msg = f"this array is on {array.device!r}: call .to_host() to copy it to the host"
@@ -84,10 +140,10 @@ def host(array: "NDArray") -> "np.ndarray[Any, Any]":
     return array.to_host()
 
 
-def buffer(array: "NDArray", flags: int) -> memoryview:
+def _buffer(array: Core, flags: int) -> memoryview:
     """Return the memory of an array on the host as Python's buffer; Python itself compares ``flags`` with what it is."""
     del flags
-    memory: Any = host(array)
+    memory: Any = _host(array)
     try:
         return memoryview(memory)
     except ValueError as error:

@@ -1,7 +1,7 @@
 """WeightCollection: the weights of a net, layer name -> tuple of NDArray, in the net's order.
 
 It owns names, order and arithmetic, not bytes (see :mod:`sparknet.serialization`), nor the loops over large arrays
-(see ``sparknet.chunked``). The mean is computed in float64, so that of k equal float32 collections is that collection,
+(see ``sparknet.weights.chunked``). The mean is computed in float64, so that of k equal float32 collections is that collection,
 bit for bit: a float32 has 24 significant bits, k times it needs 24 + log2(k) <= 53.
 """
 
@@ -12,16 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from sparknet import chunked, nd
+from sparknet import nd
 from sparknet.errors import SchemaError
 from sparknet.ndarray import NDArray
-from sparknet.schema import (
+from sparknet.weights import chunked
+from sparknet.weights.given import as_arrays, checked_name, given_weights
+from sparknet.weights.schema import (
     check_averageable,
     check_same_devices,
     check_same_schema,
     check_update,
     checked_weights,
-    given_weights,
 )
 
 __all__ = ["WeightCollection"]
@@ -113,7 +114,7 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
                 f"WeightCollection: got {type(mapping).__name__}, expected a mapping of layer names to lists of arrays"
             )
             raise TypeError(msg)
-        self._layers = {_checked_name(name): _as_arrays(name, arrays) for name, arrays in mapping.items()}
+        self._layers = {checked_name(name): as_arrays(name, arrays) for name, arrays in mapping.items()}
 
     # ---- a mapping
     def __getitem__(self, name: str) -> tuple[NDArray, ...]:
@@ -334,24 +335,3 @@ def _several(collections: Any, where: str, fix: str) -> list[WeightCollection]:
         msg = f"{where}: got {kinds}, expected a sequence of at least one WeightCollection{fix}"
         raise (TypeError if several else ValueError)(msg)
     return several
-
-
-# ---- what is checked
-def _checked_name(name: Any) -> str:
-    if not isinstance(name, str):
-        msg = f"WeightCollection: layer names are str; got {name!r}"
-        raise SchemaError(msg, layer=name)
-    return str.__str__(name)  # np.str_ and other kinds of str as what they say
-
-
-def _as_arrays(layer: str, arrays: Any) -> tuple[NDArray, ...]:
-    if not isinstance(arrays, list | tuple):
-        flat = hasattr(arrays, "dtype") or isinstance(arrays, int | float)
-        fix = f"; write {{{layer!r}: [array]}}, or dumps() and save() the flat dict as it is" if flat else ""
-        msg = f"WeightCollection: layer {layer!r} needs a list or tuple of arrays, got {type(arrays).__name__}{fix}"
-        raise SchemaError(msg, layer=layer)
-    try:
-        return tuple(a if type(a) is NDArray else NDArray(a) for a in arrays)
-    except (TypeError, ValueError) as error:
-        msg = f"WeightCollection: layer {layer!r} holds what is no array: {error}"
-        raise SchemaError(msg, layer=layer) from error

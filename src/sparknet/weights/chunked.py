@@ -17,7 +17,7 @@ import numpy as np
 
 from sparknet import nd
 from sparknet.backends import Backend
-from sparknet.ndarray import NDArray, wrap
+from sparknet.ndarray.array import NDArray, wrap
 
 __all__ = ["close", "mean", "same_bits", "square_sum"]
 

@@ -1,4 +1,4 @@
-"""Elements of an NDArray as Python numbers, and the names that people know from numpy. For :mod:`sparknet.ndarray` only.
+"""Elements of an NDArray as Python numbers, and the names that people know from numpy.
 
 The array-API standard has functions where numpy has methods. An attribute that is not there says what to write in its place.
 """
@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sparknet.backends import Backend, get_backend
+from sparknet.backends import get_backend
+from sparknet.ndarray.core import Core, plainly
 
 __all__ = ["Elements"]
 
@@ -44,18 +45,10 @@ def index(array: Any) -> int:
     return operator.index(array if hasattr(array, "__index__") else array.item())
 
 
-def plainly(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function where the device needs no care."""
-    return function(*args, **kwargs)
-
-
-class Elements:
+class Elements(Core):
     """What an NDArray says of its elements in Python's own numbers."""
 
     __slots__ = ()
-
-    _array: Any
-    _backend: Backend
 
     if not TYPE_CHECKING:  # which shall find what is misspelt
 

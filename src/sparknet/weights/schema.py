@@ -5,11 +5,10 @@ collection is any mapping of layer names to arrays here.
 """
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sparknet.errors import DeviceError, SchemaError, shown
+from sparknet.errors import DeviceError, SchemaError
 from sparknet.ndarray import NDArray
 
 __all__ = [
@@ -18,7 +17,6 @@ __all__ = [
     "check_same_schema",
     "check_update",
     "checked_weights",
-    "given_weights",
 ]
 
 Layers = Mapping[str, Sequence[NDArray]]
@@ -46,54 +44,6 @@ def check_same_schema(a: Layers, b: Layers, what: str) -> None:
                     f"expected {expected[1]} of shape {expected[0]}; do both come from the same net?"
                 )
                 raise SchemaError(msg, layer=layer, index=index, got=got, expected=expected)
-
-
-def given_weights(given: Any, what: str) -> Any:
-    """Return the WeightCollection that was given, or that is in what was given.
-
-    Parameters
-    ----------
-    given
-        A WeightCollection; or what has one: a round of a training (its ``weights``), what ``take_layers`` returned (its
-        ``weights``), what ``sparknet.formats.read`` returned (its ``obj``).
-    what
-        The argument, for messages.
-
-    Raises
-    ------
-    SchemaError
-        It is something else, or a file's contents that are no weights. The message says how to have a WeightCollection.
-    """
-    for weights in (given, getattr(given, "weights", None), getattr(given, "obj", None)):
-        if hasattr(weights, "arrays"):
-            return weights
-    msg = f"{what}: got {_named(given)}, expected a WeightCollection: {_way_to_weights(given)}"
-    raise SchemaError(msg, got=type(given).__name__, expected="WeightCollection")
-
-
-def _named(given: Any) -> str:
-    if isinstance(given, str | bytes | os.PathLike):
-        return f"the path {shown(os.fspath(given), 200)}"
-    return f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
-
-
-def _way_to_weights(given: Any) -> str:
-    """Say how to have a WeightCollection of what was given instead."""
-    if isinstance(given, str | bytes | os.PathLike):
-        return (
-            "sparknet.formats.read(path).obj is what a file holds; sparknet.formats.take_layers(net.get_weights(), path).weights "
-            "are those of a net with the layers of the file in their places"
-        )
-    if hasattr(given, "obj") and hasattr(given, "metadata"):
-        return (
-            f"the file holds {type(given.obj).__name__}, and not layers of arrays; "
-            "sparknet.WeightCollection({'layer': [array, ...], ...}) makes layers of its arrays"
-        )
-    if hasattr(given, "get_weights") and not isinstance(given, type):
-        return "net.get_weights() are those of a net"
-    if callable(given):
-        return "factory(seed=0).get_weights() are those of a net of a factory"
-    return "WeightCollection({'layer': [array, ...], ...}) makes one"
 
 
 def check_same_devices(a: Layers, b: Layers, what: str) -> None:
