@@ -1,0 +1,8 @@
+"""``python -m sparknet.cli``, as ``python -m sparknet``."""
+
+import sys
+
+from sparknet.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

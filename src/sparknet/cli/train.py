@@ -1,0 +1,123 @@
+"""``sparknet train``: its options, all of them. What they do is in :mod:`sparknet.main_job`."""
+
+import argparse
+
+from sparknet.cli.arguments import MAX_BYTES, Help, at_least, names, positive, widths
+
+__all__ = ["add"]
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb and its options to the command."""
+    train = commands.add_parser(
+        "train",
+        help="train a net on a Spark cluster",
+        description="Train a net by averaging SGD: broadcast the weights, each worker takes tau solver steps on its "
+        "shard of the images, average, repeat. Writes weights, events and (for Caffe) a .caffemodel to --out.",
+        formatter_class=Help,
+    )
+    _add_net(train)
+    _add_rounds(train)
+    _add_steps(train)
+    train.add_argument("--out", default="sparknet-out", metavar="DIR", help="where the results go")
+    train.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> None:
+    from sparknet import main_job
+
+    main_job.run(args)
+
+
+def _add_net(train: argparse.ArgumentParser) -> None:
+    """Add the options about the net, the weights it starts from, and the images it gets."""
+    net = train.add_mutually_exclusive_group()
+    net.add_argument("--net", choices=["mlp"], default="mlp", help="the embedded net, which needs no framework")
+    net.add_argument("--solver", metavar="FILE.prototxt", help="a Caffe solver; trains its net through pycaffe")
+    train.add_argument(
+        "--scale",
+        type=positive,
+        metavar="FACTOR",
+        help="multiply pixels 0..255 by this first (default: not at all with --solver, where the prototxt says it, as in "
+        "transform_param { scale: 0.00390625 }; 0.00390625 with --net mlp)",
+    )
+    train.add_argument(
+        "--bgr",
+        action="store_true",
+        help="give the net the channels as B, G, R, which nets of Caffe's model zoo were trained on; stored are R, G, B",
+    )
+    train.add_argument(
+        "--drop-unknown-fields",
+        action="store_true",
+        help="leave out of the prototxts what this Caffe does not know, such as fields of forks, and say what",
+    )
+    train.add_argument(
+        "--trust",
+        type=names,
+        default=(),
+        metavar="TYPE,TYPE",
+        help="types of layers that the net may have although they do more than compute: Python runs code of a module that the "
+        "prototxt names (default: none)",
+    )
+    train.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="fine-tune: start from the layers of this file that the net has too, by their names; any format that 'sparknet "
+        "convert' reads, several with commas between. It takes the place of the solver's own weights",
+    )
+    train.add_argument("--max-bytes", type=at_least(0), metavar="N", help="of --weights: " + MAX_BYTES)
+    train.add_argument("--data", default="mnist", help="mnist, fashion-mnist, cifar10:DIR or idx:DIR")
+
+
+def _add_rounds(train: argparse.ArgumentParser) -> None:
+    """Add the options about the cluster, the rounds and what ends a round."""
+    train.add_argument("--master", default="local[2]", help="Spark master, or 'none' for this process without Spark")
+    train.add_argument(
+        "--timeout",
+        type=at_least(1),
+        metavar="S",
+        help="seconds to wait for the cluster (default: 50 for spark://, else 300)",
+    )
+    train.add_argument("--workers", type=at_least(1), default=2, help="how many workers, each with its own shard")
+    train.add_argument("--tau", type=at_least(1), default=20, help="solver steps of each worker in a round")
+    train.add_argument("--rounds", type=at_least(1), default=20, help="rounds")
+    train.add_argument(
+        "--rule",
+        choices=["mean", "weighted-mean", "median", "momentum", "nesterov"],
+        default="mean",
+        help="how the workers' weights become the next round's start: their mean, the mean weighted by the examples seen, their "
+        "median, or a step with momentum from the former start to the mean",
+    )
+    train.add_argument(
+        "--outer-learning-rate",
+        type=positive,
+        metavar="RATE",
+        help="of --rule momentum (default: 1) and nesterov (default: 0.7): the length of the step",
+    )
+    train.add_argument(
+        "--outer-momentum", type=float, metavar="M", help="of --rule momentum and nesterov: momentum (default: 0.9)"
+    )
+
+
+def _add_steps(train: argparse.ArgumentParser) -> None:
+    """Add the options about the steps of a worker and their minibatches."""
+    train.add_argument("--batch-size", type=at_least(1), help="images in a minibatch (default: the Caffe net's, or 64)")
+    train.add_argument(
+        "--ragged",
+        choices=["drop", "pad", "reshape"],
+        help="what becomes of a short last minibatch: left out, filled up (of a net that ignores a label), or taken as it is "
+        "(default: what an RDDDataLayer of the net says, or reshape)",
+    )
+    train.add_argument(
+        "--on-nonfinite",
+        choices=["error", "leave_out"],
+        default="error",
+        help="when a worker's loss or weights are NaN or infinite: end the training, or average the other workers",
+    )
+    train.add_argument("--seed", type=at_least(0), default=0, help="of initial weights, shuffling and order")
+    train.add_argument("--test-every", type=at_least(1), default=1, metavar="N", help="measure accuracy every N rounds")
+    train.add_argument("--hidden", type=widths, default=(128,), metavar="N,N", help="mlp: widths of the hidden layers")
+    train.add_argument(
+        "--learning-rate", type=positive, metavar="RATE", help="instead of the solver's base_lr (mlp: 0.05)"
+    )
+    train.add_argument("--momentum", type=float, default=0.9, help="mlp: momentum")

@@ -1,0 +1,70 @@
+"""Where ``sparknet train`` runs, and its images there: the option --master."""
+
+import argparse
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from sparknet.clusters.local import LocalCluster
+from sparknet.data.images.sets import ImageSet
+from sparknet.data.packing import pack
+from sparknet.data.preprocess import Preprocessor
+from sparknet.main_job.ctrl_c import CtrlC
+from sparknet.training import Cluster
+
+__all__ = ["packed_images"]
+
+_SLICE_BYTES = 8 << 20  # Spark refuses tasks of 128 MiB and more
+
+
+@contextmanager
+def packed_images(
+    args: argparse.Namespace,
+    images: ImageSet,
+    sizes: tuple[int, int],
+    preprocessor: Preprocessor | None,
+    ctrl_c: CtrlC,
+) -> Iterator[tuple[Cluster, Any, Any]]:
+    """Yield the cluster and the images packed on it in minibatches of these sizes, for training (shuffled) and for test."""
+    if args.master == "none":
+        train, test = ({"data": data, "label": label} for data, label in (images.train, images.test))
+        packed = partial(pack, fields=images.fields, preprocessor=preprocessor, ragged=args.ragged)
+        yield (
+            LocalCluster(),
+            packed(train, batch_size=sizes[0], shuffle=True, seed=args.seed),
+            packed(test, batch_size=sizes[1]),
+        )
+        return
+    from sparknet import spark as on_spark
+
+    # pyspark says so wherever pandas is installed; nothing here uses it
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+    session = on_spark.start_spark(args.master, timeout=args.timeout)
+    ctrl_c.install()  # plainly an exception here: pyspark's handler may fail on its way
+    # py4j logs to the root logger, with tracebacks, what an interrupt breaks off in other threads and on other connections too
+    logging.getLogger().addHandler(logging.NullHandler())
+    try:
+        on_cluster = partial(
+            on_spark.pack, fields=images.fields, preprocessor=preprocessor, shards=args.workers, ragged=args.ragged
+        )
+        train, test = (_rows(session.sparkContext, *part, args.workers) for part in (images.train, images.test))
+        packed_train = on_cluster(train, batch_size=sizes[0], shuffle=True, seed=args.seed)
+        yield on_spark.SparkCluster(session), packed_train, on_cluster(test, batch_size=sizes[1])
+    finally:
+        session.stop()
+
+
+def _rows(context: Any, data: Any, label: Any, slices: int) -> Any:
+    """Return an RDD of (image, label); the arrays travel in slices and become rows where they arrive."""
+    slices = max(slices, -(-data.nbytes // _SLICE_BYTES))
+    parts = [(data[part], label[part]) for part in np.array_split(np.arange(len(data)), slices)]
+    return context.parallelize(parts, slices).flatMap(_zipped)
+
+
+def _zipped(part: tuple[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    return zip(*part, strict=True)

@@ -1,0 +1,58 @@
+"""The net of ``sparknet train``: the options --net, --solver and what changes them."""
+
+import argparse
+from functools import partial
+from typing import Any
+
+from sparknet.data.images.sets import ImageSet
+from sparknet.errors import DataError
+from sparknet.nets.base import NetFactory
+from sparknet.nets.mlp import MLP
+from sparknet.serialization.visible import say
+
+__all__ = ["factory_of"]
+
+_DEFAULT_BATCH = 64
+_MLP_RATE = 0.05
+
+
+def factory_of(args: argparse.Namespace, images: ImageSet) -> tuple[NetFactory, int]:
+    """Return what makes the net on each worker, and the images in a minibatch.
+
+    Raises
+    ------
+    SparknetError
+        The solver or its net does not fit the images or the options.
+    """
+    if args.solver is None:
+        shape = images.train[0].shape[1:]
+        options = {"learning_rate": args.learning_rate or _MLP_RATE, "momentum": args.momentum}
+        return MLP.factory(shape, images.classes, args.hidden, **options), args.batch_size or _DEFAULT_BATCH
+    from sparknet.nets.caffe import CaffeNet
+
+    made = partial(
+        CaffeNet.factory,
+        solver=args.solver,
+        fields=images.fields,
+        solver_overrides=_overrides(args),
+        unknown_fields="drop" if args.drop_unknown_fields else "error",
+        trust=args.trust,
+    )
+    factory = made(batch_size=args.batch_size)
+    net = factory(seed=args.seed)
+    rows = net.input_shapes.get("data", (_DEFAULT_BATCH,))[0]
+    if net.passes == 1:
+        return factory, rows
+    batch_size = args.batch_size or net.passes * rows
+    if batch_size % net.passes:
+        msg = f"--batch-size {batch_size}: expected a multiple of the solver's iter_size, {net.passes}"
+        raise DataError(msg)
+    rows = batch_size // net.passes
+    say(f"iter_size {net.passes}: minibatches of {batch_size} images, each in {net.passes} passes of {rows}")
+    return made(batch_size=rows), batch_size
+
+
+def _overrides(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of the solver that the command line has other values for."""
+    rate = {"base_lr": args.learning_rate} if args.learning_rate else {}
+    return rate | ({} if args.weights is None else {"weights": []})
