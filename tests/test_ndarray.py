@@ -81,6 +81,43 @@ def test_allclose_is_absolute_and_needs_equal_shapes():
     assert NDArray([1], dtype="uint8").allclose(NDArray([2], dtype="uint8"), tol=1)
 
 
+def test_allclose_with_rtol_or_atol_is_numpys():
+    a = NDArray([100.0, float("inf"), 0.0])
+    assert a.allclose([101.0, float("inf"), 0.0], rtol=0.01)
+    assert not a.allclose([101.0, float("inf"), 0.0], rtol=0.0099)
+    assert a.allclose([100.0, float("inf"), 1e-8], rtol=0)
+    assert not a.allclose([100.0, float("inf"), 1.1e-8], rtol=0)
+    assert a.allclose([100.0005, float("inf"), 0.0], atol=0)
+    assert not a.allclose([100.0, float("-inf"), 0.0], rtol=1, atol=1)
+    assert not a.allclose([[100.0, float("inf"), 0.0]], rtol=1)
+    assert NDArray([255], dtype="uint8").allclose(NDArray([0], dtype="uint8"), rtol=0, atol=255)
+    assert not NDArray([255], dtype="uint8").allclose(NDArray([0], dtype="uint8"), rtol=0, atol=1)
+
+
+def test_allclose_takes_nan_for_equal_where_asked():
+    a = NDArray([float("nan"), 1.0])
+    for options in ({}, {"tol": 1}, {"rtol": 0.1}, {"atol": 1}):
+        assert not a.allclose(a, **options)
+        assert a.allclose(a, **options, equal_nan=True)
+        assert not a.allclose([3.0, 1.0], **options, equal_nan=True)
+        assert not NDArray([3.0, 1.0]).allclose(a, **options, equal_nan=True)
+
+
+def test_allclose_knows_bfloat16_and_says_what_numpy_cannot_compare():
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    near = NDArray(np.array([1, 2], ml_dtypes.bfloat16))
+    assert near.allclose([1.0, 2.0])
+    assert near.allclose(near, rtol=0)
+    assert not near.allclose([1.0, 2.5])
+    with pytest.raises(TypeError, match=r"allclose\(\) of bfloat16 \(2,\), float16 \(2,\)"):
+        near.allclose(NDArray([1, 2], dtype="float16"))
+
+
+def test_allclose_refuses_two_kinds_of_tolerance():
+    with pytest.raises(TypeError, match=r"allclose\(\): got tol=1 with rtol or atol, expected one kind"):
+        NDArray([1.0]).allclose([1.0], 1, rtol=0.1)
+
+
 # ---- operators
 @given(FLOATS)
 def test_operators_agree_with_numpy(x):

@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 from hypothesis.extra.array_api import make_strategies_namespace
 from strategies import NUMPY_DTYPES, arrays, max_examples, shapes
 
-from sparknet import NDArray, nd
+from sparknet import NDArray, WeightCollection, nd
 
 # What numpy warns of (a mean of nothing, an overflow) it warns of on both sides.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::numpy.exceptions.ComplexWarning")
@@ -226,6 +226,18 @@ def test_allclose_is_the_largest_absolute_difference_below_the_tolerance(x, y):
     with np.errstate(all="ignore"):
         near = (x.shape == y.shape) and bool(np.all((x == y) | (np.abs(x - y) <= 0.5)))
         assert NDArray(x).allclose(NDArray(y), tol=0.5) == near
+
+
+@given(
+    arrays(("float64",)), arrays(("float64",)), st.sampled_from([0.0, 0.5]), st.sampled_from([0.0, 0.5]), st.booleans()
+)
+def test_allclose_with_rtol_and_atol_is_numpys_of_equal_shapes(x, y, rtol, atol, equal_nan):
+    options = {"rtol": rtol, "atol": atol, "equal_nan": equal_nan}
+    with np.errstate(all="ignore"):
+        near = x.shape == y.shape and np.allclose(x, y, **options)
+    assert NDArray(x).allclose(NDArray(y), **options) == near
+    if x.shape == y.shape:
+        assert WeightCollection({"a": [x]}).allclose(WeightCollection({"a": [y]}), **options) == near
 
 
 # ---- indexing

@@ -12,6 +12,7 @@ from sparknet.backends import Backend, backend_of, get_backend
 from sparknet.backends.devices import convert
 from sparknet.errors import DeviceError, MissingDependency, explain
 from sparknet.ndarray.elements import Elements
+from sparknet.ndarray.interchange import Interchange
 from sparknet.ndarray.operators import Operators
 from sparknet.ndarray.sparknet_methods import SparknetMethods
 
@@ -45,7 +46,7 @@ def wrap_all(arrays: Iterable[Any], backend: Backend) -> "list[NDArray]":
 
 
 @final
-class NDArray(Elements, Operators, SparknetMethods):
+class NDArray(Elements, Operators, Interchange, SparknetMethods):
     """An n-dimensional array on one backend (numpy, cupy, ...).
 
     Parameters

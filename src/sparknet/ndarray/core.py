@@ -146,6 +146,12 @@ class Core:
         """
         return self._like(self._backend.namespace.matrix_transpose(self._array))
 
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """Return :mod:`sparknet.nd`."""
+        from sparknet import nd  # the one import upwards: the namespace makes arrays
+
+        return nd.checked_version(api_version)
+
     def _like(self, array: Any) -> "NDArray":
         """Return an array of the same backend over ``array``, its own array or scalar; shares memory."""
         backend = self._backend

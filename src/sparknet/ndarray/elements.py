@@ -54,7 +54,7 @@ class Elements(Core):
 
         def __getattr__(self, name: str) -> NoReturn:
             """Raise an AttributeError that says what to write instead."""
-            raise AttributeError(_no_attribute(type(self).__name__, name), name=name, obj=self)
+            raise AttributeError(_no_attribute(self, name), name=name, obj=self)
 
     def item(self, *index: int) -> Any:
         """Return one element as a Python number; on a GPU this waits.
@@ -165,13 +165,12 @@ class Elements(Core):
         return sys.modules["pyarrow"].array(self._backend.to_host(self._array), type=type)
 
 
-def _no_attribute(kind: str, name: str) -> str:
+def _no_attribute(self: Core, name: str) -> str:
     """Say that there is no such attribute, and what there is."""
-    missing = f"{kind!r} object has no attribute {name!r}"
+    missing = f"{type(self).__name__!r} object has no attribute {name!r}"
     if name.startswith("_"):
         return missing
-    from sparknet import nd
-
+    nd = self.__array_namespace__()
     instead = _INSTEAD.get(name)
     if instead is None and name in nd.__all__ and callable(getattr(nd, name)):
         _, *others = inspect.signature(getattr(nd, name)).parameters.values()

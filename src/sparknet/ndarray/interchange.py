@@ -27,12 +27,6 @@ class Interchange(Core):
 
     __slots__ = ()
 
-    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        """Return :mod:`sparknet.nd`."""
-        from sparknet import nd
-
-        return nd.checked_version(api_version)
-
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
         """Return a numpy array; host memory only (a GPU array asks for ``.to_host()``)."""
         return get_backend("numpy").asarray(_host(self), dtype=dtype, copy=copy)  # type: ignore[no-any-return]

@@ -2,11 +2,17 @@
 
 import builtins
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sparknet.backends import backend_of
+from sparknet.errors import explain
+from sparknet.ndarray.closeness import close, within
+from sparknet.ndarray.core import plainly
 from sparknet.ndarray.indexing import Indexing
-from sparknet.ndarray.interchange import Interchange
+from sparknet.ndarray.operators import operand
 
 if TYPE_CHECKING:
     from sparknet.ndarray.array import NDArray
@@ -14,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["SparknetMethods"]
 
 
-class SparknetMethods(Indexing, Interchange):
+class SparknetMethods(Indexing):
     """Methods without a counterpart in the array-API standard."""
 
     __slots__ = ()
@@ -99,21 +105,38 @@ class SparknetMethods(Indexing, Interchange):
             raise ValueError(msg)
         target[...] = self._like(self._backend.namespace.reshape(self._array, (-1,)))
 
-    def allclose(self, other: Any, tol: float = 1e-6) -> bool:
-        """Say whether both have the same shape and no element differs by more than ``tol`` (absolute).
+    def allclose(
+        self,
+        other: Any,
+        tol: float | None = None,
+        *,
+        rtol: float | None = None,
+        atol: float | None = None,
+        equal_nan: bool = False,
+    ) -> bool:
+        """Say whether both have the same shape and all elements are close.
 
-        As SparkNet's ``checkEqual``: NaN is close to nothing, an infinity only to itself. Neither array is changed;
-        on a GPU this waits for the answer.
+        Without ``rtol`` and ``atol``, close is what differs by at most ``tol``, as in SparkNet's ``checkEqual``. With one of them
+        or both, it is ``|a - b| <= atol + rtol * |b|`` in float64, as numpy has it. An infinity is close to itself only. Neither
+        array is changed; on a GPU this waits for the answer.
 
         Parameters
         ----------
         other
             An NDArray, an array of a backend, or what ``numpy.asarray`` takes.
         tol
-            The largest difference, in the unit of the elements.
+            The largest difference, in the unit of the elements; default: 1e-6.
+        rtol
+            The largest difference as a part of ``|b|``; with ``atol`` alone, 1e-5.
+        atol
+            The largest difference beside that, in the unit of the elements; with ``rtol`` alone, 1e-8.
+        equal_nan
+            Whether NaN is close to NaN.
 
         Raises
         ------
+        TypeError
+            There is a ``tol`` beside ``rtol`` or ``atol``.
         DeviceError
             ``other`` is on another device.
 
@@ -124,17 +147,27 @@ class SparknetMethods(Indexing, Interchange):
         True
         >>> NDArray([1.0, 2.0]).allclose([[1.0, 2.0]])
         False
+        >>> NDArray([100.0, 200.0]).allclose([101.0, 202.0], rtol=0.01)
+        True
         """
+        is_relative = rtol is not None or atol is not None
+        if is_relative and tol is not None:
+            msg = f"allclose(): got tol={tol} with rtol or atol, expected one kind of tolerance: tol alone is absolute, as atol is with rtol=0"
+            raise TypeError(msg)
         kind: Any = type(self)
         if not isinstance(other, kind):
             other = kind(other, device=None if backend_of(other) else self.device)
         if self.shape != other.shape:
             return False
-        nd = self.__array_namespace__()
-        same = self == other
-        if nd.isdtype(self.dtype, "bool"):
-            return bool(nd.all(same))
-        # integers in float64, where no difference wraps around; no infinity is subtracted from itself
-        a, b = (nd.astype(x, nd.float64) if nd.isdtype(x.dtype, "integral") else x for x in (self, other))
-        zero = nd.zeros_like(a)
-        return bool(nd.all(same | (nd.abs(nd.where(same, zero, a) - nd.where(same, zero, b)) <= tol)))
+        options = {"rtol": _or(rtol, 1e-5), "atol": _or(atol, 1e-8)} if is_relative else {"tol": _or(tol, 1e-6)}
+        backend, own = self._backend, (self._array, operand(self, other))
+        compute = partial(close if is_relative else within, backend=backend, equal_nan=equal_nan, **options)
+        try:
+            with np.errstate(invalid="ignore", over="ignore"):  # infinities and NaN are answers here
+                return bool((backend.call or plainly)(compute, *own))
+        except (TypeError, ValueError, RuntimeError) as error:
+            explain(error, "allclose()", self, other)
+
+
+def _or(given: float | None, default: float) -> float:
+    return default if given is None else given

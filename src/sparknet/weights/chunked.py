@@ -17,6 +17,7 @@ import numpy as np
 
 from sparknet import nd
 from sparknet.backends import Backend
+from sparknet.ndarray import closeness
 from sparknet.ndarray.array import NDArray, wrap
 
 __all__ = ["close", "mean", "same_bits", "square_sum"]
@@ -240,20 +241,12 @@ def same_bits(a: NDArray, b: NDArray) -> bool:
     return all(a[span].to_host().tobytes() == b[span].to_host().tobytes() for span in spans)
 
 
-def close(a: NDArray, b: NDArray, rtol: float, atol: float) -> bool:
-    """Say whether ``|a - b| <= atol + rtol * |b|`` in float64 everywhere; NaN is close to NaN, an infinity to itself.
+def close(a: NDArray, b: NDArray, rtol: float, atol: float, *, equal_nan: bool) -> bool:
+    """Say whether ``|a - b| <= atol + rtol * |b|`` in float64 everywhere; an infinity is close to itself only.
 
     Computed where the arrays are, on one device; waits once a chunk.
     """
-    return bool(_run(a._backend, _close, a, b, rtol, atol))
-
-
-def _close(a: NDArray, b: NDArray, rtol: float, atol: float) -> bool:
-    xp, wide = a._backend.namespace, nd.complex128 if a.dtype.kind == "c" else nd.float64
-    for span in chunks(a.shape, _limit(a, _SMALL_CHUNK)):
-        x, y = (xp.astype(array.unwrap()[span], wide) for array in (a, b))
-        same = (x == y) | (xp.isnan(x) & xp.isnan(y))
-        near = xp.isfinite(y) & (xp.abs(x - y) <= xp.abs(y) * rtol + atol)
-        if not bool(xp.all(same | near)):
-            return False
-    return True
+    near = partial(closeness.close, backend=a._backend, rtol=rtol, atol=atol, equal_nan=equal_nan)
+    own = a.unwrap(), b.unwrap()
+    spans = chunks(a.shape, _limit(a, _SMALL_CHUNK))
+    return all(_run(a._backend, near, *(array[span] for array in own)) for span in spans)

@@ -237,8 +237,19 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
             return False
         return all(map(chunked.same_bits, self.arrays(), other.arrays()))
 
-    def allclose(self, other: "WeightCollection", rtol: float = 1e-5, atol: float = 1e-8) -> bool:
-        """Say whether all elements satisfy ``|a - b| <= atol + rtol * |b|`` in float64 (NaN is close to NaN).
+    def allclose(
+        self, other: "WeightCollection", rtol: float = 1e-5, atol: float = 1e-8, *, equal_nan: bool = True
+    ) -> bool:
+        """Say whether all elements satisfy ``|a - b| <= atol + rtol * |b|`` in float64.
+
+        Parameters
+        ----------
+        other
+            A collection of the same schema on the same devices.
+        rtol, atol
+            The largest difference as a part of ``|b|``, and beside that in the unit of the elements.
+        equal_nan
+            Whether NaN is close to NaN.
 
         Raises
         ------
@@ -251,7 +262,7 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
         check_same_schema(self, other, "allclose")
         check_same_devices(self, other, "allclose")
         pairs = zip(self.arrays(), other.arrays(), strict=True)
-        return all(chunked.close(a, b, rtol, atol) for a, b in pairs)
+        return all(chunked.close(a, b, rtol, atol, equal_nan=equal_nan) for a, b in pairs)
 
     # ---- averaging
     @classmethod
