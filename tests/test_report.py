@@ -8,6 +8,7 @@ import pytest
 
 from sparknet import Field, LocalCluster, averaged_sgd
 from sparknet.data import pack
+from sparknet.main_job import master
 from sparknet.nets import MLP
 from sparknet.report import round_line, shown, told
 
@@ -58,3 +59,30 @@ def test_what_is_shown_is_printed_at_once_to_standard_error(capsys):
         assert capsys.readouterr().err == "pack(): one 1\n"
     logger.warning("and now nothing")
     assert capsys.readouterr().err == ""
+
+
+def test_warnings_of_every_library_are_shown_in_a_line_with_the_traceback_that_they_have(capsys):
+    with shown():
+        logging.getLogger("another.library").warning("a\n%s", "b")
+        logging.getLogger().info("not this")
+        logging.getLogger().error("failed", exc_info=KeyError("x"))
+    assert capsys.readouterr().err.splitlines() == [r"a\nb", "failed", "KeyError: 'x'"]
+
+
+def test_nothing_of_py4j_is_logged_once_a_job_runs_on_spark(caplog, monkeypatch):
+    root, own = logging.getLogger(), logging.getLogger("py4j.java_gateway")
+    monkeypatch.setattr(root, "filters", [*root.filters])
+    before = logging.getLogger("py4j").level
+    try:
+        master._silence_py4j()
+        master._silence_py4j()
+        own.error("of its own")
+        for path in (
+            "/lib/py4j/java_gateway.py",
+            "/spark/py4j-0.10.9.9-src.zip/py4j/clientserver.py",
+            "/my/program.py",
+        ):
+            root.handle(logging.LogRecord("root", logging.ERROR, path, 1, "of %s", (path,), None))
+        assert [record.getMessage() for record in caplog.records] == ["of /my/program.py"]
+    finally:
+        logging.getLogger("py4j").setLevel(before)

@@ -50,6 +50,14 @@ def test_standard_error_holds_nothing_of_spark(tmp_path):
     assert (done.returncode, noise) == (0, [])
 
 
+def test_a_warning_of_the_library_is_shown_as_it_is_without_spark(tmp_path):
+    for name, master in (("a", "none"), ("b", "local[2]")):
+        done = train(tmp_path / name, "--master", master, "--rounds", "1", "--scale", "0.00001")
+        said = [line for line in done.stderr.splitlines() if not line.startswith(("WARNING: ", "NOTE: "))]
+        assert (done.returncode, len(said)) == (0, 1), done.stderr
+        assert said[0].startswith("input 'data': all values of the first minibatch lie within 1/100 (0..0.00254")
+
+
 def test_ctrl_c_leaves_the_last_finished_rounds_weights(tmp_path):
     out = tmp_path / "out"
     command = [*TRAIN, "--rounds", "100000", "--out", str(out)]

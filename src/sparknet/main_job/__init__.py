@@ -6,7 +6,6 @@ arguments, images, net, whether they fit, and only then the cluster. A module he
 """
 
 import argparse
-import signal
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -45,15 +44,9 @@ __all__ = ["run"]
 
 def run(args: argparse.Namespace) -> None:
     """Run the job that the command line's ``args`` describe; progress goes to standard output."""
-    before, ctrl_c = signal.getsignal(signal.SIGINT), CtrlC()
-    if before is not signal.default_int_handler:  # ignored in a job in the background; or a caller's own
+    ctrl_c = CtrlC()
+    with shown(), ctrl_c.installed():
         _run(args, ctrl_c)
-        return
-    ctrl_c.install()
-    try:
-        _run(args, ctrl_c)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
@@ -75,7 +68,6 @@ def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
     test_rows = net.even(train=False).batch_size if hasattr(net, "even") else batch_size
     with (
         told("sparknet.data.ragged") as said,
-        shown("sparknet.clusters.spark.jobs.watching"),
         packed_images(args, images, (batch_size, test_rows), preprocessor, ctrl_c) as (cluster, train, test),
     ):
         rounds = averaged_sgd(

@@ -1,6 +1,8 @@
 """Ctrl-C while ``sparknet train`` runs."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 __all__ = ["CtrlC"]
 
@@ -18,6 +20,22 @@ class CtrlC:
     def install(self) -> None:
         """Take the place of the handler that is there."""
         signal.signal(signal.SIGINT, self._interrupt)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Take the place of Python's own handler for the length of the block; of any other handler not.
+
+        Another one is there where the signal is ignored, as in a job in the background, or where the caller has its own.
+        """
+        before = signal.getsignal(signal.SIGINT)
+        if before is not signal.default_int_handler:
+            yield
+            return
+        self.install()
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def check(self) -> None:
         """Raise the KeyboardInterrupt if Ctrl-C has come."""

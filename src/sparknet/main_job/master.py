@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,7 @@ def packed_images(
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     session = on_spark.start_spark(args.master, timeout=args.timeout)
     ctrl_c.install()  # plainly an exception here: pyspark's handler may fail on its way
-    # py4j logs to the root logger, with tracebacks, what an interrupt breaks off in other threads and on other connections too
-    logging.getLogger().addHandler(logging.NullHandler())
+    _silence_py4j()
     try:
         on_cluster = partial(
             on_spark.pack, fields=images.fields, preprocessor=preprocessor, shards=args.workers, ragged=args.ragged
@@ -57,6 +57,19 @@ def packed_images(
         yield on_spark.SparkCluster(session), packed_train, on_cluster(test, batch_size=sizes[1])
     finally:
         session.stop()
+
+
+def _silence_py4j() -> None:
+    """From now on log nothing of py4j: it logs with a traceback each call that an interrupt breaks off, on every connection.
+
+    It logs to loggers of its own, and to the root logger too.
+    """
+    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
+    logging.getLogger().addFilter(_is_not_of_py4j)
+
+
+def _is_not_of_py4j(record: logging.LogRecord) -> bool:
+    return PurePath(record.pathname).parent.name != "py4j"
 
 
 def _rows(context: Any, data: Any, label: Any, slices: int) -> Any:

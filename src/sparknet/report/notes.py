@@ -1,7 +1,8 @@
-"""What the library logs, shown to who types a command."""
+"""What the library logs, shown to the user of the command."""
 
 import logging
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,7 @@ __all__ = ["shown", "told"]
 def told(name: str) -> Iterator[list[str]]:
     """Collect what the logger ``name`` and those below it say inside the block; it is logged nowhere else.
 
-    Where the block fails, what was said is printed, because nobody else will.
+    If the block fails, what was collected is printed.
     """
     logger, said = logging.getLogger(name), list[str]()
     collector, level, propagate = _Collector(said), logger.level, logger.propagate
@@ -34,8 +35,8 @@ def told(name: str) -> Iterator[list[str]]:
 
 
 @contextmanager
-def shown(name: str) -> Iterator[None]:
-    """Print what the logger ``name`` and those below it say inside the block, at once, to standard error."""
+def shown(name: str = "") -> Iterator[None]:
+    """Print warnings of the logger ``name`` and those below it inside the block, at once, to standard error; "" is all loggers."""
     logger, shower = logging.getLogger(name), _Shower()
     logger.addHandler(shower)
     try:
@@ -45,8 +46,13 @@ def shown(name: str) -> Iterator[None]:
 
 
 class _Shower(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
     def emit(self, record: logging.LogRecord) -> None:
-        say(record.getMessage(), file=sys.stderr)
+        error = record.exc_info[1] if record.exc_info else None
+        lines = "".join(traceback.format_exception(error)).splitlines() if error else ()
+        say(record.getMessage(), *lines, file=sys.stderr)
 
 
 class _Collector(logging.Handler):
