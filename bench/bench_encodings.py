@@ -30,7 +30,8 @@ import numpy as np
 
 from sparknet import dumps, loads
 from sparknet.serialization.payload import quantization
-from sparknet.serialization.payload.encodings import NAMES, RAW, decode_into, encode_into, encoded_size, scratch
+from sparknet.serialization.payload.codes import NAMES, RAW, encoded_size
+from sparknet.serialization.payload.encodings import decode_into, encode_into, scratch
 from sparknet.serialization.payload.form import Form
 from sparknet.serialization.payload.stored import compress, restore, store
 

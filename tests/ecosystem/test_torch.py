@@ -11,7 +11,7 @@ import torch
 from sparknet import NDArray, WeightCollection, dumps, iter_load, load, loads, nd, save
 from sparknet.errors import DeviceError, SchemaError
 from sparknet.serialization import Codec, load_into
-from sparknet.serialization.writer.collect import collect
+from sparknet.serialization.objects import collect
 
 pytestmark = pytest.mark.torch
 

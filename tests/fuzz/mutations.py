@@ -14,7 +14,7 @@ from fuzz.columns import COLUMNS
 from fuzz.damage import BYTES, SAME_LENGTH, change_bytes
 
 from sparknet.serialization.message import layout
-from sparknet.serialization.message.header_reading import decode_header
+from sparknet.serialization.reader.header_reading import decode_header
 
 _MOST = 1 << 16  # bytes of a mutant
 _FITTED = 1 << 14  # bytes of payloads that are made to fit

@@ -32,10 +32,10 @@ from sparknet.serialization import (
 from sparknet.serialization.memory import cores
 from sparknet.serialization.memory.buffers import as_memory
 from sparknet.serialization.message import layout
-from sparknet.serialization.message.opening import open_message
-from sparknet.serialization.payload.chunks import CHUNK
+from sparknet.serialization.payload.codes import CHUNK
 from sparknet.serialization.payload.encodings import scratch
 from sparknet.serialization.reader.decode import check_stored
+from sparknet.serialization.reader.opening import open_message
 
 ENCODINGS = ["raw", "float16", "bfloat16", "int8"]
 COMPRESSIONS = [None, "zstd", "lz4"]

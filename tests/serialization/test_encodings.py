@@ -10,17 +10,9 @@ from hypothesis.extra import numpy as hnp
 from strategies import bit_patterns
 
 from sparknet.serialization.payload import narrowing
-from sparknet.serialization.payload.chunks import CHUNK
-from sparknet.serialization.payload.encodings import (
-    BFLOAT16,
-    FLOAT16,
-    INT8,
-    decode_into,
-    encode_into,
-    encoded_size,
-    scratch,
-)
-from sparknet.serialization.payload.quantization import BLOCK, LARGEST, SMALLEST
+from sparknet.serialization.payload.codes import BFLOAT16, BLOCK, CHUNK, FLOAT16, INT8, encoded_size
+from sparknet.serialization.payload.encodings import decode_into, encode_into, scratch
+from sparknet.serialization.payload.quantization import LARGEST, SMALLEST
 
 FLOATS = ["float32", "float64"]
 INFINITE = {FLOAT16: 0x7C00, BFLOAT16: 0x7F80}

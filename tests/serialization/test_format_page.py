@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
-from sparknet.serialization.message import header, header_reading, layout
-from sparknet.serialization.payload import dtypes, encodings
+from sparknet.serialization.message import header, layout
+from sparknet.serialization.payload import codes, dtypes
+from sparknet.serialization.reader import header_reading
+from sparknet.serialization.writer import planning
 
 HERE = Path(__file__).parent
 PAGE = (HERE.parents[1] / "docs" / "reference" / "format_v1.md").read_text(encoding="utf-8")
@@ -34,7 +36,7 @@ def test_the_page_has_all_element_types():
 
 def test_the_page_has_all_encodings():
     rows = re.findall(r"^\| `([0-9a-f]{2})` \| (\w+) \|", section("Encodings"), re.MULTILINE)
-    assert {int(code, 16): name for code, name in rows} == encodings.NAMES
+    assert {int(code, 16): name for code, name in rows} == codes.NAMES
 
 
 def test_the_page_has_all_keys_of_the_header_in_their_order():
@@ -42,7 +44,7 @@ def test_the_page_has_all_keys_of_the_header_in_their_order():
     whole = header.Header(
         *("weights", ["a"], [1], b"\x42", [(3,)], [0], {"epoch": 3}), encodings=b"\1", compression="zstd", stored=[1]
     )
-    assert keys == list(header_reading._unpack(header.encode_header(whole)))
+    assert keys == list(header_reading._unpack(planning.encode_header(whole)))
     assert set(keys) == header_reading._KEYS
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sparknet import FormatError, dumps, inspect, loads
 from sparknet.serialization.payload import joining
-from sparknet.serialization.payload.chunks import CHUNK
+from sparknet.serialization.payload.codes import CHUNK
 
 LOSSY = ["bfloat16", "float16", "int8"]
 RNG = np.random.default_rng(0)

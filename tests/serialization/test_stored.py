@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from strategies import max_examples
 
 from sparknet import FormatError
-from sparknet.serialization.payload.chunks import CHUNK, lengths, recut
+from sparknet.serialization.memory.cutting import recut
+from sparknet.serialization.payload.codes import BFLOAT16, CHUNK, FLOAT16, INT8, RAW, chunk_lengths
 from sparknet.serialization.payload.dtypes import BOOL, NAMES, dtype_of
-from sparknet.serialization.payload.encodings import BFLOAT16, FLOAT16, INT8, RAW
 from sparknet.serialization.payload.form import Form, choose
 from sparknet.serialization.payload.stored import compress, restore, store, store_chunks
 
@@ -282,7 +282,7 @@ def test_recut_bytes_are_the_same_bytes(have, want):
 
 @pytest.mark.parametrize("count", [0, 1, CHUNK, CHUNK + 1, 3 * CHUNK])
 def test_chunks_are_full_but_for_the_last(count):
-    found = list(lengths(count))
+    found = list(chunk_lengths(count))
     assert sum(found) == count
     assert all(length == CHUNK for length in found[:-1])
     assert all(0 < length <= CHUNK for length in found)

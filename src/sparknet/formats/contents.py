@@ -13,8 +13,8 @@ import numpy as np
 
 from sparknet.errors import FormatError, SchemaError, SparknetError
 from sparknet.ndarray import NDArray
+from sparknet.serialization.objects import collect, ready
 from sparknet.serialization.payload.dtypes import code_of
-from sparknet.serialization.writer.collect import collect, ready
 from sparknet.weights import WeightCollection
 
 __all__ = ["Contents"]

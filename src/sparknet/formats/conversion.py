@@ -13,7 +13,7 @@ from sparknet.formats.casting import cast, check_cast
 from sparknet.formats.contents import Contents
 from sparknet.formats.table import FORMATS, AnyPath, format_by_suffix, format_to_read
 from sparknet.serialization.message.metadata import check_metadata
-from sparknet.serialization.writer.collect import collect
+from sparknet.serialization.objects import collect
 
 __all__ = ["Conversion", "convert", "read", "write"]
 

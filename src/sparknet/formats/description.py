@@ -12,8 +12,8 @@ from sparknet.formats.outline import outline
 from sparknet.formats.prototxt import read_text
 from sparknet.formats.sniffing import format_of, looks
 from sparknet.formats.table import FORMATS
+from sparknet.serialization.objects import collect
 from sparknet.serialization.visible import visible
-from sparknet.serialization.writer.collect import collect
 
 __all__ = ["ArrayInfo", "FileInfo", "describe"]
 

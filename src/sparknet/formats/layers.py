@@ -17,8 +17,8 @@ from sparknet.formats.contents import Array, Contents, split_name
 from sparknet.formats.conversion import read
 from sparknet.formats.table import format_to_read
 from sparknet.ndarray import NDArray
+from sparknet.serialization.objects import collect
 from sparknet.serialization.visible import visible
-from sparknet.serialization.writer.collect import collect
 from sparknet.weights import WeightCollection
 from sparknet.weights.given import given_weights
 

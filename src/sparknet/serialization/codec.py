@@ -11,13 +11,14 @@ from sparknet.serialization.memory.streams import write_all
 from sparknet.serialization.message.fitting import check_fits
 from sparknet.serialization.message.header import Header
 from sparknet.serialization.message.metadata import check_metadata
-from sparknet.serialization.message.opening import open_message
-from sparknet.serialization.message.plans import plan_to_write
+from sparknet.serialization.objects import describe
 from sparknet.serialization.payload.dtypes import NAMES
 from sparknet.serialization.payload.form import choose
 from sparknet.serialization.reader.decode import Wishes, decode
+from sparknet.serialization.reader.opening import open_message
 from sparknet.serialization.receiving import receive
-from sparknet.serialization.writer.encode import Message, describe, to_buffer, to_bytes, to_parts
+from sparknet.serialization.writer.encode import Message, to_buffer, to_bytes, to_encode, to_parts
+from sparknet.serialization.writer.planning import plan_to_write
 from sparknet.weights import WeightCollection
 
 __all__ = ["Codec"]
@@ -115,6 +116,7 @@ class Codec:
     def _message(self, obj: Any, who: str, metadata: dict[str, Any] | None) -> Message:
         header, arrays = describe(obj, checksum=self._plan.summed, encoding=self._encoding)
         check_fits(header, self._plan.header, who)
+        arrays = to_encode(self._plan.header, arrays)
         if not metadata:
             return Message(self._plan, arrays)
         check_metadata(metadata)

@@ -5,12 +5,14 @@ methods and by the class that they come from; nothing is imported for it.
 """
 
 import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sparknet.errors import shown
+from sparknet.files.regular import check_name
 from sparknet.serialization.message.layout import MAGIC
 
-__all__ = ["check_reader", "check_writer", "is_message", "next_call"]
+__all__ = ["check_reader", "check_writer", "is_message", "path_of"]
 
 _ASYNCHRONOUS = {"asyncio", "tornado", "uvloop"}  # packages whose writers keep the buffer, and send it later
 _COROUTINE = 0x80  # flag of the code of an ``async def``: inspect.CO_COROUTINE
@@ -74,16 +76,20 @@ def check_reader(given: Any, who: str, *, paths: bool = False) -> None:
     _check(given, _READING, who, "a path, a socket or a file object" if paths else "a socket or a file object")
 
 
+def path_of(source: Any) -> Path | None:
+    """Return a path given as str, bytes or PathLike; None for anything else, and for bytes that are a message."""
+    if isinstance(source, bytes) and source.startswith(MAGIC[:2]):
+        return None
+    if not isinstance(source, str | bytes | os.PathLike):
+        return None
+    path = Path(os.fsdecode(source))
+    check_name(path)
+    return path
+
+
 def is_message(given: Any) -> bool:
     """Say whether these are bytes that begin as a message does."""
     return isinstance(given, bytes | bytearray) and given.startswith(MAGIC[:-1])
-
-
-def next_call(total: int, *, of_file: bool) -> str:
-    """Say how to read the first message alone, of ``total`` bytes, and all of several that follow one another."""
-    if of_file:
-        return "of several messages, use iter_load(open(path, 'rb'))"
-    return f"pass buffer[:{total}], or of several messages, use iter_load(io.BytesIO(buffer))"
 
 
 def _check(given: Any, side: _Side, who: str, expected: str) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from sparknet.serialization.message.header import Header
 from sparknet.serialization.message.layout import HEAD, VERSION, Layout
+from sparknet.serialization.payload.codes import NAMES as ENCODINGS
 from sparknet.serialization.payload.dtypes import NAMES
-from sparknet.serialization.payload.encodings import NAMES as ENCODINGS
 from sparknet.serialization.visible import visible
 
 __all__ = ["MessageInfo", "TensorInfo"]

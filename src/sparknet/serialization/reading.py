@@ -4,19 +4,18 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from sparknet.serialization.given import check_reader
+from sparknet.serialization.given import check_reader, path_of
 from sparknet.serialization.inspection import MessageInfo
 from sparknet.serialization.memory.buffers import aligned, as_memory
 from sparknet.serialization.memory.streams import read_at
 from sparknet.serialization.message.layout import truncated
-from sparknet.serialization.message.opening import Found, check_gaps, open_message
 from sparknet.serialization.reader.decode import Wishes, check_stored, check_tensors, decode
+from sparknet.serialization.reader.opening import Found, check_gaps, open_message
 from sparknet.serialization.reader.sources import (
     is_mappable,
     looked_at,
     mapped,
     next_message,
-    path_of,
     whole,
 )
 

@@ -6,20 +6,13 @@ import numpy as np
 
 from sparknet.ndarray.array import NDArray, wrap
 from sparknet.serialization.given import check_reader
-from sparknet.serialization.memory.buffers import Array, Bytes, as_memory
+from sparknet.serialization.memory.buffers import Array, Bytes, as_bytes, as_memory, is_ready
 from sparknet.serialization.memory.checksum import NEAR, Checksum, checksum, transfer
 from sparknet.serialization.memory.streams import read_into
 from sparknet.serialization.message.header import Header
 from sparknet.serialization.message.layout import truncated
-from sparknet.serialization.message.opening import (
-    Found,
-    check_gap,
-    check_gaps,
-    head_of_stream,
-    open_message,
-    rest_of_stream,
-)
 from sparknet.serialization.message.plans import Plan
+from sparknet.serialization.objects import describe
 from sparknet.serialization.payload.dtypes import BOOL
 from sparknet.serialization.reader.decode import (
     DAMAGED,
@@ -30,10 +23,16 @@ from sparknet.serialization.reader.decode import (
     views,
     wrong,
 )
+from sparknet.serialization.reader.opening import (
+    Found,
+    check_gap,
+    check_gaps,
+    head_of_stream,
+    open_message,
+    rest_of_stream,
+)
 from sparknet.serialization.reader.sources import ended, is_memory
 from sparknet.serialization.reader.targets import Targets
-from sparknet.serialization.writer.collect import as_bytes, is_ready
-from sparknet.serialization.writer.encode import describe
 
 __all__ = ["load_into"]
 

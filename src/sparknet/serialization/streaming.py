@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from sparknet.serialization.given import check_reader
-from sparknet.serialization.message.opening import head_of_stream, rest_of_stream
 from sparknet.serialization.reader.decode import Wishes, decode
+from sparknet.serialization.reader.opening import head_of_stream, rest_of_stream
 
 __all__ = ["iter_load"]
 

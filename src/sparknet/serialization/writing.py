@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from sparknet.files.replacing import replacing
-from sparknet.serialization.given import check_writer
+from sparknet.serialization.given import check_writer, path_of
 from sparknet.serialization.memory.streams import write_all, write_at
 from sparknet.serialization.message.foreign import check_ending
-from sparknet.serialization.reader.sources import path_of
 from sparknet.serialization.writer.encode import pieces, prepare, to_buffer, to_bytes, to_parts
 
 __all__ = ["dump", "dump_parts", "dumps", "dumps_into", "save"]

@@ -6,15 +6,16 @@ large arrays, which makes it four times as cheap; Python's ``bytes`` does not.
 
 import ctypes
 import os
+import sys
 from mmap import MADV_HUGEPAGE, PAGESIZE
 from typing import Any
 
 import numpy as np
 
-from sparknet.serialization.message.layout import ALIGNMENT
-
+ALIGNMENT = 64  # bytes: of the payloads in a message, and so of memory for a message
 Array = np.ndarray[Any, Any]
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+_LITTLE = "<|=" if sys.byteorder == "little" else "<|"
 
 
 def as_memory(buffer: Any, who: str) -> memoryview:
@@ -55,3 +56,22 @@ def writable_bytes(size: int) -> tuple[bytes, Bytes]:
     memory: Any = (ctypes.c_char * size).from_address(address)
     memory.owner = data  # the array keeps it alive
     return data, np.frombuffer(memory, np.uint8)
+
+
+def is_ready(array: Any) -> bool:
+    """Say whether the array's memory holds its elements as a message does: host, C order, little-endian."""
+    return type(array) is np.ndarray and array.flags.c_contiguous and array.dtype.byteorder in _LITTLE
+
+
+def are_ready(arrays: list[Any]) -> bool:
+    """Return ``all(map(is_ready, arrays))``, in a third of the time."""
+    return (
+        set(map(type, arrays)) <= {np.ndarray}
+        and {array.flags.c_contiguous for array in arrays} <= {True}
+        and all(dtype.byteorder in _LITTLE for dtype in {array.dtype for array in arrays})
+    )
+
+
+def as_bytes(array: Array) -> Bytes:
+    """Return the bytes of a C-contiguous array; shares memory."""
+    return np.frombuffer(array, np.uint8)

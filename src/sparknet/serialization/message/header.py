@@ -1,7 +1,7 @@
 """The header of a message: what it holds, as a MessagePack map of columns, one entry a tensor.
 
 Columns instead of one object a tensor keep a header of 2,000 tensors at a few large values. How one is read is in
-:mod:`sparknet.serialization.message.header_reading`.
+:mod:`sparknet.serialization.reader.header_reading`.
 """
 
 import math
@@ -10,11 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
-import msgpack
-import numpy as np
-
 from sparknet.serialization.message.layout import MAX_DIMS, MAX_HEADER, MAX_PAYLOAD, MAX_TENSORS
-from sparknet.serialization.message.metadata import check_metadata
 from sparknet.serialization.payload.form import Form
 
 MAX_NDIM = 64
@@ -79,58 +75,6 @@ class Header:
 def _nbytes(code: int, shape: tuple[int, ...]) -> int:
     """Return the size in bytes of a tensor."""
     return math.prod(shape) << (code & 15)
-
-
-def encode_header(header: Header) -> bytes:
-    """Return the header's bytes. The checksums come last: the last 4 bytes for each tensor.
-
-    Raises
-    ------
-    ValueError
-        A name holds a NUL, is no valid Unicode, the metadata holds something else than plain values, or the header is over a
-        limit of the format.
-    TypeError
-        The metadata is no dict.
-    """
-    most = max(map(len, header.shapes), default=0)
-    if most > MAX_NDIM:
-        msg = f"an array has {most} axes, the limit is {MAX_NDIM}; reshape it"
-        raise ValueError(msg)
-    columns: dict[str, Any] = {"kind": header.kind}
-    if header.kind != "array":
-        columns["names"] = _join(header.names)
-    if header.kind == "weights":
-        columns["counts"] = np.array(header.counts, "<u4").tobytes()
-    dims = [dim for shape in header.shapes for dim in shape]
-    largest = max(dims, default=0)
-    width = next(width for width in (1, 2, 4, 8) if largest < 1 << 8 * width)
-    columns["dtypes"] = header.codes
-    columns["ndims"] = bytes(map(len, header.shapes))
-    columns["dim_width"] = width
-    columns["dims"] = np.array(dims, f"<u{width}").tobytes()
-    if any(header.encodings):
-        columns["encodings"] = header.encodings
-    if header.compression:
-        columns["compression"] = header.compression
-        columns["stored"] = np.array(header.stored, "<u8").tobytes()
-    check_metadata(header.metadata)
-    if header.metadata:
-        columns["metadata"] = header.metadata
-    if header.checksums is not None:
-        columns["checksums"] = np.array(header.checksums, "<u4").tobytes()
-    raw: bytes = msgpack.packb(columns, use_bin_type=True)
-    over = over_limit(header, len(raw))
-    if over:
-        raise ValueError(over)
-    return raw
-
-
-def _join(names: Sequence[str]) -> str:
-    bad = next((name for name in names if "\0" in name), None)
-    if bad is not None:
-        msg = f"the name {bad!r} holds a NUL character, which separates names; rename it"
-        raise ValueError(msg)
-    return "\0".join(names)
 
 
 def over_limit(header: Header, size: int) -> str:

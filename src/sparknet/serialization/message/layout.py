@@ -12,6 +12,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from sparknet.errors import FormatError
+from sparknet.serialization.memory.buffers import ALIGNMENT
 from sparknet.serialization.message.foreign import likeness
 
 VERSION = 1
@@ -19,7 +20,6 @@ MAGIC = b"\x94\xaasparknet/1"  # array of 4; the version, a string of 10 bytes
 START = len(MAGIC) + 5  # bytes before the header: the version and the header's length
 HEAD = START + 10  # bytes before the first gap, the header not counted
 
-ALIGNMENT = 64
 MAX_BIN = 2**32 - 64  # longest payload in bytes; tests lower it. A longer tensor is split
 MAX_HEADER = 2**26  # bytes
 MAX_TENSORS = 2**17  # tensors in a message, and names

@@ -5,16 +5,16 @@ bytes. Of 2,000 small tensors that saves half the time of writing, and two third
 """
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from operator import add
 from typing import Any
 
 import numpy as np
 
-from sparknet.serialization.message.header import Header, encode_header
-from sparknet.serialization.message.header_reading import decode_header
-from sparknet.serialization.message.layout import ALIGNMENT, HEAD, Layout, head, lay_out
+from sparknet.serialization.memory.buffers import ALIGNMENT
+from sparknet.serialization.message.header import Header
+from sparknet.serialization.message.layout import Layout, head
 from sparknet.serialization.payload.dtypes import dtype_of
 from sparknet.serialization.payload.form import Form
 
@@ -89,40 +89,7 @@ _written: deque[Plan] = deque(maxlen=8)
 _read: deque[Plan] = deque(maxlen=8)
 
 
-def plan_to_write(header: Header) -> Plan:
-    """Return the plan of messages with this header, whose checksums are None or empty."""
-    if _recurs(header):
-        for known in tuple(_written):
-            if known.header == header:
-                return known
-    sums = 0 if header.checksums is None else len(header.codes)
-    raw = encode_header(replace(header, checksums=[0] * sums) if sums else header)
-    plan = Plan(raw[: len(raw) - 4 * sums], header, lay_out(len(raw), header.payload_sizes))
-    _keep(plan, _written)
-    return plan
-
-
-def plan_to_read(raw: bytes) -> tuple[Plan, bytes]:
-    """Return the plan of messages with this header but for its checksums, and the bytes of these.
-
-    Raises
-    ------
-    FormatError
-        It is not a header that this version reads.
-    """
-    for known in tuple(_read):
-        if raw.startswith(known.prefix) and len(raw) + HEAD == known.layout.head_size:
-            return known, raw[len(known.prefix) :]
-    header = decode_header(raw)
-    sums = np.array(header.checksums or [], "<u4").tobytes()
-    bare = header if header.checksums is None else replace(header, checksums=[])
-    plan = Plan(raw[: len(raw) - len(sums)], bare, lay_out(len(raw), header.payload_sizes))
-    if header.sums_last:
-        _keep(plan, _read)
-    return plan, sums
-
-
-def _recurs(header: Header) -> bool:
+def recurs(header: Header) -> bool:
     """Say whether messages with this header are to be expected again; compressed sizes and metadata are seldom the same.
 
     In metadata 1 and True are equal, too, but not written alike.
@@ -130,7 +97,7 @@ def _recurs(header: Header) -> bool:
     return not header.metadata and not header.compression
 
 
-def _keep(plan: Plan, plans: deque[Plan]) -> None:
+def keep(plan: Plan, plans: deque[Plan]) -> None:
     """Keep a plan that is small and will be used again; payloads are counted, for a message may promise many in few bytes."""
-    if _recurs(plan.header) and len(plan.layout.lengths) <= _KEPT and len(plan.prefix) <= _KEPT_HEADER:
+    if recurs(plan.header) and len(plan.layout.lengths) <= _KEPT and len(plan.prefix) <= _KEPT_HEADER:
         plans.appendleft(plan)

@@ -16,24 +16,17 @@ from typing import NamedTuple
 import numpy as np
 
 from sparknet.serialization.memory.buffers import Array, Bytes
-from sparknet.serialization.payload.chunks import CHUNK, GROUP
+from sparknet.serialization.payload.codes import BFLOAT16, CHUNK, FLOAT16, INT8, encoded_size
 from sparknet.serialization.payload.narrowing import decode_bfloat16, decode_float16, encode_bfloat16, encode_float16
-from sparknet.serialization.payload.quantization import decode_int8, encode_int8, size_int8
+from sparknet.serialization.payload.quantization import decode_int8, encode_int8
 
-RAW, FLOAT16, BFLOAT16, INT8 = range(4)  # codes of the header's column ``encodings``
-NAMES = {RAW: "raw", FLOAT16: "float16", BFLOAT16: "bfloat16", INT8: "int8"}
-
+_GROUP = 4  # chunks that are computed at a time: threads that call numpy for less wait for one another
 _U4, _I4, _F4 = (np.dtype(name) for name in ("<u4", "<i4", "<f4"))
-
-
-def encoded_size(encoding: int, count: int) -> int:
-    """Return the size in bytes of ``count`` encoded values."""
-    return _CODECS[encoding].size(count)
 
 
 def scratch(count: int) -> Array:
     """Return memory that :func:`encode_into` and :func:`decode_into` work in for up to ``count`` values at a time."""
-    return np.empty((2, min(count, GROUP * CHUNK)), _U4)
+    return np.empty((2, min(count, _GROUP * CHUNK)), _U4)
 
 
 def encode_into(encoding: int, values: Array, stored: Bytes, room: Array) -> int:
@@ -42,7 +35,7 @@ def encode_into(encoding: int, values: Array, stored: Bytes, room: Array) -> int
     Parameters
     ----------
     encoding
-        One of the lossy codes of ``NAMES``.
+        One of the lossy codes of ``codes.NAMES``.
     values
         One axis, contiguous, little-endian float32 or float64. They are the start of a tensor, or follow on a whole
         number of chunks.
@@ -106,7 +99,7 @@ def decode_into(encoding: int, stored: Bytes, values: Array, room: Array) -> str
 def _groups(encoding: int, count: int) -> Iterator[tuple[slice, slice]]:
     """Yield where groups of whole chunks lie among the values, and among the bytes; then the last chunk, if it is shorter."""
     whole = count // CHUNK * CHUNK
-    ends = [*range(GROUP * CHUNK, whole, GROUP * CHUNK), *({whole} - {0}), *({count} - {whole})]
+    ends = [*range(_GROUP * CHUNK, whole, _GROUP * CHUNK), *({whole} - {0}), *({count} - {whole})]
     for start, end in pairwise([0, *ends]):
         yield slice(start, end), slice(encoded_size(encoding, start), encoded_size(encoding, end))
 
@@ -125,13 +118,12 @@ def _float32(values: Array) -> Array:
 
 
 class _Codec(NamedTuple):
-    size: Callable[[int], int]
     encode: Callable[[Array, Bytes, Array, Array], int]
     decode: Callable[[Bytes, Array, Array], str]
 
 
 _CODECS = {
-    FLOAT16: _Codec(lambda count: 2 * count, encode_float16, decode_float16),
-    BFLOAT16: _Codec(lambda count: 2 * count, encode_bfloat16, decode_bfloat16),
-    INT8: _Codec(size_int8, encode_int8, decode_int8),
+    FLOAT16: _Codec(encode_float16, decode_float16),
+    BFLOAT16: _Codec(encode_bfloat16, decode_bfloat16),
+    INT8: _Codec(encode_int8, decode_int8),
 }

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
+
+import numpy as np
 
 from sparknet.errors import shown
+from sparknet.serialization.payload.codes import INT8, NAMES, RAW, encoded_size
 from sparknet.serialization.payload.dtypes import FLOATS, itemsize
-from sparknet.serialization.payload.encodings import INT8, NAMES, RAW, encoded_size
 
+_BFLOAT16_MAX = float.fromhex("0x1.fep127")
 # what other libraries call them; for errors
 _ALIASES = {
     **dict.fromkeys(("bf16", "bfloat", "torch.bfloat16"), "bfloat16"),
@@ -42,18 +45,6 @@ class Form:
         return 1 if self.encoding == INT8 else self.size(1)
 
 
-class Encoded(NamedTuple):
-    """A tensor that is encoded when its bytes are asked for; ``array`` is on any device and in any memory order."""
-
-    form: Form
-    array: Any
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the encoded elements in bytes."""
-        return self.form.size(self.form.count)
-
-
 def choose(encoding: str, codes: bytes, shapes: Iterable[tuple[int, ...]]) -> bytes:
     """Return the header's column of encodings: the wanted one for floats that take fewer bytes so; empty if all are raw.
 
@@ -77,3 +68,17 @@ def choose(encoding: str, codes: bytes, shapes: Iterable[tuple[int, ...]]) -> by
         for code, count in zip(codes, counts, strict=True)
     )
     return encodings if any(encodings) else b""
+
+
+def not_encodable(form: Form, index: int, value: Any) -> ValueError:
+    """Return the error of an element, by its index in row-major order, that an encoding has no place for."""
+    where = tuple(map(int, np.unravel_index(index, form.shape)))
+    name = f"tensor {form.name!r}" if form.name else "the array"
+    fix = (
+        "'raw'"
+        if math.isfinite(value) and abs(value) > _BFLOAT16_MAX
+        else "'bfloat16', which has the range of float32, or 'raw'"
+    )
+    return ValueError(
+        f"{name} holds {value} at {where}, which the encoding {NAMES[form.encoding]!r} has no place for: use {fix}"
+    )

@@ -10,17 +10,14 @@ from typing import Any
 import numpy as np
 
 from sparknet.serialization.memory.buffers import Array, Bytes
-from sparknet.serialization.payload.chunks import CHUNK
+from sparknet.serialization.payload.codes import BLOCK, CHUNK, INT8, RAW, SCALE, encoded_size
 from sparknet.serialization.payload.dtypes import dtype_of
-from sparknet.serialization.payload.encodings import INT8, RAW, decode_into, encode_into, encoded_size, scratch
-from sparknet.serialization.payload.form import Form
-from sparknet.serialization.payload.quantization import BLOCK
-from sparknet.serialization.payload.stored import not_encodable
+from sparknet.serialization.payload.encodings import decode_into, encode_into, scratch
+from sparknet.serialization.payload.form import Form, not_encodable
 
 _SMALL = 1 << 14  # elements of a tensor; for larger ones a call of their own is a twentieth of the time
 _ZEROS = np.zeros(BLOCK)
 _NO_CODES = np.zeros(BLOCK, np.uint8)
-_SCALE = 4  # bytes
 
 
 def is_small(form: Form) -> bool:
@@ -96,7 +93,7 @@ def _encode(forms: list[Form], arrays: list[Array]) -> list[Bytes]:
         raise not_encodable(forms[n], bad - int(ends[n]) + rooms[n], values[bad])
     if encoding == INT8:
         stored = _by_tensor(stored, counts, rooms)
-        sizes = [count + _SCALE * (room // BLOCK) for count, room in zip(counts, rooms, strict=True)]
+        sizes = [count + SCALE * (room // BLOCK) for count, room in zip(counts, rooms, strict=True)]
     else:
         sizes = [encoded_size(encoding, count) for count in counts]
     ends = np.cumsum(sizes).tolist()
@@ -105,10 +102,10 @@ def _encode(forms: list[Form], arrays: list[Array]) -> list[Bytes]:
 
 def _by_tensor(stored: Bytes, counts: list[int], rooms: list[int]) -> Bytes:
     """Return the scales and codes of each tensor one after the other, of the scales of all and the codes of all."""
-    scale, code = 0, _SCALE * (sum(rooms) // BLOCK)
+    scale, code = 0, SCALE * (sum(rooms) // BLOCK)
     pieces: list[Bytes] = []
     for count, room in zip(counts, rooms, strict=True):
-        scales = _SCALE * (room // BLOCK)
+        scales = SCALE * (room // BLOCK)
         pieces += [stored[scale : scale + scales], stored[code : code + count]]
         scale, code = scale + scales, code + room
     return np.concatenate(pieces)

@@ -19,19 +19,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from sparknet.serialization.memory.buffers import Array, Bytes
-from sparknet.serialization.payload.chunks import CHUNK
+from sparknet.serialization.payload.codes import BLOCK, CHUNK, INT8, encoded_size
 
-BLOCK = 256  # values; divides a chunk
 SMALLEST = np.float32(2**-126)  # of the scales that are not 0
 LARGEST = np.float32(float.fromhex("0x1.020406p+121"))
 
 _U4, _I4, _F4 = np.dtype("<u4"), np.dtype("<i4"), np.dtype("<f4")
 _ROUND = 1.5 * 2**23  # a float32 of this size has no fraction, and the last byte of this one is 0
-
-
-def size_int8(count: int) -> int:
-    """Return the bytes of ``count`` values: the scales of all blocks, then the codes of all values."""
-    return count + 4 * -(-count // BLOCK)
 
 
 def encode_int8(near: Array, stored: Bytes, room: Array, _: Array) -> int:
@@ -72,10 +66,10 @@ def decode_int8(stored: Bytes, near: Array, _: Array) -> str:
 
 
 def _scales_and_codes(stored: Bytes, count: int) -> tuple[Array, Array]:
-    """Return the scales and the codes, a row for each chunk."""
+    """Return the scales of all blocks and the codes of all values, a row for each chunk."""
     rows = stored.reshape(max(1, count // CHUNK), -1)
     length = min(count, CHUNK)
-    begin = size_int8(length) - length
+    begin = encoded_size(INT8, length) - length
     return rows[:, :begin].view(_F4), rows[:, begin:].view(np.int8)
 
 

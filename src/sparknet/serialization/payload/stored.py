@@ -4,24 +4,22 @@ Both ends work on chunks of 131,072 elements, on several cores where the element
 anywhere, in pieces of any size: blocks of an array that is not contiguous, or the payloads of a split tensor.
 """
 
-import math
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Any
 
 import numpy as np
 
 from sparknet.errors import FormatError
 from sparknet.serialization.memory.buffers import Array, Bytes
 from sparknet.serialization.memory.cores import each
-from sparknet.serialization.payload.chunks import CHUNK, lengths, recut
+from sparknet.serialization.memory.cutting import recut
+from sparknet.serialization.payload.codes import CHUNK, RAW, chunk_lengths
 from sparknet.serialization.payload.compression import Method, compress_chunk, inflate_chunk, method_of
 from sparknet.serialization.payload.dtypes import BOOL, dtype_of, itemsize
-from sparknet.serialization.payload.encodings import NAMES, RAW, decode_into, encode_into, scratch
-from sparknet.serialization.payload.form import Form
+from sparknet.serialization.payload.encodings import decode_into, encode_into, scratch
+from sparknet.serialization.payload.form import Form, not_encodable
 
 _LENGTH = 4  # bytes of an entry in the table of a compressed payload
-_BFLOAT16_MAX = float.fromhex("0x1.fep127")
 _RUN = 8  # chunks that one core takes at a time
 
 
@@ -39,7 +37,7 @@ def store_chunks(form: Form, pieces: Iterable[Bytes]) -> Iterator[Bytes]:
         The encoding cannot hold an element.
     """
     width, count = itemsize(form.code), form.count
-    chunks = recut(pieces, (length * width for length in lengths(count)))
+    chunks = recut(pieces, (length * width for length in chunk_lengths(count)))
     if form.encoding == RAW:
         yield from chunks
         return
@@ -185,20 +183,6 @@ def _inflated(form: Form, method: Method, stored: Bytes, chunk: Bytes, offset: i
     if problem:
         raise _damaged(form, problem, offset)
     return chunk
-
-
-def not_encodable(form: Form, index: int, value: Any) -> ValueError:
-    """Return the error of an element, by its index in row-major order, that an encoding has no place for."""
-    where = tuple(map(int, np.unravel_index(index, form.shape)))
-    name = f"tensor {form.name!r}" if form.name else "the array"
-    fix = (
-        "'raw'"
-        if math.isfinite(value) and abs(value) > _BFLOAT16_MAX
-        else "'bfloat16', which has the range of float32, or 'raw'"
-    )
-    return ValueError(
-        f"{name} holds {value} at {where}, which the encoding {NAMES[form.encoding]!r} has no place for: use {fix}"
-    )
 
 
 def _damaged(form: Form, problem: str, offset: int) -> FormatError:

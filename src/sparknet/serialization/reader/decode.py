@@ -10,17 +10,16 @@ from sparknet.backends import get_backend
 from sparknet.backends.devices import backend_for_device
 from sparknet.errors import FormatError
 from sparknet.ndarray.array import NDArray, wrap_all
-from sparknet.serialization.memory.buffers import Array
+from sparknet.serialization.memory.buffers import Array, as_bytes
 from sparknet.serialization.memory.checksum import NEAR, Checksum, checksum, transfer
 from sparknet.serialization.message.header import Header
 from sparknet.serialization.message.layout import START
-from sparknet.serialization.message.opening import Found, check_gaps
 from sparknet.serialization.message.plans import Plan
 from sparknet.serialization.payload.compression import check_limit
 from sparknet.serialization.payload.dtypes import BOOL
 from sparknet.serialization.payload.joining import decode_small, is_small
 from sparknet.serialization.payload.stored import restore
-from sparknet.serialization.writer.collect import as_bytes
+from sparknet.serialization.reader.opening import Found, check_gaps
 from sparknet.weights import WeightCollection
 
 DAMAGED = "is damaged: its checksum does not match"

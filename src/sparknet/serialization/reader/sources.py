@@ -3,26 +3,13 @@
 import mmap as memory_map
 import os
 import stat
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from sparknet.errors import FormatError, StreamEnd, shown
-from sparknet.files.regular import check_name
-from sparknet.serialization.given import check_reader, next_call
+from sparknet.serialization.given import check_reader, path_of
 from sparknet.serialization.memory.buffers import as_memory
-from sparknet.serialization.message.layout import MAGIC, truncated
-from sparknet.serialization.message.opening import Found, head_of_stream, open_message, rest_of_stream
-
-
-def path_of(source: Any) -> Path | None:
-    """Return a path given as str, bytes or PathLike; None for anything else, and for bytes that are a message."""
-    if isinstance(source, bytes) and source.startswith(MAGIC[:2]):
-        return None
-    if not isinstance(source, str | bytes | os.PathLike):
-        return None
-    path = Path(os.fsdecode(source))
-    check_name(path)
-    return path
+from sparknet.serialization.message.layout import truncated
+from sparknet.serialization.reader.opening import Found, head_of_stream, next_call, open_message, rest_of_stream
 
 
 def is_stream(source: Any) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from sparknet.errors import SchemaError
 from sparknet.serialization.message.fitting import check_fits
 from sparknet.serialization.message.header import Header
-from sparknet.serialization.message.opening import Found
+from sparknet.serialization.reader.opening import Found
 
 __all__ = ["Targets", "repeats"]
 

@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparknet.serialization.memory.buffers import Bytes, as_memory, writable_bytes
+from sparknet.serialization.memory.buffers import Bytes, are_ready, as_bytes, as_memory, is_ready, writable_bytes
 from sparknet.serialization.memory.checksum import NEAR, Checksum, checksum, transfer
 from sparknet.serialization.message.header import Header
-from sparknet.serialization.message.plans import Plan, plan_to_write
+from sparknet.serialization.message.plans import Plan
+from sparknet.serialization.objects import describe
 from sparknet.serialization.payload.compression import method_of
-from sparknet.serialization.payload.dtypes import code_of
-from sparknet.serialization.payload.form import Encoded, choose
 from sparknet.serialization.payload.stored import compress
-from sparknet.serialization.writer.collect import all_ready, are_ready, as_bytes, blocks, collect, encoded, is_ready
+from sparknet.serialization.writer.elements import Encoded, all_ready, blocks, encoded
+from sparknet.serialization.writer.planning import plan_to_write
 
 # bytes: malloc takes fresh memory from the system for each such block, and keeps smaller ones for later
 _FRESH = 1 << 25
@@ -46,59 +46,28 @@ def prepare(
     header, arrays = describe(obj, checksum=checksum, metadata=metadata, encoding=encoding)
     if compression is not None:
         header, arrays = _compressed(header, arrays, compression)
+    elif header.encodings:
+        arrays = to_encode(header, arrays)
     return Message(plan_to_write(header), arrays)
 
 
-def describe(
-    obj: Any, *, checksum: bool, metadata: dict[str, Any] | None = None, encoding: str = "raw", live: bool = False
-) -> tuple[Header, list[Any]]:
-    """Return the header of an object, without the values of checksums, and its arrays, to be encoded if they are to.
-
-    ``live``: arrays to be written to, as of :func:`sparknet.serialization.writer.collect.collect`.
-    """
-    kind, names, counts, arrays = collect(obj, live=live)
-    codes = _codes(kind, names, counts, arrays)
-    shapes = [array.shape for array in arrays]
-    encodings = choose(encoding, codes, shapes)
-    header = Header(
-        kind,
-        names,
-        counts,
-        codes,
-        shapes,
-        [] if checksum else None,
-        {} if metadata is None else metadata,
-        encodings=encodings,
-    )
-    if encodings:
-        pairs = zip(header.forms(), arrays, strict=True)
-        arrays = [Encoded(form, array) if form.encoding else array for form, array in pairs]
-    return header, arrays
-
-
-def _codes(kind: str, names: list[str], counts: list[int], arrays: list[Any]) -> bytes:
-    """Return the code of each array's dtype; of many arrays there are few."""
-    dtypes, known = [array.dtype for array in arrays], {}
-    for dtype in set(dtypes):
-        try:
-            known[dtype] = code_of(dtype)
-        except TypeError as error:
-            name = Header(kind, names, counts, b"", [], None).tensor_names()[dtypes.index(dtype)]
-            msg = f"tensor {name!r}: {error}" if name else str(error)
-            raise TypeError(msg) from None
-    return bytes(map(known.__getitem__, dtypes))
+def to_encode(header: Header, arrays: list[Any]) -> list[Any]:
+    """Return the arrays, those that the header says are encoded as :class:`Encoded`."""
+    if not header.encodings:
+        return arrays
+    pairs = zip(header.forms(), arrays, strict=True)
+    return [Encoded(form, array) if form.encoding else array for form, array in pairs]
 
 
 def _compressed(header: Header, arrays: list[Any], compression: str) -> tuple[Header, list[Any]]:
     """Return the header and the payloads of compressed arrays; those that do not shrink stay what they are."""
     method_of(compression)  # it is refused before anything is read
-    payloads = []
-    for form, array in zip(header.forms(), arrays, strict=True):
-        pieces = blocks(array.array if type(array) is Encoded else array, NEAR)
-        parts = compress(form, pieces, compression)
-        payloads.append(np.concatenate(parts) if parts else array)
-    if all(payload is array for payload, array in zip(payloads, arrays, strict=True)):
-        return header, arrays
+    payloads, plain = [], to_encode(header, arrays)
+    for form, array, without in zip(header.forms(), arrays, plain, strict=True):
+        parts = compress(form, blocks(array, NEAR), compression)
+        payloads.append(np.concatenate(parts) if parts else without)
+    if all(payload is without for payload, without in zip(payloads, plain, strict=True)):
+        return header, plain
     return replace(header, compression=compression, stored=[payload.nbytes for payload in payloads]), payloads
 
 

@@ -1,18 +1,10 @@
-"""Chunks: the 131,072 elements that are encoded and compressed at a time, and bytes cut to their sizes."""
+"""Bytes that come in pieces of any size, cut to other sizes."""
 
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from sparknet.serialization.memory.buffers import Bytes
-
-CHUNK = 1 << 17  # elements; part of the format
-GROUP = 4  # chunks that are computed at a time: threads that call numpy for less wait for one another
-
-
-def lengths(count: int) -> Iterator[int]:
-    """Yield the number of elements in each chunk of a tensor with ``count`` of them."""
-    return (min(CHUNK, count - start) for start in range(0, count, CHUNK))
 
 
 def recut(pieces: Iterable[Bytes], sizes: Iterable[int]) -> Iterator[Bytes]:

@@ -1,7 +1,6 @@
-"""What an object is made of: its kind, its names, and arrays whose bytes can be written as they lie in memory."""
+"""What an object is made of: its kind, its names and its arrays, for those who write it and for those who write into it."""
 
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,15 +8,12 @@ import numpy as np
 from sparknet.backends import backend_of
 from sparknet.errors import shown
 from sparknet.ndarray.array import NDArray, wrap
-from sparknet.serialization.memory.buffers import Array, Bytes
-from sparknet.serialization.memory.checksum import NEAR
+from sparknet.serialization.memory.buffers import Array, is_ready
+from sparknet.serialization.message.header import Header
 from sparknet.serialization.no_arrays import no_array
-from sparknet.serialization.payload.form import Encoded
-from sparknet.serialization.payload.joining import encode_small, is_small
-from sparknet.serialization.payload.stored import store, store_chunks
+from sparknet.serialization.payload.dtypes import code_of
+from sparknet.serialization.payload.form import choose
 from sparknet.weights import WeightCollection
-
-_LITTLE = "<|=" if sys.byteorder == "little" else "<|"
 
 
 class Collected(NamedTuple):
@@ -92,73 +88,53 @@ def _live(array: Any, name: str, index: int | None = None) -> Any:
     return array._array if backend.name == "numpy" else array
 
 
-def is_ready(array: Any) -> bool:
-    """Say whether the array's memory holds its elements as a message does: host, C order, little-endian."""
-    return type(array) is np.ndarray and array.flags.c_contiguous and array.dtype.byteorder in _LITTLE
+def on_host(array: Any) -> Array:
+    """Return a numpy array: itself, or a copy from a GPU."""
+    return array.to_host() if type(array) is NDArray else array
 
 
 def ready(array: Any) -> Array:
-    """Return the array on the host, little-endian and in C order: itself where it is so already; or its encoded bytes."""
+    """Return the array on the host, little-endian and in C order: itself where it is so already."""
     if is_ready(array):
         return array  # type: ignore[no-any-return]
-    if type(array) is Encoded:
-        return encoded(array, np.empty(array.nbytes, np.uint8))
     host = on_host(array)
     if is_ready(host):
         return host
     return np.ascontiguousarray(host, host.dtype.newbyteorder("<")).reshape(host.shape)
 
 
-def all_ready(arrays: list[Any]) -> list[Array]:
-    """Return :func:`ready` of each; small ones that are to be encoded are so together."""
-    small = [n for n, array in enumerate(arrays) if type(array) is Encoded and is_small(array.form)]
-    payloads = encode_small([arrays[n].form for n in small], [on_host(arrays[n].array) for n in small])
-    found = dict(zip(small, payloads, strict=True))
-    return [found[n] if n in found else ready(array) for n, array in enumerate(arrays)]
+def describe(
+    obj: Any, *, checksum: bool, metadata: dict[str, Any] | None = None, encoding: str = "raw", live: bool = False
+) -> tuple[Header, list[Any]]:
+    """Return the header of an object, without the values of checksums, and its arrays.
 
-
-def encoded(array: Encoded, stored: Bytes) -> Bytes:
-    """Write the encoded bytes of an array to ``stored`` and return it."""
-    if is_ready(array.array):
-        store(array.form, as_bytes(array.array), stored)
-        return stored
-    end = 0
-    for part in blocks(array, NEAR):
-        stored[end : end + len(part)] = part
-        end += len(part)
-    return stored
-
-
-def are_ready(arrays: list[Any]) -> bool:
-    """Return ``all(map(is_ready, arrays))``, in a third of the time."""
-    return (
-        set(map(type, arrays)) <= {np.ndarray}
-        and {array.flags.c_contiguous for array in arrays} <= {True}
-        and all(dtype.byteorder in _LITTLE for dtype in {array.dtype for array in arrays})
+    ``live``: arrays to be written to, as of :func:`collect`.
+    """
+    kind, names, counts, arrays = collect(obj, live=live)
+    codes = _codes(kind, names, counts, arrays)
+    shapes = [array.shape for array in arrays]
+    encodings = choose(encoding, codes, shapes)
+    header = Header(
+        kind,
+        names,
+        counts,
+        codes,
+        shapes,
+        [] if checksum else None,
+        {} if metadata is None else metadata,
+        encodings=encodings,
     )
+    return header, arrays
 
 
-def on_host(array: Any) -> Array:
-    """Return a numpy array: itself, or a copy from a GPU."""
-    return array.to_host() if type(array) is NDArray else array
-
-
-def as_bytes(array: Array) -> Bytes:
-    """Return the bytes of a C-contiguous array; shares memory."""
-    return np.frombuffer(array, np.uint8)
-
-
-def blocks(array: Any, size: int) -> Iterator[Bytes]:
-    """Yield the bytes of an array as a message holds them, each until the next is asked for; converts ``size`` bytes at a time."""
-    if is_ready(array):
-        flat = as_bytes(array)
-        yield from (flat[start : start + size] for start in range(0, len(flat), size))
-    elif type(array) is Encoded:
-        yield from store_chunks(array.form, blocks(array.array, size))
-    elif array.nbytes <= size:
-        yield as_bytes(ready(array))
-    else:
-        host = on_host(array)
-        rows = max(1, size * len(host) // host.nbytes)
-        for start in range(0, len(host), rows):
-            yield from blocks(host[start] if rows == 1 else host[start : start + rows], size)
+def _codes(kind: str, names: list[str], counts: list[int], arrays: list[Any]) -> bytes:
+    """Return the code of each array's dtype; of many arrays there are few."""
+    dtypes, known = [array.dtype for array in arrays], {}
+    for dtype in set(dtypes):
+        try:
+            known[dtype] = code_of(dtype)
+        except TypeError as error:
+            name = Header(kind, names, counts, b"", [], None).tensor_names()[dtypes.index(dtype)]
+            msg = f"tensor {name!r}: {error}" if name else str(error)
+            raise TypeError(msg) from None
+    return bytes(map(known.__getitem__, dtypes))

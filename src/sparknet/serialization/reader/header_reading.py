@@ -12,7 +12,7 @@ from sparknet.errors import FormatError
 from sparknet.serialization.message.header import MAX_NDIM, Header, over_limit
 from sparknet.serialization.message.layout import MAX_DIMS, MAX_TENSORS, START
 from sparknet.serialization.message.metadata import MAX_ITEMS, metadata_problem
-from sparknet.serialization.payload import encodings
+from sparknet.serialization.payload.codes import NAMES as ENCODINGS
 from sparknet.serialization.payload.compression import METHODS
 from sparknet.serialization.payload.dtypes import FLOATS, NAMES, itemsize
 
@@ -139,12 +139,10 @@ def _encodings(columns: dict[str, Any], codes: bytes) -> bytes:
     if len(column) != len(codes):
         _refuse(f"'encodings' has {len(column)} entries, expected {len(codes)}")
     for code, encoding in set(zip(codes, column, strict=True)):
-        if encoding not in encodings.NAMES:
+        if encoding not in ENCODINGS:
             _refuse(f"unknown encoding 0x{encoding:02x}; the message needs a newer version of sparknet")
         if encoding and code not in FLOATS:
-            _refuse(
-                f"the encoding {encodings.NAMES[encoding]!r} is for float32 and float64, not for dtype code 0x{code:02x}"
-            )
+            _refuse(f"the encoding {ENCODINGS[encoding]!r} is for float32 and float64, not for dtype code 0x{code:02x}")
     return column
 
 

@@ -11,12 +11,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparknet.errors import FormatError
-from sparknet.serialization.given import next_call
 from sparknet.serialization.memory.buffers import Bytes
 from sparknet.serialization.memory.streams import read_up_to
+from sparknet.serialization.message import plans
 from sparknet.serialization.message.header import Header
-from sparknet.serialization.message.layout import START, check_count, check_header, header_size, truncated
-from sparknet.serialization.message.plans import Plan, plan_to_read
+from sparknet.serialization.message.layout import (
+    HEAD,
+    START,
+    check_count,
+    check_header,
+    header_size,
+    lay_out,
+    truncated,
+)
+from sparknet.serialization.message.plans import Plan, keep
+from sparknet.serialization.reader.header_reading import decode_header
 
 
 class Found(NamedTuple):
@@ -53,8 +62,28 @@ def read_head(data: memoryview) -> tuple[Plan, bytes]:
     size = header_size(bytes(data[:START]))
     raw, after = bytes(data[START : START + size]), bytes(data[START + size : START + size + 10])
     check_header(raw, after[:5])
-    plan, sums = plan_to_read(raw)
+    plan, sums = _plan_of(raw)
     check_count(size, after[5:], len(plan.layout.lengths))
+    return plan, sums
+
+
+def _plan_of(raw: bytes) -> tuple[Plan, bytes]:
+    """Return the plan of messages with this header but for its checksums, and the bytes of these.
+
+    Raises
+    ------
+    FormatError
+        It is not a header that this version reads.
+    """
+    for known in tuple(plans._read):
+        if raw.startswith(known.prefix) and len(raw) + HEAD == known.layout.head_size:
+            return known, raw[len(known.prefix) :]
+    header = decode_header(raw)
+    sums = np.array(header.checksums or [], "<u4").tobytes()
+    bare = header if header.checksums is None else replace(header, checksums=[])
+    plan = Plan(raw[: len(raw) - len(sums)], bare, lay_out(len(raw), header.payload_sizes))
+    if header.sums_last:
+        keep(plan, plans._read)
     return plan, sums
 
 
@@ -87,6 +116,13 @@ def open_message(data: memoryview, *, of_file: bool = False) -> Found:
         msg = f"the message ends at byte {total}, {more} more bytes follow; {next_call(total, of_file=of_file)}"
         raise FormatError(msg, tensor=None, offset=total)
     return Found(data, plan, sums)
+
+
+def next_call(total: int, *, of_file: bool) -> str:
+    """Say how to read the first message alone, of ``total`` bytes, and all of several that follow one another."""
+    if of_file:
+        return "of several messages, use iter_load(open(path, 'rb'))"
+    return f"pass buffer[:{total}], or of several messages, use iter_load(io.BytesIO(buffer))"
 
 
 def check_gaps(found: Found, tensors: Sequence[int] | None = None) -> None:
