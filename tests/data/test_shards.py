@@ -170,6 +170,8 @@ def test_workers_that_would_have_no_minibatch_are_refused():
         packed().map_shards(len, workers=11)
     with pytest.raises(DataError, match=r"map_shards\(\): workers: got 0, expected a whole number of at least 1"):
         packed().map_shards(len, workers=0)
+    with pytest.raises(DataError, match=r"^map_shards\(\): got 3, expected a function of one Shard, such as len$"):
+        packed().map_shards(3)
 
 
 def test_length_and_iteration_of_a_whole_set_name_what_is_meant():

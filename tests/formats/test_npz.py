@@ -14,7 +14,7 @@ from strategies import NUMPY_DTYPES, max_examples
 
 from sparknet import FormatError, SchemaError, WeightCollection
 from sparknet.files import regular
-from sparknet.formats import read, write
+from sparknet.formats import describe, read, take_layers, write
 
 # what numpy.savez takes as a keyword and so cannot write, and names with the suffix of an entry
 NAMES = ("file", "allow_pickle", "arr_1", "a/b", "é", "", "x.npy", "x")
@@ -208,6 +208,11 @@ def test_a_bomb_is_refused_before_it_is_inflated_and_read_if_it_is_trusted(tmp_p
     assert read(tmp_path / "w.npz", max_bytes=len(data)).obj["a"].shape == (32 << 20,)
     with pytest.raises(FormatError, match=f"the limit is {len(data) - 1}"):
         read(tmp_path / "w.npz", max_bytes=len(data) - 1)
+    for call in (read, describe, lambda path, **options: take_layers(WeightCollection({}), path, **options)):
+        with pytest.raises(
+            ValueError, match=r"^max_bytes: got '1GB', expected a number of bytes, such as 2\*\*30, or None"
+        ):
+            call(tmp_path / "w.npz", max_bytes="1GB")
 
 
 def test_an_entry_gives_no_more_than_the_archive_says(tmp_path):

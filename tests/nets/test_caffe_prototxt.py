@@ -315,6 +315,10 @@ def test_other_mistakes_are_named(tiny, write, body, tmp_path):
         ),
         (lambda: CaffeNet(whole, batch_size=0), "batch_size 0"),
         (lambda: CaffeNet(whole, seed=-1), "seed -1"),
+        (
+            lambda: CaffeNet(whole, solver_overrides=["base_lr"]),
+            r"got \['base_lr'\], expected a mapping from fields of the",
+        ),
         (lambda: CaffeNet(whole, solver_overrides={"base_rate": 1}), "'base_rate', which no solver has; 'base_lr'"),
         (lambda: CaffeNet(whole, solver_overrides={"base_lr": "high"}), "base_lr = 'high'"),
         (lambda: CaffeNet(whole, solver_overrides={"solver_mode": "GPU"}), "CPU alone"),

@@ -1,6 +1,7 @@
 """Compression: every byte comes back; what is inflated is no larger than the reader says, whatever the bytes say."""
 
 import importlib
+import io
 import subprocess
 import sys
 import tracemalloc
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sparknet import FormatError, MissingDependency
+import sparknet
+from sparknet import FormatError, MissingDependency, NDArray
 from sparknet.serialization.payload.compression import check_limit, compress_chunk, inflate_chunk, method_of
 
 METHODS = ["zstd", "lz4"]
@@ -189,6 +191,17 @@ def test_a_message_may_inflate_to_1_gib_or_16_times_its_size():
             check_limit(inflated_size, message, None)
 
 
+@pytest.mark.parametrize("limit", ["1GB", -1, True, [1], float("nan"), 1j])
+def test_a_limit_that_is_no_number_of_bytes_is_refused_whatever_is_read(limit):
+    message = sparknet.dumps({"a": NDArray(np.zeros(3))})
+    for read in (sparknet.loads, lambda data, **options: next(iter(sparknet.iter_load(io.BytesIO(data), **options)))):
+        with pytest.raises(
+            ValueError, match=r"max_bytes: got .*, expected a number of bytes, such as 2\*\*30, or None"
+        ):
+            read(message, max_bytes=limit)
+        assert set(read(message, max_bytes=np.int64(9))) == set(read(message, max_bytes=1e3)) == {"a"}
+
+
 def test_max_bytes_is_the_limit_where_it_is_given():
     check_limit(100, 10**9, 100)
     check_limit(1 << 50, 1, 1 << 50)
@@ -199,6 +212,9 @@ def test_max_bytes_is_the_limit_where_it_is_given():
 def test_an_unknown_method_names_those_there_are():
     with pytest.raises(ValueError, match="compression 'gzip' is not known; expected one of 'zstd', 'lz4', or None"):
         method_of("gzip")
+    for other in (["lz4"], {"lz4": 1}, 3):
+        with pytest.raises(ValueError, match=r"compression .* is not known; expected one of 'zstd', 'lz4', or None"):
+            method_of(other)
 
 
 @pytest.mark.parametrize(("method", "package"), [("zstd", "backports.zstd"), ("lz4", "lz4")])

@@ -125,6 +125,8 @@ def test_workers_are_the_shards_there_are_and_other_names_lead_here(packed):
     assert packed.map_shards(len, workers=2) == packed.map_shards(len) == packed.to_local().map_shards(len, workers=2)
     with pytest.raises(DataError, match=r"^map_shards\(\): got workers=3, and there are 2 shards; .* reshard\(3\)$"):
         packed.map_shards(len, workers=3)
+    with pytest.raises(DataError, match=r"^map_shards\(\): got 3, expected a function of one Shard"):
+        packed.map_shards(3)
     for name in ("feed", "foreach"):
         with pytest.raises(AttributeError, match=rf"^a PackedDataset has no attribute '{name}'; map_shards\(fn\) goes"):
             getattr(packed, name)

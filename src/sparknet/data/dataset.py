@@ -12,7 +12,7 @@ from sparknet.data.layout import check_shards, is_whole, shard_length, share_and
 from sparknet.data.prefetch import Prefetcher
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Even, Ragged, check_padding, say_dropped
-from sparknet.data.shards import Shard, called
+from sparknet.data.shards import Shard, called, check_function
 from sparknet.data.sums import check_summable
 from sparknet.data.unsized import Unsized
 from sparknet.errors import DataError
@@ -110,7 +110,7 @@ class Dataset(Unsized):
         Raises
         ------
         DataError
-            There are more workers than minibatches, or ``ragged="pad"`` does not say what with.
+            ``fn`` is no function, there are more workers than minibatches, or ``ragged="pad"`` does not say what with.
         SparknetError
             ``fn`` raised it; the message begins with the shard.
 
@@ -121,6 +121,7 @@ class Dataset(Unsized):
         >>> data.map_shards(lambda shard: sum(len(batch["x"]) for batch in shard), workers=2)
         [3, 2]
         """
+        check_function("map_shards()", fn)
         self._check_used("map_shards()", workers)
         return [called(fn, self._shard(worker, workers)) for worker in range(workers)]
 

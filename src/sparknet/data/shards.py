@@ -22,7 +22,7 @@ from sparknet.data.user_lines import line_of
 from sparknet.errors import DataError, SparknetError, located, ours
 from sparknet.ndarray import NDArray
 
-__all__ = ["Shard", "Stored", "called", "calling", "reseed"]
+__all__ = ["Shard", "Stored", "called", "calling", "check_function", "reseed"]
 
 Used = tuple[int, Mapping[str, NDArray]]
 
@@ -174,6 +174,13 @@ def reseed(net: Any, seed: int, worker: int, first_step: int) -> None:
     """Give a net with a random generator of its own (dropout) its seed for the steps from ``first_step`` on."""
     if hasattr(net, "reseed"):
         net.reseed(int(step_rng(seed, worker, first_step).integers(2**31)))
+
+
+def check_function(who: str, fn: Any) -> None:
+    """Raise a DataError unless ``fn`` can be called; it begins with ``who``."""
+    if not callable(fn):
+        msg = f"{who}: got {fn!r:.60}, expected a function of one Shard, such as len"
+        raise DataError(msg)
 
 
 def called(fn: Callable[[Shard], Any], shard: Shard) -> Any:

@@ -7,12 +7,13 @@ Messages are also read from streams, and :mod:`sparknet.serialization.reader.sou
 import errno
 import os
 import stat
+from numbers import Real
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from sparknet.errors import FormatError
 
-__all__ = ["check_name", "inflated_limit", "kind_of", "open_regular", "read_regular", "size_of"]
+__all__ = ["check_max_bytes", "check_name", "inflated_limit", "kind_of", "open_regular", "read_regular", "size_of"]
 
 FREE = 1 << 30  # bytes that any file or message may inflate to
 FACTOR = 16  # a larger one may inflate to so many times its size
@@ -80,8 +81,25 @@ def size_of(file: BinaryIO) -> int:
 
 
 def inflated_limit(size: int, max_bytes: int | None) -> int:
-    """Return the bytes that a file or message of ``size`` bytes may inflate to: ``max_bytes``, by default 1 GiB or 16 times its size."""
+    """Return the bytes that a file or message of ``size`` bytes may inflate to: ``max_bytes``, by default 1 GiB or 16 times its size.
+
+    Raises
+    ------
+    ValueError
+        ``max_bytes`` is no number of bytes.
+    """
+    check_max_bytes(max_bytes)
     return max(FREE, FACTOR * size) if max_bytes is None else max_bytes
+
+
+def check_max_bytes(max_bytes: Any) -> None:
+    """Raise a ValueError unless ``max_bytes`` is a number of bytes or None."""
+    if max_bytes is None or (type(max_bytes) is int and max_bytes >= 0):  # at once: each small message comes here
+        return
+    if isinstance(max_bytes, Real) and not isinstance(max_bytes, bool) and float(max_bytes) >= 0:
+        return
+    msg = f"max_bytes: got {max_bytes!r:.60}, expected a number of bytes, such as 2**30, or None for 1 GiB or 16 times the source"
+    raise ValueError(msg)
 
 
 def kind_of(mode: int) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparknet.errors import FormatError, SchemaError, SparknetError, located
+from sparknet.files.regular import check_max_bytes
 from sparknet.formats.casting import cast, check_cast
 from sparknet.formats.contents import Contents
 from sparknet.formats.table import FORMATS, AnyPath, format_by_suffix, format_to_read
@@ -74,6 +75,8 @@ def read(path: AnyPath, *, file_format: str | None = None, max_bytes: int | None
     FormatError
         The file is damaged, of another format, over ``max_bytes``, or its suffix is unknown. ``tensor`` says where, if
         known.
+    ValueError
+        ``max_bytes`` is no number of bytes.
     MissingDependency
         The package that the format needs is not installed.
     OSError
@@ -88,6 +91,7 @@ def read(path: AnyPath, *, file_format: str | None = None, max_bytes: int | None
     >>> read(path).obj.shape
     (3, 2, 2)
     """
+    check_max_bytes(max_bytes)
     name = format_to_read(path, file_format)
     try:
         return FORMATS[name].read(Path(path), max_bytes)

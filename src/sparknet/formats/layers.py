@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sparknet.errors import SchemaError, located
+from sparknet.files.regular import check_max_bytes
 from sparknet.formats import caffemodel, caffemodel_h5
 from sparknet.formats.contents import Array, Contents, split_name
 from sparknet.formats.conversion import read
@@ -127,6 +128,7 @@ def layers_of(path: str | os.PathLike[str], *, file_format: str | None = None, m
     SchemaError
         It holds arrays that are in no layers.
     """
+    check_max_bytes(max_bytes)
     name = format_to_read(path, file_format)
     reader = {"caffemodel": caffemodel.read_layers, "caffemodel.h5": caffemodel_h5.read_layers}.get(name)
     if reader is not None:

@@ -225,6 +225,10 @@ def test_bad_images_of_a_batch_are_named_or_dropped_from_all_fields(caplog):
     assert "example 1 of the batch, 'data': no image" in caplog.text
     with pytest.raises(DataError, match=r"Decode: on_error: got 'skip', expected 'error' or 'drop' \(the row\)"):
         Decode("data", ImageDecoder(7, 9), on_error="skip")
+    with pytest.raises(
+        DataError, match=r"^Decode: decoder: got None, expected an ImageDecoder, such as ImageDecoder\("
+    ):
+        Decode("data", None)
     assert Decode("data", ImageDecoder(7, 9), on_error="raise") == Decode("data", ImageDecoder(7, 9), on_error="error")
 
 

@@ -39,7 +39,10 @@ class Decode(FieldStep):
     on_error: str = "error"
 
     def __post_init__(self) -> None:
-        """Refuse an unknown ``on_error``."""
+        """Refuse what is no decoder, and an unknown ``on_error``."""
+        if not isinstance(self.decoder, ImageDecoder):
+            msg = f"Decode: decoder: got {self.decoder!r:.60}, expected an ImageDecoder, such as ImageDecoder(224, 224)"
+            raise DataError(msg)
         object.__setattr__(self, "on_error", checked_on_error(self.on_error, "Decode", ERROR_OR_DROP))
 
     def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:

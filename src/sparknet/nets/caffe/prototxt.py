@@ -132,7 +132,7 @@ def define(
     with noting():
         rest, weights = without_weights(text, where)
         param = read(rest, "SolverParameter", where)
-        overrides = dict(solver_overrides or {})
+        overrides = _checked_overrides(solver_overrides)
         weights = overrides.pop("weights", weights)
         _override(param, overrides, where)
         train, tests = _nets_of(param, folder, read, where, text)
@@ -239,6 +239,14 @@ def _state(phase: int, *states: Any) -> Any:
         out.MergeFrom(state)
     out.phase = phase
     return out
+
+
+def _checked_overrides(solver_overrides: Any) -> dict[str, Any]:
+    """Return the overrides in a dict of their own; a NetError unless they are a mapping, or None."""
+    if not isinstance(solver_overrides, Mapping | None):
+        msg = f"solver_overrides: got {solver_overrides!r:.60}, expected a mapping from fields of the solver to values, such as {{'base_lr': 0.01}}"
+        raise NetError(msg)
+    return dict(solver_overrides or {})
 
 
 def _override(param: Any, overrides: Mapping[str, Any], where: str) -> None:

@@ -41,7 +41,7 @@ def method_of(compression: str) -> Method:
     MissingDependency
         Its library is not installed.
     """
-    make = METHODS.get(compression)
+    make = METHODS.get(compression) if isinstance(compression, str) else None
     if make is None:
         msg = f"compression {shown(compression)} is not known; expected one of {', '.join(map(repr, METHODS))}, or None"
         raise ValueError(msg)

@@ -9,6 +9,7 @@ import numpy as np
 from sparknet.backends import get_backend
 from sparknet.backends.devices import backend_for_device
 from sparknet.errors import FormatError
+from sparknet.files.regular import check_max_bytes
 from sparknet.ndarray.array import NDArray, wrap_all
 from sparknet.serialization.memory.buffers import Array, as_bytes
 from sparknet.serialization.memory.checksum import NEAR, Checksum, checksum, transfer
@@ -51,6 +52,7 @@ class Wishes(NamedTuple):
 
 def decode(found: Found, wishes: Wishes) -> Any:
     """Return the object in a message, after the checks that are due."""
+    check_max_bytes(wishes.max_bytes)
     header = found.plan.header
     names = None if wishes.keys is None else _wanted(header, wishes.keys)
     chosen = None if names is None else _choose(header, names)

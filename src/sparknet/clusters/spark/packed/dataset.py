@@ -22,7 +22,7 @@ from sparknet.data.layout import Layout, is_whole, share_and_seed, split_positio
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Even, Ragged, check_padding, say_dropped
 from sparknet.data.records import Records
-from sparknet.data.shards import Shard
+from sparknet.data.shards import Shard, check_function
 from sparknet.data.unsized import Unsized
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
@@ -149,7 +149,7 @@ class PackedDataset(Unsized):
         Raises
         ------
         DataError
-            ``workers`` is another number than the data set has shards, ``fn`` cannot be sent, what it returned cannot be sent
+            ``workers`` is another number than the data set has shards, ``fn`` is no function or cannot be sent, what it returned cannot be sent
             back (a generator), or ``ragged="pad"`` does not say what with.
         SparknetError
             ``fn`` raised it; the message begins with the shard, and it was not tried again.
@@ -162,6 +162,7 @@ class PackedDataset(Unsized):
         >>> def rows(shard):  # data.map_shards(rows)
         ...     return sum(len(batch["label"]) for batch in shard)
         """
+        check_function("map_shards()", fn)
         check_packed(self.rdd, "map_shards()")
         if workers not in (None, self.shards):
             msg = f"map_shards(): got workers={workers!r}, and there are {self.shards} shards; leave it out, or reshard({workers!r})"
