@@ -22,6 +22,7 @@ from sparknet.backends.adapt import adapt
 from sparknet.backends.backend import Backend
 from sparknet.backends.locked import LockedMemory
 from sparknet.backends.placement import cuda_index, task_placement
+from sparknet.dtypes import TABLE
 from sparknet.errors import AFTER_FORK, NOT_INITIALIZED, DeviceError, MissingDependency, explain
 
 try:
@@ -242,10 +243,6 @@ def _number(bound: Any, dtype: Any) -> Any:
 
 
 _namespace = SimpleNamespace(**(vars(namespace) | {"repeat": _repeat, "clip": _clip}))
-# No float8, no long double. Of numpy's own dtypes those that cupy compiles kernels for; bfloat16 is that of ml_dtypes.
-_DTYPES = """
-    bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128 bfloat16
-""".split()
 
 
 def _no_object(device: str) -> None:
@@ -298,6 +295,6 @@ def _backend() -> Backend:
         room=_room,
         converts=True,
         place=lambda array: (array.data.ptr, None if array.flags.c_contiguous else array.strides),
-        known=_DTYPES,
+        known=[row.name for row in TABLE if row.in_cupy],
         release=_release,
     )

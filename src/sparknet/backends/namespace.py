@@ -1,17 +1,14 @@
 """The border of a library: numpy's dtypes and sparknet's devices on this side, the library's on that."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
-from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-_DTYPES = """
-    bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128
-""".split()
-_ML_DTYPES = ["bfloat16", "float8_e4m3fn", "float8_e5m2"]
+from sparknet.dtypes import TABLE
 
 
 class Dtypes:
@@ -47,13 +44,12 @@ class Dtypes:
 
 
 def _numpy_dtypes() -> list[np.dtype[Any]]:
-    """Return numpy's dtypes, and those that the package ml_dtypes adds to them where it is installed."""
-    dtypes = [np.dtype(name) for name in _DTYPES]
-    try:
-        ml_dtypes = import_module("ml_dtypes")
-    except ImportError:
-        return dtypes
-    return dtypes + [np.dtype(getattr(ml_dtypes, name)) for name in _ML_DTYPES]
+    """Return the dtypes of the table: numpy's, and those of other packages that are installed."""
+    dtypes = []
+    for row in TABLE:
+        with suppress(ImportError):
+            dtypes.append(row.dtype())
+    return dtypes
 
 
 class Namespace:

@@ -4,13 +4,13 @@ Tensors are wrapped as they are; an NDArray records nothing for autograd that to
 """
 
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from sparknet.backends.adapt import adapt
 from sparknet.backends.placement import cuda_index
+from sparknet.dtypes import TABLE
 from sparknet.errors import MissingDependency
 
 try:
@@ -33,8 +33,9 @@ def _device(name: str) -> Any:
     return found
 
 
-# Types that torch does not exchange with numpy -> their bits, which it does; in numpy they are those of ml_dtypes.
-_BITS = {torch.bfloat16: torch.int16, torch.float8_e4m3fn: torch.uint8, torch.float8_e5m2: torch.uint8}
+# The types of other packages than numpy, which torch does not exchange with it -> their bits, which it does.
+_FOREIGN = {getattr(torch, row.name): row for row in TABLE if not row.is_numpys and hasattr(torch, row.name)}
+_BITS = {own: {1: torch.uint8, 2: torch.int16}[row.itemsize] for own, row in _FOREIGN.items()}
 
 
 @cache
@@ -92,8 +93,7 @@ def _as_numpy(tensor: Any) -> np.ndarray[Any, Any]:
     bits = _BITS.get(tensor.dtype)
     if bits is None:
         return tensor.numpy()  # type: ignore[no-any-return]
-    dtype = getattr(import_module("ml_dtypes"), str(tensor.dtype).partition(".")[2])
-    host: np.ndarray[Any, Any] = tensor.view(bits).numpy().view(dtype)
+    host: np.ndarray[Any, Any] = tensor.view(bits).numpy().view(_FOREIGN[tensor.dtype].dtype())
     return host
 
 

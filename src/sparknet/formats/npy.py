@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as numpy_format
 
+from sparknet.dtypes import TABLE
 from sparknet.errors import FormatError
 from sparknet.files.regular import open_regular, size_of
 from sparknet.files.replacing import replacing
 from sparknet.formats.contents import Array, Contents, admitted, check_dtypes, flatten, only, refused
 from sparknet.ndarray import NDArray
 from sparknet.serialization.memory.streams import read_up_to
-from sparknet.serialization.payload.dtypes import NAMES
 
 __all__ = ["DTYPES", "read", "read_array", "write"]
 
-# numpy writes bfloat16 and float8 as bytes without a type
-DTYPES = tuple(name for name in NAMES.values() if not name.startswith(("bfloat", "float8")))
+DTYPES = tuple(row.name for row in TABLE if row.is_numpys)  # numpy writes other packages' types as bytes without a type
 _HEADER = 12 + 10_000  # bytes at most: magic, version and length, then the text, of which numpy takes no more
 # version -> bytes of the header's length, and numpy's parser of both
 _HEADERS = {(1, 0): (2, numpy_format.read_array_header_1_0), (2, 0): (4, numpy_format.read_array_header_2_0)}

@@ -10,26 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from sparknet.dtypes import TABLE
 from sparknet.errors import FormatError, MissingDependency, SchemaError
 from sparknet.files.regular import open_regular
 from sparknet.files.replacing import replacing
 from sparknet.formats.contents import Array, Contents, admitted, assemble, check_dtypes, flatten, refused
-from sparknet.serialization.payload.dtypes import NAMES, dtype_of
+from sparknet.serialization.payload.dtypes import dtype_of
 
 __all__ = ["read", "write"]
 
-# dtype -> what the format calls it
-_DTYPES = {
-    "bool": "BOOL",
-    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
-    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
-    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
-    "complex64": "C64",
-    "bfloat16": "BF16",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e5m2": "F8_E5M2",
-}
-_CODES = {_DTYPES[name]: code for code, name in NAMES.items() if name in _DTYPES}
+_ROWS = {row.safetensors: row for row in TABLE if row.safetensors is not None}
+_DTYPES = tuple(row.name for row in _ROWS.values())
 _ORDER = "sparknet.names"
 _METADATA = "__metadata__"
 
@@ -88,11 +79,11 @@ def _package() -> Any:
 
 
 def _array(name: str, tensor: dict[str, Any]) -> Array:
-    code = _CODES.get(tensor["dtype"])
-    if code is None:
-        msg = f"tensor {name!r} is {tensor['dtype']}; expected one of {', '.join(_CODES)}"
+    row = _ROWS.get(tensor["dtype"])
+    if row is None:
+        msg = f"tensor {name!r} is {tensor['dtype']}; expected one of {', '.join(_ROWS)}"
         raise FormatError(msg, tensor=name, offset=None)
-    return admitted(name, np.ndarray(tensor["shape"], dtype_of(code), tensor["data"]))
+    return admitted(name, np.ndarray(tensor["shape"], dtype_of(row.code), tensor["data"]))
 
 
 def _in_order(tensors: dict[str, Any], metadata: dict[str, Any]) -> list[str]:
