@@ -1,19 +1,24 @@
-"""What must hold of one mutant, whatever its bytes.
+"""What must hold of one mutant, whatever its bytes: for the fuzzer, and by ``judged`` for any test that changes a message.
 
 Each entry point gives a value or refuses: no other exception, no warning, in time and memory bounded by the bytes. All that
 read the whole message agree on whether it is one, and on its bits. What is verified has the checksums that the page of the format
 defines, and what was read is what is read again once it is written.
 """
 
+import os
 import time
 import traceback
 import tracemalloc
+import warnings
 import zlib
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgpack
-from fuzz.corpus import payloads_of
-from fuzz.entries import MAX_BYTES
+from fuzz.corpus import payloads_of, seed_of
+from fuzz.entries import ENTRIES, MAX_BYTES, Mutant
 from fuzz.mutations import checksum
 
 from sparknet import NDArray, SchemaError, WeightCollection
@@ -70,6 +75,66 @@ class Broken(Exception):  # noqa: N818 - a finding, no error of the program
 
 class Hang(BaseException):
     """A call takes far too long."""
+
+
+def judged(message, changed, *, names=ENTRIES, traced=False):
+    """Read bytes that were made of a message by entry points; return their outcomes, or fail where they break what must hold.
+
+    ``names``: of the entry points, `loads` and `verify` among them; ``traced``: memory is counted.
+    """
+    entries = {name: ENTRIES[name] for name in names}
+    with recorded_warnings() as warned:
+        outcomes, broken = examine("plain", _seed_of(bytes(message)), bytes(changed), warned, entries, traced=traced)
+    assert broken == ""
+    return outcomes
+
+
+def is_refused(message, changed, *, names=ENTRIES):
+    """Say whether every entry point that reads the whole of a message refuses what was made of it."""
+    return not judged(message, changed, names=names)["loads"].accepted
+
+
+_seed_of = lru_cache(100)(lambda message: seed_of("a test's", message))
+
+
+def examine(name, seed, data, warned, entries, *, traced=False):
+    """Read bytes by these entry points; return the outcomes, and what they break, or nothing."""
+    judge, outcomes = judge_file if name == "files" else judge_message, {}
+    with in_memory(data) as path:
+        mutant = Mutant(seed, data, path)
+        try:
+            for entry, how in entries.items():
+                outcomes[entry] = attempt(entry, how, mutant, warned, traced=traced)
+            judge(mutant, outcomes)
+        except Broken as broken:
+            return outcomes, str(broken)
+        except (Exception, Hang):  # noqa: BLE001 - of what was read, and cannot be looked at or written again
+            return outcomes, traceback.format_exc()
+    return outcomes, ""
+
+
+@contextmanager
+def in_memory(data):
+    """Give the path of a file without a disk: each mutant has its own, because arrays may still look at the last one."""
+    descriptor = os.memfd_create("mutant")
+    try:
+        os.write(descriptor, data)
+        yield Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def recorded_warnings():
+    """Record warnings in a list, every one but numpy's: it parses headers as Python, and has advice about old ones."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        warnings.simplefilter("ignore", SyntaxWarning)
+        warnings.filterwarnings("ignore", "invalid (escape|octal|decimal|hex)", DeprecationWarning)
+        warnings.filterwarnings(
+            "ignore", "Reading `.npy` or `.npz` file required additional header parsing", UserWarning
+        )
+        yield warned
 
 
 def attempt(name, entry, mutant, warned, *, traced=False):

@@ -4,20 +4,17 @@ What is found is written to ``found/`` as the bytes and a text beside them; a te
 """
 
 import hashlib
-import os
 import random
 import signal
-import traceback
-import warnings
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fuzz.corpus import forget_plans, seeds, world
-from fuzz.entries import ENTRIES, FILES, Mutant
+from fuzz.entries import ENTRIES, FILES
 from fuzz.mutations import mutate
-from fuzz.oracles import Broken, Hang, attempt, judge_file, judge_message
+from fuzz.oracles import examine, recorded_warnings
 
 from sparknet import FormatError
 
@@ -143,46 +140,6 @@ def _one(tally, name, seed, index, warned, entries, files):
     tally.mutations[used[0], any(outcome.value is not None for outcome in outcomes.values())] += 1
     if what:
         tally.findings.append(Finding(name, one.name, data, how, what))
-
-
-def examine(name, seed, data, warned, entries, *, traced=False):
-    """Read bytes by these entry points; return the outcomes, and what they break, or nothing."""
-    judge, outcomes = judge_file if name == "files" else judge_message, {}
-    with in_memory(data) as path:
-        mutant = Mutant(seed, data, path)
-        try:
-            for entry, how in entries.items():
-                outcomes[entry] = attempt(entry, how, mutant, warned, traced=traced)
-            judge(mutant, outcomes)
-        except Broken as broken:
-            return outcomes, str(broken)
-        except (Exception, Hang):  # noqa: BLE001 - of what was read, and cannot be looked at or written again
-            return outcomes, traceback.format_exc()
-    return outcomes, ""
-
-
-@contextmanager
-def in_memory(data):
-    """Give the path of a file without a disk: each mutant has its own, because arrays may still look at the last one."""
-    descriptor = os.memfd_create("mutant")
-    try:
-        os.write(descriptor, data)
-        yield Path(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def recorded_warnings():
-    """Record warnings in a list, every one but numpy's: it parses headers as Python, and has advice about old ones."""
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
-        warnings.simplefilter("ignore", SyntaxWarning)
-        warnings.filterwarnings("ignore", "invalid (escape|octal|decimal|hex)", DeprecationWarning)
-        warnings.filterwarnings(
-            "ignore", "Reading `.npy` or `.npz` file required additional header parsing", UserWarning
-        )
-        yield warned
 
 
 def _raised(error):

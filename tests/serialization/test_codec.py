@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from fuzz.oracles import is_refused
 from hypothesis import given
 from strategies import messages_of
 
@@ -104,13 +105,12 @@ def test_it_receives_into_live_arrays():
 
 def test_every_change_of_one_byte_is_detected():
     codec = Codec({"a": np.arange(5, dtype="float32"), "b": np.ones(2)})
-    message = bytearray(codec.dumps({"a": np.arange(5, dtype="float32"), "b": np.zeros(2)}))
+    message = codec.dumps({"a": np.arange(5, dtype="float32"), "b": np.zeros(2)})
     for position in range(len(message)):
         for change in 1, 0x80, 0xFF:
-            message[position] ^= change
-            with pytest.raises((FormatError, SchemaError)):
-                codec.loads(message)
-            message[position] ^= change
+            changed = bytearray(message)
+            changed[position] ^= change
+            assert is_refused(message, changed)  # by each way to read, a codec's among them
 
 
 # ---- the plans that every function finds again

@@ -7,6 +7,7 @@ from collections import deque
 import msgpack
 import numpy as np
 import pytest
+from fuzz.oracles import is_refused
 from hypothesis import given
 from strategies import mappings, messages_of
 
@@ -63,8 +64,7 @@ def test_a_message_costs_at_most_85_bytes_and_its_name_for_each_tensor():
 def test_every_truncation_is_refused():
     message = dumps(SMALL)
     for length in range(len(message)):
-        with pytest.raises(FormatError):
-            loads(message[:length])
+        assert is_refused(message, message[:length])
 
 
 def test_every_change_of_one_byte_is_detected():
@@ -161,12 +161,10 @@ def test_a_split_tensor_comes_back_in_one_piece(tmp_path):
 def test_every_truncation_and_change_of_a_split_message_is_detected():
     message = dumps({"a": np.arange(40, dtype="float64")})
     for position in range(len(message)):
-        with pytest.raises(FormatError):
-            loads(message[:position])
         changed = bytearray(message)
         changed[position] ^= 0x21
-        with pytest.raises(FormatError):
-            verify(changed)
+        for damaged in message[:position], changed:
+            assert is_refused(message, damaged, names=["loads", "verify"])
 
 
 def test_the_limit_of_a_payload_keeps_what_follows_aligned_and_fits_a_bin_32():

@@ -1,12 +1,13 @@
 """Whatever the bytes: a FormatError or a valid value, in memory bounded by the message. The 25 classes of attack."""
 
 import io
+import re
 import tracemalloc
-from contextlib import suppress
 
 import msgpack
 import numpy as np
 import pytest
+from fuzz.oracles import judged
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import max_examples
@@ -15,25 +16,19 @@ from sparknet import FormatError, dumps, iter_load, load, loads
 from sparknet.serialization import inspect, verify
 from sparknet.serialization.message import layout
 
+CORPUS = [
+    dumps({"a": np.arange(3, dtype="float32"), "b": np.ones((2, 2), bool)}, metadata={"k": [1, {"x": None}]}),
+    dumps(np.arange(40, dtype="int16")),
+]
+
 
 def refused(message, text, limit=2 << 20):
     """Every entry point refuses the message with this text, in little memory and time."""
-    tracemalloc.start()
-    try:
-        for enter in (
-            loads,
-            lambda data: loads(data, copy=True),
-            inspect,
-            verify,
-            lambda data: list(iter_load(io.BytesIO(data))),
-        ):
-            with pytest.raises(FormatError, match=text) as caught:
-                enter(message)
-            assert caught.value.offset is None or caught.value.offset >= 0
-            assert hasattr(caught.value, "tensor")
-        assert tracemalloc.get_traced_memory()[1] < limit + 4 * len(message)
-    finally:
-        tracemalloc.stop()
+    names = ("loads", "loads, copied", "inspect", "verify", "iter_load")
+    for outcome in judged(CORPUS[0], message, names=names, traced=True).values():
+        assert re.search(text, str(outcome.error))
+        assert hasattr(outcome.error, "tensor")
+        assert outcome.memory < limit + 4 * len(message)
 
 
 def dims(*values, width=8):
@@ -265,12 +260,6 @@ def test_files_are_refused_like_messages(tmp_path, forge):
                 load(path, **options)
 
 
-CORPUS = [
-    dumps({"a": np.arange(3, dtype="float32"), "b": np.ones((2, 2), bool)}, metadata={"k": [1, {"x": None}]}),
-    dumps(np.arange(40, dtype="int16")),
-]
-
-
 @max_examples(500)
 @given(st.sampled_from(CORPUS), st.data())
 def test_a_mutated_message_raises_a_format_error_or_is_a_message(message, data):
@@ -278,14 +267,11 @@ def test_a_mutated_message_raises_a_format_error_or_is_a_message(message, data):
     for _ in range(data.draw(st.integers(1, 4))):
         position = data.draw(st.integers(0, len(changed)))
         changed[position : position + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=6))
-    for enter in loads, verify, inspect, lambda m: list(iter_load(io.BytesIO(m))):
-        with suppress(FormatError):
-            enter(changed)
+    judged(message, changed)
 
 
 @max_examples(500)
 @given(st.binary(max_size=80))
 def test_any_header_raises_a_format_error_or_is_a_header(raw):
     plan = layout.lay_out(len(raw), [])
-    with suppress(FormatError):
-        loads(layout.head(raw, len(plan.lengths)))
+    judged(CORPUS[0], layout.head(raw, len(plan.lengths)))
