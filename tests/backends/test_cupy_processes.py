@@ -12,7 +12,7 @@ import stand_in
 
 from sparknet import DeviceError, LocalCluster, NDArray, WeightCollection, averaged_sgd, doctor, dumps, loads, nd
 from sparknet.backends import available, get_backend, release_memory
-from sparknet.clusters.spark.training import net_cache
+from sparknet.clusters.spark.workers import net_cache
 from sparknet.data import Field, pack
 from sparknet.nets import MLP
 

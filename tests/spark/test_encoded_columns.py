@@ -10,7 +10,7 @@ from pyspark.sql import Row
 from sparknet import DataError, Field, MissingDependency
 from sparknet.clusters.spark.images.decoding import decode_images
 from sparknet.clusters.spark.inference.bad_rows import spared
-from sparknet.clusters.spark.inference.tasks import Plan
+from sparknet.clusters.spark.inference.row_batches import RowBatches
 from sparknet.clusters.spark.packing import chunks
 from sparknet.data.images import ImageDecoder
 from sparknet.data.images.encoded import with_decoders
@@ -165,9 +165,9 @@ def test_a_missing_pillow_is_no_fault_of_the_rows(monkeypatch):
         raise MissingDependency("pip install 'sparknet[images]'", name="PIL")
 
     monkeypatch.setattr("sparknet.data.images.decoder._pil", missing)
-    plan = Plan.of("predict()", FACTORY, WEIGHTS, FIELDS[:1], None, 5, None, DECODER)
+    batches = RowBatches.of("predict()", FIELDS[:1], None, 5, None, DECODER)
     work = spared(
-        0, [(data,) for data in FILES], plan=plan, sent=None, blobs=["prob"], finish=None, join=None,
+        0, [(data,) for data in FILES], batches=batches, net=None, blobs=["prob"], finish=None, join=None,
         on_error="drop", tallies=None,
     )  # fmt: skip
     with pytest.raises(MissingDependency, match=r"sparknet\[images\]"):

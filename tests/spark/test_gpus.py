@@ -49,7 +49,7 @@ def device(_):
 said = {"devices": sorted(spark.sparkContext.parallelize(range(2), 2).map(device).collect())}
 def kept(_):
     from cupy._machine import machine
-    from sparknet.clusters.spark.training import net_cache
+    from sparknet.clusters.spark.workers import net_cache
     return len(net_cache._NETS), sum(machine.used.values())
 
 said["kept"] = spark.sparkContext.parallelize(range(2), 2).map(kept).distinct().collect()

@@ -14,10 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparknet import DataError, Field, MissingDependency, NDArray, NetError, SchemaError, SparkCluster, averaged_sgd
-from sparknet.clusters.spark.inference import new_columns, tasks
+from sparknet.clusters.spark.inference import new_columns
 from sparknet.clusters.spark.inference.evaluate import evaluate
 from sparknet.clusters.spark.inference.predict import featurize, predict
-from sparknet.clusters.spark.training import net_cache
+from sparknet.clusters.spark.inference.row_batches import RowBatches
+from sparknet.clusters.spark.inference.trained_net import TrainedNet
+from sparknet.clusters.spark.workers import net_cache
+from sparknet.clusters.spark.workers.transport import SparkParcel
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.blas import single_threaded_blas
 from sparknet.data.preprocess import Compose, Crop, LabelMap, Scale
@@ -241,10 +244,10 @@ def test_the_net_is_made_once_in_each_worker_process(context, tmp_path):
 
 def test_a_net_of_a_worker_has_the_weights_of_its_plan(monkeypatch):
     monkeypatch.setattr(net_cache, "_NETS", OrderedDict())
-    plans = [tasks.Plan.of("test", FACTORY, WEIGHTS * factor, DATA, None, 8, None) for factor in (1, 2)]
-    nets = [tasks.net_of(plan, Sent(plan.load)) for plan in plans]
+    trained = [TrainedNet.of("test", FACTORY, WEIGHTS * factor) for factor in (1, 2)]
+    nets = [net.sent(SparkParcel(Sent([net.weights])))() for net in trained]
     assert [net.get_weights() for net in nets] == [WEIGHTS, WEIGHTS * 2]
-    assert tasks.net_of(plans[0], None) is nets[0]
+    assert trained[0].sent(None)() is nets[0]
 
 
 def test_the_net_used_last_is_kept(monkeypatch):
@@ -422,23 +425,23 @@ def test_a_column_that_rows_of_an_rdd_have_already_is_named_and_not_overwritten(
 
 
 def test_an_error_of_a_minibatch_keeps_its_type_and_all_its_fields():
-    plan = tasks.Plan.of("test()", FACTORY, WEIGHTS, DATA, None, 8, None)
+    batches = RowBatches.of("test()", DATA, None, 8, None)
     error = MissingDependency("no caffe", name="caffe", path="/here")  # slots of ImportError
     with (
         pytest.raises(MissingDependency, match=r"^test\(\): partition 2, rows 8 to 15: no caffe$") as caught,
-        plan.placing(2, range(8, 16), [(b"",)] * 8),
+        batches.placing(2, range(8, 16), [(b"",)] * 8),
     ):
         raise error
     assert (caught.value.name, caught.value.path, caught.value.partition) == ("caffe", "/here", 2)
     with (
         pytest.raises(DataError, match=r"^test\(\): partition 2, row 11: no label$") as caught,
-        plan.placing(2, range(8, 16), [(b"",)] * 8),
+        batches.placing(2, range(8, 16), [(b"",)] * 8),
     ):
         raise DataError("row 3: no label", row=3, reason="no label")
     assert (caught.value.partition, caught.value.row) == (2, 11)
     with (
         pytest.raises(NetError, match=r"^test\(\): partition 2, row 11: example 3 is infinite$") as caught,
-        plan.placing(2, range(8, 16), [(b"",)] * 8),
+        batches.placing(2, range(8, 16), [(b"",)] * 8),
     ):
         raise NetError("example 3 is infinite", row=3, input="data")
     assert (caught.value.row, caught.value.input) == (11, "data")

@@ -15,6 +15,7 @@ from sparknet import data as local
 from sparknet.clusters.spark.jobs.local_files import local_directories
 from sparknet.clusters.spark.packed import shard_files
 from sparknet.clusters.spark.training.tasks import train_partition
+from sparknet.clusters.spark.workers.transport import SparkParcel
 from sparknet.data.preprocess import Scale
 from sparknet.nets import MLP
 from sparknet.serialization import dumps, loads
@@ -219,9 +220,10 @@ def test_a_worker_reads_its_own_solver_state_and_none_of_the_others(tmp_path, mo
     batch = {"data": POINTS[:5], "label": LABELS[:5]}
     (kept,) = shard_files.keep(1, [(1, dumps(batch))], name="set")
     sent = SimpleNamespace(value=[dumps(net.get_weights()), b"that of worker 0", dumps(net.get_state())])
+    parcel = SparkParcel(sent)
     task_of = partial(Task, num_batches=1, first_step=0, tau=2, seed=3)
-    work = partial(train_partition, run="a run", factory=FACTORY, sent=sent, preprocessor=None)
-    ((_, state, facts, _),) = work(1, [kept], tasks=[task_of(0), task_of(1)])
+    work = partial(train_partition, run="a run", factory=FACTORY, parcel=parcel, states=2, preprocessor=None)
+    (((_, state), facts, _),) = work(1, [kept], tasks=[task_of(0), task_of(1)])
     assert (facts["worker"], facts["steps"]) == (1, 2)
     assert loads(state)["iteration"] == net.get_state()["iteration"] + 2
     (refused,) = work(0, [kept], tasks=[task_of(0), task_of(1)])  # its own is read, and verified

@@ -11,7 +11,9 @@ from typing import Any, get_args
 
 import numpy as np
 
-from sparknet.clusters.spark.inference.tasks import Plan, check_count, values_of
+from sparknet.clusters.spark.inference.row_batches import RowBatches
+from sparknet.clusters.spark.inference.tasks import check_count, values_of
+from sparknet.clusters.spark.inference.trained_net import SentNet
 from sparknet.clusters.spark.jobs.stacks import observed
 from sparknet.clusters.spark.jobs.tallies import Tallies, Tally
 from sparknet.data.blas import single_threaded_blas
@@ -66,8 +68,8 @@ def spared(
     partition: int,
     rows: Iterable[Any],
     *,
-    plan: Plan,
-    sent: Any,
+    batches: RowBatches,
+    net: SentNet,
     blobs: Sequence[str],
     finish: Callable[[Any], Any],
     join: Callable[[Any, Sequence[Any]], Any],
@@ -77,43 +79,44 @@ def spared(
     """Yield what :func:`~sparknet.clusters.spark.inference.tasks.computed` does; a bad row with nulls, or not at all."""
     tally = Tally()
     with single_threaded_blas():
-        for numbers, part in observed(plan.parts(rows), plan.who, partition):
-            with plan.placing(partition, numbers, part):
-                values, bad = _values(plan, sent, blobs, finish, part)
+        for numbers, part in observed(batches.parts(rows), batches.who, partition):
+            with batches.placing(partition, numbers, part):
+                values, bad = _values(batches, net, blobs, finish, part)
                 for i, reason in bad.items():
-                    tally.add(plan.place(partition, numbers[i], part[i]), reason)
+                    tally.add(batches.place(partition, numbers[i], part[i]), reason)
                 kept = [i for i in range(len(part)) if i in values or on_error == "null"]
                 joined = [join(part[i], values.get(i, [_NULL] * len(blobs))) for i in kept]
             yield from joined
     if tally.count:
-        _LOG.warning("%s: %d rows of partition %d could not be computed", plan.who, tally.count, partition)
+        _LOG.warning("%s: %d rows of partition %d could not be computed", batches.who, tally.count, partition)
         tallies.add({partition: tally})
 
 
 def _values(
-    plan: Plan, sent: Any, blobs: Sequence[str], finish: Callable[[Any], Any], part: Sequence[Any]
+    batches: RowBatches, net: SentNet, blobs: Sequence[str], finish: Callable[[Any], Any], part: Sequence[Any]
 ) -> tuple[dict[int, Sequence[Any]], dict[int, str]]:
     """Return the values of the good rows of a minibatch, and what is wrong with the others, by their places in it."""
     good, bad = list(range(len(part))), dict[int, str]()
     while good:
         try:
-            count, batch = plan.minibatch([part[i] for i in good])
+            count, batch = batches.minibatch([part[i] for i in good])
             check_count(count, len(good))
-            return dict(zip(good, values_of(plan, sent, batch, count, blobs, finish), strict=True)), bad
+            return dict(zip(good, values_of(net, batch, count, blobs, finish), strict=True)), bad
         except SparknetError as error:
             bad.update(
-                (good[k], reason) for k, reason in refused(plan, [part[i] for i in good], error, all_kept=True).items()
+                (good[k], reason)
+                for k, reason in refused(batches, [part[i] for i in good], error, all_kept=True).items()
             )
             good = [i for i in good if i not in bad]
     return {}, bad
 
 
-def refused(plan: Plan, rows: Sequence[Any], error: SparknetError, *, all_kept: bool) -> dict[int, str]:
+def refused(batches: RowBatches, rows: Sequence[Any], error: SparknetError, *, all_kept: bool) -> dict[int, str]:
     """Return what is wrong with the bad rows of a minibatch, by their places in it; raise its error if none alone is bad.
 
     With ``all_kept`` a row that the preprocessor leaves out is bad too.
     """
-    alone = replace(plan, even=None)  # one row is no whole minibatch
+    alone = replace(batches, even=None)  # one row is no whole minibatch
     found = {i: reason for i, row in enumerate(rows) if (reason := _refusal(alone, row, all_kept))}
     if not found:  # each can be read, and the net takes one for bad, such as a NaN
         row = getattr(error, "row", None)
@@ -123,10 +126,10 @@ def refused(plan: Plan, rows: Sequence[Any], error: SparknetError, *, all_kept: 
     return found
 
 
-def _refusal(plan: Plan, row: Any, all_kept: bool) -> str | None:
+def _refusal(batches: RowBatches, row: Any, all_kept: bool) -> str | None:
     """Return what is wrong with a row that cannot be read, or that the preprocessor refuses; else None."""
     try:
-        count, _ = plan.minibatch([row])
+        count, _ = batches.minibatch([row])
         check_count(count, 1 if all_kept else count)
     except MissingDependency:  # no row is to blame
         raise

@@ -9,11 +9,14 @@ from typing import Any
 from sparknet.clusters.spark.inference.bad_rows import BadRows, checked_choice
 from sparknet.clusters.spark.inference.evaluation_tasks import evaluated
 from sparknet.clusters.spark.inference.predict import rdd_of
-from sparknet.clusters.spark.inference.tasks import Plan, made
-from sparknet.clusters.spark.jobs.running import broadcast, collected
+from sparknet.clusters.spark.inference.row_batches import RowBatches
+from sparknet.clusters.spark.inference.trained_net import TrainedNet
+from sparknet.clusters.spark.inference.trial import tried
+from sparknet.clusters.spark.jobs.running import collected
 from sparknet.clusters.spark.jobs.sessions import check_packed
 from sparknet.clusters.spark.packed.dataset import PackedDataset
 from sparknet.clusters.spark.training.cluster import SparkCluster
+from sparknet.clusters.spark.workers.transport import SparkTransport
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.fields import Columns, Field
 from sparknet.data.images.encoded import Decoders
@@ -22,7 +25,7 @@ from sparknet.data.preprocess import Compose, Preprocessor
 from sparknet.data.ragged import Ragged, check_ragged
 from sparknet.errors import DataError, NetError, located
 from sparknet.formats import Contents, Taken
-from sparknet.nets.base import NetFactory, driver_net
+from sparknet.nets.base import NetFactory
 from sparknet.training import rehearsed, settled
 from sparknet.weights import WeightCollection
 from sparknet.weights.given import given_weights
@@ -96,15 +99,16 @@ def evaluate(
         msg = "evaluate(): got no fields; expected fields=[...], the net's inputs among the columns, for what is not packed"
         raise DataError(msg)
     check_ragged(getattr(rows, "ragged", ragged), getattr(rows, "padding", padding), [f.name for f in fields])
-    plan = Plan.of("evaluate()", factory, used, fields, columns, batch_size, preprocessor, decoder, id_column)
+    batches = RowBatches.of("evaluate()", fields, columns, batch_size, preprocessor, decoder, id_column)
+    net = TrainedNet.of("evaluate()", factory, used)
     if isinstance(rows, PackedDataset):
         with located("evaluate()"):
-            rows = rehearsed(made(plan.load, driver_net), rows, 0, train=False)
-        _check_numbers(replace(plan, even=rows.even), batch_size)
+            rows = rehearsed(net.on_driver(), rows, 0, train=False)
+        _check_numbers(net, replace(batches, even=rows.even), batch_size)
         with SparkCluster(rows.rdd.context).session(factory, rows, rows.shards) as session:
             return session.evaluate(used, rows)
     bad = None if on_error == "error" else bad_rows or BadRows()
-    return _means(rows, _settled(plan, ragged, padding), bad)
+    return _means(rows, _settled(net, batches, ragged, padding), net, bad)
 
 
 def _check_not_dropped(on_error: OnError) -> None:
@@ -116,38 +120,43 @@ def _check_not_dropped(on_error: OnError) -> None:
         raise DataError(msg)
 
 
-def _settled(plan: Plan, ragged: Ragged | None, padding: Mapping[str, float] | None) -> Plan:
-    """Return the plan with what becomes of short minibatches, which the net was tried on."""
-    even = settled(made(plan.load, driver_net), plan.batch_size, ragged, padding, f"{plan.who}: ", train=False)
-    plan = replace(plan, even=even)
+def _settled(
+    net: TrainedNet, batches: RowBatches, ragged: Ragged | None, padding: Mapping[str, float] | None
+) -> RowBatches:
+    """Return the minibatches with what becomes of short ones, which the net was tried on."""
+    even = settled(net.on_driver(), batches.batch_size, ragged, padding, f"{batches.who}: ", train=False)
+    batches = replace(batches, even=even)
     try:
-        _check_numbers(plan, plan.batch_size if even.ragged == "drop" else min(2, plan.batch_size))
+        _check_numbers(net, batches, batches.batch_size if even.ragged == "drop" else min(2, batches.batch_size))
     except NetError as error:
         if even.ragged == "reshape":
-            _check_numbers(plan, plan.batch_size)  # if not even that fits, this is what has to be said
+            _check_numbers(net, batches, batches.batch_size)  # if not even that fits, this is what has to be said
             fix = (
                 "ragged='drop' leaves out the last minibatch of a partition where it is short, ragged='pad' fills it up"
             )
-            raise error.placed(f"{plan.who}: {fix}") from error
+            raise error.placed(f"{batches.who}: {fix}") from error
         raise
-    return plan
+    return batches
 
 
-def _check_numbers(plan: Plan, rows: int) -> None:
+def _check_numbers(net: TrainedNet, batches: RowBatches, rows: int) -> None:
     """Raise a DataError if the net, tried on so many rows, reports no number."""
-    if not any(values.ndim == 0 for values in plan.trial(None, rows)[0].values()):
+    if not any(values.ndim == 0 for values in tried(net, batches, None, rows)[0].values()):
         msg = "evaluate(): the net's test phase reports no number, such as a loss or an accuracy; use featurize()"
         raise DataError(msg)
 
 
-def _means(rows: Any, plan: Plan, bad: BadRows | None) -> dict[str, float]:
-    rdd = rdd_of(rows, plan, ())
+def _means(rows: Any, batches: RowBatches, net: TrainedNet, bad: BadRows | None) -> dict[str, float]:
+    rdd = rdd_of(rows, batches, ())
     tallies = None if bad is None else bad.counted_by(rdd.context)
-    with broadcast(rdd.context, plan.load) as sent:
-        parts = collected(rdd.mapPartitionsWithIndex(partial(evaluated, plan=plan.light, sent=sent, tallies=tallies)))
+    with net.send(SparkTransport(rdd.context)) as parcel:
+        work = partial(evaluated, batches=batches, net=net.sent(parcel), tallies=tallies)
+        parts = collected(rdd.mapPartitionsWithIndex(work))
     dropped = sum(part for part in parts if isinstance(part, int))
     if dropped:
-        _LOG.warning("evaluate(): %d rows are left out, which make no whole minibatch of %d", dropped, plan.batch_size)
+        _LOG.warning(
+            "evaluate(): %d rows are left out, which make no whole minibatch of %d", dropped, batches.batch_size
+        )
     if bad is not None and bad.count:
         _LOG.warning("evaluate(): %d rows could not be computed and are left out: %r", bad.count, bad)
         dropped += bad.count

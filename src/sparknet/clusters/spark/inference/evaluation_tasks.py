@@ -5,7 +5,8 @@ from itertools import islice
 from typing import Any
 
 from sparknet.clusters.spark.inference.bad_rows import refused
-from sparknet.clusters.spark.inference.tasks import Plan, net_of
+from sparknet.clusters.spark.inference.row_batches import RowBatches
+from sparknet.clusters.spark.inference.trained_net import SentNet
 from sparknet.clusters.spark.jobs.stacks import observed
 from sparknet.clusters.spark.jobs.tallies import Tally
 from sparknet.data.blas import single_threaded_blas
@@ -16,25 +17,25 @@ from sparknet.worker import evaluate_batch
 __all__ = ["evaluated"]
 
 
-def evaluated(partition: int, rows: Iterable[Any], *, plan: Plan, sent: Any, tallies: Any) -> Iterator[Any]:
+def evaluated(partition: int, rows: Iterable[Any], *, batches: RowBatches, net: SentNet, tallies: Any) -> Iterator[Any]:
     """Yield what :func:`~sparknet.worker.evaluate_batch` returns for each minibatch of a partition, or an error as a value.
 
     For a minibatch that is left out it yields its number of rows. Where bad rows are counted, in ``tallies``, a minibatch
     is filled up with the rows after it: the minibatches are those of a partition that never had bad rows.
     """
-    return observed(_evaluated(partition, rows, plan, tallies=tallies, sent=sent), plan.who, partition)
+    return observed(_evaluated(partition, rows, batches, net, tallies), batches.who, partition)
 
 
-def _evaluated(partition: int, rows: Iterable[Any], plan: Plan, *, sent: Any, tallies: Any) -> Iterator[Any]:
+def _evaluated(partition: int, rows: Iterable[Any], batches: RowBatches, net: SentNet, tallies: Any) -> Iterator[Any]:
     left, taken, tally = enumerate(rows), list[tuple[int, Any]](), Tally()
     try:
         with single_threaded_blas():
-            while taken := [*taken, *islice(left, plan.batch_size - len(taken))]:
+            while taken := [*taken, *islice(left, batches.batch_size - len(taken))]:
                 numbers, part = zip(*taken, strict=True)
-                with plan.placing(partition, numbers, part):
-                    found, bad = _part(plan, sent, part, spare=tallies is not None)
+                with batches.placing(partition, numbers, part):
+                    found, bad = _part(batches, net, part, spare=tallies is not None)
                 for i, reason in bad.items():
-                    tally.add(plan.place(partition, numbers[i], part[i]), reason)
+                    tally.add(batches.place(partition, numbers[i], part[i]), reason)
                 taken = [item for i, item in enumerate(taken) if i not in bad] if bad else []
                 if not bad:
                     yield found
@@ -44,12 +45,12 @@ def _evaluated(partition: int, rows: Iterable[Any], plan: Plan, *, sent: Any, ta
         tallies.add({partition: tally})
 
 
-def _part(plan: Plan, sent: Any, rows: Sequence[Any], *, spare: bool) -> tuple[Any, dict[int, str]]:
+def _part(batches: RowBatches, net: SentNet, rows: Sequence[Any], *, spare: bool) -> tuple[Any, dict[int, str]]:
     """Return the sums of a minibatch, or its number of rows if it is left out; or what is wrong with which of its rows."""
     try:
-        count, batch = plan.minibatch(rows)
-        return evaluate_batch(net_of(plan, sent), batch, count) if count else rows_of_batch(batch), {}
+        count, batch = batches.minibatch(rows)
+        return evaluate_batch(net(), batch, count) if count else rows_of_batch(batch), {}
     except SparknetError as error:
         if not spare:
             raise
-        return None, refused(plan, rows, error, all_kept=False)
+        return None, refused(batches, rows, error, all_kept=False)

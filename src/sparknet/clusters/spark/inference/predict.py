@@ -16,12 +16,15 @@ import numpy as np
 
 from sparknet.clusters.spark.inference.bad_rows import BadRows, checked_choice, spared
 from sparknet.clusters.spark.inference.new_columns import check_added, with_columns, with_values
-from sparknet.clusters.spark.inference.tasks import Plan, computed
-from sparknet.clusters.spark.jobs.running import run_job
+from sparknet.clusters.spark.inference.row_batches import RowBatches
+from sparknet.clusters.spark.inference.tasks import computed
+from sparknet.clusters.spark.inference.trained_net import TrainedNet
+from sparknet.clusters.spark.inference.trial import tried_by_row
 from sparknet.clusters.spark.jobs.sessions import check_rows
 from sparknet.clusters.spark.jobs.watching import watch_rows
 from sparknet.clusters.spark.packed.dataset import PackedDataset
 from sparknet.clusters.spark.packing.frames import check_frame, check_rdd, is_frame
+from sparknet.clusters.spark.workers.transport import SparkTransport
 from sparknet.data.columns import check_columns
 from sparknet.data.fields import Columns, Field
 from sparknet.data.images.encoded import Decoders
@@ -120,8 +123,9 @@ def featurize(
     """
     on_error = checked_choice(on_error, bad_rows, "featurize()")
     named = _named(outputs)
-    plan = Plan.of("featurize()", factory, weights, fields, columns, batch_size, preprocessor, decoder, id_column)
-    return _extended(rows, plan, named, _as_they_are, on_error, bad_rows)
+    batches = RowBatches.of("featurize()", fields, columns, batch_size, preprocessor, decoder, id_column)
+    net = TrainedNet.of("featurize()", factory, weights)
+    return _extended(rows, batches, net, named, _as_they_are, on_error, bad_rows)
 
 
 def predict(
@@ -155,9 +159,10 @@ def predict(
     if not isinstance(output, str):
         msg = f"predict(): got output={output!r:.60}, expected the name of one blob; featurize() returns several"
         raise DataError(msg)
-    plan = Plan.of("predict()", factory, weights, fields, columns, batch_size, preprocessor, decoder, id_column)
+    batches = RowBatches.of("predict()", fields, columns, batch_size, preprocessor, decoder, id_column)
+    net = TrainedNet.of("predict()", factory, weights)
     with _output_named(output):
-        return _extended(rows, plan, {output: column}, _largest, on_error, bad_rows)
+        return _extended(rows, batches, net, {output: column}, _largest, on_error, bad_rows)
 
 
 def _named(outputs: Any) -> dict[str, str]:
@@ -185,30 +190,31 @@ def _output_named(output: str) -> Iterator[None]:
 
 def _extended(
     rows: Any,
-    plan: Plan,
+    batches: RowBatches,
+    net: TrainedNet,
     outputs: Mapping[str, str],
     finish: Callable[[Array], Array],
     on_error: OnError,
     bad_rows: BadRows | None,
 ) -> Any:
     """Return ``rows`` with ``finish(blob)`` of each blob in ``outputs`` as a column."""
-    rdd = rdd_of(rows, plan, list(outputs.values()))
-    plan, tried = plan.trial_by_row(list(outputs))
+    rdd = rdd_of(rows, batches, list(outputs.values()))
+    batches, tried = tried_by_row(net, batches, list(outputs))
     found = {name: finish(values) for name, values in tried.items()}
     task: Callable[..., Any] = computed
     if on_error != "error":
         tallies = (bad_rows or BadRows()).counted_by(rdd.context)
         task = partial(spared, on_error=on_error, tallies=tallies)
-    sent = run_job(partial(rdd.context.broadcast, plan.load))
-    work = partial(task, plan=plan.light, sent=sent, blobs=tuple(outputs), finish=finish)
+    parcel = net.send(SparkTransport(rdd.context))  # never released: the rows may be computed again at any time
+    work = partial(task, batches=batches, net=net.sent(parcel), blobs=tuple(outputs), finish=finish)
     if not is_frame(rows):
         joined = rdd.mapPartitionsWithIndex(partial(work, join=partial(with_values, names=tuple(outputs.values()))))
-        watch_rows(rdd.context, joined._prev_jrdd.id(), plan.who)
+        watch_rows(rdd.context, joined._prev_jrdd.id(), batches.who)
         return joined
     schema = _extended_schema(rows.schema, {outputs[name]: values for name, values in found.items()}, on_error)
     extended = rdd.mapPartitionsWithIndex(partial(work, join=with_columns))
     frame = rows.sparkSession.createDataFrame(extended, schema, verifySchema=False)
-    watch_rows(rdd.context, frame._jdf.queryExecution().logical().rdd().id(), plan.who)
+    watch_rows(rdd.context, frame._jdf.queryExecution().logical().rdd().id(), batches.who)
     return frame
 
 
@@ -227,20 +233,20 @@ def _largest(values: Array) -> Array:
     return places
 
 
-def rdd_of(rows: Any, plan: Plan, added: Sequence[str]) -> Any:
+def rdd_of(rows: Any, batches: RowBatches, added: Sequence[str]) -> Any:
     """Return the RDD of rows; the columns are checked, as far as they are known."""
-    check_rows(rows, plan.who)
+    check_rows(rows, batches.who)
     if is_frame(rows):
-        check_frame(rows, plan.cells, plan.columns, plan.who)
-        check_columns([plan.id_column] if plan.id_column else [], rows.columns, f"{plan.who}: the DataFrame")
+        check_frame(rows, batches.cells, batches.columns, batches.who)
+        check_columns([batches.id_column] if batches.id_column else [], rows.columns, f"{batches.who}: the DataFrame")
         # Spark itself does not tell `label` from `Label`, unless it is told to.
         key = None if rows.sparkSession.conf.get("spark.sql.caseSensitive") == "true" else str.lower
-        with located(plan.who):
+        with located(batches.who):
             check_added(added, rows.columns, key)
         return rows.rdd
     packed = ": give it the rows that were packed; evaluate() takes a PackedDataset"
-    check_rdd(rows, plan.who, packed * isinstance(rows, PackedDataset))
-    with located(plan.who):
+    check_rdd(rows, batches.who, packed * isinstance(rows, PackedDataset))
+    with located(batches.who):
         check_added(added, ())
     return rows
 

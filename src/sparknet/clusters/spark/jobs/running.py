@@ -4,10 +4,8 @@ The exceptions of py4j and pyspark are pages of Java with, somewhere inside, wha
 """
 
 import re
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from sparknet.clusters.spark.jobs.local_files import restore, restore_directorie
 from sparknet.clusters.spark.jobs.sessions import is_stopped
 from sparknet.errors import ClusterError, DataError, MissingDependency, SparknetError
 
-__all__ = ["PerPartition", "broadcast", "collected", "is_stored", "pickled", "release", "run_job", "telling_line"]
+__all__ = ["PerPartition", "collected", "is_stored", "pickled", "release", "run_job", "telling_line"]
 
 # A Python traceback inside a Java one: indented lines, ended by the exception itself.
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)")
@@ -34,7 +32,6 @@ _IMPORT_FIX = (
 )
 _CAUSED = "Caused by: "
 _LONGEST = 600  # characters of a line that is shown
-_UNTIL_CANCELLED = 5.0  # seconds in which the tasks of a job that failed or was interrupted have ended
 
 
 def run_job(action: Callable[[], Any]) -> Any:
@@ -92,29 +89,6 @@ def collected(rdd: Any, partitions: Sequence[int] | None = None) -> list[Any]:
         if isinstance(reply, SparknetError):
             raise reply
     return replies
-
-
-@contextmanager
-def broadcast(context: Any, value: Any) -> Iterator[Any]:
-    """Broadcast for the length of the block; destroyed afterwards on driver and executors.
-
-    After an error or an interrupt some seconds later: Spark still ends the other tasks, and one that begins without the
-    broadcast is a page in its log.
-    """
-    sent = run_job(partial(context.broadcast, value))
-    try:
-        yield sent
-    except BaseException:
-        later = threading.Timer(_UNTIL_CANCELLED, _destroy, [sent])
-        later.daemon = True
-        later.start()
-        raise
-    sent.destroy()
-
-
-def _destroy(sent: Any) -> None:
-    with suppress(Exception):  # Spark may be gone, and the broadcast with it
-        sent.destroy()
 
 
 def pickled(what: str, value: Any) -> bytes:

@@ -1,1 +1,1 @@
-"""Training on packed data: SparkCluster, what its tasks do, and the nets that a Python worker keeps."""
+"""Training on packed data: SparkCluster, and what its tasks do."""

@@ -1,8 +1,7 @@
 """SparkCluster: the workers are tasks of a Spark job, one for each shard.
 
-A round is one job over the packed data: the weights go out as a broadcast, the results come back as
-messages. Everything that matters travels in the task, so Spark may run it anywhere, and again.
-What the tasks do is in :mod:`sparknet.clusters.spark.training.tasks`.
+A round is one job over the packed data. Everything that matters travels with the task, so Spark may run it anywhere, and again.
+What the tasks do is in :mod:`.tasks`, and how weights travel is the affair of a :class:`~sparknet.clusters.transport.Transport`.
 """
 
 import sys
@@ -14,13 +13,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from sparknet.clusters.spark.jobs.running import broadcast, collected, pickled, release
+from sparknet.clusters.spark.jobs.running import collected, pickled, release
 from sparknet.clusters.spark.jobs.sessions import check_packed, running_context
 from sparknet.clusters.spark.packed.dataset import PackedDataset
 from sparknet.clusters.spark.packed.shard_tasks import shard_replies
-from sparknet.clusters.spark.training.net_cache import device_of, drop_nets, is_on_gpu
-from sparknet.clusters.spark.training.tasks import evaluate_partition, train_partition
+from sparknet.clusters.spark.training.tasks import Trained, evaluate_partition, train_partition
+from sparknet.clusters.spark.workers.net_cache import device_of, drop_nets, is_on_gpu
+from sparknet.clusters.spark.workers.transport import SparkTransport
 from sparknet.clusters.totals import mean_metrics
+from sparknet.clusters.transport import Transport
 from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import DataError
 from sparknet.nets.base import NetFactory, SolverState
@@ -53,11 +54,13 @@ class SparkCluster:
         pickled("the factory", factory)
         # Not persisted: its shards go from the shuffle straight into the files that workers read.
         dealt = data if data.shards == workers else data._dealt(workers)
-        session = _SparkSession(self._context, factory, dealt, uuid.uuid4().hex)
+        transport = SparkTransport(self._context)
+        session = _SparkSession(transport, factory, dealt, uuid.uuid4().hex)
         try:
             session.check_preprocessor(data)
             yield session
         finally:
+            transport.close()
             if dealt is not data:
                 release(dealt)
             if is_on_gpu(device_of(factory)) and not isinstance(sys.exception(), KeyboardInterrupt):
@@ -78,7 +81,7 @@ def _check(data: object) -> None:
 
 @dataclass(frozen=True)
 class _SparkSession:
-    context: Any
+    transport: Transport
     factory: NetFactory
     data: PackedDataset
     run: str
@@ -103,43 +106,45 @@ class _SparkSession:
         start = time.perf_counter()
         codec = self._codec(weights)
         # a solver may make its history at its first step: what states hold changes, and differs between workers
-        payload = [codec.dumps(weights), *map(dumps, states)]
-        with broadcast(self.context, payload) as sent:
-            prepared = time.perf_counter() - start
+        messages = [codec.dumps(weights), *map(dumps, states)]
+        with self.transport.send(messages) as parcel:
+            sending = time.perf_counter() - start
             work = partial(
                 train_partition,
                 run=self.run,
                 factory=self.factory,
-                sent=sent,
+                parcel=parcel,
+                states=len(states),
                 tasks=tasks,
                 preprocessor=self.data.preprocessor,
             )
-            replies = shard_replies(self.data, work)
-        elapsed = time.perf_counter() - start - prepared
+            replies: list[Trained] = shard_replies(self.data, work)
+            answers = [self.transport.receive(reply.answer) for reply in replies]
+        elapsed = time.perf_counter() - start - sending
         outcomes = [
-            Outcome(weights=codec.loads(w, verify=True), state=loads(s, verify=True), **facts)
-            for w, s, facts, _ in replies
+            Outcome(weights=codec.loads(w, verify=True), state=loads(s, verify=True), **reply.facts)
+            for (w, s), reply in zip(answers, replies, strict=True)
         ]
-        fetched = max(seconds for *_, seconds in replies)
+        opening = max(reply.opening for reply in replies)
         slowest = max(o.seconds for o in outcomes)
         return Collected(
             outcomes,
-            broadcast=prepared + fetched,
-            collect=max(0.0, elapsed - fetched - slowest),
-            bytes_down=len(tasks) * sum(map(len, payload)),
-            bytes_up=sum(len(w) + len(s) for w, s, *_ in replies),
+            broadcast=sending + opening,
+            collect=max(0.0, elapsed - opening - slowest),
+            bytes_down=len(tasks) * sum(map(len, messages)),
+            bytes_up=sum(len(message) for answer in answers for message in answer),
         )
 
     def evaluate(self, weights: WeightCollection, data: PackedDataset) -> dict[str, float]:
         """Return the means over ``data``, computed where its minibatches are."""
         _check(data)
         self.check_preprocessor(data)
-        with broadcast(self.context, [self._codec(weights).dumps(weights)]) as sent:
+        with self.transport.send([self._codec(weights).dumps(weights)]) as parcel:
             work = partial(
                 evaluate_partition,
                 run=self.run,
                 factory=self.factory,
-                sent=sent,
+                parcel=parcel,
                 preprocessor=data.preprocessor,
                 even=data.even,
             )

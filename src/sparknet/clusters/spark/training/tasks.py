@@ -1,13 +1,14 @@
-"""What the tasks of SparkCluster do, in the Python workers."""
+"""What the tasks of SparkCluster do, in the Python workers. How weights come to them and go back is the parcel's affair."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sparknet.clusters.spark.jobs.stacks import observed
 from sparknet.clusters.spark.packed.shard_files import Kept
 from sparknet.clusters.spark.packed.shard_tasks import on_shard
-from sparknet.clusters.spark.training.net_cache import device_of, kept_net
+from sparknet.clusters.spark.workers.net_cache import device_of, kept_net
+from sparknet.clusters.transport import Parcel
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Even
 from sparknet.data.shards import Stored
@@ -16,9 +17,21 @@ from sparknet.nets.base import Net, NetFactory
 from sparknet.serialization import dumps, loads
 from sparknet.worker import Task, evaluate_shard, train_round
 
-__all__ = ["evaluate_partition", "train_partition"]
+__all__ = ["Trained", "evaluate_partition", "train_partition"]
 
 _FACTS = ("worker", "loss", "steps", "updates", "examples", "seconds", "nonfinite")
+
+
+class Trained(NamedTuple):
+    """The reply of a worker that has trained.
+
+    ``answer`` stands for the messages of its weights and of its solver state, ``facts`` are the other fields of its
+    :class:`~sparknet.worker.Outcome`, and ``opening`` the seconds in which it opened the parcel.
+    """
+
+    answer: Any
+    facts: dict[str, Any]
+    opening: float
 
 
 def train_partition(
@@ -27,29 +40,36 @@ def train_partition(
     *,
     run: str,
     factory: NetFactory,
-    sent: Any,
+    parcel: Parcel,
+    states: int,
     tasks: Sequence[Task],
     preprocessor: Preprocessor | None,
 ) -> Iterator[Any]:
-    """Yield the reply of worker ``index``: (weights, state, facts, seconds of fetching), an error, or Away."""
-    return on_shard(partition, lambda stored: _trained(stored, run, factory, sent.value, tasks[index], preprocessor))
+    """Yield the reply of worker ``index``: Trained, an error, or Away.
+
+    The parcel holds the weights and so many ``states``: one for all workers, or one for each.
+    """
+    return on_shard(
+        partition, lambda stored: _trained(stored, run, factory, parcel, states, tasks[index], preprocessor)
+    )
 
 
 def _trained(
     stored: Stored,
     run: str,
     factory: NetFactory,
-    payload: Sequence[Any],
+    parcel: Parcel,
+    states: int,
     task: Task,
     preprocessor: Preprocessor | None,
-) -> tuple[bytes, bytes, dict[str, Any], float]:
+) -> Trained:
     start = time.perf_counter()
-    parts = payload[0], payload[1 + task.worker % (len(payload) - 1)]  # the states of others are not even read
-    weights, state = (loads(part, verify=True) for part in parts)
-    fetched = time.perf_counter() - start
+    messages = parcel.open(0, 1 + task.worker % states)  # the states of others are not even read
+    weights, state = (loads(message, verify=True) for message in messages)
+    opening = time.perf_counter() - start
     outcome = train_round(_net_of(run, factory), stored, task, weights, state, preprocessor)
     facts = {name: getattr(outcome, name) for name in _FACTS}
-    return dumps(outcome.weights), dumps(outcome.state), facts, fetched
+    return Trained(parcel.answer([dumps(outcome.weights), dumps(outcome.state)]), facts, opening)
 
 
 def evaluate_partition(
@@ -58,14 +78,15 @@ def evaluate_partition(
     *,
     run: str,
     factory: NetFactory,
-    sent: Any,
+    parcel: Parcel,
     preprocessor: Preprocessor | None,
     even: Even,
 ) -> Iterator[Any]:
     """Yield for each minibatch the sums of its metrics and its examples, or an error."""
     batches = (loads(message) for _, message in observed(partition, "evaluate()", shard))
     try:
-        weights = loads(sent.value[0], verify=True)
+        (message,) = parcel.open(0)
+        weights = loads(message, verify=True)
         with located(f"shard {shard}"):
             yield from evaluate_shard(_net_of(run, factory), batches, weights, preprocessor, even)
     except SparknetError as error:
@@ -73,6 +94,5 @@ def evaluate_partition(
 
 
 def _net_of(run: str, factory: NetFactory) -> Net:
-    return kept_net(
-        run, lambda: factory(seed=0), most=1, device=device_of(factory)
-    )  # an earlier run's net is only memory
+    """Return this worker's net of a run; one of an earlier run is only memory."""
+    return kept_net(run, lambda: factory(seed=0), most=1, device=device_of(factory))
