@@ -1,6 +1,7 @@
 """One Spark session for all tests of this folder: two cores, tasks tried four times as on a cluster."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,11 @@ os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSeria
 def spark():
     from sparknet.spark import start_spark
 
-    session = start_spark("local[2]", "sparknet tests")
+    warm = {
+        "spark_python_daemon_module": "warm_daemon",
+        "spark_executorEnv_PYTHONPATH": str(Path(__file__).with_name("daemon")),
+    }
+    session = start_spark("local[2]", "sparknet tests", **warm)
     yield session
     session.stop()
 
