@@ -60,7 +60,7 @@ class SparknetError(Exception):
         for name, value in fields.items():
             setattr(self, name, value)  # some (ImportError's name) are slots; both kinds are pickled
 
-    def placed(self, where: str, *, instead: bool = False, **fields: Any) -> Self:
+    def placed(self, where: str, *, instead: bool = False, advice: str = "", **fields: Any) -> Self:
         """Return an error of the same type that says where it was; its ``reason`` is the message without that.
 
         Parameters
@@ -69,6 +69,8 @@ class SparknetError(Exception):
             Put in front of the message.
         instead
             Whether ``where`` is put in the place of what was in front before, if something was.
+        advice
+            Put behind the message.
         **fields
             Facts to add to this one's own.
 
@@ -81,7 +83,7 @@ class SparknetError(Exception):
         _, _, *state = tuple[Any, ...](self.__reduce__())  # what is pickled: fields that are slots too
         facts = dict(*state)
         reason = facts.get("reason", str(self)) if instead else str(self)
-        return type(self)(f"{where}: {reason}", **{**facts, "reason": reason, **fields})
+        return type(self)(f"{where}: {reason}{advice}", **{**facts, "reason": reason, **fields})
 
 
 _BEGIN, _END = 3000, 900  # characters that are left of a longer message

@@ -291,7 +291,9 @@ def test_a_bad_row_of_an_rdd_is_named_by_partition_row_and_id(context):
     rdd = context.parallelize(rows, 1)
     with pytest.raises(DataError, match=r"^partition 0, row 3 \(name 'id3'\): field 'label' .* it is null"):
         pack(rdd, [DATA, LABEL], 2, id_column="name")
-    with pytest.raises(DataError, match=r"^partition 0, row 3: field 'label'"):
+    with pytest.raises(
+        DataError, match=r"^partition 0, row 3: field 'label' .*null.*; id_column: the row has no 'no such"
+    ):
         pack(rdd, [DATA, LABEL], 2, id_column="no such column")
 
 

@@ -13,6 +13,7 @@ from sparknet.errors import DataError
 
 __all__ = [
     "RowReader",
+    "advice_on_id",
     "advice_on_tuple",
     "check_columns",
     "columns_of",
@@ -145,6 +146,17 @@ def id_of_row(row: Any, id_column: str | None) -> str:
         return ""
     (value,) = values_of_row(row, [Field(id_column)])
     return f" ({id_column} {value!r})"
+
+
+def advice_on_id(row: Any, id_column: str | None) -> str:
+    """Say, for the end of a message about a row, that it has no such id column; "" if it has it, or none was asked for.
+
+    Examples
+    --------
+    >>> advice_on_id(("a.jpg", 1), "path"), advice_on_id({"path": "a.jpg"}, "path")
+    ("; id_column: the row has no 'path'", '')
+    """
+    return "" if id_column is None or id_of_row(row, id_column) else f"; id_column: the row has no {id_column!r}"
 
 
 def advice_on_tuple(row: Any, fields: Sequence[Field]) -> str:

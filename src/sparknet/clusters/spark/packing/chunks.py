@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sparknet.clusters.spark.jobs.running import run_job
 from sparknet.clusters.spark.jobs.stacks import observed
 from sparknet.clusters.spark.packing.arrow import arrow_schema, batch_of_arrow, batches_of_messages
-from sparknet.data.columns import id_of_row
+from sparknet.data.columns import advice_on_id, id_of_row
 from sparknet.data.fields import Columns
 from sparknet.data.images.encoded import EncodedField
 from sparknet.data.nonfinite import Nonfinite, find_nonfinite
@@ -106,10 +106,11 @@ def error_of(chunk: Chunk) -> SparknetError | None:
 # ---- in the Python workers
 @dataclass(frozen=True)
 class _Kind:
-    """A way that rows come: how some of them become a batch, and which id one of them has, for messages."""
+    """A way that rows come: how some of them become a batch, which id one of them has, and advice on that for messages."""
 
     batch: Callable[[Source, Any], Mapping[str, NDArray]]
     name: Callable[[Source, Any, int], str]
+    advice: Callable[[Source, Any, int], str]
 
 
 def _batch_of_named(source: Source, rows: Any) -> Mapping[str, NDArray]:
@@ -120,12 +121,21 @@ def _id_of_named(source: Source, rows: Any, index: int) -> str:
     return id_of_row(rows[index], source.id_column)
 
 
+def _advice_on_named(source: Source, rows: Any, index: int) -> str:
+    return advice_on_id(rows[index], source.id_column)
+
+
 def _batch_of_plain(source: Source, rows: Any) -> Mapping[str, NDArray]:
     return batch_of_columns(zip(*rows, strict=True), source.records.fields, source.columns)
 
 
 def _id_of_plain(source: Source, rows: Any, index: int) -> str:
     return f" ({source.id_column} {rows[index][-1]!r})"
+
+
+def _no_advice(source: Source, rows: Any, index: int) -> str:
+    del source, rows, index  # the columns of a DataFrame were looked at before
+    return ""
 
 
 def _batch_of_arrow(source: Source, batch: Any) -> Mapping[str, NDArray]:
@@ -136,10 +146,10 @@ def _id_of_arrow(source: Source, batch: Any, index: int) -> str:
     return f" ({source.id_column} {batch.columns[-1][index].as_py()!r})"
 
 
-_NAMED = _Kind(_batch_of_named, _id_of_named)
+_NAMED = _Kind(_batch_of_named, _id_of_named, _advice_on_named)
 # As `frames.selected` orders the columns: those of the fields, then the id.
-_PLAIN = _Kind(_batch_of_plain, _id_of_plain)
-_ARROW = _Kind(_batch_of_arrow, _id_of_arrow)
+_PLAIN = _Kind(_batch_of_plain, _id_of_plain, _no_advice)
+_ARROW = _Kind(_batch_of_arrow, _id_of_arrow, _no_advice)
 
 
 def _chunks_of_rows(source: Source, kind: _Kind, partition: int, rows: Iterable[Any]) -> Iterator[Chunk]:
@@ -160,7 +170,9 @@ def _chunks(source: Source, kind: _Kind, partition: int, parts: Iterable[Any]) -
                 batch = kind.batch(source, part)
             except DataError as error:
                 row = error.row  # type: ignore[attr-defined]
-                raise error.placed(place(row), instead=True, partition=partition, row=done + row) from error
+                advice = kind.advice(source, part, row)
+                fields = {"partition": partition, "row": done + row}
+                raise error.placed(place(row), instead=True, advice=advice, **fields) from error
             found = find_nonfinite(batch, source.records.fields, source.columns, place)
             yield partition, len(part), source.records.join(batch).tobytes(), found
             done += len(part)
