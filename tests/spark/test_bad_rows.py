@@ -125,8 +125,12 @@ def test_a_bad_row_is_named_with_its_id(spark, verb):
         assert list(bad.reasons) == [f"partition 0, row {i} (path 'p{i}')" for i in BAD]
     with pytest.raises(DataError, match=r"\(\): the DataFrame has no column 'file'; it has 'id', 'data'"):
         verb(frame, FACTORY, WEIGHTS, id_column="file", **options)
-    with pytest.raises(Exception, match=r"\(\): partition 0, row 3: field 'data' .* it is null"):
+    with pytest.raises(Exception, match=r"\(\): partition 0, row 3: field 'data' .* it is null") as caught:
         _all(verb(frame.rdd, FACTORY, WEIGHTS, id_column="file", **options))  # the place must do
+    assert str(caught.value).strip().endswith("; id_column: the row has no 'file'")
+    with pytest.raises(DataError, match=r"\(\): got bad_rows= of an earlier call, .*; give each call a BadRows\(\) of"):
+        run(on_error="drop", bad_rows=bad)
+    assert bad.count == len(BAD)
 
 
 def _all(found):

@@ -34,6 +34,11 @@ def checked_choice(
     if not isinstance(bad_rows, BadRows | None):
         msg = f"{who}: got bad_rows={bad_rows!r:.60}, expected a BadRows(), which counts them, or None"
         raise DataError(msg)
+    if bad_rows is not None and bad_rows.is_taken:
+        msg = (
+            f"{who}: got bad_rows= of an earlier call, whose count would be lost; give each call a BadRows() of its own"
+        )
+        raise DataError(msg)
     if choice == "error" and bad_rows is not None:
         msg = f"{who}: got bad_rows= with on_error='error', which fails at the first one; pass on_error='drop'"
         raise DataError(msg)
@@ -52,7 +57,7 @@ class BadRows(Tallies):
 
     Notes
     -----
-    It is filled as jobs go through the rows, and complete once one has gone through all of them; after :func:`evaluate` at
+    It counts for one call, and is refused by a second one. It is filled as jobs go through the rows, and complete once one has gone through all of them; after :func:`evaluate` at
     once. A partition that is computed again, because a task failed or its rows are used twice, counts once.
 
     Examples

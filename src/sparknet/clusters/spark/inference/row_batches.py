@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from sparknet.clusters.spark.jobs.running import pickled
-from sparknet.data.columns import id_of_row
+from sparknet.data.columns import advice_on_id, id_of_row
 from sparknet.data.fields import Columns, Field, check_fields
 from sparknet.data.images.encoded import Decoders, with_decoders
 from sparknet.data.layout import check_packing
@@ -92,7 +92,8 @@ class RowBatches:
                 where = f"{self.who}: partition {partition}, rows {numbers[0]} to {numbers[-1]}"
                 raise error.placed(where, partition=partition) from error
             place = f"{self.who}: {self.place(partition, numbers[row], rows[row])}"
-            raise error.placed(place, instead=True, partition=partition, row=numbers[row]) from error
+            advice = advice_on_id(rows[row], self.id_column)
+            raise error.placed(place, instead=True, advice=advice, partition=partition, row=numbers[row]) from error
 
     def place(self, partition: int, number: int, row: Any) -> str:
         """Return where a row is, and its id if there is one."""

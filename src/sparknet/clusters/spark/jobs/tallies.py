@@ -40,6 +40,11 @@ class Tallies:
         self._tallies = context.accumulator({}, PerPartition())
         return self._tallies
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether it counts for a call already."""
+        return self._tallies is not None
+
     def _found(self) -> list[Tally]:
         return [] if self._tallies is None else [tally for _, tally in sorted(self._tallies.value.items())]
 
