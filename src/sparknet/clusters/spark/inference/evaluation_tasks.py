@@ -7,6 +7,7 @@ from typing import Any
 from sparknet.clusters.spark.inference.bad_rows import refused
 from sparknet.clusters.spark.inference.row_batches import RowBatches
 from sparknet.clusters.spark.inference.trained_net import SentNet
+from sparknet.clusters.spark.jobs.error_values import as_values
 from sparknet.clusters.spark.jobs.stacks import observed
 from sparknet.clusters.spark.jobs.tallies import Tally
 from sparknet.data.blas import single_threaded_blas
@@ -23,26 +24,27 @@ def evaluated(partition: int, rows: Iterable[Any], *, batches: RowBatches, net: 
     For a minibatch that is left out it yields its number of rows. Where bad rows are counted, in ``tallies``, a minibatch
     is filled up with the rows after it: the minibatches are those of a partition that never had bad rows.
     """
-    return observed(_evaluated(partition, rows, batches, net, tallies), batches.who, partition)
-
-
-def _evaluated(partition: int, rows: Iterable[Any], batches: RowBatches, net: SentNet, tallies: Any) -> Iterator[Any]:
-    left, taken, tally = enumerate(rows), list[tuple[int, Any]](), Tally()
-    try:
-        with single_threaded_blas():
-            while taken := [*taken, *islice(left, batches.batch_size - len(taken))]:
-                numbers, part = zip(*taken, strict=True)
-                with batches.placing(partition, numbers, part):
-                    found, bad = _part(batches, net, part, spare=tallies is not None)
-                for i, reason in bad.items():
-                    tally.add(batches.place(partition, numbers[i], part[i]), reason)
-                taken = [item for i, item in enumerate(taken) if i not in bad] if bad else []
-                if not bad:
-                    yield found
-    except SparknetError as error:  # an exception would be tried again, in vain
-        yield error
+    tally = Tally()
+    sums = _sums(partition, rows, batches, net, None if tallies is None else tally)
+    yield from as_values(observed(sums, batches.who, partition))
     if tally.count:
         tallies.add({partition: tally})
+
+
+def _sums(partition: int, rows: Iterable[Any], batches: RowBatches, net: SentNet, tally: Tally | None) -> Iterator[Any]:
+    """Yield the sums of each minibatch, or its number of rows; the first bad row is an error where there is no tally."""
+    left, taken = enumerate(rows), list[tuple[int, Any]]()
+    with single_threaded_blas():
+        while taken := [*taken, *islice(left, batches.batch_size - len(taken))]:
+            numbers, part = zip(*taken, strict=True)
+            with batches.placing(partition, numbers, part):
+                found, bad = _part(batches, net, part, spare=tally is not None)
+            for i, reason in bad.items():
+                assert tally is not None
+                tally.add(batches.place(partition, numbers[i], part[i]), reason)
+            taken = [item for i, item in enumerate(taken) if i not in bad] if bad else []
+            if not bad:
+                yield found
 
 
 def _part(batches: RowBatches, net: SentNet, rows: Sequence[Any], *, spare: bool) -> tuple[Any, dict[int, str]]:

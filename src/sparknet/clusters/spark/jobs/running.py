@@ -9,10 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from sparknet.clusters.spark.jobs.error_values import IMPORT_FIX, raise_error
 from sparknet.clusters.spark.jobs.interrupts import interruptible
 from sparknet.clusters.spark.jobs.local_files import restore, restore_directories
 from sparknet.clusters.spark.jobs.sessions import is_stopped
-from sparknet.errors import ClusterError, DataError, MissingDependency, SparknetError
+from sparknet.errors import ClusterError, DataError
 
 __all__ = ["PerPartition", "collected", "is_stored", "pickled", "release", "run_job", "telling_line"]
 
@@ -26,10 +27,6 @@ _LOST_BY_PYSPARK = re.compile(r"No such file or directory: '(/\S*/pyspark-[-\w]+
 _PLACE = re.compile(r"^\[(shard \d+, .+)\]$", re.MULTILINE)
 # A package that is not there, or cannot be imported: as Python says it, and as our own errors do.
 _IMPORT = re.compile(r"\b(ModuleNotFoundError|ImportError|MissingDependency)\b")
-_IMPORT_FIX = (
-    "; the executors need what the driver imports: install it there (the Python is PYSPARK_PYTHON), "
-    "or send it with spark-submit --py-files"
-)
 _CAUSED = "Caused by: "
 _LONGEST = 600  # characters of a line that is shown
 
@@ -53,7 +50,7 @@ def run_job(action: Callable[[], Any]) -> Any:
         if lost := _LOST.search(line) or _LOST_BY_PYSPARK.search(line):
             line += _with_new_directories(context, Path(lost[1]))
         if _IMPORT.search(line):
-            line += _IMPORT_FIX
+            line += IMPORT_FIX
         place = _PLACE.search(str(error)) if found else None
         msg = f"the job failed on the cluster: {f'{place[1]}: ' if place else ''}{line}"
         raise ClusterError(msg, traceback=found[0] if found else "") from error
@@ -84,10 +81,7 @@ def collected(rdd: Any, partitions: Sequence[int] | None = None) -> list[Any]:
         rdd.collect if partitions is None else lambda: rdd.context.runJob(rdd, list, partitions)
     )
     for reply in replies:
-        if isinstance(reply, MissingDependency):
-            raise type(reply)(f"{reply}{_IMPORT_FIX}", name=reply.name) from reply
-        if isinstance(reply, SparknetError):
-            raise reply
+        raise_error(reply)
     return replies
 
 

@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparknet.clusters.spark.jobs.error_values import as_value
 from sparknet.clusters.spark.jobs.running import collected, pickled
 from sparknet.clusters.spark.packed.shard_files import DamagedFileError, Kept, is_watched, opened
 from sparknet.data.layout import shard_length
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Even
 from sparknet.data.shards import Shard, Stored, called
-from sparknet.errors import ClusterError, DataError, SparknetError
+from sparknet.errors import ClusterError, DataError
 
 if TYPE_CHECKING:
     from sparknet.clusters.spark.packed.dataset import PackedDataset
@@ -84,12 +85,8 @@ def on_shard(partition: Iterable[Kept], work: Callable[[Stored], Any]) -> Iterat
         yield Unwatched(kept.path.parent)
         return
     with opened(kept) as stored:
-        try:
-            yield away if stored is None else work(stored)
-        except DamagedFileError:
-            yield away
-        except SparknetError as error:  # as a value: an exception would be tried again, in vain
-            yield error
+        reply = away if stored is None else as_value(partial(work, stored))
+        yield away if isinstance(reply, DamagedFileError) else reply
 
 
 def _mapped(

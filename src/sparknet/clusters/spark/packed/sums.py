@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from sparknet.clusters.spark.jobs.error_values import as_value, raise_error
 from sparknet.clusters.spark.jobs.running import pickled, run_job
 from sparknet.clusters.spark.jobs.stacks import observed
 from sparknet.data.shards import calling
 from sparknet.data.sums import added, check_summable
-from sparknet.errors import SparknetError
+from sparknet.errors import SparknetError, located
 from sparknet.ndarray import NDArray
 from sparknet.serialization import loads
 
@@ -30,19 +31,19 @@ def tree_sum(batches: "RDD[tuple[int, bytes]]", part: Part) -> Any:
     """
     pickled("summed(): the function", part)
     total = run_job(lambda: batches.mapPartitionsWithIndex(partial(_of_shard, part=part)).treeReduce(_merged))
-    if isinstance(total, SparknetError):
-        raise total
+    raise_error(total)
     return total
 
 
 # ---- in the Python workers
 def _of_shard(shard: int, messages: Iterable[tuple[int, bytes]], *, part: Part) -> Iterator[Any]:
-    try:
-        with calling(shard):
-            total = part(loads(message) for _, message in observed(messages, "summed()", shard))
-            yield check_summable(total, "summed(): what the function returned")
-    except SparknetError as error:  # as a value: an exception would be tried again, in vain
-        yield error
+    yield as_value(partial(_part_of_shard, shard, messages, part))
+
+
+def _part_of_shard(shard: int, messages: Iterable[tuple[int, bytes]], part: Part) -> Any:
+    with calling(shard):
+        total = part(loads(message) for _, message in observed(messages, "summed()", shard))
+        return check_summable(total, "summed(): what the function returned")
 
 
 def _merged(left: Any, right: Any) -> Any:
@@ -50,7 +51,9 @@ def _merged(left: Any, right: Any) -> Any:
     for part in (left, right):
         if isinstance(part, SparknetError):
             return part
-    try:
+    return as_value(partial(_added, left, right))
+
+
+def _added(left: Any, right: Any) -> Any:
+    with located("summed()"):
         return added(left, right)
-    except SparknetError as error:  # as a value, as above
-        return error.placed("summed()")

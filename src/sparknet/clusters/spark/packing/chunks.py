@@ -11,6 +11,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from sparknet.clusters.spark.jobs.error_values import as_values
 from sparknet.clusters.spark.jobs.running import run_job
 from sparknet.clusters.spark.jobs.stacks import observed
 from sparknet.clusters.spark.packing.arrow import arrow_schema, batch_of_arrow, batches_of_messages
@@ -162,22 +163,24 @@ def _chunks_of_arrow(source: Source, schema: Any, partition: int, messages: Iter
 
 
 def _chunks(source: Source, kind: _Kind, partition: int, parts: Iterable[Any]) -> Iterator[Chunk]:
+    for chunk in as_values(_good_chunks(source, kind, partition, parts)):
+        yield (partition, 0, pickle.dumps(chunk), {}) if isinstance(chunk, SparknetError) else chunk
+
+
+def _good_chunks(source: Source, kind: _Kind, partition: int, parts: Iterable[Any]) -> Iterator[Chunk]:
     done = 0
-    try:
-        for part in observed(parts, "pack()", partition):
-            place = partial(_place, source, partition, done, partial(kind.name, source, part))
-            try:
-                batch = kind.batch(source, part)
-            except DataError as error:
-                row = error.row  # type: ignore[attr-defined]
-                advice = kind.advice(source, part, row)
-                fields = {"partition": partition, "row": done + row}
-                raise error.placed(place(row), instead=True, advice=advice, **fields) from error
-            found = find_nonfinite(batch, source.records.fields, source.columns, place)
-            yield partition, len(part), source.records.join(batch).tobytes(), found
-            done += len(part)
-    except SparknetError as error:  # as a value: an exception would be tried four times, in vain
-        yield partition, 0, pickle.dumps(error), {}
+    for part in observed(parts, "pack()", partition):
+        place = partial(_place, source, partition, done, partial(kind.name, source, part))
+        try:
+            batch = kind.batch(source, part)
+        except DataError as error:
+            row = error.row  # type: ignore[attr-defined]
+            advice = kind.advice(source, part, row)
+            fields = {"partition": partition, "row": done + row}
+            raise error.placed(place(row), instead=True, advice=advice, **fields) from error
+        found = find_nonfinite(batch, source.records.fields, source.columns, place)
+        yield partition, len(part), source.records.join(batch).tobytes(), found
+        done += len(part)
 
 
 def _place(source: Source, partition: int, done: int, name: Callable[[int], str], row: int) -> str:

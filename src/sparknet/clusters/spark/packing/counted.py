@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sparknet.clusters.spark.jobs.error_values import raise_error
 from sparknet.clusters.spark.jobs.local_files import restore_directories
 from sparknet.clusters.spark.jobs.running import PerPartition, release, run_job
 from sparknet.clusters.spark.packing.chunks import Chunk, error_of
 from sparknet.data.nonfinite import Nonfinite, merged, warn_of_nonfinite
-from sparknet.errors import ClusterError, DataError, SparknetError
+from sparknet.errors import ClusterError, DataError
 
 if TYPE_CHECKING:
     from pyspark import RDD
@@ -65,8 +66,7 @@ def counted(chunks: "RDD[Chunk]", storage: Any) -> tuple["RDD[Chunk]", dict[int,
 def _check_counts(counts: Mapping[int, Count]) -> None:
     """Raise the first partition's error, if there is one, and a DataError if there are no rows; warn of what is not finite."""
     for _, count in sorted(counts.items()):
-        if isinstance(count.rows, SparknetError):
-            raise count.rows
+        raise_error(count.rows)
     if not counts:
         msg = "pack(): got no rows, expected at least one"
         raise DataError(msg)

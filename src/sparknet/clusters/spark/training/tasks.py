@@ -1,9 +1,10 @@
 """What the tasks of SparkCluster do, in the Python workers. How weights come to them and go back is the parcel's affair."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sparknet.clusters.spark.jobs.error_values import as_values
 from sparknet.clusters.spark.jobs.stacks import observed
 from sparknet.clusters.spark.packed.shard_files import Kept
 from sparknet.clusters.spark.packed.shard_tasks import on_shard
@@ -12,7 +13,8 @@ from sparknet.clusters.transport import Parcel
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Even
 from sparknet.data.shards import Stored
-from sparknet.errors import SparknetError, located
+from sparknet.errors import located
+from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, NetFactory
 from sparknet.serialization import dumps, loads
 from sparknet.worker import Task, evaluate_shard, train_round
@@ -84,13 +86,22 @@ def evaluate_partition(
 ) -> Iterator[Any]:
     """Yield for each minibatch the sums of its metrics and its examples, or an error."""
     batches = (loads(message) for _, message in observed(partition, "evaluate()", shard))
-    try:
-        (message,) = parcel.open(0)
-        weights = loads(message, verify=True)
-        with located(f"shard {shard}"):
-            yield from evaluate_shard(_net_of(run, factory), batches, weights, preprocessor, even)
-    except SparknetError as error:
-        yield error
+    yield from as_values(_evaluated(shard, batches, run, factory, parcel, preprocessor, even))
+
+
+def _evaluated(
+    shard: int,
+    batches: Iterable[Mapping[str, NDArray]],
+    run: str,
+    factory: NetFactory,
+    parcel: Parcel,
+    preprocessor: Preprocessor | None,
+    even: Even,
+) -> Iterator[Any]:
+    (message,) = parcel.open(0)
+    weights = loads(message, verify=True)
+    with located(f"shard {shard}"):
+        yield from evaluate_shard(_net_of(run, factory), batches, weights, preprocessor, even)
 
 
 def _net_of(run: str, factory: NetFactory) -> Net:
