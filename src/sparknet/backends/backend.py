@@ -58,6 +58,9 @@ class Backend:
         are contiguous in C order. What shares memory is refused as a target by it. None: nobody can tell.
     converts
         Whether ``a[key] = b`` converts ``b`` to the dtype of ``a``, as numpy's does: the standard has no such assignment.
+    element_is_scalar
+        Whether ``v[0]`` of one axis is a scalar, as numpy's is, and ``m[0]`` of more needs no ellipsis to be a row. The standard
+        has a 0-d array, which may be a view, and wants the ellipsis.
     room, write
         ``room(array)`` is host memory, contiguous as C has it, to receive what goes to an own array next, and
         ``write(array, host, given)`` copies host memory of the same shape there, which the caller uses no more if it is ``given`` away;
@@ -93,6 +96,7 @@ class Backend:
     place: Callable[[Any], tuple[int, tuple[int, ...] | None]] | None = None
     placed: Callable[[str], str] | None = None
     converts: bool = False
+    element_is_scalar: bool = False
     room: Callable[[Any], Any] | None = None
     write: Callable[[Any, Any, bool], bool] | None = None
     release: Callable[[], None] | None = None

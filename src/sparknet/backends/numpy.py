@@ -44,4 +44,5 @@ BACKEND = Backend(
     asarray=_asarray,
     to_host=np.asarray,
     converts=True,
+    element_is_scalar=True,
 )

@@ -30,21 +30,33 @@ class Indexing(Core):
         ``v[0], v[1] = v[1], v[0]`` swaps. ``v[0, ...]`` is the view of it.
         Rows are views, so ``m[0], m[1] = m[1], m[0]`` loses one: the class says what to write.
         """
-        backend = self._backend
         kind = type(key)
+        backend = self._backend
+        if kind is int and backend.element_is_scalar:  # written out, because loops over rows come here
+            try:
+                row: Any = self._array[key]
+                if type(row) is not backend.array_type:  # an array of a subclass, or an element: without its byte order
+                    row = backend.asarray(row) if row.shape else self._array[key, ...].copy()
+            except IndexError as error:
+                explain(error, "indexing", self, key)
+            out: Any = _new(type(self))
+            out._array = row
+            out._backend = backend
+            return out  # type: ignore[no-any-return]
         own: Any = key if kind is int or kind is builtins.slice else _key(self, key)
         if kind is int and len(self._array.shape) > 1:
             own = (key, ...)  # the standard wants an index for every axis, or an ellipsis
         try:
-            result: Any = self._array[own] if backend.call is None else backend.call(operator.getitem, self._array, own)
-            if not result.shape and not _has_ellipsis(own) and type(result) is backend.array_type:
-                result = backend.asarray(result, copy=True)  # numpy gives a scalar here, others a view
+            array, run = self._array, backend.call
+            result: Any = array[own] if run is None else run(operator.getitem, array, own)
+            if type(result) is not backend.array_type:
+                dtype: Any = array.dtype  # of which a scalar forgets the byte order
+                result = backend.asarray(result) if result.dtype == dtype else backend.asarray(result, dtype=dtype)
+            elif not backend.element_is_scalar and _is_element(result, own):
+                result = backend.asarray(result, copy=True)  # the element of others is a view
         except (TypeError, ValueError, IndexError, RuntimeError) as error:
             explain(error, "indexing", self, key)
-        if type(result) is not backend.array_type:
-            dtype = self._array.dtype  # of which a scalar forgets the byte order
-            result = backend.asarray(result) if result.dtype == dtype else backend.asarray(result, dtype=dtype)
-        out: Any = _new(type(self))
+        out = _new(type(self))
         out._array = result
         out._backend = backend
         return out  # type: ignore[no-any-return]
@@ -73,8 +85,9 @@ class Indexing(Core):
         return (self[i] for i in range(len(self)))
 
 
-def _has_ellipsis(key: Any) -> bool:
-    return any(part is Ellipsis for part in key) if type(key) is tuple else key is Ellipsis
+def _is_element(result: Any, key: Any) -> bool:
+    """Say whether a key took one element: without an ellipsis, which asks for a view of it."""
+    return not result.shape and not any(part is Ellipsis for part in (key if type(key) is tuple else (key,)))
 
 
 _PLAIN_KEYS = (int, builtins.slice, type(None), type(Ellipsis))
