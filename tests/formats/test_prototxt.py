@@ -24,7 +24,7 @@ class Counted(str):
         return found
 
 
-def test_a_text_is_gone_through_once_whatever_is_blanked_in_it():
+def test_a_text_is_iteration_hint_once_whatever_is_blanked_in_it():
     text = Counted("ab" * 1000)
     assert blanked(text, [(i, i + 1) for i in range(0, 2000, 2)]) == " b" * 1000
     assert text.cut == len(text)

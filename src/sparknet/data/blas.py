@@ -1,4 +1,4 @@
-"""One BLAS thread: what makes the bits of a worker's products those of every other machine's."""
+"""One BLAS thread: with it, a matrix product has the same bits on every machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +9,9 @@ __all__ = ["single_threaded_blas"]
 
 @contextmanager
 def single_threaded_blas() -> Iterator[Any]:
-    """Compute with one BLAS thread inside the block, where threadpoolctl is installed.
+    """Compute with one BLAS thread inside the block, if threadpoolctl is installed (the extra ``spark`` brings it).
 
-    The number of threads changes the last bits of a matrix product, and several workers on one
-    machine would fight for its cores. (The ``spark`` extra brings threadpoolctl.)
+    The number of threads changes the last bits of a matrix product. Besides, several workers on one machine share its cores.
     """
     try:
         from threadpoolctl import threadpool_limits

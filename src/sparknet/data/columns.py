@@ -1,7 +1,7 @@
-"""Columns: which columns of a row or a table make a field, by name, and where they are.
+"""Columns: which columns of a row or table make up a field, and at which places they are.
 
-A field has the column of its own name, or those that the caller's ``columns`` names: one, or several, whose values are
-joined. Names are looked up once for rows that have the same ones.
+A field is made of the column of its own name, or of the columns that the caller's ``columns`` names; the values of several are
+joined. Names are looked up once for all rows with the same names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ def columns_of(field: Field, columns: Columns | None) -> tuple[str, ...]:
 
 
 def named_columns(fields: Sequence[Field], columns: Columns | None) -> list[tuple[Field, str]]:
-    """Return the name of each column of each field, in their order, and its field."""
+    """Return each field with the name of each of its columns, in order."""
     return [(f, name) for f in fields for name in columns_of(f, columns)]
 
 
@@ -64,7 +64,7 @@ def check_columns(wanted: Sequence[str], names: Sequence[Any], what: str) -> lis
 
 
 def few(names: Sequence[Any], counts: Sequence[Any] | None = None) -> str:
-    """Return names for a message, each with its count: all, or the first of many and how many there are."""
+    """Return names, each with its count, as text for a message: the first 12, and how many there are if there are more."""
     texts = [repr(name) for name in names[:_SHOWN]]
     if counts is not None:
         texts = [f"{text} {count}" for text, count in zip(texts, counts, strict=False)]
@@ -72,14 +72,14 @@ def few(names: Sequence[Any], counts: Sequence[Any] | None = None) -> str:
 
 
 def _meant(missing: Sequence[str], names: Sequence[Any]) -> str:
-    """Name the columns that are called much like the missing ones, where a list of all would not be read."""
+    """Return a hint at columns with names like the missing ones, if there are too many columns to list them all."""
     texts = [str(name) for name in names]
     close = [match for name in missing[:_SHOWN] for match in get_close_matches(name, texts, n=1)]
     return f"; is {few(close)} meant?" if close and len(names) > _SHOWN else ""
 
 
 class RowReader:
-    """Takes the values of columns out of one row after another, as :func:`values_of_row` does."""
+    """Takes the values of columns out of one row after another; :func:`values_of_row` does it for a single row."""
 
     def __init__(self, fields: Sequence[Field], columns: Columns | None = None) -> None:
         self.fields, self.columns = fields, columns
@@ -124,7 +124,7 @@ def values_of_row(row: Any, fields: Sequence[Field], columns: Columns | None = N
     fields
         Which values.
     columns
-        Field name -> name in the row, or several, where they differ.
+        Field name -> name in the row, or list of names, where it differs.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def values_of_row(row: Any, fields: Sequence[Field], columns: Columns | None = N
 
 
 def id_of_row(row: Any, id_column: str | None) -> str:
-    """Return the value of a row's id column as messages put it behind the row's place; "" where the row has no such name.
+    """Return the value of a row's id column as text to put behind the row's place in a message; "" if it has no such column.
 
     Examples
     --------
@@ -149,7 +149,7 @@ def id_of_row(row: Any, id_column: str | None) -> str:
 
 
 def advice_on_id(row: Any, id_column: str | None) -> str:
-    """Say, for the end of a message about a row, that it has no such id column; "" if it has it, or none was asked for.
+    """Return, for the end of a message about a row, that the row has no such id column; "" if it has, or if none is wanted.
 
     Examples
     --------
@@ -160,7 +160,7 @@ def advice_on_id(row: Any, id_column: str | None) -> str:
 
 
 def advice_on_tuple(row: Any, fields: Sequence[Field]) -> str:
-    """Say how a row was read that is a tuple of several values, for one field; "" for any other row."""
+    """Return how a tuple of several values was read for a single field, for the end of a message; "" for any other row."""
     if len(fields) != 1 or not isinstance(row, tuple) or len(row) < 2 or _names_of(row) is not None:
         return ""
     return (

@@ -1,4 +1,4 @@
-"""Dataset: examples packed into minibatches, in this process's memory, by the rules of :mod:`sparknet.data.layout`."""
+"""Dataset: examples packed into minibatches, in this process's memory. :mod:`sparknet.data.layout` has the rules of packing."""
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ class Dataset(Unsized):
     preprocessor
         Applied when a minibatch is used, not when it is stored.
     ragged, padding
-        What becomes of a short minibatch when it is used, as for :func:`pack`.
+        What happens to a short minibatch when it is used, as for :func:`pack`.
     """
 
     batches: Sequence[Mapping[str, NDArray]]
@@ -46,7 +46,7 @@ class Dataset(Unsized):
     ragged: Ragged | None = None
     padding: Mapping[str, float] | None = None
 
-    _gone_through = "feed() gives its minibatches as they are used, batches are those stored"
+    _iteration_hint = "feed() gives its minibatches as they are used, batches are those stored"
 
     def __repr__(self) -> str:
         return (
@@ -70,7 +70,7 @@ class Dataset(Unsized):
 
     @property
     def even(self) -> Even:
-        """What becomes of short minibatches, as far as the data set says it."""
+        """What happens to short minibatches: ``ragged`` and ``padding``, or ``"reshape"`` where the data set does not say it."""
         return Even(self.batch_size, self.ragged or "reshape", dict(self.padding or {}))
 
     def shard(self, worker: int, workers: int) -> Sequence[Mapping[str, NDArray]]:
@@ -89,21 +89,22 @@ class Dataset(Unsized):
         return check_summable(part(self.batches), "summed(): what the function returned")
 
     def summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any]) -> Any:
-        """Return ``part(minibatches)`` of all minibatches as stored. Kept for programs that have it: take :meth:`map_shards`.
+        """Return ``part(minibatches)`` of all minibatches as stored. New programs call :meth:`map_shards`.
 
         :meta private:
         """
         return self._summed(part)
 
     def map_shards(self, fn: Callable[[Shard], Any], workers: int = 1) -> list[Any]:
-        """Return ``fn(shard)`` for each of so many shards, one after the other, in their order.
+        """Return ``fn(shard)`` for each shard, computed one after the other in this process.
 
-        What ``sparknet.spark.PackedDataset.map_shards`` does in tasks, with the same bits: for trying out one's own loop.
+        ``sparknet.spark.PackedDataset.map_shards`` does the same in tasks on Spark, with the same bits. So a loop of your own
+        can be tried out here.
 
         Parameters
         ----------
         fn
-            Called with a :class:`Shard`. It computes with one BLAS thread, where threadpoolctl is installed.
+            Called with a :class:`Shard`. If threadpoolctl is installed, it computes with one BLAS thread.
         workers
             Number of shards. Minibatch ``i`` of the set is in shard ``i % workers``.
 
@@ -125,11 +126,11 @@ class Dataset(Unsized):
         self._check_used("map_shards()", workers)
         return [called(fn, self._shard(worker, workers)) for worker in range(workers)]
 
-    def _check_used(self, who: str, workers: int) -> None:
+    def _check_used(self, caller: str, workers: int) -> None:
         if not is_whole(workers, 1):
-            msg = f"{who}: workers: got {workers!r}, expected a whole number of at least 1"
+            msg = f"{caller}: workers: got {workers!r}, expected a whole number of at least 1"
             raise DataError(msg)
-        check_padding(who, self.ragged, self.padding)
+        check_padding(caller, self.ragged, self.padding)
         check_shards(self._num_used, workers, self.batch_size)
 
     @property
@@ -144,25 +145,27 @@ class Dataset(Unsized):
     def feed(
         self, *, epochs: int | None = 1, seed: int = 0, train: bool = True, worker: int = 0, workers: int = 1
     ) -> Prefetcher[Mapping[str, NDArray]]:
-        """Iterate over the minibatches, preprocessed, and made ahead of their use in a thread: for a loop of one's own.
+        """Iterate over preprocessed minibatches, which a thread makes before they are asked for.
 
         Parameters
         ----------
         epochs
-            How often to go through them; None: without end.
+            Number of passes over the minibatches; None: no end.
         seed
-            Of the order and the preprocessor's random choices: those of :func:`~sparknet.averaged_sgd` with this seed.
+            Decides the order and the preprocessor's random choices. They are those of :func:`~sparknet.averaged_sgd` with this
+            seed.
         train
-            The preprocessor's behaviour in training, and an order that is new in each epoch; else its behaviour in test, and
-            the order of the set.
+            True: the preprocessor works as in training, and each epoch has a new order. False: it works as in test, in the
+            order of the set.
         worker, workers
-            Of which of so many shards.
+            Which shard to iterate over, and the number of shards: with ``workers=4`` the set has the shards 0 to 3. By default
+            the whole set is one shard.
 
         Returns
         -------
         Prefetcher
-            An iterator, best used in a ``with`` block. A minibatch whose images were all dropped has no rows; nor has one
-            that is short after the preprocessor and left out (``ragged="drop"``). Padded ones have all rows.
+            An iterator, best used in a ``with`` block. A minibatch has no rows if all its images were dropped, or if it is too
+            short and left out (``ragged="drop"``). A padded minibatch has all its rows.
 
         Raises
         ------
@@ -239,7 +242,7 @@ class Dataset(Unsized):
 
 
 def cut(arrays: Mapping[str, "np.ndarray[Any, Any]"], even: Even, what: str) -> list[dict[str, NDArray]]:
-    """Return the minibatches of all examples, or of all but those that are left out; views."""
+    """Return the minibatches as views; the last examples are left out where ``even`` says so, and ``what`` begins the log's line."""
     n, batch_size = len(next(iter(arrays.values()))), even.batch_size
     if even.ragged == "drop":
         n = say_dropped(what, n, batch_size)

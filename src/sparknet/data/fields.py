@@ -1,7 +1,7 @@
-"""Field: name, shape and dtype of one input of a net, and what a value becomes that is stored in it.
+"""Field: name, shape and dtype of one input of a net, and the conversion of a value to that shape and dtype.
 
-A batch is an ordered mapping field name -> NDArray of shape ``(n, *field.shape)``. Values are
-converted here and nowhere else; bytes are unsigned, as image formats mean them.
+A batch is an ordered mapping field name -> NDArray of shape ``(n, *field.shape)``. Values are converted here and nowhere else.
+Bytes are read as unsigned, as image formats mean them.
 """
 
 from collections import Counter
@@ -20,29 +20,29 @@ __all__ = ["Columns", "Field", "as_array", "check_fields", "decoding_advice", "r
 
 BYTES = bytes | bytearray | memoryview
 Columns = Mapping[str, str | Sequence[str]]
-"""Field name -> name of its column; or names of several, whose values are joined."""
+"""Field name -> name of its column, or names of several columns whose values are joined."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """One input of a net: its name, the shape of one example, and the dtype it is stored in.
+    """One input of a net: its name, the shape of one example, and the dtype in which examples are stored.
 
     Parameters
     ----------
     name
-        Name of the net's input (and of the column, unless said otherwise).
+        Name of the net's input. The column has the same name, unless ``columns=`` says another one.
     shape
         Shape of one example, without the batch axis: ``(1, 28, 28)``; ``()`` for a label.
     dtype
-        Any numpy dtype of numbers or bool, or its name; stored as its name.
+        A numpy dtype of numbers or bool, or its name. The attribute is the name.
     batch_axis
-        Where the net's input has the batch: 1 for ``(T, n, ...)``, as recurrent layers have it. Batches have their examples
-        first in any case, ``(n, T, ...)``; a net that can, moves the axes.
+        The batch axis of the net's input: 1 for ``(T, n, ...)``, as recurrent layers have it. A batch has its examples on the
+        first axis in any case, ``(n, T, ...)``; a net that knows ``batch_axis`` moves the axes.
 
     Raises
     ------
     DataError
-        The name, the shape, the dtype or the axis is none of these.
+        The name, the shape, the dtype or the axis is of another kind.
 
     Examples
     --------
@@ -58,7 +58,7 @@ class Field:
     batch_axis: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Normalise shape and dtype, so that equal fields compare equal."""
+        """Check the arguments, and bring shape and dtype into one form, so that equal fields compare equal."""
         if not isinstance(self.name, str):
             msg = f"Field: got {self.name!r:.60} as its name, expected text, such as 'data'"
             raise DataError(msg)

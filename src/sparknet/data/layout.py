@@ -1,9 +1,8 @@
 """The rules of packing: which minibatch and shard an example belongs to, in memory and on a cluster.
 
-They are the same in both, which is why the results are: the example at position ``p`` belongs to
-minibatch ``p // batch_size``, minibatch ``i`` belongs to shard ``i % shards``. Only the last minibatch
-of the whole set may be short, and shards differ by one minibatch at most, however unequal the
-partitions were that the examples came in.
+The example at position ``p`` belongs to minibatch ``p // batch_size``. Minibatch ``i`` belongs to shard ``i % shards``. Only
+the last minibatch of the whole set may be short, and shards differ by one minibatch at most, however unequal the partitions of
+the rows were. Both kinds of data set follow these rules, so both give the same results.
 """
 
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ __all__ = [
 
 Array = np.ndarray[Any, Any]
 
-_SHUFFLE, _SPLIT = 3, 5  # first in the seed, apart from the purposes in sampling.py
+_SHUFFLE, _SPLIT = 3, 5  # what a generator is for comes first in its seed; sampling.py has the other purposes
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Layout:
         return len(self.batches(shard)) * self.batch_size - missing
 
     def locate(self, positions: Array) -> tuple[Array, Array]:
-        """Return shard and place among the shard's examples for positions in the whole set."""
+        """Return, for positions in the whole set, the shard of each and its place among the examples of that shard."""
         number, rest = np.divmod(positions, self.batch_size)
         local, shard = np.divmod(number, self.shards)
         return shard, local * self.batch_size + rest
@@ -115,7 +114,7 @@ def packed_positions(count: int, shuffle: int | None) -> Array:
 
 
 def share_and_seed(test_size: Any, seed: Any, random_state: Any, fraction: Any) -> tuple[Any, Any]:
-    """Return share and seed of a split, each under whichever of its two names it was given."""
+    """Return share and seed of a split; each may be given under either of its two names."""
     for name, value, other, again in (
         ("test_size", test_size, "fraction", fraction),
         ("seed", seed, "random_state", random_state),

@@ -1,8 +1,8 @@
-"""The mean image of a data set, and the mean of each channel, in one pass over the minibatches, where they are.
+"""The mean image of a data set, and the mean of each channel, in one pass over the minibatches; a cluster does it in tasks.
 
-Sums are float64: those of whole numbers are exact up to 2**53, so for uint8 pixels (up to 3.5e13
-images, for the mean of a channel 3.5e13 / (h * w)) the mean is rounded once, and has the same bits in
-whatever order, and in however many parts, the images were added up.
+Sums are float64, which is exact for whole numbers up to 2**53. So the sum of uint8 pixels is exact up to 3.5e13 images (for the
+mean of a channel up to 3.5e13 / (h * w)), and only the division rounds: the mean has the same bits in whatever order, and in
+however many parts, the images are added up.
 """
 
 import logging
@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class PixelSum:
-    """The sum of ``count`` images: ``total`` of their shape (c, h, w), or () for none, float64."""
+    """The sum of ``count`` images: ``total`` is float64 of their shape (c, h, w), or () if there is no image."""
 
     total: "np.ndarray[Any, Any]"
     count: int
@@ -47,11 +47,11 @@ class PixelSum:
 
 
 class Summed(Protocol):
-    """A data set, in memory or on a cluster, that adds up what is computed of its minibatches."""
+    """A data set, in memory or on a cluster, that adds up the results of a function of its minibatches."""
 
     @property
     def fields(self) -> Sequence[Field]:
-        """What is in a minibatch, as stored."""
+        """The fields of a minibatch, as stored."""
         ...
 
     def _summed(self, part: Callable[[Iterable[Mapping[str, NDArray]]], Any], /) -> Any:
@@ -65,20 +65,20 @@ def mean_image(data: Summed, field: str = "data", preprocessor: Preprocessor | N
     Parameters
     ----------
     data
-        What :func:`sparknet.data.pack` or :func:`sparknet.spark.pack` returned. Its own preprocessor is left out,
-        as the mean is usually part of that; a warning says so.
+        What :func:`sparknet.data.pack` or :func:`sparknet.spark.pack` returned. Its own preprocessor is not applied, because the
+        mean is usually part of it; a warning says so.
     field
         The images, (c, h, w).
     preprocessor
-        Steps before the mean is subtracted, if the images are not stored as they are then (``Decode``, ``ToBGR``).
-        ``Compose()``, of no steps, says that the mean of the images as they are stored is meant, and there is no warning.
+        The steps before the mean is subtracted, such as ``Decode`` and ``ToBGR``. ``Compose()``, which has no steps, asks for
+        the mean of the images as they are stored, and there is no warning.
 
     Returns
     -------
     NDArray
-        (c, h, w) float64. For whole-number pixels it has the bits of ``images.mean(axis=0, dtype="float64")`` of
-        numpy, wherever the images are. Sums of other pixels are rounded in the order in which a cluster's shards are
-        done: their last bits may differ from one call to the next.
+        (c, h, w) float64. For whole-number pixels it has the bits of numpy's ``images.mean(axis=0, dtype="float64")``,
+        wherever the images are. Sums of other pixels are rounded in the order in which the shards of a cluster finish, so
+        their last bits may differ from one call to the next.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def _warn_of_own_steps(data: Summed, field: str) -> None:
 
 
 def _pixel_sum(batches: Iterable[Mapping[str, NDArray]], *, field: str, preprocessor: Preprocessor | None) -> PixelSum:
-    """Return the sum of the images of some minibatches, after the preprocessor's test behaviour."""
+    """Return the sum of the images of some minibatches, preprocessed as in test."""
     total = PixelSum(np.zeros(()), 0)
     for number, stored in enumerate(batches):
         with located(f"minibatch {number}"):

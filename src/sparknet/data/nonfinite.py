@@ -1,6 +1,6 @@
-"""Values that are NaN or infinite among those that are packed: told once, with their place, before a net meets them.
+"""NaN and infinite values among those that are packed: a warning names their place before a net gets them.
 
-A net that meets one ends the training, or has NaN weights, long after the row was read and without knowing which it was.
+With such a value a training ends, or its weights become NaN, long after the row was read, and nothing names the row then.
 """
 
 import logging
@@ -22,13 +22,13 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Nonfinite:
-    """The values of a field that are NaN or infinite: how many in each column, and the first one with its place."""
+    """The NaN and infinite values of a field: their number in each column, and the first one with its place."""
 
     counts: Counter[str]
     first: str
 
     def __add__(self, later: "Nonfinite") -> "Nonfinite":
-        """Return those of both; ``later`` ones come after."""
+        """Return both together; ``later`` follows this one."""
         return Nonfinite(self.counts + later.counts, self.first)
 
     def __str__(self) -> str:
@@ -41,7 +41,7 @@ class Nonfinite:
 def find_nonfinite(
     batch: Mapping[str, NDArray], fields: Sequence[Field], columns: Columns | None, place: Callable[[int], str]
 ) -> dict[str, Nonfinite]:
-    """Return what is NaN or infinite in a batch, by field; ``place(row)`` says in words where a row of the batch is.
+    """Return the NaN and infinite values of a batch, by field; ``place(row)`` says in words where a row of the batch is.
 
     Examples
     --------
@@ -59,18 +59,18 @@ def find_nonfinite(
 
 
 def _of_field(values: Any, names: Sequence[str], place: Callable[[int], str]) -> Nonfinite:
-    """Return those of a field's values, (examples, elements); some are. ``names`` are its columns."""
+    """Return those of a field's values (examples, elements), of which at least one is; ``names`` are the field's columns."""
     wrong = ~np.isfinite(values)
     row, element = np.unravel_index(wrong.argmax(), wrong.shape)
     where = f"{values[row, element]} in {place(int(row))}"
-    if len(names) != wrong.shape[1]:  # a column may have several of the elements
+    if len(names) != wrong.shape[1]:  # a column has several elements
         return Nonfinite(Counter({", ".join(names): int(wrong.sum())}), f"{where}, element {element}")
     counts = Counter({name: int(n) for name, n in zip(names, wrong.sum(axis=0), strict=True) if n})
     return Nonfinite(counts, f"{where}, column {names[element]!r}")
 
 
 def merged(parts: Iterable[Mapping[str, Nonfinite]]) -> dict[str, Nonfinite]:
-    """Return what was found in parts that follow each other."""
+    """Return what was found in several parts, in their order."""
     found: dict[str, Nonfinite] = {}
     for part in parts:
         found.update({name: found[name] + more if name in found else more for name, more in part.items()})
@@ -78,6 +78,6 @@ def merged(parts: Iterable[Mapping[str, Nonfinite]]) -> dict[str, Nonfinite]:
 
 
 def warn_of_nonfinite(found: Mapping[str, Nonfinite], fix: str) -> None:
-    """Log a warning for each field with such values; ``fix`` says what to do."""
+    """Log a warning for each field; ``fix`` says what to do."""
     for name, values in found.items():
         _LOG.warning("pack(): field %r: %s; a net cannot learn from it: %s", name, values, fix)

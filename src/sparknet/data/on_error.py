@@ -1,4 +1,4 @@
-"""What becomes of a row or an image that is bad: the words that every verb takes."""
+"""What happens to a bad row or image: the values of ``on_error`` that the verbs take."""
 
 from collections.abc import Sequence
 from typing import Literal, TypeVar
@@ -14,13 +14,13 @@ _MEANING = {"error": "", "null": " (the row's new columns)", "drop": " (the row)
 Word = TypeVar("Word", bound=str)
 
 
-def checked_on_error(on_error: str, who: str, known: Sequence[Word]) -> Word:
+def checked_on_error(on_error: str, caller: str, known: Sequence[Word]) -> Word:
     """Return one of the ``known`` words; ``"raise"`` is another word for ``"error"``.
 
     Raises
     ------
     DataError
-        It is none of them; the message begins with ``who``.
+        It is none of them; the message begins with ``caller``.
 
     Examples
     --------
@@ -34,5 +34,5 @@ def checked_on_error(on_error: str, who: str, known: Sequence[Word]) -> Word:
     *words, last = [f"{name!r}{_MEANING[name]}" for name in known]
     expected = f"{', '.join(words)} or {last}" if words else last
     why = ": there are no new columns that could be null" if word == "null" else ""
-    msg = f"{who}: on_error: got {on_error!r}, expected {expected}{why}"
+    msg = f"{caller}: on_error: got {on_error!r}, expected {expected}{why}"
     raise DataError(msg)

@@ -39,7 +39,7 @@ def pack(
 ) -> Dataset:
     """Pack examples into minibatches in this process's memory.
 
-    Values that are NaN or infinite are packed as they are; a warning says how many there are, and where the first one is.
+    NaN and infinite values are packed as they are; a warning says how many there are, and where the first one is.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ def pack(
     preprocessor
         Applied each time a minibatch is used.
     columns
-        Field name -> name in ``rows``, where they differ: ``{"data": "pixels"}``. Of a list of names the values are joined,
-        flat and in that order: ``{"data": ["age", "tenure", "scores"]}``. Each may be a number, an array, a vector, or
-        bytes, one element a byte; in all rows of the same size. Each is converted as it would be alone.
+        Field name -> name in ``rows``, where they differ: ``{"data": "pixels"}``. A list of names joins the values of several
+        columns, flat and in that order: ``{"data": ["age", "tenure", "scores"]}``. A value may be a number, an array, a vector,
+        or bytes (one element a byte). A column has values of one size in all rows. Each value is converted as it would be alone.
     decoder
         An :class:`ImageDecoder`, for the field of its shape, or a mapping field name -> decoder. The rows then have encoded
         images there: the bytes of a file, a struct that has them as ``bytes``, or a struct of Spark's ``image`` source.
@@ -66,13 +66,12 @@ def pack(
     seed
         Seed of the permutation; 0 if it is left out.
     ragged
-        What becomes of a short last minibatch, for nets that fix their batch size. ``"reshape"``: the net takes it as it is.
-        ``"drop"``: its examples are left out here, which the log says. ``"pad"``: it is filled up each time it is used,
-        after the preprocessor; the rows added are counted nowhere. None: what the net's own data layer says, else
-        ``"reshape"``.
+        What happens to a short last minibatch; some nets fix their batch size. ``"reshape"``: the net takes it as it is.
+        ``"drop"``: its examples are left out now, and the log says so. ``"pad"``: it is filled up each time it is used, after
+        the preprocessor; the added rows count nowhere. None: what the net's own data layer says, else ``"reshape"``.
     padding
-        For ``"pad"``: field name -> value of the rows added, else zeros. None: what the net itself ignores,
-        ``net.padding()``.
+        For ``"pad"``: field name -> value of the added rows; fields that are not named get zeros. None: the value that the net
+        itself ignores, ``net.padding()``.
 
     Raises
     ------

@@ -1,10 +1,11 @@
-"""Prefetch: the next batches are made in a thread while the caller computes on this one.
+"""Prefetch: threads make the next batches while the caller computes on this one.
 
-It asks nothing of a batch, so it serves Caffe, torch and any other loop. Order and contents are those of the plain
-loop ``for item in source: prepare(item)``, whatever the depth and the number of threads: only time differs.
+A batch may be any object, so this works for Caffe, torch and any other loop. Order and contents are those of the plain loop
+``for item in source: prepare(item)``, whatever the depth and the number of threads.
 
-Threads share nothing but SimpleQueues, which may be filled from a finalizer that interrupts them, and the lock of the
-source. They are daemons, told to stop and waited for when the Prefetcher is closed, collected, or the interpreter ends.
+The threads share SimpleQueues and the lock of the source, nothing else: a finalizer may interrupt a thread and put into a
+SimpleQueue safely. The threads are daemons. They are stopped and waited for when the Prefetcher is closed or collected, or when
+the interpreter ends.
 """
 
 import threading
@@ -28,28 +29,27 @@ _PATIENCE = 10.0  # seconds that closing waits for a source that is in the middl
 def prefetch(
     source: Iterable[Any], prepare: Callable[[Any], Any] | None = None, *, depth: int | None = None, threads: int = 1
 ) -> "Prefetcher[Any]":
-    """Return an iterator over ``prepare(item)`` for each item of ``source``, made ahead of their use.
+    """Return an iterator over ``prepare(item)`` for each item of ``source``; threads make them before they are asked for.
 
     Parameters
     ----------
     source
-        Any iterable; it is read in the thread, by one thread at a time.
+        Any iterable. The threads read it, one thread at a time.
     prepare
-        What turns an item into a batch (decode, crop, ...); None: the items are batches. With several threads it is
-        called in all of them at once.
+        Makes a batch of an item (decode, crop, ...); None: the items are batches. Several threads call it at the same time.
     depth
-        Batches that are ready or being made, at most; with the one in the caller's hands they are what memory holds.
-        0: no thread, each batch is made when it is asked for. None: as many as ``threads``; for one thread 1, and 2 from
-        the first batch on that the caller had to wait for, its first one aside.
+        The largest number of batches that are ready or being made. Memory holds these, and the batch that the caller works on.
+        0: no thread; each batch is made when it is asked for. None: ``threads``. With one thread, None begins with 1 and
+        becomes 2 when the caller has to wait for a batch other than the first.
     threads
-        How many threads make batches, no more than ``depth``. One is enough where a batch is made faster than it is used.
+        How many threads make batches, at most ``depth``. One is enough if a batch takes less time to make than to use.
 
     Raises
     ------
     DataError
-        ``depth`` or ``threads`` is out of range, or there are more threads than ``depth`` keeps busy. While iterating:
-        ``source`` or ``prepare`` failed, the message begins with the number of the batch. An error of sparknet stays of
-        its type, and as it is if it has a ``batch`` already.
+        ``depth`` or ``threads`` is out of range, or ``threads`` is more than ``depth``. While iterating: ``source`` or
+        ``prepare`` failed; the message begins with the number of the batch. An error of sparknet keeps its type. If it has an
+        attribute ``batch`` already, it is raised as it is.
 
     Examples
     --------
@@ -75,22 +75,21 @@ def prefetch(
 class Prefetcher(Generic[Batch]):
     """An iterator whose next batches are made in threads; see :func:`prefetch`.
 
-    Use it in a ``with`` block, or call :meth:`close`: then the threads have ended when the block is left, but for those
-    that are in the middle of a batch for more than 10 seconds, which end after it. A Prefetcher that is merely forgotten
-    ends them too. One thread at a time may ask for batches; a wait that a signal handler's exception (Ctrl-C) interrupts
-    loses none.
+    Use it in a ``with`` block, or call :meth:`close`: either waits for the threads to end, up to 10 seconds. A thread that is
+    still making a batch then ends after it. The threads also end if the Prefetcher is no longer referenced. One thread at a
+    time may ask for batches. If a signal handler's exception (Ctrl-C) interrupts the wait for a batch, no batch is lost.
     """
 
     def __init__(
         self, source: Iterable[Any], prepare: Callable[[Any], Any] | None, depth: int, threads: int, spare: int = 0
     ) -> None:
         maker = self._maker = _Maker(source, prepare)
-        self._spare = spare  # what the depth grows by when a batch is late
+        self._spare = spare  # the depth grows by this when a batch is late
         self._waited = self._worked = 0.0
-        self._slot: SimpleQueue[_Made] | None = None  # that of the next batch, kept if the wait for it is interrupted
+        self._slot: SimpleQueue[_Made] | None = None  # the next batch comes in it; kept if the wait is interrupted
         for _ in range(depth):
             maker.permits.put(True)
-        # Threads know the maker and not the Prefetcher, which would else never be collected.
+        # The threads refer to the maker alone: a reference to the Prefetcher would keep it from being collected.
         self._threads = [threading.Thread(target=maker.run, name="prefetch", daemon=True) for _ in range(threads)]
         self._stop = weakref.finalize(self, _stop, maker, self._threads)
         for thread in self._threads:
@@ -116,7 +115,7 @@ class Prefetcher(Generic[Batch]):
         self.close()
         errors = [_located(made.error, made.index)]
         del made
-        raise errors.pop()  # nothing here holds it: it would keep the frames above, and all arrays in them, as a cycle
+        raise errors.pop()  # no local name may hold it: that is a cycle, which keeps the frames above and their arrays alive
 
     def _next(self) -> "_Made":
         if not self._stop.alive:
@@ -129,7 +128,7 @@ class Prefetcher(Generic[Batch]):
         made = self._slot.get()
         self._slot = None
         self._maker.permits.put(True)
-        if late and self._spare and made.index:  # of time per batch that varies, a second one ahead takes the peaks
+        if late and self._spare and made.index:  # the time per batch varies: a second batch in reserve evens that out
             self._spare -= 1
             self._maker.permits.put(True)
         return made
@@ -141,11 +140,11 @@ class Prefetcher(Generic[Batch]):
 
     @property
     def worked(self) -> float:
-        """Seconds that making these batches took; what of it was not waited for went on beside the caller's work."""
+        """Seconds that making these batches took; most of it may have passed while the caller computed."""
         return self._worked
 
     def close(self) -> None:
-        """End the threads and forget source and batches; a second call does nothing."""
+        """End the threads, and drop the source and the batches; a second call does nothing."""
         self._stop()
 
     def __enter__(self) -> Self:
@@ -207,14 +206,14 @@ class _Maker:
         return _Made(batch, index=index, seconds=time.perf_counter() - start)
 
     def forget(self) -> None:
-        """Let go of the source and of the batches that nobody will ask for."""
+        """Drop the source, and the batches that nobody will ask for."""
         self._items = iter(())
         while not self.slots.empty():
             self.slots.get()
 
 
 def _stop(maker: _Maker, threads: "list[threading.Thread]") -> None:
-    """End the threads. As it is the finalizer too, it may run anywhere, also inside one of them."""
+    """End the threads. This is the finalizer too, so it may run in any thread, also in one of them."""
     maker.stopped = True
     for _ in threads:
         maker.permits.put(False)
@@ -231,7 +230,7 @@ def _stop(maker: _Maker, threads: "list[threading.Thread]") -> None:
 def _located(error: BaseException, index: int) -> BaseException:
     """Return the error with the number of its batch: of the same type if it is one of ours, else a DataError.
 
-    As they are: the end of the source, exits and interrupts, and errors that have a ``batch`` already.
+    The end of the source, exits, interrupts, and errors with an attribute ``batch`` are returned as they are.
     """
     if not isinstance(error, Exception) or isinstance(error, StopIteration) or hasattr(error, "batch"):
         return error

@@ -1,7 +1,7 @@
-"""Ragged batches: what becomes of a batch that is shorter than the others, such as the last one of a data set.
+"""Ragged batches: what happens to a batch that is shorter than the others, such as the last one of a data set.
 
-There is no default here: a short batch that a net trains on counts as much as a full one, one that is dropped is never
-seen, and one that is padded needs a net that leaves the padding out of its loss.
+There is no default here, because each choice has a price. A short batch counts as much as a full one in training. The examples
+of a dropped batch are never seen. A padded batch needs a net whose loss ignores the padding.
 """
 
 import logging
@@ -29,14 +29,14 @@ __all__ = [
 ]
 
 Ragged = Literal["drop", "pad", "reshape"]
-"""What becomes of a short batch: it is left out, it is filled up with padding, or the net takes it at its own length."""
+"""What happens to a short batch: it is left out, filled up with padding, or given to the net as it is."""
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Even:
-    """What becomes of the short batches of a data set: :func:`even_batch` with all but the batch.
+    """What happens to the short batches of a data set. Called with a batch, it returns what :func:`even_batch` does.
 
     Parameters
     ----------
@@ -54,30 +54,30 @@ class Even:
     padding: Mapping[str, float] = field(default_factory=dict)
 
     def __call__(self, batch: Mapping[str, NDArray]) -> Mapping[str, NDArray] | None:
-        """Return the batch as it is used; None if it is left out."""
+        """Return the batch as the net gets it; None if it is left out."""
         return even_batch(batch, self.batch_size, self.ragged, self.padding)
 
     def num_used(self, batches: int, examples: int) -> int:
-        """Return how many minibatches of a set are used: all, or all but a short last one that is left out."""
+        """Return how many minibatches of a set are used: all, or one less if a short last one is left out."""
         return batches - (self.ragged == "drop" and examples % self.batch_size > 0)
 
 
 def evened(batch: Mapping[str, NDArray], even: Even | None) -> tuple[int, Mapping[str, NDArray]]:
-    """Return the rows of a batch that count, and the batch with those that are added; no rows where it is left out."""
+    """Return how many rows of a batch count, and the batch with padding; 0 if it is left out."""
     rows = rows_of_batch(batch)
     whole = even(batch) if even is not None and rows else batch
     return (0, batch) if whole is None else (rows, whole)
 
 
-def check_padding(who: str, ragged: Ragged | None, padding: Mapping[str, float] | None) -> None:
-    """Raise a DataError if short minibatches are to be padded and nothing says what with."""
+def check_padding(caller: str, ragged: Ragged | None, padding: Mapping[str, float] | None) -> None:
+    """Raise a DataError if short minibatches are to be padded and ``padding`` is missing."""
     if ragged == "pad" and padding is None:
-        msg = f"{who}: ragged='pad' does not say what with: pack(..., padding=net.padding())"
+        msg = f"{caller}: ragged='pad' does not say what with: pack(..., padding=net.padding())"
         raise DataError(msg)
 
 
 def check_ragged(ragged: Any, padding: Any, names: Collection[str]) -> None:
-    """Raise a DataError unless ``ragged`` and ``padding`` are choices for a data set with these fields; both may be None."""
+    """Raise a DataError unless ``ragged`` and ``padding`` suit a data set with fields of these ``names``; both may be None."""
     if ragged is not None:
         _check_word(ragged)
     if padding is None:
@@ -107,12 +107,12 @@ def _is_number(value: Any) -> bool:
 
 
 def say_dropped(what: str, examples: int, batch_size: int) -> int:
-    """Log how many of ``examples`` make no whole minibatch and are left out, if some are; return how many are kept.
+    """Return how many of the ``examples`` fill whole minibatches, and log how many others are left out, if any.
 
     Raises
     ------
     DataError
-        None is kept.
+        There is no whole minibatch.
     """
     rest = examples % batch_size
     if rest == examples:
@@ -135,7 +135,7 @@ def even_batches(
     ragged: Ragged,
     padding: Mapping[str, float] | None = None,
 ) -> Iterator[Mapping[str, NDArray]]:
-    """Iterate over ``batches``, with those that have fewer than ``batch_size`` rows treated as ``ragged`` says.
+    """Iterate over ``batches``; ``ragged`` says what happens to those with fewer than ``batch_size`` rows.
 
     Parameters
     ----------
@@ -147,13 +147,13 @@ def even_batches(
         ``"drop"`` leaves short batches out. ``"pad"`` fills them up, see :func:`pad_batch`. ``"reshape"`` passes them as
         they are, to a net that takes any number of rows.
     padding
-        For ``"pad"``, which does not go without: a label that is padded with 0 would be learned as class 0.
+        Needed for ``"pad"``: name -> value of the added rows. A label padded with 0 would be learned as class 0.
 
     Raises
     ------
     DataError
-        ``ragged`` is none of these, or ``"pad"`` without ``padding``; or a batch has more rows than ``batch_size``, and
-        not all shapes will do.
+        ``ragged`` is none of these, ``"pad"`` has no ``padding``, or a batch has more rows than ``batch_size`` and ``ragged``
+        is not ``"reshape"``.
 
     Examples
     --------
@@ -188,10 +188,10 @@ def even_batch(
 
 
 def pad_batch(batch: Mapping[str, NDArray], rows: int, padding: Mapping[str, float]) -> dict[str, NDArray]:
-    """Return ``batch`` with ``rows`` rows: those added hold the field's value in ``padding``, else zeros.
+    """Return ``batch`` filled up to ``rows`` rows, in new memory; added rows hold the field's value in ``padding``, else zeros.
 
-    A label is padded with the value that the loss ignores; a column of weights with the zeros that it gets anyway. A
-    dtype that cannot hold its value is widened (uint8 labels padded with -1 become int16). New memory.
+    Pad a label with the value that the loss ignores. A column of weights needs no value: zeros are right. If the dtype cannot
+    hold the value, it is widened: uint8 labels padded with -1 become int16.
     """
     unknown = [name for name in padding if name not in batch]
     if unknown:
@@ -203,10 +203,10 @@ def pad_batch(batch: Mapping[str, NDArray], rows: int, padding: Mapping[str, flo
 
 
 def _padded(column: Any, rows: int, value: float) -> Any:
-    # as a float, -1.0 would ask for a dtype of floats in a column of integers
+    # a float of -1.0 would make a column of integers one of floats
     whole = column.dtype.kind not in "fc" and float(value).is_integer() and abs(value) < 2**63
     added = np.array(int(value) if whole else float(value))
-    with np.errstate(all="ignore"):  # what is lost shows in the comparison
+    with np.errstate(all="ignore"):  # a value that the dtype cannot hold differs below
         fits = added.astype(column.dtype) == added
     dtype = column.dtype if fits else np.result_type(column.dtype, np.min_scalar_type(added))
     out = np.full((rows, *column.shape[1:]), added, dtype)

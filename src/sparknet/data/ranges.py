@@ -1,4 +1,4 @@
-"""The range of values of a batch: in words, and whether a net can learn from it."""
+"""The range of values of a batch, as text, and whether a net can learn from such values."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,20 +16,20 @@ _TOLD_BY_DTYPE = {"uint8": "0..255", "int8": "-128..127"}
 def line_about(
     name: str, stored: NDArray, steps: Sequence[str], reached: NDArray | None = None, *, order: str = ""
 ) -> str:
-    """Return a line about an input: what is stored, the steps that change it, and the range that comes out.
+    """Return a line about an input: its stored values, the steps that change them, and the range of the result.
 
     Parameters
     ----------
     name
-        Of the input.
+        Name of the input.
     stored
-        Its values in the first minibatch, as they are stored.
+        The values of the first minibatch, as they are stored.
     steps
-        What happens to them, in words; none: they are taken as they are.
+        What changes the values, in words; empty: nothing does.
     reached
-        The values after that, if they are known.
+        The values after the steps, if known.
     order
-        Of the channels as they are stored; "" if it is not known.
+        The order of the stored channels, such as ``"R, G, B"``; "" if unknown.
 
     Examples
     --------
@@ -43,7 +43,7 @@ def line_about(
 
 
 def number(value: float) -> str:
-    """Return a number in as few digits as tell it from other float32 numbers.
+    """Return a number with as few digits as distinguish it from other float32 numbers.
 
     Examples
     --------
@@ -60,19 +60,19 @@ def _range_of(array: NDArray) -> str:
 
 
 def implausible(name: str, array: NDArray) -> str | None:
-    """Return a warning if the values of an input are hardly what its net is meant to see; None if they are plausible.
+    """Return a warning if a net can hardly learn from the values of an input; None if they are plausible.
 
     Parameters
     ----------
     name
-        Of the input.
+        Name of the input.
     array
-        Its values in a minibatch, shape (n, ...), as they reach the first layer that computes with them.
+        The values of a minibatch, shape (n, ...), as they reach the first layer that computes with them.
 
     Notes
     -----
-    Values that are all alike, or within 1/100 of each other, are taken for a mistake: most often they were scaled twice.
-    An input of one number an example, such as a label, may well be constant and is left out.
+    Equal values, or values within 1/100 of each other, are taken for a mistake: most often they were scaled twice. An input
+    with one number per example, such as a label, may be constant and is not looked at.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Readers of the field's classic image files: MNIST's IDX and CIFAR-10's binary batches.
+"""Readers of two classic formats of image files: MNIST's IDX and CIFAR-10's binary batches.
 
-Both return uint8 exactly as stored. File sizes are checked against the header before memory is taken; a gzip file is
-inflated as it is read, up to what its header asks for, and to 1 GiB or 16 times its size at most.
+Values are returned as stored. The size of a file is compared with its header before memory is taken. A gzip file is inflated as
+it is read: up to the size in its header, and to 1 GiB or 16 times its size at most.
 """
 
 import gzip
@@ -34,7 +34,7 @@ def read_idx(path: str | Path) -> "np.ndarray[Any, Any]":
     Parameters
     ----------
     path
-        The file; gzip is recognised by its first bytes, not by its name.
+        The file; gzip is recognised by the first bytes, not by the name.
 
     Returns
     -------
@@ -44,8 +44,8 @@ def read_idx(path: str | Path) -> "np.ndarray[Any, Any]":
     Raises
     ------
     DataError
-        The file is missing, is no IDX file (or no regular file at all), or is longer or shorter than its header says; or it
-        is gzip, and its header asks for more than 1 GiB and more than 16 times the file.
+        The file is missing, is no IDX file (or no regular file at all), or is longer or shorter than its header says. Or it is
+        gzip, and its header asks for more than 1 GiB and more than 16 times the file.
 
     Notes
     -----
@@ -126,7 +126,7 @@ def read_file(path: Path) -> bytes:
 
 
 class _Contents:
-    """What an open file holds, inflated if it is gzip; ``limit`` is how many bytes it may have."""
+    """The contents of an open file, inflated if it is gzip; ``limit`` is the largest size in bytes."""
 
     def __init__(self, file: Any, path: Path) -> None:
         self._path, self._size = path, size_of(file)
@@ -136,16 +136,16 @@ class _Contents:
         self.limit = inflated_limit(self._size, None) if self._is_gzip else self._size
 
     def read(self, count: int) -> bytes:
-        """Return the bytes that come next, fewer if it ends; memory grows with what has come."""
+        """Return the next bytes, fewer if the file ends; memory grows only as bytes are read."""
         return read_up_to(self._stream, count).tobytes()
 
     def rest(self, count: int, before: int) -> Any:
-        """Return all bytes that follow the ``before`` first ones; they have to be ``count``."""
+        """Return the bytes behind the first ``before`` ones; a DataError unless they are ``count``."""
         expected = before + count
         if self._is_gzip and expected > self.limit:
             raise self.too_large(f"{expected}, as its header says")
         if self._is_gzip or self._size == expected:
-            data = read_up_to(self._stream, count + 1)  # only behind the last byte its checksum is compared
+            data = read_up_to(self._stream, count + 1)  # gzip compares its checksum only behind the last byte
             if len(data) == count:
                 return data
             got = str(before + len(data)) if len(data) < count else f"more than {expected}"
@@ -155,7 +155,7 @@ class _Contents:
         raise DataError(msg)
 
     def too_large(self, inflated: str) -> DataError:
-        """Return the error of a file that inflates to so many bytes."""
+        """Return the error for a file that inflates to this many bytes."""
         return DataError(
             f"{self._path}: {self._size} bytes of gzip that become {inflated}; the limit is {self.limit}. "
             "Unpack it (gunzip) if you trust where it comes from"
@@ -164,7 +164,7 @@ class _Contents:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_Contents]:
-    """Open a regular file; what fails when it is opened and read is a DataError."""
+    """Open a regular file; failures to open and read it are DataErrors."""
     try:
         file = open_regular(path)
     except OSError as error:

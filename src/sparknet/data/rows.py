@@ -1,7 +1,7 @@
-"""Batches made of rows, whatever a row is: a tuple, a mapping, a Spark Row, a record, a bare value; or of columns.
+"""Batches made of rows or of columns. A row may be a tuple, a mapping, a Spark Row, a record or a bare value.
 
-A value that does not fit is named by its row, and by its column where a field has several; the cluster adds where that
-row is.
+The error for a value that does not fit names its row, and its column if the field has several. A cluster adds where that row
+is.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,12 +21,12 @@ from sparknet.ndarray import NDArray
 
 __all__ = ["array_of_values", "batch_of_columns", "batch_of_rows"]
 
-_ROUNDED = (np.float64, np.complex128)  # what integers of 64 bits and other numbers are stacked to
-_EXACT = 2.0**53  # integers below are exact there
+_ROUNDED = (np.float64, np.complex128)  # the dtypes of stacked floats, also with integers of 64 bits among them
+_EXACT = 2.0**53  # float64 holds every smaller integer
 
 
 def batch_of_rows(rows: Sequence[Any], fields: Sequence[Field], columns: Columns | None = None) -> dict[str, NDArray]:
-    """Return one batch of all ``rows``; new memory.
+    """Return one batch of all ``rows``, in new memory.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def batch_of_rows(rows: Sequence[Any], fields: Sequence[Field], columns: Columns
     Raises
     ------
     DataError
-        A row does not fit; its ``row`` is the number of the row, its ``reason`` the message without it.
+        A row does not fit. The error's ``row`` is the number of the row, its ``reason`` is the message without that number.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def batch_of_rows(rows: Sequence[Any], fields: Sequence[Field], columns: Columns
 def batch_of_columns(
     values: Iterable[Any], fields: Sequence[Field], columns: Columns | None = None
 ) -> dict[str, NDArray]:
-    """Return one batch of all values of each column; in the order of the fields, and of each field's columns.
+    """Return one batch of whole columns, which come in the order of the fields and, for each field, of its columns.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def batch_of_columns(
 
 @dataclass(frozen=True)
 class _Part(Field):
-    """What one of several columns is in a field: an example's values there have this shape."""
+    """One of several columns of a field; an example's value in it has this shape."""
 
     column: str = ""
 
@@ -90,7 +90,7 @@ class _Part(Field):
 
 
 def _joined(values: Sequence[Any], field: Field, names: Sequence[str]) -> "np.ndarray[Any, Any]":
-    """Return a field's examples, each the flat values of its columns one after the other; those of a column have one size."""
+    """Return a field's examples: the flat values of its columns, one column after the other. A column has values of one size."""
     rows = len(values[0])
     if any(len(column) != rows for column in values):
         msg = f"field {field}: its columns have different lengths: {few(names, [len(column) for column in values])}"
@@ -105,19 +105,19 @@ def _joined(values: Sequence[Any], field: Field, names: Sequence[str]) -> "np.nd
 
 
 def _parts(values: Sequence[Any], field: Field, names: Sequence[str]) -> list[_Part]:
-    """Return what each column is in the field, by its first value; a DataError unless all of them make up the field."""
+    """Return the part of each column in the field, by its first value; a DataError unless the parts make up the field."""
     parts = [_Part(field.name, _shape(v), field.dtype, column=n) for v, n in zip(values, names, strict=True)]
     sizes = [prod(part.shape) for part in parts]
     if sum(sizes) == prod(field.shape):
         return parts
     for part, column in zip(parts, values, strict=True):
-        array_of_values(column[:1], part)  # a null or a text has no size: then that is what is wrong
+        array_of_values(column[:1], part)  # raises for a null or a text, which has no size
     msg = f"field {field}: its columns have {sum(sizes)} elements, {few(names, sizes)}; expected {prod(field.shape)}"
     raise DataError(msg).placed("row 0", row=0)
 
 
 def _shape(values: Any) -> tuple[int, ...]:
-    """Return the shape of a column's first value; () where it has none."""
+    """Return the shape of a column's first value; () if it has none."""
     shape: tuple[int, ...] = ()
     if isinstance(values, np.ndarray) and values.dtype != object:
         shape = values.shape[1:]
@@ -128,15 +128,15 @@ def _shape(values: Any) -> tuple[int, ...]:
 
 
 def array_of_values(values: "Sequence[Any] | np.ndarray[Any, Any]", field: Field) -> "np.ndarray[Any, Any]":
-    """Return all values of a field as one array of shape ``(n, *field.shape)``: at once where they are alike.
+    """Return all values of a field as one array of shape ``(n, *field.shape)``; values of one kind are converted at once.
 
-    ``values`` is a sequence of what :meth:`Field.convert` takes, or one array whose first axis counts the examples.
-    The DataError of a value that does not fit has ``row`` and ``reason`` as for :func:`batch_of_rows`.
+    ``values`` is a sequence of values that :meth:`Field.convert` takes, or one array whose first axis counts the examples.
+    The DataError for a value that does not fit has ``row`` and ``reason`` as for :func:`batch_of_rows`.
     """
     shape = (len(values), *field.shape)
     stacked = _stacked(values, field) if len(values) and not isinstance(field, EncodedField) else None
     if stacked is not None:
-        with suppress(DataError):  # the loop below finds out which value it was
+        with suppress(DataError):  # the loop below finds the value
             return Field(field.name, shape, field.dtype).convert(stacked.reshape(shape))
     out = np.empty(shape, field.dtype)
     for i, value in enumerate(values):
@@ -148,13 +148,13 @@ def array_of_values(values: "Sequence[Any] | np.ndarray[Any, Any]", field: Field
 
 
 def _stacked(values: Any, field: Field) -> "np.ndarray[Any, Any] | None":
-    """Return values that are alike as one array with the right number of elements, else None."""
+    """Return values of one kind as one array with the right number of elements, else None."""
     size, first = prod(field.shape), values[0]
     if not isinstance(values, np.ndarray):
         if len(set(map(type, values))) > 1:
-            return None  # stacked, they would take each other's type
+            return None  # stacking would give them one type
         if isinstance(first, memoryview):
-            return None  # its elements may have several bytes, and need not lie side by side
+            return None  # its elements may have several bytes, and gaps between them
         if isinstance(first, BYTES):
             alike = all(len(value) == size for value in values)
             return np.frombuffer(b"".join(values), np.uint8) if alike and size else None
@@ -163,5 +163,5 @@ def _stacked(values: Any, field: Field) -> "np.ndarray[Any, Any] | None":
         except ValueError:  # of different lengths
             return None
         if values.dtype == object or (values.dtype in _ROUNDED and (np.abs(values) >= _EXACT).any()):
-            return None  # integers among floats, or of two dtypes, have been rounded before the field was asked
+            return None  # large integers were rounded: they are among floats, or of two dtypes
     return values if values.shape[1:] in (field.shape, (size,)) else None

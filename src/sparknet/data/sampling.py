@@ -1,9 +1,8 @@
 """Which minibatch a worker takes at each step: a pure function of (seed, worker, step).
 
-``"epoch"`` visits every minibatch of the shard once in an epoch, in an order that is new in each. The
-step counter runs on across rounds, so a round of any length continues where the last one ended, and
-a round longer than the shard wraps around into the next epoch. ``"window"`` is what SparkNet did: in
-each round a contiguous run of minibatches from a random place.
+``"epoch"`` visits every minibatch of the shard once in an epoch, and each epoch has a new order. The step counter runs on
+across rounds. So a round of any length continues where the last one ended, and a round longer than the shard continues in the
+next epoch. ``"window"`` is SparkNet's way: each round takes neighbouring minibatches from a random place on.
 """
 
 from abc import ABC, abstractmethod
@@ -63,15 +62,15 @@ class EpochSampler(_Sampler):
 
 
 class WindowSampler(_Sampler):
-    """A run of neighbouring minibatches from a random place, a new place for each round of ``worker``.
+    """Neighbouring minibatches from a random place on; each round of ``worker`` has a new place.
 
-    The shard is a ring: a run that reaches its end goes on at its beginning, so every minibatch is
-    equally likely in every round, and a round may be longer than the shard. Over many rounds the
-    visits even out only on average: for equal visits take :class:`EpochSampler`.
+    The shard is a ring: a run that reaches the end goes on at the beginning. So every minibatch is equally likely in every
+    round, and a round may be longer than the shard. Over many rounds the visits are equal only on average:
+    :class:`EpochSampler` makes them equal.
 
     Notes
     -----
-    SparkNet's ``MinibatchSampler``, whose run did not wrap around. Reading neighbours is what it was for.
+    SparkNet's ``MinibatchSampler`` did the same to read neighbours from storage, but its runs did not go on at the beginning.
 
     Examples
     --------
@@ -81,7 +80,7 @@ class WindowSampler(_Sampler):
     """
 
     def steps(self, first_step: int, steps: int) -> Iterator[int]:
-        """Iterate over what :meth:`indices` lists; ``first_step`` is what tells one round from another."""
+        """Iterate over what :meth:`indices` lists; a round is known by its ``first_step``."""
         start = int(np.random.default_rng([_WINDOW, self.seed, self.worker, first_step]).integers(self.num_batches))
         return ((start + step) % self.num_batches for step in range(steps))
 

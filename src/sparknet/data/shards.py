@@ -1,7 +1,7 @@
-"""Shard: the minibatches of one worker, as they are used; the one place where the minibatch of a step is made.
+"""Shard: the minibatches of one worker, as a net gets them. Nothing else makes the minibatch of a step.
 
-``averaged_sgd``, ``Dataset.feed`` and ``map_shards`` of both data sets come here, so they all have the same bits.
-It knows no Spark: a data set says how a stored minibatch is read.
+``averaged_sgd``, ``Dataset.feed`` and ``map_shards`` of both data sets call this module, so all have the same bits. It knows
+nothing of Spark: the data set gives it an object that reads a stored minibatch by its index.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -37,13 +37,13 @@ class Stored(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """The minibatches of one shard of a data set, as ``map_shards`` hands them to a function.
+    """The minibatches of one shard of a data set; ``map_shards`` calls a function with it.
 
-    ``len(shard)`` is the number of its minibatches. ``for batch in shard`` goes through them in their order, each a mapping
-    field name -> NDArray after the preprocessor's behaviour in test; :meth:`feed` gives those of a training. A minibatch is
-    read when it is used, so what is not used costs nothing.
+    ``len(shard)`` is the number of minibatches. ``for batch in shard`` goes through them in their order, preprocessed as in
+    test; :meth:`feed` gives those of a training. Each is a mapping field name -> NDArray. A minibatch is read when it is used,
+    so the others cost nothing.
 
-    A minibatch whose images were all dropped has no rows. Of one that was padded (``ragged="pad"``) all rows are there.
+    A minibatch has no rows if all its images were dropped. A padded minibatch (``ragged="pad"``) has all its rows.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Shard:
         return self._length
 
     def __iter__(self) -> Iterator[Mapping[str, NDArray]]:
-        """Iterate over the minibatches in their order, after the preprocessor's behaviour in test.
+        """Iterate over the minibatches in their order, preprocessed as in test.
 
         Raises
         ------
@@ -88,33 +88,33 @@ class Shard:
         sampling: Sampling = "epoch",
         net: Any = None,
     ) -> Prefetcher[Mapping[str, NDArray]]:
-        """Iterate over the minibatches of some steps, made ahead of their use in a thread.
+        """Iterate over the minibatches of some steps, which a thread makes before they are asked for.
 
-        They are those that :func:`~sparknet.averaged_sgd` gives to the worker of this shard at the same steps, in order,
-        contents and random choices.
+        Order, contents and random choices are those that :func:`~sparknet.averaged_sgd` gives to the worker of this shard at
+        the same steps.
 
         Parameters
         ----------
         steps
-            How many; None: as many as the shard has. More than that go on in the next epoch.
+            Number of steps, one minibatch each; None: one epoch. A number beyond the epoch goes on in the next one.
         first_step
-            Steps of this worker before: round ``r`` of a training with ``tau`` steps a round begins at ``r * tau``.
+            Number of steps that this worker has taken before. With ``tau`` steps a round, round ``r`` begins at ``r * tau``.
         seed
-            Of the order and the preprocessor's random choices.
+            Decides the order and the preprocessor's random choices.
         train
-            The preprocessor's behaviour in training, and the order of ``sampling``; else its behaviour in test, and the
-            order of the shard.
+            True: the preprocessor works as in training, in the order of ``sampling``. False: it works as in test, in the order
+            of the shard.
         sampling
             As for ``averaged_sgd``.
         net
-            The net that takes the steps. It gets its ``reseed``, and its ``prepare`` for each minibatch, as a worker calls
-            them, if it has them: a Caffe net has both. None: neither is called.
+            The net that takes the steps. Its methods ``reseed`` (once) and ``prepare`` (for each minibatch) are called as a
+            worker calls them; a Caffe net has both, other nets need neither. None: nothing is called.
 
         Returns
         -------
         Prefetcher
-            An iterator of mappings field name -> NDArray, best used in a ``with`` block. A minibatch without rows is one to
-            be passed over: the worker takes no step on it.
+            An iterator of mappings field name -> NDArray, best used in a ``with`` block. Skip a minibatch without rows: a worker
+            takes no step on it.
 
         Raises
         ------
@@ -155,7 +155,7 @@ class Shard:
         return prefetch(enumerate(indices, first_step), made)
 
     def used(self, index: int, rng: np.random.Generator, *, train: bool, prepare: Any = None) -> Used:
-        """Return how many rows of a minibatch count, and the minibatch as it is used; without rows where it is left out."""
+        """Return how many rows of a minibatch count, and the minibatch as the net gets it; it has no rows if it is left out."""
         try:
             rows, batch = evened(preprocessed(self._stored[index], self._preprocessor, rng, train=train), self._even)
             if not rows:
@@ -165,35 +165,36 @@ class Shard:
             raise ours(error).placed(f"minibatch {index}", batch=index) from error
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be sent: its minibatches stay where they are."""
+        """Refuse to be pickled: the minibatches stay where they are."""
         msg = "a Shard is read where it lies: return what was made of its minibatches"
         raise TypeError(msg)
 
 
 def reseed(net: Any, seed: int, worker: int, first_step: int) -> None:
-    """Give a net with a random generator of its own (dropout) its seed for the steps from ``first_step`` on."""
+    """Seed the net's own random generator (dropout), if it has one, for the steps from ``first_step`` on."""
     if hasattr(net, "reseed"):
         net.reseed(int(step_rng(seed, worker, first_step).integers(2**31)))
 
 
-def check_function(who: str, fn: Any) -> None:
-    """Raise a DataError unless ``fn`` can be called; it begins with ``who``."""
+def check_function(caller: str, fn: Any) -> None:
+    """Raise a DataError unless ``fn`` can be called; the message begins with ``caller``."""
     if not callable(fn):
-        msg = f"{who}: got {fn!r:.60}, expected a function of one Shard, such as len"
+        msg = f"{caller}: got {fn!r:.60}, expected a function of one Shard, such as len"
         raise DataError(msg)
 
 
 def called(fn: Callable[[Shard], Any], shard: Shard) -> Any:
-    """Return ``fn(shard)``, computed as a worker does."""
+    """Return ``fn(shard)``, called as on a worker."""
     with calling(shard.index):
         return fn(shard)
 
 
 @contextmanager
 def calling(shard: int) -> Iterator[None]:
-    """Call a function of the user's in the block, for a shard: with one BLAS thread, as a worker has.
+    """Run the user's function for a shard inside the block: with one BLAS thread, as on a worker.
 
-    An error of sparknet begins with the shard. Any other stays as it is, with a note of the shard and the line of the function.
+    The message of an error of sparknet then begins with the shard. Any other error stays as it is, and gets a note that names
+    the shard and the line of the function.
     """
     with located(f"shard {shard}"), single_threaded_blas():
         try:

@@ -1,7 +1,7 @@
-"""Adding up what is computed of the parts of a data set: numbers, arrays, weights, and dicts of these by key.
+"""Adding up the results of the shards of a data set: numbers, arrays, weights, and dicts of these by key.
 
-Python's own ``+`` would join lists and texts. numpy's would stretch an array to the shape of another, and of two that are true
-make one. All in silence.
+A plain ``+`` would give wrong sums without an error. Python's joins lists and texts. numpy's broadcasts arrays of different
+shapes, and makes True of two booleans.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ __all__ = ["added", "check_summable"]
 
 
 def check_summable(value: Any, what: str) -> Any:
-    """Return a value that can be added up; a DataError that names ``what`` it is for any other, such as a tuple.
+    """Return the value if it can be added up; a DataError that begins with ``what`` for any other, such as a tuple.
 
     Examples
     --------
@@ -38,12 +38,12 @@ def check_summable(value: Any, what: str) -> Any:
 
 
 def added(left: Any, right: Any) -> Any:
-    """Return the sum of two values of :func:`check_summable`; of dicts by key, where a key of one alone keeps its value.
+    """Return the sum of two values that :func:`check_summable` passed; dicts are added by key, a key of one alone is kept.
 
     Raises
     ------
     DataError
-        They are of different kinds, or arrays of different shapes.
+        They are of different kinds, or are arrays of different shapes.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def added(left: Any, right: Any) -> Any:
 
 
 def _is_dict(value: Any) -> bool:
-    """Say whether it is a mapping without a sum of its own, which a WeightCollection and a Counter have."""
+    """Say whether it is a mapping that has no ``+``; a WeightCollection and a Counter have one."""
     return isinstance(value, Mapping) and not hasattr(value, "__add__")
 
 

@@ -1,4 +1,4 @@
-"""Tables in this process's memory, as columns: pandas' DataFrames and pyarrow's Tables. Neither is imported."""
+"""The columns of tables in this process's memory: DataFrames of pandas and Tables of pyarrow. Neither package is imported."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,14 +7,14 @@ __all__ = ["Table", "table_of"]
 
 
 class Table(NamedTuple):
-    """A table: the names of its columns, of which some may be there twice, and the values of one, by its place."""
+    """A table: the names of its columns, which may repeat, and a function from a column's place to its values."""
 
     names: list[Any]
     column: Callable[[int], Any]
 
 
 def table_of(rows: Any) -> Table | None:
-    """Return the table that an object is, by the attributes that tables have; None where it is none.
+    """Return an object as a Table, if it has the attributes of a table; else None.
 
     Numbers come as numpy arrays; nulls stay None and are not turned into NaN.
     """

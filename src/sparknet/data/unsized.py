@@ -1,6 +1,6 @@
-"""Unsized: a data set of which ``len`` and ``for`` could mean two things says so, and names what means one.
+"""Unsized: ``len`` and ``for`` of a data set could mean examples or minibatches, so they raise an error that names what to call.
 
-So do other names that it does not have, such as ``foreach``.
+The error for any other missing name, such as ``foreach``, gives the same advice.
 """
 
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ __all__ = ["Unsized"]
 
 
 class Unsized:
-    """A data set with neither length nor order of iteration; it is true, as every set has examples."""
+    """A data set without ``len`` and iteration. It is true, because every set has examples."""
 
-    _gone_through: str  # how to go through its minibatches, in a few words
+    _iteration_hint: str  # how to iterate over its minibatches, in a few words
 
     def __len__(self) -> NoReturn:
         name = type(self).__name__
@@ -20,14 +20,14 @@ class Unsized:
         raise TypeError(msg)
 
     def __iter__(self) -> Iterator[Any]:
-        msg = f"a {type(self).__name__} is not iterated itself: {self._gone_through}"
+        msg = f"a {type(self).__name__} is not iterated itself: {self._iteration_hint}"
         raise TypeError(msg)
 
-    if not TYPE_CHECKING:  # else every name would be there
+    if not TYPE_CHECKING:  # a type checker would take every name for one that is there
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Raise the AttributeError of a name that is not there, which says how the minibatches are gone through."""
-            advice = "" if name.startswith("_") else f"; {self._gone_through}"
+            """Raise an AttributeError that says how to iterate over the minibatches."""
+            advice = "" if name.startswith("_") else f"; {self._iteration_hint}"
             msg = f"a {type(self).__name__} has no attribute {name!r}{advice}"
             raise AttributeError(msg, name=name, obj=self)
 

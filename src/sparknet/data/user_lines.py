@@ -1,4 +1,4 @@
-"""The line of a user's own program in which an exception came up, for messages about functions that sparknet calls."""
+"""The line of the user's own program that raised an exception, for messages about functions that sparknet calls."""
 
 import sysconfig
 import traceback
@@ -11,9 +11,9 @@ _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib"
 
 
 def line_of(error: BaseException) -> str:
-    """Return ``file:line`` of the last call that is in neither sparknet, an installed package, nor Python's library.
+    """Return ``file:line`` of the last call outside sparknet, installed packages and Python's library.
 
-    Where there is none, it is the last call of all.
+    If there is no such call, it is the last call of all.
 
     Examples
     --------

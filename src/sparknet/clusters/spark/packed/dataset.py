@@ -78,7 +78,7 @@ class PackedDataset(Unsized):
     # The id of the RDD -> where its shards' files are: shared by all that `replace` makes of this one.
     _kept_by_rdd: "dict[int, RDD[shard_files.Kept]]" = field(default_factory=dict, repr=False)
 
-    _gone_through = (
+    _iteration_hint = (
         "map_shards(fn) goes through its minibatches where they are, to_local() brings them into this process"
     )
 
