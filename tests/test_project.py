@@ -79,6 +79,10 @@ def test_exception_is_a_sparknet_error_and_a_builtin(kind):
         assert any(base.__module__ == "builtins" for base in kind.__bases__)
 
 
+def test_the_old_name_of_training_error_is_taken():
+    assert sparknet.BrokenOff is errors.BrokenOff is errors.TrainingError
+
+
 def test_exceptions_are_drawn_in_the_docstring():
     assert [name for name in errors.__all__ if name not in errors.__doc__] == []
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from sparknet.clusters import LocalCluster, SparkCluster
     from sparknet.data import Field
     from sparknet.errors import (
-        BrokenOff,
         ClusterError,
         DataError,
         DeviceError,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
         SchemaError,
         SparknetError,
         StreamEnd,
+        TrainingError,
     )
     from sparknet.ndarray import NDArray
     from sparknet.serialization import (
@@ -53,7 +53,7 @@ _HOMES = {
     "clusters": ["LocalCluster", "SparkCluster"],
     "data": ["Field"],
     "errors": [
-        "BrokenOff",
+        "BrokenOff",  # TrainingError of old
         "ClusterError",
         "DataError",
         "DeviceError",
@@ -63,6 +63,7 @@ _HOMES = {
         "SchemaError",
         "SparknetError",
         "StreamEnd",
+        "TrainingError",
     ],
     "ndarray": ["NDArray"],
     "serialization": [
@@ -99,7 +100,6 @@ _MODULES = [
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "BrokenOff",
     "ClusterError",
     "DataError",
     "DeviceError",
@@ -115,6 +115,7 @@ __all__ = [
     "SparkCluster",
     "SparknetError",
     "StreamEnd",
+    "TrainingError",
     "WeightCollection",
     "averaged_sgd",
     "averaging",

@@ -11,7 +11,7 @@
     ├── MissingDependency  (ImportError)   an optional package, program or Debian package is not there
     ├── StreamEnd          (EOFError)      a stream of messages that has no more of them
     ├── ClusterError       (RuntimeError)  a cluster that cannot be reached or broke off
-    └── BrokenOff          (RuntimeError)  a training that ended early, after it had begun
+    └── TrainingError      (RuntimeError)  a training that ended early, after it had begun
 
 The message says what was got, what was expected and the fix; what a program may want to look at is
 also there as fields. That of a ValueError has at most 4,000 characters: names in it may come from anywhere.
@@ -24,7 +24,6 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, Self
 
 __all__ = [
-    "BrokenOff",
     "ClusterError",
     "DataError",
     "DeviceError",
@@ -34,6 +33,7 @@ __all__ = [
     "SchemaError",
     "SparknetError",
     "StreamEnd",
+    "TrainingError",
 ]
 
 
@@ -130,8 +130,11 @@ class ClusterError(SparknetError, RuntimeError):
     """A cluster cannot be reached in time, or broke off for good."""
 
 
-class BrokenOff(SparknetError, RuntimeError):  # noqa: N818 - reads as what it is
+class TrainingError(SparknetError, RuntimeError):
     """A training ended early, after it had begun; ``traceback`` is that of the failed worker, or empty."""
+
+
+BrokenOff = TrainingError  # the name that it had first: programs and pickles may have it
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import pytest
 
 from sparknet import Field, LocalCluster, NDArray, averaged_sgd
 from sparknet.data import EpochSampler, pack
-from sparknet.errors import BrokenOff
+from sparknet.errors import TrainingError
 from sparknet.nets import CaffeNet
 
 pytestmark = pytest.mark.caffe
@@ -115,7 +115,9 @@ def test_a_net_whose_max_pooling_refuses_nan_has_diverged_and_is_named_or_left_o
         shard[i]["data"][...] = 1e38
     factory = CaffeNet.factory(solver=write('base_lr: 1 lr_policy: "fixed"', POOLED))
     options = {"cluster": LocalCluster(), "workers": 2, "tau": 6, "rounds": 1, "seed": 7}
-    with pytest.raises(BrokenOff, match=r"^round 0: worker 1: .*NaN or -inf in the input of max pooling layer 'pool'"):
+    with pytest.raises(
+        TrainingError, match=r"^round 0: worker 1: .*NaN or -inf in the input of max pooling layer 'pool'"
+    ):
         list(averaged_sgd(factory, data, **options))
     (only,) = averaged_sgd(factory, data, on_nonfinite="leave_out", **options)
     assert only.workers == (0,)

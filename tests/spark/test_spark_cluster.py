@@ -14,7 +14,7 @@ from sparknet import ClusterError, DataError, Field, LocalCluster, NetError, Spa
 from sparknet import data as local
 from sparknet.clusters.spark.training import cluster
 from sparknet.data.preprocess import Compose, LabelMap, Mirror, Scale
-from sparknet.errors import BrokenOff
+from sparknet.errors import TrainingError
 from sparknet.nets import MLP
 from sparknet.spark import pack
 
@@ -119,7 +119,9 @@ def test_a_worker_that_diverges_is_named_or_left_out_as_in_one_process(spark, co
     assert [result.workers for result in left] == [(0, 1)] * 2
     said = []
     for where, data in both:
-        with pytest.raises(BrokenOff, match=r"^round 0: worker 2: the loss .* layer 'ip1', array 0 holds") as raised:
+        with pytest.raises(
+            TrainingError, match=r"^round 0: worker 2: the loss .* layer 'ip1', array 0 holds"
+        ) as raised:
             last(train(data, cluster=where))
         said.append(str(raised.value))
     assert said[0] == said[1]

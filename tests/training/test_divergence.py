@@ -11,7 +11,7 @@ from sparknet import DataError, Field, LocalCluster, WeightCollection, averaged_
 from sparknet.averaging import first_nonfinite
 from sparknet.checkpoint import Checkpoint, Position
 from sparknet.data import pack
-from sparknet.errors import BrokenOff
+from sparknet.errors import TrainingError
 from sparknet.nets import MLP
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # numpy sees it too
@@ -48,7 +48,7 @@ def too_fast(**options):
 
 # ---- error, the default
 def test_the_error_names_round_worker_and_first_layer_at_once():
-    with pytest.raises(BrokenOff) as raised:
+    with pytest.raises(TrainingError) as raised:
         list(train(diverging_for(1)))
     text = str(raised.value)
     assert text.startswith("round 0: worker 1: the loss of its update ")
@@ -61,7 +61,7 @@ def test_the_error_names_round_worker_and_first_layer_at_once():
 
 def test_weights_that_overflow_are_found_without_any_nan_in_the_data():
     with pytest.raises(
-        BrokenOff, match=r"^round 0: worker 0: .*layer 'ip1', array 0 holds (nan|-?inf), and so are results of 1"
+        TrainingError, match=r"^round 0: worker 0: .*layer 'ip1', array 0 holds (nan|-?inf), and so are results of 1"
     ):
         list(too_fast())
 
@@ -73,7 +73,7 @@ def test_the_rounds_before_are_named_where_they_are(tmp_path):
     for batch in data.batches:
         batch["data"][...] = 3e38
     with pytest.raises(
-        BrokenOff, match=r"^round 2: worker 0: .* from round 1; the checkpoint in .* has the last finite"
+        TrainingError, match=r"^round 2: worker 0: .* from round 1; the checkpoint in .* has the last finite"
     ):
         next(rounds)
     assert load(max(tmp_path.iterdir()) / "weights.sparknet", mmap=False) == kept
@@ -150,7 +150,7 @@ def test_a_left_out_worker_keeps_its_own_state_and_its_place_in_the_schedule(tmp
 
 def test_no_worker_left_is_an_error():
     with pytest.raises(
-        BrokenOff, match=r"^round 0: worker 0: .*and so are results of 2 .*: no worker is left to average"
+        TrainingError, match=r"^round 0: worker 0: .*and so are results of 2 .*: no worker is left to average"
     ):
         list(train(diverging_for(0, 1, 2), on_nonfinite="leave_out"))
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from sparknet import BrokenOff, Field, LocalCluster, averaged_sgd
+from sparknet import Field, LocalCluster, TrainingError, averaged_sgd
 from sparknet.data import pack
 from sparknet.nets import MLP
 
@@ -71,7 +71,7 @@ def test_what_diverges_has_the_weights_of_the_last_round_that_was_yielded():
     fast = MLP.factory((6,), 3, (4,), learning_rate=1e12)
     rounds = averaged_sgd(fast, DATA, cluster=LocalCluster(), workers=2, tau=1, rounds=20)
     done = [next(rounds)]
-    with np.errstate(all="ignore"), pytest.raises(BrokenOff) as caught:
+    with np.errstate(all="ignore"), pytest.raises(TrainingError) as caught:
         done.extend(rounds)
     assert (rounds.weights is done[-1].weights, rounds.finished) == (True, caught.value.round)
     assert list(rounds) == []

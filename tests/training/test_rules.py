@@ -24,7 +24,7 @@ from sparknet.checkpoint import Checkpoint, Position
 from sparknet.checkpoint.round_files import write_round
 from sparknet.data import pack
 from sparknet.data.preprocess import Compose, Crop, Mirror
-from sparknet.errors import BrokenOff
+from sparknet.errors import TrainingError
 from sparknet.nets import MLP
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -244,7 +244,7 @@ def test_the_state_of_a_diverged_round_is_not_in_the_checkpoint(tmp_path, caplog
     with caplog.at_level(logging.WARNING):
         rounds = train(tmp_path, diverging_for(1), rule=Momentum(), on_nonfinite="warn", rounds=3)
     assert all(first_nonfinite(r.weights) for r in rounds)
-    with pytest.raises(BrokenOff, match="round 1: worker 1"):
+    with pytest.raises(TrainingError, match="round 1: worker 1"):
         train(tmp_path, diverging_for(1), rule=Momentum(), rounds=3)
     again = Checkpoint(tmp_path, {}).read()
     assert (again.rounds, again.weights, again.rule_state) == (1, finite.weights, kept.rule_state)
@@ -263,7 +263,7 @@ class Overflowing(Counting):
 def test_a_state_that_is_not_finite_ends_the_training_though_the_weights_are(tmp_path, caplog, policy):
     text = "round 1: .*the rule's 'last', layer 'ip1', array 0 holds (nan|-?inf)"
     if policy == "error":
-        with pytest.raises(BrokenOff, match=text):
+        with pytest.raises(TrainingError, match=text):
             train(tmp_path, rule=Overflowing(), rounds=2)
     else:
         train(tmp_path, rule=Overflowing(), rounds=2, on_nonfinite="warn")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from sparknet import __version__
 from sparknet.cli import convert, doctor, inspect, train
-from sparknet.errors import BrokenOff, SparknetError
+from sparknet.errors import SparknetError, TrainingError
 
 __all__ = ["main"]
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if traceback:
             say(*traceback.splitlines(), file=sys.stderr)
         say(f"sparknet {args.command}: error: {error_text(error)}", file=sys.stderr)
-        return 1 if isinstance(error, BrokenOff) else 2
+        return 1 if isinstance(error, TrainingError) else 2
 
 
 def _interrupted() -> int:

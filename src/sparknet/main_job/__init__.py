@@ -15,7 +15,7 @@ from sparknet.data.images.sets import ImageSet, load_image_set
 from sparknet.data.layout import check_shards
 from sparknet.data.packing import pack
 from sparknet.data.preprocess import Preprocessor
-from sparknet.errors import BrokenOff, SparknetError
+from sparknet.errors import SparknetError, TrainingError
 from sparknet.main_job.ctrl_c import CtrlC
 from sparknet.main_job.master import packed_images
 from sparknet.main_job.nets import factory_of
@@ -102,7 +102,7 @@ def _checked(rounds: Iterator[Round], ctrl_c: CtrlC) -> Iterator[Round]:
 def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: EventLog) -> None:
     """Show, log and save each round; leave the last finished one's weights in every form.
 
-    Something has been written by now, so what fails from here on is a BrokenOff.
+    Something has been written by now, so what fails from here on is a TrainingError.
     """
     last = None
     try:
@@ -117,7 +117,7 @@ def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: Event
                 log.write("end", rounds=last.index + 1, finished=last.index + 1 == total, metrics=dict(last.metrics))
                 say(f"{last.index + 1} of {total} rounds done; wrote {', '.join(map(str, written))}")
     except (SparknetError, OSError) as error:
-        raise BrokenOff(str(error), traceback=getattr(error, "traceback", "")) from error
+        raise TrainingError(str(error), traceback=getattr(error, "traceback", "")) from error
 
 
 def _save_weights(result: Round, out: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from sparknet.averaging import first_nonfinite
 from sparknet.checkpoint import Position
-from sparknet.errors import BrokenOff, DataError
+from sparknet.errors import DataError, TrainingError
 from sparknet.worker import Outcome
 
 __all__ = ["Divergence", "OnNonfinite"]
@@ -33,7 +33,7 @@ class Divergence:
 
         Raises
         ------
-        BrokenOff
+        TrainingError
             An outcome is not finite and the policy is "error"; or none is finite and it is "leave_out".
         """
         bad = [outcome for outcome in outcomes if outcome.nonfinite is not None]
@@ -44,13 +44,13 @@ class Divergence:
         what = f"round {index}: worker {first.worker}: {first.nonfinite}{others}"
         if self.policy == "error":
             msg = f"{what}. {self._last_finite(index)} {_ADVICE}; {_OTHERS}"
-            raise BrokenOff(msg, round=index, worker=first.worker)
+            raise TrainingError(msg, round=index, worker=first.worker)
         if self.policy == "warn":
             _LOG.warning("%s; goes on with it, as on_nonfinite='warn' says", what)
             return list(outcomes)
         if len(bad) == len(outcomes):
             msg = f"{what}: no worker is left to average. {self._last_finite(index)} {_ADVICE}"
-            raise BrokenOff(msg, round=index, worker=first.worker)
+            raise TrainingError(msg, round=index, worker=first.worker)
         left_out = ", ".join(str(outcome.worker) for outcome in bad)
         _LOG.warning("%s; left out of the average: worker %s, of %d", what, left_out, len(outcomes))
         return [outcome for outcome in outcomes if outcome.nonfinite is None]
@@ -60,7 +60,7 @@ class Divergence:
 
         Raises
         ------
-        BrokenOff
+        TrainingError
             They are not, and the policy is not "warn": finite results came out of the rule as something else.
         """
         found = first_nonfinite(position.weights, position.states, position.rule_state)
@@ -69,7 +69,7 @@ class Divergence:
         index = position.rounds - 1
         if self.policy != "warn":
             msg = f"round {index}: after averaging, {found}. {self._last_finite(index)} {_ADVICE}"
-            raise BrokenOff(msg, round=index, worker=None)
+            raise TrainingError(msg, round=index, worker=None)
         if self.checkpoint is not None:
             _LOG.warning("round %d: %s; not written to the checkpoint, %s", index, found, self._last_finite(index))
         return False

@@ -121,7 +121,7 @@ def averaged_sgd(
         more workers than minibatches, the checkpoint does not fit the training or is damaged, its directory cannot be
         written, the weights to start from are not finite. A round that cannot be written is an OSError too; those before it
         stay whole.
-    BrokenOff
+    TrainingError
         After work had begun: results are not finite, see ``on_nonfinite``. It has ``round`` and ``worker``.
 
     Notes
