@@ -161,7 +161,9 @@ def spark(session: nox.Session) -> None:
     environment = work(session, "test", "ecosystem", "spark", "arrow")
     environment.install(wheel(environment))
     debian(session, "dataset-fashion-mnist", optional="the tests do without")
-    environment.run("pytest", EXAMPLES, "-m", "spark", *session.posargs)
+    # The options of the JVMs come on stdout; what went wrong, on stderr, is shown as it comes.
+    options = environment.run("python", "tools/spark_classes.py", ".nox", silent=True, stderr=None).strip()
+    environment.run("pytest", EXAMPLES, "-m", "spark", *session.posargs, env={"JDK_JAVA_OPTIONS": options})
 
 
 @nox.session

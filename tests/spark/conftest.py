@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-# A short-lived JVM: no time is spent on optimising it.
+# A short-lived JVM: no time is spent on optimising it. nox gives it an archive of Spark's classes too.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 
