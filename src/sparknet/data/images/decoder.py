@@ -1,8 +1,7 @@
-"""Encoded images to pixels, and pixels to another size; the only module that imports Pillow.
+"""Decoding and resizing images; the only module that imports Pillow.
 
-Pixels are uint8 (c, h, w), channels R, G, B. A bad image is a DataError that says what is wrong with
-it; whoever knows its name puts that in front. Formats are a closed list: none of them starts another
-program, and none makes more pixels than it declares.
+Pixels are uint8 (c, h, w), channels R, G, B. A bad image is a DataError that says what is wrong with it; the caller adds its
+name. The list of formats is closed: none of them starts another program, and none makes more pixels than it declares.
 """
 
 import functools
@@ -39,23 +38,23 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class ImageDecoder:
-    """Decodes images of any size to pixels of one size.
+    """Decodes images of any size to one size.
 
     Parameters
     ----------
     height, width
-        Size of what comes out, in pixels.
+        Size of the result, in pixels.
     channels
         3: R, G, B; 1: gray.
     fit
-        ``"warp"`` resizes to height x width whatever the proportions, as Caffe's ``resize_height`` and
-        ``resize_width`` do; ``"crop"`` brings the shorter side to size and cuts the centre out of the
-        longer one. Bilinear, over all pixels that a new one covers.
+        ``"warp"`` resizes to height x width whatever the proportions, as Caffe's ``resize_height`` and ``resize_width`` do.
+        ``"crop"`` brings the shorter side to size and cuts the centre out of the longer one. Both are bilinear, over all
+        pixels that a new one covers.
     strict
-        Refuse an image with another number of channels. Else gray becomes color, color gray, CMYK
-        and palettes are converted, and transparency is left out, as Caffe (OpenCV) does.
+        True: refuse an image with another number of channels. False: convert it (gray to color, color to gray, CMYK, palettes)
+        and leave out transparency, as Caffe (OpenCV) does.
     max_pixels
-        Images with more pixels are refused before memory is taken for them.
+        An image with more pixels is refused before memory is taken for it.
 
     Examples
     --------
@@ -76,36 +75,35 @@ class ImageDecoder:
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
-        """Refuse what is no size, channels or limit."""
+        """Check the arguments."""
         check_size(self.height, self.width, self.fit)
         if self.channels not in _MODES:
             msg = f"channels: got {self.channels!r}, expected 3 (R, G, B) or 1 (gray)"
             raise DataError(msg)
-        if not is_whole(self.max_pixels, 1):  # else every image would be a bad one
+        if not is_whole(self.max_pixels, 1):  # with such a limit every image would be refused
             msg = f"max_pixels: got {self.max_pixels!r:.40}, expected a whole number of at least 1"
             raise DataError(msg)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of what comes out: (c, h, w)."""
+        """Shape of the result: (c, h, w)."""
         return self.channels, self.height, self.width
 
     def __call__(self, data: bytes) -> Array:
-        """Return the pixels of one encoded image; a new array.
+        """Return the pixels of one encoded image, a new array.
 
         Parameters
         ----------
         data
-            JPEG, PNG, BMP, GIF (its first frame), PPM or WebP; what follows its end is passed over. The
+            The bytes of a JPEG, PNG, BMP, GIF (its first frame), PPM or WebP; bytes behind its end are ignored. The
             orientation that a camera noted (EXIF) is not applied.
 
         Raises
         ------
         DataError
-            Not an image of these formats, a damaged or truncated one, one without pixels or with too
-            many, or one with more than 8 bits a channel. A JPEG with more than 100 scans, with scans that go over more pixels
-            in all than 20 images of ``max_pixels``, or with more than 16 MiB of metadata. A PNG with a text or profile of more
-            than 1 MB, or with more than 131,072 chunks.
+            The data is no image of these formats, or the image is damaged or truncated, has no or too many pixels, or has more
+            than 8 bits a channel. A JPEG has more than 100 scans, scans over more pixels than 20 images of ``max_pixels`` have,
+            or more than 16 MiB of metadata. A PNG has a text or profile of more than 1 MB, or more than 131,072 chunks.
         MissingDependency
             Pillow is not installed.
         """
@@ -125,16 +123,16 @@ class ImageDecoder:
             check_scans(scans, image.width * image.height, self.max_pixels)
             check_depth(image)
             image.load()
-            return self._pixels(image)  # what is odd in a palette is noticed only here
+            return self._pixels(image)  # inside the block: Pillow notices a bad palette only here
 
     def of_pixels(self, pixels: Array) -> Array:
-        """Return pixels (h, w, c) uint8, R, G, B (and transparency) or gray, as this decoder gives them; a new array."""
+        """Return pixels (h, w, c) uint8 (R, G, B and perhaps transparency, or gray) resized and converted; a new array."""
         self._check_size(pixels.shape[1], pixels.shape[0])
         image = _pil().fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
         return self._pixels(image)
 
     def _hint(self, size: Any) -> str:
-        """Return what to say of a value of so many bytes or numbers that is no image file, for the end of a message."""
+        """Return, for the end of a message, that a value of this size may be decoded pixels; "" if the size says nothing."""
         if size != prod(self.shape):
             return ""
         return f". It has as many as pixels {self.shape}: if it is decoded already, leave the decoder out"
@@ -156,7 +154,7 @@ class ImageDecoder:
             has = f"{len(image.getbands())} channels (mode {image.mode})"
             msg = f"it has {has}, expected {self.channels} (mode {mode}), or strict=False to convert it"
             raise DataError(msg)
-        if "transparency" in image.info:  # a color, or one alpha for each of a palette
+        if "transparency" in image.info:  # a color, or an alpha for each color of a palette
             image = image.convert("RGBA")
         return image if image.mode == mode else image.convert(mode)
 
@@ -164,7 +162,7 @@ class ImageDecoder:
 def resize_images(images: Array, height: int, width: int, fit: str = FIT_WARP) -> Array:
     """Return images (n, c, h, w), uint8 or float32, in another size; a new array of the same dtype.
 
-    Every channel is resized by itself, with the arithmetic of :class:`ImageDecoder`.
+    Each channel is resized alone, with the arithmetic of :class:`ImageDecoder`.
 
     Examples
     --------
@@ -214,7 +212,7 @@ def _pil() -> Any:
 
 @contextmanager
 def _refused(data: bytes, hint: str) -> Iterator[None]:
-    """Turn what Pillow raises for bytes that are no good image into a DataError; ``hint`` ends that of no image at all.
+    """Turn Pillow's exceptions into DataErrors; ``hint`` ends the message if the bytes are no image at all.
 
     Its decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more.
     """

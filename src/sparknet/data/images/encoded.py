@@ -1,7 +1,6 @@
-"""EncodedField: a field whose values come as image files, and are stored as pixels.
+"""EncodedField: a field whose values come as image files and are stored as pixels.
 
-It stands for its field only where rows are read. What is stored, and what a preprocessor and a net see, is the
-field itself.
+It takes the place of its field only while rows are read. Storage, preprocessor and net know the plain field.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ Decoders = ImageDecoder | Mapping[str, ImageDecoder]
 
 IMAGE_COLUMN = "image files as bytes, what Spark's image source gives, or structs with `bytes`"
 _SPARKS = frozenset({"height", "width", "nChannels", "mode", "data"})  # the struct of Spark's image source
-_FILE = "bytes"  # the contents of the file, in the structs of Hugging Face's Parquet files
+_FILE = "bytes"  # the contents of the file in the structs of Hugging Face's Parquet files
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,15 +65,15 @@ def decoded(value: Any, decoder: ImageDecoder) -> "np.ndarray[Any, Any]":
     Parameters
     ----------
     value
-        The bytes of an image file, a struct (mapping or Spark Row) that has them as ``bytes``, or a struct of Spark's
-        ``image`` source, whose channels, B, G, R, become R, G, B.
+        The bytes of an image file, a struct (mapping or Spark Row) with these bytes as ``bytes``, or a struct of Spark's
+        ``image`` source, whose channels B, G, R become R, G, B.
     decoder
         Size and channels of the pixels.
 
     Raises
     ------
     DataError
-        It is none of these, or its image cannot be decoded.
+        The value is none of these, or its image cannot be decoded.
     """
     struct = value.asDict() if hasattr(value, "asDict") else value
     if not isinstance(struct, Mapping):
@@ -90,7 +89,7 @@ def is_image_struct(names: Any) -> bool:
 
 
 def _of_sparks(struct: Mapping[str, Any], decoder: ImageDecoder) -> "np.ndarray[Any, Any]":
-    # Rows of B, G, R (and transparency) or gray; all lengths are -1 where Spark could not read the image.
+    # The data is rows of B, G, R (and transparency) or gray. All lengths are -1 if Spark could not read the image.
     empty = [name for name in _SPARKS if struct[name] is None]
     if empty:
         msg = f"{', '.join(map(repr, sorted(empty)))} of Spark's image struct is null; drop such rows"
@@ -108,13 +107,13 @@ def _of_sparks(struct: Mapping[str, Any], decoder: ImageDecoder) -> "np.ndarray[
 def with_decoders(
     fields: Sequence[Field], decoder: Decoders | None, columns: Columns | None = None
 ) -> tuple[Field, ...]:
-    """Return the fields as rows have them: those that ``decoder`` names as :class:`EncodedField`.
+    """Return the fields as rows have them: fields with a decoder become an :class:`EncodedField`.
 
     Raises
     ------
     DataError
-        It is no decoder, or gives pixels of a shape that no field has, that several have, or that the named one has not; or
-        ``columns`` names several columns for one image.
+        ``decoder`` is no decoder. Its pixels have a shape that no field has, that several fields have, or that the named field
+        has not. ``columns`` names several columns for one image.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""What is strange in a folder of images, told before anything lists or reads it: links, FIFOs, names that Java cannot read.
+"""A check of folders of images before Spark lists them: links, FIFOs, and names that Java cannot read.
 
-Spark follows every link. A link to a folder above gives all images 41 times, and two of them give more than any machine lists.
-An image whose link leads nowhere, or whose name is not in Java's encoding, is left out without a word.
+Spark follows every link. A link to a folder above gives all images 41 times, and two such links give more files than any
+machine can list. Spark leaves out, without a message, an image whose link leads nowhere or whose name is not in Java's encoding.
 """
 
 import os
@@ -14,7 +14,7 @@ from sparknet.files.regular import kind_of
 
 __all__ = ["check_folders"]
 
-_HIDDEN = ("_", ".")  # Spark leaves out what is called so
+_HIDDEN = ("_", ".")  # Spark leaves out names that begin so
 _OUTSIDE = "links lead out of the folder ({count}), such as {path!r} to {target!r}: what is there is read too"
 _INSIDE = (
     "links lead to what is in the folder itself ({count}), such as {path!r} to {target!r}: it is read more than once"
@@ -24,48 +24,48 @@ _UNREADABLE = (
     "names are not in {target}, in which Java reads names here ({count}), such as {path!r}: what is called so is left out; "
     "rename it"
 )
-_Folder = tuple[int, int]  # device and number, by which a folder is known under every name
+_Folder = tuple[int, int]  # device and inode: they identify a folder whatever path leads to it
 
 
 def check_folders(paths: Sequence[str], suffixes: tuple[str, ...], encoding: str) -> list[str]:
-    """Return a sentence about each kind of strange thing under ``paths``.
+    """Return a sentence about each kind of thing under ``paths`` that the user should know of.
 
     Parameters
     ----------
     paths
-        Folders and files of this machine; what is in a folder and hidden (``_`` or ``.`` before the name) is left out.
+        Folders and files of this machine. Hidden entries of a folder (``_`` or ``.`` begins the name) are left out.
     suffixes
-        Lower-case endings of the files that are looked for.
+        Lower-case endings of the files that are wanted.
     encoding
-        That of the names of files in Java.
+        Java's encoding of file names.
 
     Raises
     ------
     DataError
-        A link leads to a folder that it is in; or a FIFO, socket or device is called like a file that is looked for.
+        A link leads to a folder that contains it; or a FIFO, socket or device has the name of a wanted file.
     """
-    found = _Found(suffixes, encoding)
+    findings = _Findings(suffixes, encoding)
     for path in paths:
         if Path(path).is_dir():
-            found.walk(path)
+            findings.walk(path)
         else:
-            found.check_file(path)
-    return found.sentences()
+            findings.check_file(path)
+    return findings.sentences()
 
 
-class _Found:
-    """What was found so far: kind -> how often, with an example and where that leads to."""
+class _Findings:
+    """The findings so far: for each kind the number, an example, and where that leads to."""
 
     def __init__(self, suffixes: tuple[str, ...], encoding: str) -> None:
         self._suffixes, self._encoding = suffixes, encoding
         self._kinds: dict[str, tuple[int, str, str]] = {}
 
     def sentences(self) -> list[str]:
-        """Return what was found, in words."""
+        """Return a sentence about each kind."""
         return [kind.format(count=n, path=path, target=target) for kind, (n, path, target) in self._kinds.items()]
 
     def walk(self, root: str) -> None:
-        """Go through a folder, and once into each folder in it, whatever leads there."""
+        """Go through a folder and the folders below it, once each, whatever leads there."""
         seen = set[_Folder]()
         left: list[tuple[str, tuple[_Folder, ...]]] = [(root, ())]
         while left:
@@ -80,18 +80,18 @@ class _Found:
                 raise DataError(msg)
             if own not in seen:
                 seen.add(own)
-                with suppress(PermissionError):  # Spark names it
+                with suppress(PermissionError):  # Spark itself names the folder
                     left += [(path, (*above, own)) for path in self._folders_in(folder, _target(root))]
 
     def check_file(self, path: str) -> None:
-        """Refuse what is there, is called like a file that is looked for, and is no regular file."""
+        """Refuse an existing FIFO, socket or device that has the name of a wanted file."""
         kind = kind_of(Path(path).stat().st_mode) if Path(path).exists() else None
         if kind is not None and path.lower().endswith(self._suffixes):
             msg = f"{path!r} is {kind}, expected a file"
             raise DataError(msg)
 
     def _folders_in(self, folder: str, root: str) -> Iterator[str]:
-        """Yield the folders in a folder; look at the files in it."""
+        """Yield the folders in a folder; check the files in it."""
         with os.scandir(folder) as entries:
             for entry in entries:
                 is_folder = entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and Path(entry.path).is_dir())

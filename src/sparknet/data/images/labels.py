@@ -1,4 +1,4 @@
-"""Image files by their names: what a label file says, which label an image has."""
+"""Labels of image files: reading a label file, and finding the label of an image by its path."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,9 +12,9 @@ _LABEL_LINE = re.compile(r"(.*\S)\s+(-?\d{1,9})")
 
 
 def parse_labels(lines: Iterable[str], path: str) -> dict[str, int]:
-    """Return name -> label from the lines of a label file: a name, white space and a whole number each.
+    """Return name -> label from the lines of a label file; each line is a name, white space and a whole number.
 
-    A mark of the byte order at the start is passed over.
+    A byte order mark at the start is ignored.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def parse_labels(lines: Iterable[str], path: str) -> dict[str, int]:
     """
     labels: dict[str, int] = {}
     for number, marked in enumerate(lines, 1):
-        line = marked.removeprefix("\ufeff")  # the mark of the byte order, with which editors of Windows begin a file
+        line = marked.removeprefix("\ufeff")  # editors on Windows begin a file with this byte order mark
         found = _LABEL_LINE.fullmatch(line.strip())
         if found is None and line.strip():
             msg = f"{path}, line {number}: got {line[:80]!r}, expected a name and a whole number"
@@ -43,14 +43,14 @@ def parse_labels(lines: Iterable[str], path: str) -> dict[str, int]:
 
 
 def label_of(path: str, labels: Mapping[str, int]) -> int:
-    """Return the label of an image: that of its path or the longest end of it that has one, else that of its folder.
+    """Return the label of an image: that of its path, else of the longest end of the path, else of its folder's name.
 
     A tar file counts as a folder of its name without ``.tar``.
 
     Raises
     ------
     DataError
-        There is none.
+        None of these has a label.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""What an encoded image may ask of its decoder, told from its bytes before they are decoded.
+"""Limits on the work that an encoded image causes, checked on its bytes before they are decoded.
 
-A JPEG of 30 KB may have a thousand scans, each of which goes over all pixels; one of 8 MB may have metadata in so many pieces that
-Pillow, which joins them one by one, takes minutes. The number of pixels is looked at by the decoder itself. PNG's compressed
-texts and profiles are limited by Pillow, to 1 MB each.
+A JPEG of 30 KB may have a thousand scans, and each scan goes over all pixels. A JPEG of 8 MB may have metadata in so many pieces
+that Pillow takes minutes, because it joins them one by one. The decoder itself checks the number of pixels. Pillow limits the
+compressed texts and profiles of a PNG to 1 MB each.
 """
 
 import re
@@ -13,31 +13,31 @@ from sparknet.errors import DataError
 
 __all__ = ["check_depth", "check_jpeg", "check_png", "check_ppm", "check_scans"]
 
-# As LibreOffice has it, after "Two Issues with the JPEG Standard" of libjpeg-turbo; its own fuzzers take 500. Encoders write up to 18.
+# LibreOffice has this limit, after "Two Issues with the JPEG Standard" of libjpeg-turbo, whose fuzzers allow 500. Encoders write up to 18.
 MAX_SCANS = 100
-PASSES = 20  # over max_pixels pixels, in the scans of a large image
+PASSES = 20  # all scans of an image go over at most so many times max_pixels pixels
 MAX_METADATA = 1 << 24  # bytes of EXIF, ICC, XMP and comments
-MAX_SEGMENTS = 1000  # before the first scan; a profile has at most 255, everything else some ten
-MAX_CHUNKS = 1 << 17  # of a PNG; the pixels of the largest one, in chunks of 4 KiB, take half as many
+MAX_SEGMENTS = 1000  # before the first scan; a profile has at most 255, all else some ten
+MAX_CHUNKS = 1 << 17  # of a PNG; the pixels of the largest one take half as many chunks of 4 KiB
 MAX_COMMENTS = 1000  # of a PPM in text
-MAX_JUNK = 1 << 12  # bytes that belong to nothing, before the first scan
+MAX_JUNK = 1 << 12  # bytes before the first scan that belong to no segment
 _BEGIN = b"\xff\xd8\xff"
 _TEXTS = (b"P1", b"P2", b"P3")
 _PNG = b"\x89PNG\r\n\x1a\n"
-_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # not a byte of a scan, nor a restart in it
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # neither data of a scan nor a restart marker in it
 _START, _END, _SCAN, _ALONE = 0xD8, 0xD9, 0xDA, 0x01
 _METADATA = {*range(0xE0, 0xF0), 0xFE}
-_WIDE_MODES = ("I", "F")  # what modes of more than 8 bits a channel begin with
-_LAST = 255  # of the values of a channel
+_WIDE_MODES = ("I", "F")  # modes of more than 8 bits a channel begin so
+_LAST = 255  # the largest value of a channel of 8 bits
 
 
 def check_jpeg(data: bytes) -> int:
-    """Return the number of scans of a JPEG, or a larger one of up to 100; 0 for other images.
+    """Return the number of scans of a JPEG, or a larger number up to 100; 0 for other images.
 
     Raises
     ------
     DataError
-        Before its first scan are more than 16 MiB of metadata, 1,000 segments, or 4 KiB that belong to none; or it has no scan.
+        Before the first scan are more than 16 MiB of metadata, 1,000 segments, or 4 KiB outside segments; or there is no scan.
     """
     if not data.startswith(_BEGIN):
         return 0
@@ -60,7 +60,7 @@ def check_jpeg(data: bytes) -> int:
 
 
 def check_png(data: bytes) -> None:
-    """Refuse a PNG of more chunks than its pixels take, which Pillow goes through one by one; other images have none."""
+    """Refuse a PNG of more than 131,072 chunks, because Pillow goes through them one by one; other images pass."""
     at = len(_PNG)
     if not data.startswith(_PNG):
         return
@@ -73,14 +73,14 @@ def check_png(data: bytes) -> None:
 
 
 def check_ppm(data: bytes) -> None:
-    """Refuse a PPM or PGM whose pixels are text with more comments than people write: Pillow copies the rest for each."""
+    """Refuse a PPM or PGM in text with more than 1,000 comments: Pillow copies the rest of the file for each."""
     if data.startswith(_TEXTS) and data.count(b"#") > MAX_COMMENTS:
         msg = f"a PPM or PGM with more than {MAX_COMMENTS} comments, expected at most that: save it anew"
         raise DataError(msg)
 
 
 def check_scans(scans: int, pixels: int, max_pixels: int) -> None:
-    """Refuse a JPEG whose scans go over more pixels in all than 20 of the largest images have."""
+    """Refuse a JPEG of more than 100 scans, or whose scans go over more than 20 times ``max_pixels`` pixels in all."""
     allowed = min(MAX_SCANS, PASSES * max_pixels // pixels)
     if scans > allowed:
         msg = (
@@ -91,7 +91,7 @@ def check_scans(scans: int, pixels: int, max_pixels: int) -> None:
 
 
 def check_depth(image: Any) -> None:
-    """Refuse an opened image, not loaded yet, of more than 8 bits a channel; Pillow makes 8 of 16 in color without a word."""
+    """Refuse an opened, not yet loaded image of more than 8 bits a channel: Pillow cuts 16 bits of color to 8 silently."""
     how = image.tile[0][3] if image.tile else ""  # the decoder's arguments: "RGB;16B" for PNG, ("RGB", 65535) for PPM
     is_png = image.format == "PNG" and str(how).endswith("16B")
     is_ppm = image.format == "PPM" and isinstance(how, tuple) and how[-1] > _LAST
@@ -101,7 +101,7 @@ def check_depth(image: Any) -> None:
 
 
 def _count_scans(data: bytes, first: int) -> int:
-    """Return the number of scans, or of what looks like one, if that is at most 100."""
+    """Return the number of byte pairs that look like the start of a scan if that is at most 100, else the number of scans."""
     at_most = data.count(b"\xff\xda", first - 2)
     if at_most <= MAX_SCANS:
         return at_most
@@ -114,7 +114,7 @@ def _count_scans(data: bytes, first: int) -> int:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, start and end of each segment up to the end of the image, as libjpeg goes through them."""
+    """Yield marker, start and end of each segment up to the end of the image, in the way libjpeg reads them."""
     at = 2
     while (found := _MARKER.search(data, at)) is not None:
         marker, at = data[found.end() - 1], found.end()

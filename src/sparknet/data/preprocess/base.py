@@ -1,4 +1,4 @@
-"""What a preprocessor is, and steps on one field."""
+"""The interface of preprocessors, how one is applied, and the base of steps on one field."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ IMAGE = 3  # axes of one image (c, h, w)
 
 
 class Preprocessor(Protocol):
-    """A step between the packed data set and the net: any picklable object with these two methods, one of your own too.
+    """A step between the packed data set and the net. Any picklable object with these two methods is one, also your own.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class Preprocessor(Protocol):
         ...
 
     def fields(self, fields: Sequence[Field]) -> list[Field]:
-        """Return what comes out for ``fields`` coming in; a DataError if they do not fit."""
+        """Return the fields after this step; a DataError if ``fields`` do not fit it."""
         ...
 
 
@@ -60,8 +60,8 @@ def preprocessed(batch: Mapping[str, NDArray], preprocessor: Preprocessor | None
     Raises
     ------
     SparknetError
-        The preprocessor refuses the batch: its own error, or a DataError if it raised something else. Where only some
-        rows are refused, each tried alone, ``row`` is the first of them, and ``reason`` the message without it.
+        The preprocessor refuses the batch: its own error, or a DataError if it raised something else. Each row is then tried
+        alone. If only some rows are refused, ``row`` is the first of them, and ``reason`` the message without it.
     """
     arrays = dict(batch)
     if preprocessor is None:
@@ -70,7 +70,7 @@ def preprocessed(batch: Mapping[str, NDArray], preprocessor: Preprocessor | None
         batch = preprocessor(arrays, rng, train=train)
         if not isinstance(batch, Mapping):
             msg = f"{type(preprocessor).__name__} returned {type(batch).__name__}, expected a mapping of field to array"
-            raise DataError(msg)  # noqa: TRY301 - given its place below, as the others
+            raise DataError(msg)  # noqa: TRY301 - gets its place below, as the others do
         return _apart(dict(batch), arrays)
     except Exception as error:
         row = _refused_row(arrays, preprocessor, train=train)
@@ -82,7 +82,7 @@ def preprocessed(batch: Mapping[str, NDArray], preprocessor: Preprocessor | None
 
 
 def check_preprocessor(preprocessor: Any, fields: Sequence[Field]) -> list[Field]:
-    """Return the fields as the preprocessor leaves them, those given if there is none; a DataError if it is none, or they do not fit."""
+    """Return the fields after the preprocessor, if there is one; a DataError if it is of another kind, or the fields do not fit."""
     if preprocessor is None:
         return list(fields)
     check_is_preprocessor(preprocessor, "preprocessor")
@@ -90,7 +90,7 @@ def check_preprocessor(preprocessor: Any, fields: Sequence[Field]) -> list[Field
 
 
 def steps_of(preprocessor: Any) -> list[Any]:
-    """Return the steps of a preprocessor in their order, those of a Compose in another one too; itself if it has none."""
+    """Return the steps of a preprocessor in their order, also those of a Compose inside another; itself if it has no steps."""
     if preprocessor is None:
         return []
     steps = getattr(preprocessor, "steps", None)
@@ -99,20 +99,20 @@ def steps_of(preprocessor: Any) -> list[Any]:
     return [inner for step in steps for inner in steps_of(step)]
 
 
-def check_is_preprocessor(given: Any, who: str) -> None:
-    """Raise a DataError that begins with ``who`` unless this can be called on a batch and has ``fields``."""
+def check_is_preprocessor(given: Any, caller: str) -> None:
+    """Raise a DataError that begins with ``caller`` unless ``given`` can be called and has ``fields``."""
     if isinstance(given, type) or not (callable(given) and hasattr(given, "fields")):
         msg = (
-            f"{who}: got {str(given)[:60]}, expected one such as Scale('data', 1 / 256), or several as "
+            f"{caller}: got {str(given)[:60]}, expected one such as Scale('data', 1 / 256), or several as "
             "Compose(...); one of your own has __call__ and fields, see sparknet.data.preprocess.Preprocessor"
         )
         raise DataError(msg)
 
 
 def _apart(batch: Arrays, stored: Arrays) -> Arrays:
-    """Return the batch with columns that are as stored copied, if they are the smaller part (labels).
+    """Return the batch with copies of the columns that no step changed, if they are the smaller part (labels).
 
-    They may share memory with the others, all of a message, which they would keep from being freed.
+    These columns are views of a whole message. A copy of them lets the message be freed.
     """
     kept = {name: array for name, array in batch.items() if array is stored.get(name)}
     if 2 * sum(array.nbytes for array in kept.values()) >= sum(array.nbytes for array in stored.values()):
@@ -121,24 +121,24 @@ def _apart(batch: Arrays, stored: Arrays) -> Arrays:
 
 
 def _refused_row(arrays: Arrays, preprocessor: Preprocessor, *, train: bool) -> int | None:
-    """Return the first row that the preprocessor refuses by itself; None if it refuses all or none."""
+    """Return the first row that the preprocessor refuses when it gets it alone; None if it refuses all rows or none."""
     rows = range(rows_of_batch(arrays))
     refused = []
     for row in rows:
         try:
             preprocessor({name: a[row : row + 1] for name, a in arrays.items()}, np.random.default_rng(0), train=train)
-        except Exception:  # noqa: BLE001 - that it is refused is all that counts
+        except Exception:  # noqa: BLE001 - any error is a refusal
             refused.append(row)
     return refused[0] if 0 < len(refused) < len(rows) else None
 
 
 class FieldStep(ABC):
-    """A step on one field: says what it takes, and what it makes of the shape and dtype of one example."""
+    """A step on one field. It knows which shapes and dtypes of an example it takes, and the shape and dtype of the result."""
 
     field: str
 
     def fields(self, fields: Sequence[Field]) -> list[Field]:
-        """Return the fields with this one's shape and dtype changed as the step does."""
+        """Return the fields; the field of this step has the shape and dtype of the result."""
         self._check_name([f.name for f in fields])
         changed = (self._changed(f.shape, f.dtype) if f.name == self.field else (f.shape, f.dtype) for f in fields)
         return [replace(f, shape=shape, dtype=dtype) for f, (shape, dtype) in zip(fields, changed, strict=True)]
@@ -155,7 +155,7 @@ class FieldStep(ABC):
         return array
 
     def describe(self) -> str:
-        """Return in a few words what happens to an example, such as ``"crop 28"``."""
+        """Return a few words about what the step does, such as ``"crop 28"``."""
         return type(self).__name__
 
     def _check_name(self, names: Any) -> None:
@@ -164,7 +164,7 @@ class FieldStep(ABC):
             raise DataError(msg)
 
     def _misfit(self, shape: Shape, dtype: str, expected: str) -> DataError:
-        """Return the error for examples that the step cannot take."""
+        """Return an error for examples that the step cannot take."""
         return DataError(
             f"{type(self).__name__}: {self.field!r} has examples of shape {shape}, {dtype}; expected {expected}"
         )

@@ -1,7 +1,7 @@
-"""Bilinear resizing from four neighbours, as OpenCV's ``INTER_LINEAR`` does it and so Caffe's ``ImageData``.
+"""Bilinear resizing from four neighbours, like OpenCV's ``INTER_LINEAR``, which Caffe's ``ImageData`` uses.
 
-Pillow's (in :mod:`sparknet.data.images.decoder`) averages over all pixels that a new one covers. OpenCV does not, so it leaves
-pixels out where an image shrinks to less than half; but exactly one half is the mean of four.
+Pillow (in :mod:`sparknet.data.images.decoder`) averages over all pixels that a new one covers. OpenCV takes four, so it skips
+pixels when an image shrinks to less than half. At exactly one half, a new pixel is the mean of four.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 __all__ = ["resize_bilinear"]
 
 Array = np.ndarray[Any, Any]
-_BITS = 11  # of a coefficient; OpenCV computes uint8 in whole numbers
+_BITS = 11  # of a coefficient: OpenCV resizes uint8 with whole numbers
 
 
 def resize_bilinear(images: Array, height: int, width: int) -> Array:
@@ -37,11 +37,11 @@ def resize_bilinear(images: Array, height: int, width: int) -> Array:
 
 
 def _neighbours(old: int, new: int, *, at_edge: bool) -> tuple[Array, Array, Array]:
-    """Return for each new pixel its two old ones, and the part of the second, float32."""
+    """Return, for each new pixel, its two old neighbours and the weight of the second, float32."""
     place = ((np.arange(new) + 0.5) * (old / new) - 0.5).astype(np.float32)
     first = np.floor(place).astype(np.intp)
     part = place - first.astype(np.float32)
-    if at_edge:  # across, OpenCV takes the edge alone; down, it mixes the edge with itself
+    if at_edge:  # along a row OpenCV takes the edge alone, along a column it mixes the edge with itself
         part[(first < 0) | (first >= old - 1)] = 0
     return first.clip(0, old - 1), (first + 1).clip(0, old - 1), part
 

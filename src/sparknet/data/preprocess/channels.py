@@ -11,13 +11,13 @@ from sparknet.ndarray import NDArray
 
 __all__ = ["Grayscale", "ToBGR", "ToCHW"]
 
-# ITU-R 601-2 luma in 16 bits, as Pillow computes it: 0.299 R + 0.587 G + 0.114 B.
+# ITU-R 601-2 luma in 16 bits, with Pillow's rounding: 0.299 R + 0.587 G + 0.114 B.
 _LUMA = np.array([19595, 38470, 7471], np.uint32)
 
 
 @dataclass(frozen=True)
 class ToCHW(PixelStep):
-    """Images (h, w, c), as numpy and Spark's ``image`` source have them, to (c, h, w), as nets have them; a copy."""
+    """Move the channels of images from (h, w, c), as in numpy and Spark's ``image`` source, to (c, h, w), as in nets; a copy."""
 
     field: str
 
@@ -33,15 +33,15 @@ class ToCHW(PixelStep):
 
 @dataclass(frozen=True)
 class ToBGR(PixelStep):
-    """Channels R, G, B to B, G, R, the order that nets of Caffe's model zoo were trained in; a copy.
+    """Reverse the channels from R, G, B to B, G, R, the order of the nets in Caffe's model zoo; a copy.
 
-    It is its own inverse: what is B, G, R already (as in Spark's ``image`` source) becomes R, G, B.
+    Channels B, G, R (as in Spark's ``image`` source) become R, G, B.
     """
 
     field: str
 
     def describe(self) -> str:
-        """Return the order that comes out."""
+        """Return the new order."""
         return "B, G, R"
 
     def _view(self, x: Any, *drawn: Any) -> Any:
@@ -56,7 +56,7 @@ class ToBGR(PixelStep):
 
 @dataclass(frozen=True)
 class Grayscale(FieldStep):
-    """Three channels R, G, B to one, their luma; uint8 stays uint8, rounded as Pillow does."""
+    """Replace the channels R, G, B by their luma, one channel; uint8 stays uint8, with Pillow's rounding."""
 
     field: str
 

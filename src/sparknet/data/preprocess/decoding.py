@@ -1,4 +1,4 @@
-"""Decode: images that are stored as JPEG or PNG bytes become pixels when a batch is used."""
+"""Decode: images are stored as JPEG or PNG bytes, and decoded when a batch is used."""
 
 import logging
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Decode(FieldStep):
-    """Decode encoded images: (n, longest) uint8, each padded with zeros at its end, to (n, c, h, w) uint8.
+    """Decode images: the bytes (n, longest) uint8, each padded with zeros at its end, become pixels (n, c, h, w) uint8.
 
-    Decoders stop at the end of the image, so what it was padded with does not matter.
+    Decoders stop at the end of the image, so the padding does not matter.
 
     Parameters
     ----------
@@ -39,14 +39,14 @@ class Decode(FieldStep):
     on_error: str = "error"
 
     def __post_init__(self) -> None:
-        """Refuse what is no decoder, and an unknown ``on_error``."""
+        """Check ``decoder`` and ``on_error``."""
         if not isinstance(self.decoder, ImageDecoder):
             msg = f"Decode: decoder: got {self.decoder!r:.60}, expected an ImageDecoder, such as ImageDecoder(224, 224)"
             raise DataError(msg)
         object.__setattr__(self, "on_error", checked_on_error(self.on_error, "Decode", ERROR_OR_DROP))
 
     def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
-        """Return the batch with pixels in place of bytes; without the examples that are dropped."""
+        """Return the batch with pixels in place of bytes, and without dropped examples."""
         del rng, train
         rows = self._fitting_array(batch)
         pixels = np.empty((len(rows), *self.decoder.shape), np.uint8)
@@ -55,7 +55,7 @@ class Decode(FieldStep):
         return out if len(good) == len(rows) else {name: NDArray(array.to_host()[good]) for name, array in out.items()}
 
     def _decode(self, place: int, data: bytes, pixels: Any) -> bool:
-        """Decode one example into its place, and say whether it is a good one."""
+        """Decode one example into its place; say whether it could be decoded."""
         try:
             pixels[place] = self.decoder(data)
         except DataError as error:

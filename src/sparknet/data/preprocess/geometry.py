@@ -17,10 +17,10 @@ _PILLOW, _OPENCV = "pillow", "opencv"
 
 @dataclass(frozen=True)
 class Crop(PixelStep):
-    """Cut ``height`` x ``width`` out of the last two axes: at random in training, the centre in test.
+    """Cut ``height`` x ``width`` out of the last two axes: at a random place in training, the centre in test.
 
-    Each image of a batch is cut at its own place. Where the border is odd, the centre is the one
-    nearer to the top left corner, as in Caffe.
+    Each image of a batch has its own place. If no cut is exactly central, the one nearer to the top left corner is taken, as in
+    Caffe.
     """
 
     field: str
@@ -28,7 +28,7 @@ class Crop(PixelStep):
     width: int
 
     def __post_init__(self) -> None:
-        """Refuse what is no size."""
+        """Check the size."""
         check_size(self.height, self.width)
 
     def describe(self) -> str:
@@ -55,7 +55,7 @@ class Crop(PixelStep):
 
 @dataclass(frozen=True)
 class Mirror(PixelStep):
-    """Flip each image left to right with probability one half in training; nothing in test."""
+    """Flip each image left to right with probability one half in training; do nothing in test."""
 
     field: str
 
@@ -80,10 +80,10 @@ class Mirror(PixelStep):
 class Resize(FieldStep):
     """Resize images (c, h, w), uint8 or float32, to ``height`` x ``width``; the same in training and test.
 
-    ``fit="warp"`` changes the proportions, as Caffe's ``resize_height`` and ``new_height`` do;
-    ``"crop"`` keeps them, brings the shorter side to size and cuts the centre out of the longer one.
-    Bilinear, over all pixels that a new one covers (Pillow's, which has to be installed). With ``method="opencv"`` it is
-    over the four nearest pixels, with the bits of OpenCV for uint8, as Caffe's ``ImageData`` has it; it always warps.
+    ``fit="warp"`` changes the proportions, as Caffe's ``resize_height`` and ``new_height`` do. ``"crop"`` keeps them: it brings
+    the shorter side to size and cuts the centre out of the longer one. Both are bilinear, over all pixels that a new one covers,
+    and need Pillow. ``method="opencv"`` takes the four nearest pixels, as Caffe's ``ImageData`` does, with the bits of OpenCV
+    for uint8; it always warps.
     """
 
     field: str
@@ -93,7 +93,7 @@ class Resize(FieldStep):
     method: str = _PILLOW
 
     def __post_init__(self) -> None:
-        """Refuse a size, fit or method that is none."""
+        """Check size, fit and method."""
         check_size(self.height, self.width, self.fit)
         if self.method not in (_PILLOW, _OPENCV) or (self.method == _OPENCV and self.fit != FIT_WARP):
             msg = f"Resize: got method {self.method!r}, fit {self.fit!r}; expected {_PILLOW!r}, or {_OPENCV!r} with 'warp'"

@@ -1,8 +1,8 @@
-"""Steps that move pixels or compute with them, and several of them in one pass.
+"""Steps that move pixels or compute with them, and several such steps in one pass.
 
-Moving pixels first and computing then gives the same bits as computing first, if what is computed with (a mean image) is moved
-alike. So an image goes through all such steps at once: it is read through views, and each value is written where it stays. No
-batch lies between the batch as it was and as it will be, whatever the number of steps.
+Moving first and computing then gives the same bits as computing first, if the operand (a mean image) is moved too. So an image
+goes through all such steps at once: it is read through views, and each value is written once, to its final place. No
+intermediate batch is made, whatever the number of steps.
 """
 
 from collections.abc import Sequence
@@ -20,32 +20,32 @@ __all__ = ["Compose", "PixelStep"]
 
 
 class PixelStep(FieldStep):
-    """A step that moves the values of each example (``_view``), or computes with each value (``_operand``, ``_compute``)."""
+    """A step that either moves the values of an example (``_view``) or computes with each (``_operand``, ``_compute``)."""
 
     def __call__(self, batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
         """Return the batch with the field replaced; a new array."""
         return _after([self], batch, rng, train=train)
 
     def _draw(self, n: int, shape: Shape, rng: Rng) -> tuple[Any, ...]:
-        """Return what is random in training: arrays with a value for each of ``n`` examples of this shape."""
+        """Return the random choices of a step in training: arrays with a value for each of ``n`` examples of this shape."""
         del n, shape, rng
         return ()
 
     def _view(self, x: Any, *drawn: Any) -> Any:
-        """Return ``x`` moved, a view: one example with its values of what was drawn, or without them any number of examples."""
+        """Return a view of ``x`` with its values moved: of one example with its random choices, or of any number without any."""
         raise NotImplementedError
 
     def _operand(self, shape: Shape) -> Any:
-        """Return what examples of this shape are computed with, broadcast to it; None for a step that moves."""
+        """Return the operand of the computation, broadcast to the shape of an example; None for a step that moves."""
         del shape
 
     def _compute(self, x: Any, operand: Any, out: Any) -> Any:
-        """Write to ``out``, which may be ``x``, what becomes of ``x`` with the operand; return ``out``."""
+        """Compute with ``x`` and the operand, write the result to ``out``, which may be ``x``, and return it."""
         raise NotImplementedError
 
 
 def _after(steps: Sequence[PixelStep], batch: Arrays, rng: Rng, *, train: bool) -> Arrays:
-    """Return the batch after steps on one field, with the bits of one by one."""
+    """Return the batch after several steps on one field, with the bits that they give one by one."""
     field = steps[0].field
     steps[0]._check_name(batch)
     x = batch[field].to_host()
@@ -68,7 +68,7 @@ def _after(steps: Sequence[PixelStep], batch: Arrays, rng: Rng, *, train: bool) 
 
 
 def _write(steps: Sequence[PixelStep], operands: Sequence[Any], drawn: Sequence[Any], x: Any, out: Any) -> None:
-    """Write to ``out`` what becomes of ``x``, one example with what was drawn for it, or all where nothing was."""
+    """Write the result for ``x`` to ``out``: for one example with its random choices, or for all if there are none."""
     computing: list[tuple[PixelStep, Any]] = []
     for step, operand, values in zip(steps, operands, drawn, strict=True):
         if operand is None:

@@ -1,7 +1,7 @@
-"""A preprocessor in one line of text, equal where it does the same: for checkpoints, which say what they were trained with.
+"""A preprocessor in one line of text: checkpoints keep it, and compare it when a training goes on.
 
-Large values stand as a digest, so that two mean images of one shape have two texts. Nothing in a text changes from one
-process to the next, such as an address or the order of a set.
+Equal preprocessors have equal texts, in every process: a text has no address, and sets are sorted. A large value is shown as a
+digest, so two mean images of one shape have different texts.
 """
 
 import os
@@ -17,12 +17,12 @@ from sparknet.data.preprocess.base import steps_of
 
 __all__ = ["summary"]
 
-_SHOWN = 8  # values that are written out; more of them are a digest
+_SHOWN = 8  # values that are written out; more values are shown as a digest
 _DEEPEST = 6
 
 
 def summary(preprocessor: Any) -> str:
-    """Return what a preprocessor is: its steps with their values, those of large arrays as shape, dtype and digest.
+    """Return the steps of a preprocessor with their values; a large array is shown as dtype, shape and digest.
 
     Examples
     --------

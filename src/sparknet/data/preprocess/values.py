@@ -1,4 +1,4 @@
-"""Steps that compute with the values of a field and leave their places alone."""
+"""Steps that compute with the values of a field, and do not move them."""
 
 import os
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ from sparknet.ndarray import NDArray
 
 __all__ = ["LabelMap", "Scale", "SubtractMean"]
 
-_SHOWN = 4  # numbers that are shown
-_MOST = 2**63  # of a label
+_SHOWN = 4  # numbers in a description
+_MOST = 2**63  # labels are smaller
 
 
 @dataclass(frozen=True)
 class Scale(PixelStep):
-    """Multiply the field by ``factor``; float32 comes out (``Scale("data", 1 / 256)``).
+    """Multiply the field by ``factor``, as in ``Scale("data", 1 / 256)``; the result is float32.
 
-    The factor is one number, or an array of the shape of an example, ``(30,)`` for 30 columns; for images ``(c, h, w)`` also one
-    number per channel, ``(c,)``.
+    The factor is one number, or an array of the shape of an example: ``(30,)`` for 30 columns. For images ``(c, h, w)`` it may
+    also be one number per channel, ``(c,)``.
 
     Examples
     --------
@@ -40,11 +40,11 @@ class Scale(PixelStep):
     factor: Any
 
     def __post_init__(self) -> None:
-        """Refuse what would leave no finite number."""
+        """Check that all numbers are finite."""
         _check_finite(self, self.factor)
 
     def describe(self) -> str:
-        """Return the factor, as in ``"x 0.5"``, or the shape of an array of many."""
+        """Return the factor, as in ``"x 0.5"``, or the shape of a large array."""
         return f"x {_shown(self.factor)}"
 
     def _operand(self, shape: Shape) -> Any:
@@ -61,23 +61,24 @@ class Scale(PixelStep):
 
 @dataclass(frozen=True)
 class SubtractMean(PixelStep):
-    """Subtract ``mean``; float32 comes out.
+    """Subtract ``mean``; the result is float32.
 
-    The mean is one number, or an array of the shape of an example, ``(30,)`` for 30 columns; for images ``(c, h, w)`` also one
-    number per channel, ``(c,)``. A mean image may have a first axis of length 1, as in ``.binaryproto`` files; what
-    ``sparknet.formats.read`` returned of one is taken too. The arithmetic is float32, so whole numbers up to 2**24 come out exactly.
+    The mean is one number, or an array of the shape of an example: ``(30,)`` for 30 columns. For images ``(c, h, w)`` it may also
+    be one number per channel, ``(c,)``. A mean image may have a first axis of length 1, as in ``.binaryproto`` files, and may be
+    the object that ``sparknet.formats.read`` returns for such a file. The arithmetic is float32: exact for whole numbers up to
+    2**24.
     """
 
     field: str
     mean: Any
 
     def __post_init__(self) -> None:
-        """Refuse what would leave no finite number."""
+        """Check that all numbers are finite."""
         object.__setattr__(self, "mean", _given_mean(self.mean, self.field))
         _check_finite(self, self.mean)
 
     def describe(self) -> str:
-        """Return the mean, as in ``"- 104, 117, 123"``, or the shape of an array of many, such as a mean image."""
+        """Return the mean, as in ``"- 104, 117, 123"``, or the shape of a large array, such as a mean image."""
         return f"- {_shown(self.mean, 'mean image ')}"
 
     def _operand(self, shape: Shape) -> Any:
@@ -94,7 +95,7 @@ class SubtractMean(PixelStep):
 
 @dataclass(frozen=True)
 class LabelMap(FieldStep):
-    """Replace each whole number by what ``labels`` says: the labels that are stored by those of the net; int64 comes out.
+    """Replace each stored label by the net's label, which ``labels`` maps it to; the result is int64.
 
     Examples
     --------
@@ -108,7 +109,7 @@ class LabelMap(FieldStep):
     labels: Mapping[int, int]
 
     def __post_init__(self) -> None:
-        """Refuse a map that no label is in, and what is no map of labels."""
+        """Check that ``labels`` is a mapping of labels, and not empty."""
         if not self.labels:
             msg = f"LabelMap: got no labels for {self.field!r}, expected at least one"
             raise DataError(msg)
@@ -142,7 +143,7 @@ class LabelMap(FieldStep):
 
 
 def _given_mean(given: Any, field: str) -> Any:
-    """Return the numbers of a mean, or of what was read from a file; a DataError if that holds something else."""
+    """Return a mean, taken out of Contents of a file if it is in some; a DataError for a path or a mapping."""
     if isinstance(given, Contents):
         given = given.obj
     if isinstance(given, str | bytes | os.PathLike):
@@ -156,7 +157,7 @@ def _given_mean(given: Any, field: str) -> Any:
 
 
 def _fitting(step: FieldStep, what: str, value: Any, shape: Shape) -> Any:
-    """Return the value of a step as float32 of the shape of one example; a view."""
+    """Return the operand of a step as float32, broadcast to the shape of an example."""
     array = np.asarray(value, np.float32)
     if array.shape == (1, *shape):
         array = array[0]
@@ -173,7 +174,7 @@ def _fitting(step: FieldStep, what: str, value: Any, shape: Shape) -> Any:
 
 
 def _shown(value: Any, kind: str = "") -> str:
-    """Return one number or a few in words, else their shape; ``kind`` names an array of more than one axis."""
+    """Return a few numbers as text; of an array of several axes return the shape, with ``kind`` before it."""
     array = np.asarray(value)
     if array.ndim > 1:
         return f"{kind}{array.shape}"
@@ -184,7 +185,7 @@ def _shown(value: Any, kind: str = "") -> str:
 def _check_finite(step: FieldStep, value: Any) -> None:
     try:
         array = np.asarray(value)
-    except ValueError:  # of lists of different lengths
+    except ValueError:  # lists of different lengths
         array = np.array(None)
     if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
         got = f"{value!r:.60}" if array.ndim == 0 else f"{array.dtype} {array.shape}"
