@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fuzz.oracles import is_refused
 from hypothesis import given
+from hypothesis import strategies as st
 from strategies import mappings, messages_of
 
 from sparknet import FormatError, NDArray, WeightCollection, dump_parts, dumps, dumps_into, load, loads, save
@@ -179,6 +180,57 @@ def test_a_view_keeps_its_message_alive():
     array = loads(dumps(NDArray(np.full(1000, 7.0))))
     gc.collect()
     assert array.to_host().sum() == 7000
+
+
+# ---- many neighbours of one dtype and shape, which are checked and handed out together
+
+
+def assert_each_is_like(back, tensors):
+    assert list(back) == list(tensors)
+    for name, tensor in tensors.items():
+        array = back[name].to_host()
+        assert (array.dtype, array.shape, array.flags.c_contiguous) == (tensor.dtype, tensor.shape, True)
+        assert array.tobytes() == tensor.tobytes()
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (16,), (2, 5), (3, 0, 2), (0, 2**60), (1,) * 63, (1,) * 64])
+@pytest.mark.parametrize("count", [layout.MANY, layout.MANY + 1, 40])
+def test_neighbours_of_one_dtype_and_shape_come_back_as_they_are(shape, count):
+    alike = [np.full(shape, n, "float32") for n in range(count)]
+    others = [np.arange(3, dtype="int8"), np.float32(0.5).reshape(1, 1)]
+    tensors = {str(n): array for n, array in enumerate([others[0], *alike, *others, *alike])}
+    message = dumps(tensors)
+    for back in loads(message), loads(message, verify=True), loads(message, copy=True):
+        assert_each_is_like(back, tensors)
+    assert not any(array.to_host().flags.writeable for array in loads(bytearray(message)).values())
+    assert all(
+        np.shares_memory(array.to_host(), np.frombuffer(message, "u1"))
+        for array in loads(message).values()
+        if array.size
+    )
+
+
+@given(mappings(max_size=4), st.lists(st.integers(1, 2 * layout.MANY), min_size=4, max_size=4))
+def test_runs_of_any_lengths_come_back_as_they_are(mapping, lengths):
+    pairs = zip(mapping.values(), lengths, strict=False)
+    hosts = [(NDArray(array).to_host(), length) for array, length in pairs]
+    arrays = [np.array(host, host.dtype.newbyteorder("<"), order="C") for host, length in hosts for _ in range(length)]
+    tensors = {str(n): array for n, array in enumerate(arrays)}
+    assert_each_is_like(loads(dumps(tensors), verify=True), tensors)
+
+
+@pytest.mark.parametrize("size", [1, 16, 17])
+def test_every_change_of_a_byte_between_many_neighbours_is_refused_and_named(size):
+    message = bytearray(dumps({f"t{n}": np.zeros(size, "float32") for n in range(20)}, checksum=False))
+    ends = [tensor.offset for tensor in inspect(message).tensors]
+    for n, (before, end) in enumerate(zip([ends[0] - 6, *(offset + 4 * size for offset in ends)], ends, strict=False)):
+        for position in range(before, end):
+            message[position] ^= 1
+            with pytest.raises(FormatError, match=f"byte {position}, before tensor 't{n}'") as caught:
+                loads(message)
+            assert (caught.value.tensor, caught.value.offset) == (f"t{n}", position)
+            message[position] ^= 1
+    assert len(loads(message)) == 20
 
 
 @pytest.mark.parametrize(

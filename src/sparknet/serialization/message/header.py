@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
-from sparknet.serialization.message.layout import MAX_DIMS, MAX_HEADER, MAX_PAYLOAD, MAX_TENSORS
+from sparknet.serialization.message.layout import MAX_DIMS, MAX_HEADER, MAX_PAYLOAD, MAX_TENSORS, are_equal
 from sparknet.serialization.payload.form import Form
 
 MAX_NDIM = 64
@@ -37,6 +37,8 @@ class Header:
     @cached_property
     def sizes(self) -> list[int]:
         """Size of each tensor in bytes, as it is handed out."""
+        if self.codes and are_equal(self.codes) and are_equal(self.shapes):  # as most of many tensors are
+            return [_nbytes(self.codes[0], self.shapes[0])] * len(self.codes)
         return list(map(_nbytes, self.codes, self.shapes))
 
     @cached_property

@@ -5,10 +5,11 @@ A message declares no offset and no length of its own: all follow from the heade
 bytes that the writer would write, so overlaps, holes, hidden and trailing bytes cannot exist.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate
-from operator import sub
-from typing import NamedTuple
+from itertools import accumulate, compress, pairwise
+from operator import ne, sub
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from sparknet.errors import FormatError
@@ -20,6 +21,7 @@ MAGIC = b"\x94\xaasparknet/1"  # array of 4; the version, a string of 10 bytes
 START = len(MAGIC) + 5  # bytes before the header: the version and the header's length
 HEAD = START + 10  # bytes before the first gap, the header not counted
 
+MANY = 8  # neighbours that are alike are read together if they are more: fewer take less time one by one
 MAX_BIN = 2**32 - 64  # longest payload in bytes; tests lower it. A longer tensor is split
 MAX_HEADER = 2**26  # bytes
 MAX_TENSORS = 2**17  # tensors in a message, and names
@@ -76,6 +78,25 @@ def _split(sizes: list[int]) -> tuple[list[int], list[int]]:
             lengths.append(rest)
         first.append(len(lengths))
     return lengths, first
+
+
+def runs_of_equals(values: Sequence[Any]) -> list[range]:
+    """Return where more than ``MANY`` neighbours are equal.
+
+    Examples
+    --------
+    >>> runs_of_equals("a" * 9 + "b" * 8 + "c" * 100)
+    [range(0, 9), range(17, 117)]
+    """
+    if len(values) <= MANY:
+        return []
+    changes = [] if are_equal(values) else compress(range(1, len(values)), map(ne, values, values[1:]))
+    return [range(start, end) for start, end in pairwise([0, *changes, len(values)]) if end - start > MANY]
+
+
+def are_equal(values: Sequence[Any]) -> bool:
+    """Say whether all values are equal; there is at least one."""
+    return values.count(values[0]) == len(values)
 
 
 def head(header: bytes, payloads: int) -> bytes:

@@ -1,7 +1,8 @@
 """Messages to objects: views of the message or copies of it, after the checks of the elements that are due."""
 
 from collections.abc import Iterable, Sequence
-from itertools import repeat
+from itertools import accumulate, repeat
+from operator import mul
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,10 +80,10 @@ def decode(found: Found, wishes: Wishes) -> Any:
 def check_tensors(found: Found, tensors: Sequence[int], *, required: bool) -> None:
     """Read these tensors and refuse what is damaged; ``required``: a message without checksums is refused too."""
     if has_checksums(found, required=required):
-        whole = [tensor for tensor in tensors if not found.plan.is_split(tensor)]
-        _refuse_damaged(found, zip(whole, transfer([found.payload(tensor) for tensor in whole]), strict=True))
-        split = [tensor for tensor in tensors if found.plan.is_split(tensor)]
-        _refuse_damaged(found, ((tensor, _checksum_of_split(found, tensor)) for tensor in split))
+        split = [tensor for tensor in tensors if found.plan.is_split(tensor)] if found.plan.has_splits else []
+        whole = [tensor for tensor in tensors if not found.plan.is_split(tensor)] if split else tensors
+        _refuse_damaged(found, whole, transfer(list(map(found.payload, whole))))
+        _refuse_damaged(found, split, (_checksum_of_split(found, tensor) for tensor in split))
     refuse_bools(found, tensors)
 
 
@@ -101,9 +102,9 @@ def has_checksums(found: Found, *, required: bool) -> bool:
     return found.plan.summed
 
 
-def _refuse_damaged(found: Found, sums: Iterable[tuple[int, int]]) -> None:
+def _refuse_damaged(found: Found, tensors: Iterable[int], sums: Iterable[int]) -> None:
     expected = found.checksums
-    for tensor, value in sums:
+    for tensor, value in zip(tensors, sums, strict=True):
         if expected[tensor] != value:
             raise wrong(found.plan, tensor, DAMAGED)
 
@@ -133,7 +134,11 @@ def views(found: Found, tensors: Sequence[int]) -> list[Array]:
     data = np.frombuffer(found.data, np.uint8).data
     if len(tensors) == len(starts) and plan.header.is_raw:  # all of them, and none is split
         make: Any = np.ndarray
-        return list(map(make, plan.header.shapes, plan.dtypes, repeat(data), starts))
+        return (
+            _in_rows(plan, data)
+            if plan.rows
+            else list(map(make, plan.header.shapes, plan.dtypes, repeat(data), starts))
+        )
     shapes, decoded = plan.header.shapes, _small(found, tensors)
     return [
         decoded[tensor]
@@ -143,6 +148,21 @@ def views(found: Found, tensors: Sequence[int]) -> list[Array]:
         else np.ndarray(shapes[tensor], plan.dtypes[tensor], data, starts[first[tensor]])
         for tensor in tensors
     ]
+
+
+def _in_rows(plan: Plan, data: memoryview) -> list[Array]:
+    """Return all tensors of a raw message; those of one dtype and shape as the rows of an array over them and their gaps."""
+    make: Any = np.ndarray
+    shapes, dtypes, starts = plan.header.shapes, plan.dtypes, plan.layout.starts
+    arrays: list[Array] = []
+    for run in plan.rows:
+        before = slice(len(arrays), run.start)
+        arrays += map(make, shapes[before], dtypes[before], repeat(data), starts[before])
+        shape, dtype, start = shapes[run.start], dtypes[run.start], starts[run.start]
+        inner = list(accumulate(shape[:0:-1], mul, initial=dtype.itemsize))[::-1]
+        arrays.extend(make((len(run), *shape), dtype, data, start, (starts[run.start + 1] - start, *inner)))
+    rest = slice(len(arrays), None)
+    return [*arrays, *map(make, shapes[rest], dtypes[rest], repeat(data), starts[rest])]
 
 
 def _small(found: Found, tensors: Sequence[int]) -> dict[int, Array]:
@@ -191,7 +211,7 @@ def _copies(found: Found, tensors: Sequence[int], views: list[Array], *, due: bo
     sums = dict(zip(large, transfer([views[n] for n in large], [copies[n] for n in large], sums=summed), strict=True))
     if summed:
         sums |= {n: checksum(copy) for n, copy in enumerate(copies) if n not in sums}
-        _refuse_damaged(found, ((tensor, sums[n]) for n, tensor in enumerate(tensors)))
+        _refuse_damaged(found, tensors, (sums[n] for n in range(len(copies))))
     if due:
         refuse_bools(found, tensors)
     return copies

@@ -116,9 +116,12 @@ def _shapes(columns: dict[str, Any], tensors: int) -> list[tuple[int, ...]]:
     dims = _uints(columns, "dims", width, MAX_DIMS)
     if sum(ndims) != len(dims) or max(ndims, default=0) > MAX_NDIM:
         _refuse(f"'ndims' asks for {sum(ndims)} dims, at most {MAX_NDIM} each; there are {len(dims)}")
+    ndim = ndims[0] if ndims else 0
+    if ndim and ndims.count(ndim) == len(ndims):  # as most of many tensors are; a sixth of the time
+        if dims[:ndim] * len(ndims) == dims:
+            return [tuple(dims[:ndim])] * len(ndims)
+        return list(zip(*[iter(dims)] * ndim, strict=True))
     remaining = iter(dims)
-    if len(set(ndims)) == 1 and ndims[0]:  # the one case of many tensors; a sixth of the time
-        return list(zip(*[remaining] * ndims[0], strict=True))
     return [tuple(islice(remaining, ndim)) for ndim in ndims]
 
 

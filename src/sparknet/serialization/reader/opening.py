@@ -24,7 +24,7 @@ from sparknet.serialization.message.layout import (
     lay_out,
     truncated,
 )
-from sparknet.serialization.message.plans import Plan, keep
+from sparknet.serialization.message.plans import Gaps, Plan, keep
 from sparknet.serialization.reader.header_reading import decode_header
 
 
@@ -127,15 +127,23 @@ def next_call(total: int, *, of_file: bool) -> str:
 
 def check_gaps(found: Found, tensors: Sequence[int] | None = None) -> None:
     """Compare the pad and prefix before every payload, or those of these tensors, with the canonical bytes."""
-    plan = found.plan
-    places, expected = plan.gaps
-    if tensors is not None:
-        payloads = [payload for tensor in tensors for payload in plan.payloads(tensor)]
-        places, expected = [places[n] for n in payloads], b"".join([plan.layout.gaps[n] for n in payloads])
-    if b"".join(map(found.data.__getitem__, places)) != expected:
-        for tensor in range(len(plan.header.codes)) if tensors is None else tensors:
-            for payload in plan.payloads(tensor):
-                check_gap(plan, tensor, payload, bytes(found.data[plan.gaps[0][payload]]))
+    plan, layout = found.plan, found.plan.layout
+    if tensors is None and _are_canonical(found.data, plan.gaps):
+        return
+    for tensor in range(len(plan.header.codes)) if tensors is None else tensors:
+        for payload in plan.payloads(tensor):
+            start, gap = layout.starts[payload], layout.gaps[payload]
+            check_gap(plan, tensor, payload, bytes(found.data[start - len(gap) : start]))
+
+
+def _are_canonical(data: memoryview, gaps: Gaps) -> bool:
+    """Say whether all gaps hold what they should."""
+    if b"".join(map(data.__getitem__, gaps.places)) != gaps.contents:
+        return False
+    if not gaps.rows:
+        return True
+    rows = (np.ndarray(row.shape, np.uint8, data, row.start, (row.step, 1)) for row in gaps.rows)
+    return all(found.tobytes() == row.contents for found, row in zip(rows, gaps.rows, strict=True))
 
 
 def check_gap(plan: Plan, tensor: int, payload: int, got: bytes) -> None:
