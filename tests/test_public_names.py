@@ -47,7 +47,15 @@ PUBLIC_MODULES = [
 # Rooms share these; they are no promise to users.
 INTERNAL = {
     "sparknet.data.prefetch": {"Batch"},
-    "sparknet.errors": {"AFTER_FORK", "BrokenOff", "NOT_INITIALIZED", "explain", "located", "ours", "shown"},
+    "sparknet.errors": {
+        "AFTER_FORK",
+        "BrokenOff",
+        "NOT_INITIALIZED",
+        "explain",
+        "as_sparknet_error",
+        "located",
+        "shown",
+    },
     "sparknet.nd": {"DTYPES", "FUNCTIONS", "NamespaceInfo", "VERSION", "VERSIONS", "checked_version", "functions"},
 }
 DIRECTIVES = dict(re.findall(r"^\.\. automodule:: (\S+)\n((?:[ ]+:.*\n)*)", REFERENCE, re.MULTILINE))

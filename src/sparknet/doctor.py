@@ -12,7 +12,7 @@ from typing import Any, Literal
 from sparknet.backends import available, get_backend
 from sparknet.clusters.spark.jobs.health import session_warnings
 from sparknet.clusters.spark.jobs.startup import check_java
-from sparknet.errors import DeviceError, MissingDependency, ours
+from sparknet.errors import DeviceError, MissingDependency, as_sparknet_error
 from sparknet.nets.caffe.runtime import load as load_caffe
 
 __all__ = ["Finding", "examine"]
@@ -85,7 +85,9 @@ def _tried(subject: str, look: Callable[[], str]) -> Finding:
     except DeviceError as error:
         return Finding(subject, "warning", str(error))
     except Exception as error:  # noqa: BLE001 - what is broken is what its line is read for
-        return Finding(subject, "warning", f"is installed and does not work: {ours(error)}; install it again")
+        return Finding(
+            subject, "warning", f"is installed and does not work: {as_sparknet_error(error)}; install it again"
+        )
 
 
 def _backend(name: str) -> str:

@@ -13,9 +13,9 @@
     ├── ClusterError       (RuntimeError)  a cluster that cannot be reached or broke off
     └── TrainingError      (RuntimeError)  a training that ended early, after it had begun
 
-The message says what was got, what was expected and the fix; what a program may want to look at is
-also there as fields. That of a ValueError has at most 4,000 characters: names in it may come from anywhere.
-All of them survive pickling, because Spark hides those that do not.
+The message says what was got, what was expected and the fix; facts for programs are fields. The message of a ValueError
+has at most 4,000 characters, because names in it may come from anywhere. All of them survive pickling, because Spark
+hides exceptions that do not.
 """
 
 import re
@@ -43,7 +43,7 @@ class SparknetError(Exception):
     Parameters
     ----------
     message
-        What was got, what was expected and the fix. Of a ValueError, the middle is left out where it is over 4,000 characters.
+        What was got, what was expected and the fix. Of a ValueError's message over 4,000 characters, the middle is left out.
     **fields
         Facts for programs, set as attributes of the exception.
 
@@ -61,18 +61,18 @@ class SparknetError(Exception):
             setattr(self, name, value)  # some (ImportError's name) are slots; both kinds are pickled
 
     def placed(self, where: str, *, instead: bool = False, advice: str = "", **fields: Any) -> Self:
-        """Return an error of the same type that says where it was; its ``reason`` is the message without that.
+        """Return an error of the same type whose message begins with a place; its field ``reason`` is the message without it.
 
         Parameters
         ----------
         where
-            Put in front of the message.
+            The place, put in front of the message.
         instead
-            Whether ``where`` is put in the place of what was in front before, if something was.
+            Whether ``where`` replaces the place that an earlier call put there.
         advice
-            Put behind the message.
+            The fix, put behind the message.
         **fields
-            Facts to add to this one's own.
+            Fields to add to those of this error.
 
         Examples
         --------
@@ -80,20 +80,20 @@ class SparknetError(Exception):
         >>> str(error), str(error.placed("partition 2, row 73", instead=True, row=73))
         ('row 3: no label', 'partition 2, row 73: no label')
         """
-        _, _, *state = tuple[Any, ...](self.__reduce__())  # what is pickled: fields that are slots too
+        _, _, *state = tuple[Any, ...](self.__reduce__())  # what pickle keeps: also fields that are slots
         facts = dict(*state)
         reason = facts.get("reason", str(self)) if instead else str(self)
         return type(self)(f"{where}: {reason}{advice}", **{**facts, "reason": reason, **fields})
 
 
-_BEGIN, _END = 3000, 900  # characters that are left of a longer message
+_BEGIN, _END = 3000, 900  # characters of a longer message that are kept
 
 
 def _shortened(message: str) -> str:
-    """Return a message of at most 4,000 characters that can be printed: a name in it may be long, or half of a character."""
+    """Return a message that has at most 4,000 characters and can be printed: a name may be long, or hold half a character."""
     message = message.encode(errors="backslashreplace").decode()
     left_out = len(message) - _BEGIN - _END
-    if left_out <= 100:  # what says so has up to 60
+    if left_out <= 100:  # the note itself has up to 60
         return message
     return f"{message[:_BEGIN]}... ({left_out:,} characters are left out) ...{message[-_END:]}"
 
@@ -118,12 +118,12 @@ class NetError(SparknetError, ValueError):
     """A net or solver definition cannot be used, or a blob asked for is unknown."""
 
 
-class MissingDependency(SparknetError, ImportError):  # noqa: N818 - reads as what it is
+class MissingDependency(SparknetError, ImportError):  # noqa: N818 - the name says what happened
     """An optional package or program is missing; the message names the command that brings it."""
 
 
-class StreamEnd(SparknetError, EOFError):  # noqa: N818 - the way a stream is to end
-    """A stream of messages ended between two of them: nothing is damaged, there are no more."""
+class StreamEnd(SparknetError, EOFError):  # noqa: N818 - no failure: a stream ends so
+    """A stream of messages ended after a whole message: nothing is damaged, there are no more."""
 
 
 class ClusterError(SparknetError, RuntimeError):
@@ -139,14 +139,14 @@ BrokenOff = TrainingError  # the name that it had first: programs and pickles ma
 
 @contextmanager
 def located(where: str, **fields: Any) -> Iterator[None]:
-    """Put ``where`` in front of the message of a SparknetError that is raised in the block; its type stays.
+    """Put ``where`` in front of the message of a SparknetError of the block; the type stays.
 
     Parameters
     ----------
     where
         What the block was working on.
     **fields
-        Facts to add to the exception's own.
+        Fields to add to those of the exception.
 
     Examples
     --------
@@ -161,12 +161,12 @@ def located(where: str, **fields: Any) -> Iterator[None]:
         raise error.placed(where, **fields) from error
 
 
-def ours(error: Exception) -> SparknetError:
-    """Return a SparknetError as it is, and any other exception as a DataError that names its type.
+def as_sparknet_error(error: Exception) -> SparknetError:
+    """Return a SparknetError as it is, any other exception as a DataError that names its type.
 
     Examples
     --------
-    >>> ours(KeyError("label"))
+    >>> as_sparknet_error(KeyError("label"))
     DataError("KeyError: 'label'")
     """
     return error if isinstance(error, SparknetError) else DataError(f"{type(error).__name__}: {error}")
@@ -178,7 +178,7 @@ _SHOWN = 60  # characters of an argument in a message
 def explain(error: Exception, what: str, *args: Any, **kwargs: Any) -> NoReturn:
     """Raise the ``error`` of an array library as a plain builtin (TypeError, ValueError, ...) that shows the arguments.
 
-    What says nothing of the arguments, such as a device that fails, is raised as it is.
+    An error that is not about the arguments, such as a device that fails, is raised as it is.
 
     Examples
     --------
@@ -203,7 +203,7 @@ def _plain_kind(error: Exception) -> type[Exception] | None:
             return kind
     if _of_the_machine(error, ""):
         return None
-    # torch says RuntimeError of shapes, of dtypes, and also of a device that fails
+    # torch raises RuntimeError for shapes, for dtypes, and also for a device that fails
     if "can't be cast" in str(error):
         return TypeError
     return _KINDS.get(type(error).__name__.removeprefix("_")) if "CUDA" not in str(error) else None
@@ -216,14 +216,14 @@ AFTER_FORK = (
     "a process that is forked from one that has used CUDA cannot use it: fork before its first use, "
     "or start processes with multiprocessing.get_context('spawn')"
 )
-# As cupy and its cuda-pathfinder say that a library of CUDA is not there, or the headers that its kernels are compiled with.
+# How cupy and its cuda-pathfinder report a missing library of CUDA, or missing headers that kernels need.
 _NO_TOOLKIT = re.compile(
     r"failed to load lib|lib(nvrtc|nvJitLink|cu[a-z]+)\b.*\.so|Failed to find CUDA headers", re.IGNORECASE
 )
 
 
 def _of_the_machine(error: Exception, what: str) -> SparknetError | None:
-    """Return what is wrong with the process or the machine and not with the arguments, with the fix; None: nothing known."""
+    """Return an error with the fix if the process or the machine is at fault, not the arguments; else None."""
     if not isinstance(error, RuntimeError | ImportError) or isinstance(error, SparknetError):
         return None
     found: SparknetError | None = None
@@ -249,9 +249,9 @@ _KINDS = {
 
 
 def shown(value: Any, limit: int = _SHOWN) -> str:
-    """Return what a message says of an argument: its ``repr``, cut after ``limit`` characters, or dtype and shape of an array.
+    """Return an argument as messages show it: its ``repr``, cut after ``limit`` characters; dtype and shape of an array.
 
-    Of text and bytes no more than that is looked at, because they may be a message of many megabytes.
+    Only the start of text and bytes is looked at, because they may have many megabytes.
 
     Examples
     --------

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from sparknet.errors import DataError, ours
+from sparknet.errors import DataError, as_sparknet_error
 
 __all__ = ["Prefetcher", "prefetch"]
 
@@ -234,6 +234,6 @@ def _located(error: BaseException, index: int) -> BaseException:
     """
     if not isinstance(error, Exception) or isinstance(error, StopIteration) or hasattr(error, "batch"):
         return error
-    located = ours(error).placed(f"batch {index}", batch=index)
+    located = as_sparknet_error(error).placed(f"batch {index}", batch=index)
     located.__cause__ = error
     return located

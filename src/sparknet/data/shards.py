@@ -19,7 +19,7 @@ from sparknet.data.preprocess.base import preprocessed
 from sparknet.data.ragged import Even, evened
 from sparknet.data.sampling import SAMPLERS, Sampling, step_rng
 from sparknet.data.user_lines import line_of
-from sparknet.errors import DataError, SparknetError, located, ours
+from sparknet.errors import DataError, SparknetError, as_sparknet_error, located
 from sparknet.ndarray import NDArray
 
 __all__ = ["Shard", "Stored", "called", "calling", "check_function", "reseed"]
@@ -162,7 +162,7 @@ class Shard:
                 return 0, {name: column[:0] for name, column in batch.items()}
             return rows, batch if prepare is None else prepare(batch, rng, train=train)
         except Exception as error:
-            raise ours(error).placed(f"minibatch {index}", batch=index) from error
+            raise as_sparknet_error(error).placed(f"minibatch {index}", batch=index) from error
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled: the minibatches stay where they are."""

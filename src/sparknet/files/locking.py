@@ -1,7 +1,7 @@
 """One writer in a directory at a time: a lock that ends with its process, however that ends.
 
 The lock is on a file in the directory. The system releases it when the process is killed, so a file that is left behind locks
-nothing. Readers need no lock: every file here gets its name when it is whole.
+nothing. Readers need no lock: a file gets its name when all of it is written.
 """
 
 import errno
@@ -33,22 +33,22 @@ def locked(directory: Path, what: str, own: str = "") -> Iterator[None]:
     Parameters
     ----------
     directory
-        It exists. Its file :data:`LOCK_FILE` is made here, and removed after the block.
+        It exists. The file :data:`LOCK_FILE` is made in it, and removed after the block.
     what
-        Begins the messages: what the directory is, and which.
+        The start of messages: what the directory is for, and which it is.
     own
-        Ends the message where this process holds the lock itself: how it is released.
+        The end of the message if this process itself holds the lock: how to release it.
 
     Raises
     ------
     DataError
-        Another holds the lock: another process, or this one.
+        The lock is held, by another process or by this one.
     OSError
-        The file cannot be made, or what has its name is no regular file.
+        The file cannot be made, or something that is no regular file has its name.
 
     Notes
     -----
-    Where the file system has no locks, a warning says so once for a directory, and the block runs without.
+    If the file system has no locks, a warning says so once for each directory, and the block runs without a lock.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def _taken(path: Path, what: str, own: str) -> int:
         descriptor = _opened(path)
         try:
             _lock(descriptor, path, what, own)
-            if is_at(descriptor, path):  # the one before removes the file, and another may lie there since
+            if is_at(descriptor, path):  # the holder before removes its file, and another may have been made since
                 _sign(descriptor)
                 return descriptor
         except BaseException:
@@ -137,7 +137,7 @@ def is_at(descriptor: int, path: Path) -> bool:
 
 
 def _sign(descriptor: int) -> None:
-    """Write who holds the lock, for the message that another one gets; a full disk may leave that out."""
+    """Write who holds the lock into the file, for the messages of others. On a full disk that is left out."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, _this_process().encode(), 0)

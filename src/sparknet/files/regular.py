@@ -1,6 +1,6 @@
-"""Files from anywhere: which are opened, how much of them is read, and how much they may inflate to.
+"""Files of unknown origin: which are opened, how much of them is read, and how much they may inflate to.
 
-A device never ends, and opening a FIFO waits for its writer. So readers of files that have a size open regular files alone.
+A device never ends, and opening a FIFO waits for its writer. So readers here open regular files only.
 Messages are also read from streams, and :mod:`sparknet.serialization.reader.sources` opens those.
 """
 
@@ -108,7 +108,7 @@ def kind_of(mode: int) -> str | None:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # of a regular file it changes nothing
+    return os.open(path, flags | os.O_NONBLOCK)  # which changes nothing for a regular file
 
 
 def _check(mode: int, path: Path) -> None:

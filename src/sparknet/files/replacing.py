@@ -33,11 +33,11 @@ _UNCHANGED = "nothing was written, and a file that was there is as it was"
 def replacing(path: Path, *, follow_links: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file, to write and read, that takes the place of ``path`` when the block ends without an error.
 
-    It lies beside the file that ``path`` leads to, through symbolic links, and has that file's permissions. Without
-    ``follow_links`` a link is refused, and one that comes meanwhile is itself replaced. The contents are on the disk (fsync)
-    before the file gets its name, and the name is on the disk (fsync of the directory) when this returns. After an error
-    nothing is left behind; where only the last fsync fails, the new file stands. What killed writers left in the directory is
-    removed first.
+    The temporary file lies beside the file that ``path`` leads to through symbolic links, and gets that file's permissions.
+    Without ``follow_links`` a link is refused; a link that appears meanwhile is itself replaced. The contents are on the disk
+    (fsync) before the file gets its name, and the name is on the disk (fsync of the directory) when this returns. After an
+    error nothing is left behind. If only the last fsync fails, the new file stays. Files that killed writers left in the
+    directory are removed first.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def replacing(path: Path, *, follow_links: bool = True) -> Iterator[BinaryIO]:
     # absolute paths may lead through closed directories
     target = path.resolve() if follow_links and path.is_symlink() else path
     with _directory_named(path):
-        directory = os.open(target.parent, os.O_RDONLY)  # what cannot be synced later is refused now
+        directory = os.open(target.parent, os.O_RDONLY)  # an error now, not after all is written
     try:
         with _refusal_named(path), whole_file(target, called=path) as file:
             if mode is not None:
@@ -184,7 +184,7 @@ def _remove_unlocked(path: Path) -> None:
 
 
 def _permissions(path: Path) -> int | None:
-    """Return those of the file at ``path``, None where there is none; refuse what must not be written, or replaced by a file."""
+    """Return the permissions of the file at ``path``, None if there is none; an OSError if a file must not replace it."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -203,7 +203,7 @@ def _permissions(path: Path) -> int | None:
 
 @contextmanager
 def _directory_named(path: Path) -> Iterator[None]:
-    """Name the path that the caller knows, where its directory or the temporary file cannot be opened."""
+    """Name the caller's path in the error if the directory or the temporary file cannot be opened."""
     try:
         yield
     except (FileNotFoundError, PermissionError) as error:
@@ -213,7 +213,7 @@ def _directory_named(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _refusal_named(path: Path) -> Iterator[None]:
-    """Name the path, and say what is there now, where the disk refuses what is written."""
+    """Name the path in the error if the disk refuses what is written, and say what is there now."""
     try:
         yield
     except OSError as error:

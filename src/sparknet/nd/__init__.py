@@ -1,9 +1,9 @@
 """The array-API namespace over NDArray: the standard's functions, delegated to the array's backend.
 
-Every function is made from a table (``sparknet.nd.standard``): find the backend, from the first
-NDArray among the arguments or from ``device=``, unwrap, call the backend's function of the same
-name, wrap what comes back. Signatures, dtypes and results are therefore those of the standard and
-of the backend: https://data-apis.org/array-api/2025.12/.
+Every function is made from a table, ``sparknet.nd.standard``. It finds the backend (that of the first NDArray among the
+arguments, or of ``device=``), unwraps the arguments, calls the backend's function of the same name and wraps the result.
+So signatures, dtypes and results are those of the standard and of the backend:
+https://data-apis.org/array-api/2025.12/.
 
 Examples
 --------
@@ -89,16 +89,16 @@ def astype(x: NDArray, dtype: Any, /, *, copy: builtins.bool = True, device: str
     x
         An NDArray, or an array of a backend.
     dtype
-        A dtype of numpy or its name, on every backend.
+        numpy's dtype or its name, on every backend.
     copy
-        False: ``x`` itself where it has that dtype already.
+        False: return ``x`` itself if it has that dtype already.
     device
-        Move the result there; default: it stays where ``x`` is.
+        Move the result there. Default: it stays where ``x`` is.
 
     Raises
     ------
     TypeError
-        There is no such dtype, or the backend has not.
+        There is no such dtype, or the backend does not have it.
 
     Examples
     --------
@@ -115,18 +115,18 @@ def astype(x: NDArray, dtype: Any, /, *, copy: builtins.bool = True, device: str
 
 
 def from_dlpack(x: Any, /, *, device: str | None = None, copy: builtins.bool | None = None) -> NDArray:
-    """Return an NDArray over the memory of ``x``, any object with ``__dlpack__``; no copy unless asked for.
+    """Return an NDArray over the memory of ``x``, any object with ``__dlpack__``; a copy only if asked for.
 
-    Page-locked memory of the host is numpy's, memory that CUDA moves between host and device (managed) is cupy's.
+    The NDArray is numpy's for host memory, page-locked or not, and cupy's for CUDA's, managed memory included.
 
     Raises
     ------
     TypeError
         ``x`` has no ``__dlpack__``.
     DeviceError
-        It is memory of a device that is neither the host nor one of CUDA's.
+        The memory is neither the host's nor CUDA's.
     ValueError
-        Its dtype or strides are none that the backend of its device can share.
+        The backend cannot share its dtype or strides.
 
     Examples
     --------
@@ -150,7 +150,7 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: builtins.bool | N
 
 
 def checked_version(api_version: str | None) -> ModuleType:
-    """Return this module for a version of the standard that it implements; else a ValueError."""
+    """Return this module; a ValueError if it does not implement that version of the standard."""
     if api_version not in (None, *VERSIONS):
         msg = f"array-API version {api_version!r} is not implemented; known: {', '.join(VERSIONS)}"
         raise ValueError(msg)

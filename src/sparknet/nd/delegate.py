@@ -1,8 +1,7 @@
-"""Makes the namespace's functions: find the backend, unwrap, call, wrap.
+"""Makes the functions of the namespace: each finds the backend, unwraps, calls and wraps.
 
-Each function gets the standard's own signature, but its arguments are passed on as they come: the
-backend checks them. Functions of one or two arrays, which programs call most, have a short way of
-their own; what they call is looked up once a backend.
+Each function has the standard's signature, but passes its arguments on unchecked: the backend checks them. Programs call
+functions of one or two arrays most, so these have faster code of their own. A backend's function is looked up once.
 """
 
 import ast
@@ -44,7 +43,7 @@ def _function(name: str, signature: inspect.Signature, extension: str | None) ->
 
 
 def _form(parameters: list[str]) -> Callable[[str], Callable[..., Any]]:
-    """Return what makes a function of these parameters: the shortest way that serves them."""
+    """Return the maker of functions with these parameters: the fastest one that fits."""
     if parameters == ["x"]:
         return _unary
     if parameters == ["x1", "x2"]:
@@ -78,7 +77,7 @@ def _parsed(line: str) -> tuple[str, inspect.Signature]:
 
 
 class _Bound(dict[Backend, Callable[..., Any]]):
-    """Backend -> its function of a name such as ``"linalg.inv"``, looked up when it is first called."""
+    """Backend -> its function of one name such as ``"linalg.inv"``, looked up at the first call."""
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -109,7 +108,7 @@ def _unary(where: str) -> Callable[..., Any]:
 
 
 def _binary(where: str) -> Callable[..., Any]:
-    """Return a function of two arrays, of which one may be a scalar."""
+    """Return a function of two arrays, or of an array and a scalar."""
     bound = _Bound(where)
 
     def function(x1: Any, x2: Any, /) -> Any:
@@ -162,7 +161,7 @@ def _creation(where: str) -> Callable[..., Any]:
 
 
 def _general(where: str) -> Callable[..., Any]:
-    """Return a function of anything: arrays anywhere among the arguments, or none and a device."""
+    """Return a function of any arguments: arrays at any place, also in lists, or no arrays and a device."""
     bound = _Bound(where)
 
     def function(*args: Any, **kwargs: Any) -> Any:
@@ -177,7 +176,7 @@ def _general(where: str) -> Callable[..., Any]:
         device = kwargs.get("device")
         if backend is None:
             backend = backend_for_device("cpu" if device is None else device)
-        elif device is not None:  # zeros_like(x, device=...): made where x is, then moved
+        elif device is not None:  # zeros_like(x, device=...): made on the device of x, then moved
             del kwargs["device"]
             return function(*args, **kwargs).to_device(device)
         if device is not None:
@@ -192,7 +191,7 @@ def _general(where: str) -> Callable[..., Any]:
 
 
 def _refuse(function: Any, where: str, error: Exception, *args: Any, **kwargs: Any) -> NoReturn:
-    """Raise the backend's ``error`` with the arguments; one of the caller's words is not the standard's: that instead."""
+    """Raise the backend's ``error`` with the arguments; if the call does not fit the standard's signature, an error that says so."""
     try:
         function.__signature__.bind(*args, **kwargs)
     except TypeError as misfit:
@@ -210,7 +209,7 @@ def _as_ndarray(x: Any, where: str) -> NDArray:
 
 
 def _common(where: str, operands: Sequence[Any]) -> tuple[Backend, list[Any]]:
-    """Return the one backend of the operands, of which some may be Python or numpy scalars, and them unwrapped."""
+    """Return the backend of the operands, and the operands unwrapped; some may be Python's or numpy's scalars."""
     backend = _find_backend(operands)
     if backend is None:
         backend = _as_ndarray(next((x for x in operands if backend_of(x)), operands[0]), where)._backend
@@ -218,7 +217,7 @@ def _common(where: str, operands: Sequence[Any]) -> tuple[Backend, list[Any]]:
 
 
 def _find_backend(values: Iterable[Any], found: Backend | None = None) -> Backend | None:
-    """Return the backend of the NDArrays in ``values`` (looking into lists and tuples), if there are any."""
+    """Return the backend of the NDArrays in ``values`` and in lists and tuples in it; None if there are none."""
     for value in values:
         kind = type(value)
         if kind is NDArray:
@@ -239,7 +238,7 @@ def _find_backend(values: Iterable[Any], found: Backend | None = None) -> Backen
 
 
 def _of_bare(values: Iterable[Any]) -> Backend | None:
-    """Return the backend of the first of the libraries' own arrays in ``values``, where no NDArray says it."""
+    """Return the backend of the first array of a library in ``values``: for calls without an NDArray."""
     for value in values:
         kind = type(value)
         if kind not in _PLAIN:
@@ -256,7 +255,7 @@ def _unwrapped(value: Any, backend: Backend | None) -> Any:
     if kind is tuple or kind is list:
         return kind([_unwrapped(part, backend) for part in value])
     if kind not in _PLAIN and backend is not None:
-        found = backend_of(value)  # cupy would copy an index array of the host to the device, and say nothing
+        found = backend_of(value)  # without this check, cupy would silently copy a host's index array to the device
         if found is not None and found is not backend:
             msg = (
                 f"got an array of {found.name} on {found.device!r}, the others are on {backend.device!r} ({backend.name}); "
@@ -267,9 +266,9 @@ def _unwrapped(value: Any, backend: Backend | None) -> Any:
 
 
 def wrapped(value: Any, backend: Backend) -> Any:
-    """Wrap arrays, also inside the lists, tuples and named tuples that some functions return."""
+    """Wrap arrays, also in lists, tuples and named tuples, which some functions return."""
     if hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, type):
-        return wrap(value, backend)  # numpy's scalars too: they stand for 0-d arrays
+        return wrap(value, backend)  # numpy's scalars too, as 0-d arrays
     if isinstance(value, tuple):
         parts = [wrapped(part, backend) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)

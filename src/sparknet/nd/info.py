@@ -1,4 +1,4 @@
-"""What the namespace says of itself: the standard's inspection API."""
+"""The standard's inspection API: what the namespace can do, by device."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ __all__ = ["NamespaceInfo"]
 
 
 class NamespaceInfo:
-    """Capabilities, devices and dtypes, of the backend that serves a device.
+    """Capabilities, devices and dtypes of the backend of a device.
 
     Examples
     --------
@@ -17,7 +17,7 @@ class NamespaceInfo:
     """
 
     def capabilities(self) -> dict[str, Any]:
-        """Return what the standard leaves open: boolean indexing, data-dependent shapes, the most axes."""
+        """Return the capabilities that the standard leaves open: boolean indexing, data-dependent shapes, the most axes."""
         info: dict[str, Any] = get_backend("numpy").namespace.__array_namespace_info__().capabilities()
         return info
 

@@ -1,7 +1,7 @@
 """The functions of the array-API standard, as data: one signature a line.
 
-Version 2025.12, https://data-apis.org/array-api/2025.12/API_specification/. What is made of a line is
-in :mod:`sparknet.nd.delegate`.
+Version 2025.12, https://data-apis.org/array-api/2025.12/API_specification/. :mod:`sparknet.nd.delegate` makes a function of
+each line.
 """
 
 VERSION = "2025.12"
@@ -187,7 +187,7 @@ rfftfreq(n, /, *, d=1.0, dtype=None, device=None)
 rfftn(x, /, *, s=None, axes=None, norm='backward')
 """.split("\n")[1:-1]
 
-# dtypes are numpy's objects on numpy and on cupy; other backends translate them in their own asarray
+# The standard's dtypes. They are numpy's objects here; backends of libraries with other objects translate them.
 DTYPES = [
     "bool",
     *("int8", "int16", "int32", "int64"),

@@ -1,7 +1,7 @@
 """Arrays: one array on one backend, with the surface of the array-API standard.
 
-An NDArray owns no memory and knows no numerics: every operation is the backend's own, unwrapped, called and wrapped again.
-The namespace of functions over it is :mod:`sparknet.nd`.
+An NDArray owns no memory and knows no numerics: each operation calls the backend with the library's own arrays and wraps the
+result. The functions over arrays are in :mod:`sparknet.nd`.
 """
 
 from sparknet.ndarray.array import NDArray

@@ -1,8 +1,8 @@
 """NDArray: one array on one backend, with the surface of the array-API standard.
 
-It owns no memory and knows no numerics: every operation is the backend's own, unwrapped, called
-and wrapped again: two slots, no ``isinstance`` chain on the way. Its parts are in the modules beside
-this one; the namespace of functions over it is :mod:`sparknet.nd`.
+It owns no memory and knows no numerics. Each operation unwraps the library's own arrays, calls the backend and wraps
+the result; there is no chain of ``isinstance`` on the way. The parts of NDArray are in the modules beside this one,
+the functions over arrays in :mod:`sparknet.nd`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -77,7 +77,7 @@ class NDArray(Elements, Operators, Interchange, SparknetMethods):
     Write ``m[[0, 1]] = m[[1, 0]]`` and
     ``m = nd.take(m, nd.asarray(rng.permutation(len(m)), device=m.device), axis=0)``.
     ``bytes(a)`` is numpy's ``tobytes()``, and ``str(a)`` of a 0-d array is its value.
-    Functions are those of :mod:`sparknet.nd`, where numpy has methods: an attribute that is missing says which.
+    Where numpy has a method, :mod:`sparknet.nd` has a function. The error for a missing attribute names it.
 
     Examples
     --------
@@ -108,14 +108,14 @@ class NDArray(Elements, Operators, Interchange, SparknetMethods):
         self._backend = backend
 
     def to_device(self, device: str, /, *, stream: Any = None) -> "NDArray":
-        """Return this array on ``device``: itself where it is there already, else a copy.
+        """Return this array on ``device``: the array itself if it is there already, else a copy.
 
         Parameters
         ----------
         device
-            As :attr:`device` says it: ``"cpu"``, ``"cuda:0"``, ``"torch:cpu"``.
+            A device string as in :attr:`device`: ``"cpu"``, ``"cuda:0"``, ``"torch:cpu"``.
         stream
-            For the standard's sake: the backend's current stream is used.
+            A parameter of the standard that is ignored: the backend's current stream is used.
 
         Raises
         ------
@@ -150,7 +150,7 @@ class NDArray(Elements, Operators, Interchange, SparknetMethods):
         return self.__copy__()
 
     def __reduce__(self) -> Any:
-        """Pickle as host memory and device; unpickling lands on the same device, in writable memory."""
+        """Pickle host memory and the device. Unpickling puts the array on the same device, in writable memory."""
         host = self.to_host()
         if not host.flags.writeable:  # protocol 5, Spark's and Python 3.14's default, keeps numpy's flag
             host = host.copy(order="K")

@@ -1,4 +1,4 @@
-"""What every part of NDArray stands on: the two slots of one array on one backend, and what they say of it."""
+"""The base of all parts of NDArray: its two slots, and the properties that describe the array."""
 
 import math
 from collections.abc import Callable
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
     from sparknet.ndarray.array import NDArray
 
-__all__ = ["Core", "plainly"]
+__all__ = ["Core", "call_directly"]
 
 _new = object.__new__
 
 
 class Core:
-    """An array of a library, and the backend that computes with it. :class:`~sparknet.ndarray.NDArray` is its only subclass in use."""
+    """A library's array and the backend that computes with it. NDArray is the one class of it that has instances."""
 
     __slots__ = ("_array", "_backend")
 
@@ -99,7 +99,7 @@ class Core:
 
     @property
     def nbytes(self) -> int:
-        """Bytes taken by the elements; what a view leaves out between them does not count.
+        """Bytes of the elements. Gaps between the elements of a view do not count.
 
         Examples
         --------
@@ -116,7 +116,7 @@ class Core:
         Raises
         ------
         ValueError
-            The array has another number of axes, for which the standard has no ``T``.
+            The array does not have two axes, and the standard has ``T`` for two alone.
 
         Examples
         --------
@@ -153,7 +153,7 @@ class Core:
         return nd.checked_version(api_version)
 
     def _like(self, array: Any) -> "NDArray":
-        """Return an array of the same backend over ``array``, its own array or scalar; shares memory."""
+        """Wrap an array or scalar of the same library on the same backend; shares memory."""
         backend = self._backend
         if type(array) is not backend.array_type and not isinstance(array, backend.array_type):
             array = backend.asarray(array)
@@ -189,6 +189,6 @@ class Core:
         return self._backend.to_host(self._array)  # type: ignore[no-any-return]
 
 
-def plainly(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function where the device needs no care."""
+def call_directly(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function: what a backend does that has no :attr:`~sparknet.backends.Backend.call`."""
     return function(*args, **kwargs)

@@ -1,6 +1,6 @@
-"""Elements of an NDArray as Python numbers, and the names that people know from numpy.
+"""Elements of an NDArray as Python numbers, and advice for attributes that numpy and torch have.
 
-The array-API standard has functions where numpy has methods. An attribute that is not there says what to write in its place.
+The array-API standard has functions where numpy has methods. The error for a missing attribute says what to write instead.
 """
 
 import inspect
@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sparknet.backends import get_backend
-from sparknet.ndarray.core import Core, plainly
+from sparknet.ndarray.core import Core, call_directly
 
 __all__ = ["Elements"]
 
-# What people type -> what is written here, where it is no function of nd of the same name.
+# Attribute of other libraries -> what to write instead, if nd has no function of the same name.
 _INSTEAD = {
     "clone": "nd.asarray(a, copy=True)",
     "conjugate": "nd.conj(a)",
@@ -41,16 +41,16 @@ _INSTEAD = {
 
 
 def index(array: Any) -> int:
-    """Return an own array's value for ``__index__``, which cupy's arrays have not."""
+    """Return the value of a library's array for ``__index__``, which cupy's arrays do not have."""
     return operator.index(array if hasattr(array, "__index__") else array.item())
 
 
 class Elements(Core):
-    """What an NDArray says of its elements in Python's own numbers."""
+    """The conversions of elements to Python's numbers and text."""
 
     __slots__ = ()
 
-    if not TYPE_CHECKING:  # which shall find what is misspelt
+    if not TYPE_CHECKING:  # type checkers shall find misspelt names
 
         def __getattr__(self, name: str) -> NoReturn:
             """Raise an AttributeError that says what to write instead."""
@@ -67,7 +67,7 @@ class Elements(Core):
         Raises
         ------
         ValueError
-            There is no index, and the array has more or fewer elements than one.
+            There is no index, and the array does not have exactly one element.
         IndexError
             The index is outside the array, or not one number for each axis.
 
@@ -99,12 +99,12 @@ class Elements(Core):
         return self._backend.to_host(self._array).tolist()
 
     def __contains__(self, value: Any) -> bool:
-        """Say whether any element equals ``value``, a number or an array, which is broadcast."""
+        """Say whether any element equals ``value``, a number or an array to broadcast."""
         found = self == value
         if type(found) is not type(self):
             return False
         backend = found._backend
-        return bool((backend.call or plainly)(bool, backend.namespace.any(found._array)))
+        return bool((backend.call or call_directly)(bool, backend.namespace.any(found._array)))
 
     def _scalar(self, convert: Callable[[Any], Any]) -> Any:
         if self._array.shape:
@@ -113,7 +113,7 @@ class Elements(Core):
                 "index one element, or use nd.all, nd.any or .to_host()"
             )
             raise (ValueError if convert is bool else TypeError)(msg)
-        return (self._backend.call or plainly)(convert, self._array)
+        return (self._backend.call or call_directly)(convert, self._array)
 
     def __bool__(self) -> bool:
         """Return the truth of a 0-d array."""
@@ -161,12 +161,12 @@ class Elements(Core):
         return self.item()
 
     def __arrow_array__(self, type: Any = None) -> Any:  # noqa: A002 - pyarrow's name
-        """Return a ``pyarrow.Array`` of a 1-d array; pyarrow calls this, so it is there."""
+        """Return a ``pyarrow.Array`` of a 1-d array. pyarrow calls this, so it is imported already."""
         return sys.modules["pyarrow"].array(self._backend.to_host(self._array), type=type)
 
 
 def _no_attribute(self: Core, name: str) -> str:
-    """Say that there is no such attribute, and what there is."""
+    """Return the message for a missing attribute, with what to write instead where that is known."""
     missing = f"{type(self).__name__!r} object has no attribute {name!r}"
     if name.startswith("_"):
         return missing

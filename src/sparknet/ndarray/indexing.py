@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparknet.backends import backend_of
 from sparknet.errors import DeviceError, explain
-from sparknet.ndarray.core import Core, plainly
+from sparknet.ndarray.core import Core, call_directly
 from sparknet.ndarray.operators import operand
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _new = object.__new__
 
 
 class Indexing(Core):
-    """What an NDArray does in brackets."""
+    """Reading and assigning by index, and iteration."""
 
     __slots__ = ()
 
@@ -32,7 +32,7 @@ class Indexing(Core):
         """
         kind = type(key)
         backend = self._backend
-        if kind is int and backend.element_is_scalar:  # written out, because loops over rows come here
+        if kind is int and backend.element_is_scalar:  # written out, because loops over rows are common
             try:
                 row: Any = self._array[key]
                 if type(row) is not backend.array_type:  # an array of a subclass, or an element: without its byte order
@@ -68,8 +68,8 @@ class Indexing(Core):
             own = self._backend.asarray(value, dtype=self.dtype) if plain else operand(self, value)
             if own is NotImplemented:
                 msg = f"expected a number or an array, got {type(value).__name__}"
-                raise TypeError(msg)  # noqa: TRY301 - explained below, as the others
-            (self._backend.call or plainly)(operator.setitem, self._array, _key(self, key), own)
+                raise TypeError(msg)  # noqa: TRY301 - explained below, as other errors are
+            (self._backend.call or call_directly)(operator.setitem, self._array, _key(self, key), own)
         except (TypeError, ValueError, IndexError, RuntimeError) as error:
             explain(error, "assignment to an index", self, key, value)
 
@@ -86,7 +86,7 @@ class Indexing(Core):
 
 
 def _is_element(result: Any, key: Any) -> bool:
-    """Say whether a key took one element: without an ellipsis, which asks for a view of it."""
+    """Say whether a key took one element. A key with an ellipsis takes a view of it."""
     return not result.shape and not any(part is Ellipsis for part in (key if type(key) is tuple else (key,)))
 
 
@@ -94,7 +94,7 @@ _PLAIN_KEYS = (int, builtins.slice, type(None), type(Ellipsis))
 
 
 def _key(self: Core, key: Any) -> Any:
-    """Return a subscript of the backend's own arrays; a DeviceError for index arrays that are elsewhere."""
+    """Return a key for the library's own arrays; a DeviceError if an index array is on another device."""
     if type(key) is tuple:
         return tuple([part if type(part) in _PLAIN_KEYS else _index(self, part) for part in key])
     return _index(self, key)

@@ -1,8 +1,8 @@
-"""How an array's memory goes to others: DLPack and Python's buffers, read-only memory kept so.
+"""How other libraries get an array's memory: numpy's protocols, DLPack, Python's buffers. Read-only memory stays read-only.
 
-DLPack 1.0 has a flag for read-only memory. A consumer that asks for an older version cannot be told, and torch asks for
-1.0 and then writes all the same (seen in 2.13): a write to a mapped file ends the process, and one to a ``bytes`` changes
-what Python holds for immutable. So these get a copy, unless they forbid it.
+DLPack 1.0 has a flag for read-only memory. A consumer that asks for an older version does not get the flag. torch asks for 1.0
+and ignores the flag (seen in 2.13). A write to a mapped file would end the process, and one to a ``bytes`` would change what
+Python takes for immutable. So these consumers get a copy, or an error if they forbid copies.
 """
 
 import sys
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sparknet.backends import get_backend
 from sparknet.errors import DeviceError
 from sparknet.ndarray import ufuncs
-from sparknet.ndarray.core import Core, plainly
+from sparknet.ndarray.core import Core, call_directly
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["Interchange"]
 
 _FLAGGED = (1, 0)  # the version of DLPack that brought the flag
-_DEAF = "torch"  # asks for that version, and does not look at the flag
+_IGNORES_FLAG = "torch"  # asks for that version, and writes nevertheless
 
 
 class Interchange(Core):
-    """The protocols by which other libraries take an NDArray for what it is."""
+    """The protocols by which other libraries read an NDArray."""
 
     __slots__ = ()
 
@@ -44,10 +44,10 @@ class Interchange(Core):
         copy: bool | None = None,
     ) -> Any:
         """Return a DLPack capsule of the memory, or of a copy if it is read-only and the consumer cannot respect that."""
-        who = _consumer()
+        consumer = _calling_package()
         options = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
-        # on its device: the consumer waits for what is queued there
-        return (self._backend.call or plainly)(_capsule, self._array, who, **options)
+        # on the array's device, because the consumer waits for what is queued there
+        return (self._backend.call or call_directly)(_capsule, self._array, consumer, **options)
 
     def __dlpack_device__(self) -> tuple[Any, int]:
         """Return the DLPack device type and id."""
@@ -56,7 +56,7 @@ class Interchange(Core):
     @property
     def __cuda_array_interface__(self) -> Any:
         """CUDA's array interface, with the current stream of the array's device; an AttributeError on the host."""
-        return (self._backend.call or plainly)(getattr, self._array, "__cuda_array_interface__")
+        return (self._backend.call or call_directly)(getattr, self._array, "__cuda_array_interface__")
 
     def __bytes__(self) -> bytes:
         """Return the bytes of the elements in row-major order, as numpy does; host memory only; a copy."""
@@ -71,34 +71,34 @@ class Interchange(Core):
         return _buffer(self, flags)
 
 
-def _consumer() -> str:
-    """Return the package of the code that called the method which calls this; empty where it has no name."""
+def _calling_package() -> str:
+    """Return the name of the package that called the method which calls this function; empty if it has none."""
     return str(sys._getframe(2).f_globals.get("__name__", "")).partition(".")[0]
 
 
-def _capsule(array: Any, who: str, **options: Any) -> Any:
+def _capsule(array: Any, consumer: str, **options: Any) -> Any:
     """Return a DLPack capsule of a library's own array.
 
     Parameters
     ----------
     array
-        The array; memory that says it is read-only is numpy's alone.
-    who
-        The package of the caller, as :func:`_consumer` finds it.
+        The array. Of the libraries here, numpy alone has read-only memory.
+    consumer
+        Name of the package that asks.
     **options
-        ``stream``, ``max_version``, ``dl_device``, ``copy``, as the array-API standard has them.
+        ``stream``, ``max_version``, ``dl_device`` and ``copy`` of the array-API standard.
 
     Raises
     ------
     BufferError
-        ``copy=False``, and the caller cannot be told that the memory is read-only; or numpy does not hand out the dtype.
+        ``copy=False``, and the consumer would write to memory that is read-only; or numpy's DLPack has no such dtype.
     """
     given = {name: value for name, value in options.items() if value is not None}
     if not getattr(getattr(array, "flags", None), "writeable", True):
         version, copy = given.get("max_version"), given.get("copy")
-        if version is None or tuple(version) < _FLAGGED or who == _DEAF:
+        if version is None or tuple(version) < _FLAGGED or consumer == _IGNORES_FLAG:
             if copy is False:
-                raise BufferError(_refusal(who))
+                raise BufferError(_refusal(consumer))
             if copy is None:
                 array = array.copy()
     try:
@@ -109,9 +109,11 @@ def _capsule(array: Any, who: str, **options: Any) -> Any:
         raise BufferError(_no_dlpack(array.dtype)) from error
 
 
-def _refusal(who: str) -> str:
-    """Say that read-only memory cannot be shared with this caller, and what to do."""
-    reason = "torch writes to memory that is marked read-only" if who == _DEAF else "the consumer cannot be told so"
+def _refusal(consumer: str) -> str:
+    """Return the message for a consumer that read-only memory cannot be shared with, with the fix."""
+    reason = "the consumer cannot be told so"
+    if consumer == _IGNORES_FLAG:
+        reason = "torch writes to memory that is marked read-only"
     return (
         f"copy=False, but this array is read-only, as a view of a message or of a mapped file is, and {reason}; leave copy=False "
         "out, or have writable memory from the start: loads(..., copy=True), load(..., mmap=False), nd.asarray(a, copy=True)"
@@ -119,7 +121,7 @@ def _refusal(who: str) -> str:
 
 
 def _no_dlpack(dtype: Any) -> str:
-    """Say that numpy's DLPack has no such dtype, and the other ways to torch and to numpy."""
+    """Return the message for a dtype that numpy's DLPack does not have, with other ways to torch and numpy."""
     return (
         f"numpy does not hand out {dtype} by DLPack; for torch load it there, loads(..., device='torch:cpu'), or copy it, "
         "a.to_device('torch:cpu').unwrap(); for numpy take a.to_host()"
@@ -127,7 +129,7 @@ def _no_dlpack(dtype: Any) -> str:
 
 
 def _host(array: Core) -> "np.ndarray[Any, Any]":
-    """Return the memory of an array on the host as numpy's; a DeviceError on a GPU, from which nothing is copied unasked."""
+    """Return a host array's memory as numpy's; a DeviceError for a GPU array, which is copied on request only."""
     if not array._backend.host:
         msg = f"this array is on {array.device!r}: call .to_host() to copy it to the host"
         raise DeviceError(msg)
@@ -135,8 +137,8 @@ def _host(array: Core) -> "np.ndarray[Any, Any]":
 
 
 def _buffer(array: Core, flags: int) -> memoryview:
-    """Return the memory of an array on the host as Python's buffer; Python itself compares ``flags`` with what it is."""
-    del flags
+    """Return a host array's memory as Python's buffer."""
+    del flags  # Python itself compares them with the buffer
     memory: Any = _host(array)
     try:
         return memoryview(memory)

@@ -1,8 +1,7 @@
-"""What happens when an NDArray meets something else: operators, and numpy's ufuncs.
+"""The operators of NDArray, made from the functions of :mod:`operator`.
 
-Operators are made from :mod:`operator` functions, because the wrapping is the same for all of them and its
-cost is paid at every call. What is the same is nevertheless written out in each, because a call costs
-as much as the rest. For :mod:`sparknet.ndarray` only.
+All of them check the other operand, compute and wrap. That code is written out in each maker below, because one more
+function call would cost as much as the rest.
 """
 
 import operator
@@ -27,7 +26,15 @@ ERRORS = (TypeError, ValueError, OverflowError, RuntimeError, ImportError)
 
 
 def operand(self: Core, other: Any) -> Any:
-    """Return ``other`` as something the backend of ``self`` computes with, or fail with the fix."""
+    """Return ``other`` as an operand for the backend of ``self``; NotImplemented for objects that are no numbers or arrays.
+
+    Raises
+    ------
+    DeviceError
+        ``other`` is an array on another device.
+    TypeError
+        ``other`` is a list or tuple.
+    """
     kind = type(other)
     if kind in _SCALARS:
         return other
@@ -44,7 +51,7 @@ def operand(self: Core, other: Any) -> Any:
         return other
     backend = backend_of(other)
     if backend is None:
-        # a numpy scalar (np.float32(2)) is no array, yet an operand with a dtype
+        # a numpy scalar such as np.float32(2) is no array, but an operand with a dtype
         if kind.__module__ == "numpy":
             return other if mine.dtypes is None else mine.asarray(other)
         if isinstance(other, list | tuple):
@@ -60,7 +67,7 @@ def operand(self: Core, other: Any) -> Any:
 
 
 def _not_a_list(self: Core, other: Any) -> str:
-    """Say what to write in the place of a list, which Python itself would compare as unequal."""
+    """Return the message for a list, with the fix. Without an error, Python would say that ``a != [1, 2]`` is true."""
     device = "" if self.device == "cpu" else f", device={self.device!r}"
     written = f"nd.asarray({reprlib.repr(other)}{device})"
     return f"got a {type(other).__name__} beside an NDArray, expected an array or a number: write {written}"

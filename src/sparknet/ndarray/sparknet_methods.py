@@ -10,7 +10,7 @@ import numpy as np
 from sparknet.backends import backend_of
 from sparknet.errors import explain
 from sparknet.ndarray.closeness import close, within
-from sparknet.ndarray.core import plainly
+from sparknet.ndarray.core import call_directly
 from sparknet.ndarray.indexing import Indexing
 from sparknet.ndarray.operators import operand
 
@@ -164,7 +164,7 @@ class SparknetMethods(Indexing):
         compute = partial(close if is_relative else within, backend=backend, equal_nan=equal_nan, **options)
         try:
             with np.errstate(invalid="ignore", over="ignore"):  # infinities and NaN are answers here
-                return bool((backend.call or plainly)(compute, *own))
+                return bool((backend.call or call_directly)(compute, *own))
         except (TypeError, ValueError, RuntimeError) as error:
             explain(error, "allclose()", self, other)
 

@@ -10,7 +10,7 @@ from sparknet.ndarray.operators import ERRORS, operand, reflected
 
 __all__ = ["compute"]
 
-# a ufunc of numpy with a numpy array or scalar on the left -> the operator that it is
+# name of a ufunc -> its operator: numpy calls the ufunc when its array or scalar is on the left
 _OPERATORS = {
     "add": operator.add,
     "subtract": operator.sub,
@@ -35,12 +35,12 @@ _OPERATORS = {
 
 
 def compute(self: Core, function: Any, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """Compute numpy's ``function`` of arguments of which ``self`` is one; the results are NDArrays."""
+    """Compute numpy's ufunc ``function``. One of its arguments is ``self``; the results are NDArrays."""
     if getattr(self._backend.array_type, "__array_ufunc__", None) is None:
         return _as_operator(self, function, method, inputs, options)
     out = options.get("out", ())
     own = [_argument(self, value) for value in inputs]
-    # numpy itself (2.4) does not look, and writes; cupy's memory is never read-only
+    # numpy 2.4 itself does not check, and writes; cupy's memory is never read-only
     if method == "at" and not getattr(own[0].flags, "writeable", True):
         msg = f"numpy's {function.__name__}.at() of an array that is read-only, as a view of a message is: make a copy first"
         raise ValueError(msg)
@@ -63,7 +63,7 @@ def compute(self: Core, function: Any, method: str, inputs: tuple[Any, ...], opt
 
 
 def _as_operator(self: Core, function: Any, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """Compute with a library that knows nothing of ufuncs: what is ``left op self`` can be done all the same."""
+    """Compute ``left op self`` for a library without ufuncs; refuse all other ufuncs."""
     op = _OPERATORS.get(function.__name__)
     if op is None or method != "__call__" or inputs[-1] is not self or options:
         msg = f"numpy's {function.__name__}() does not compute with {self.backend}; use sparknet.nd, or .to_host()"
@@ -73,9 +73,9 @@ def _as_operator(self: Core, function: Any, method: str, inputs: tuple[Any, ...]
 
 
 def _argument(self: Core, value: Any) -> Any:
-    """Return an argument of a ufunc: what is an array, as an operand; lists, indices and flags as they are.
+    """Return an argument of a ufunc for the backend: an array as an operand; lists, indices and flags as they are.
 
-    In comparisons, numpy hands over its scalar on the left as an array without axes.
+    In comparisons, numpy passes its own scalar on the left as an array without axes.
     """
     backend = self._backend if type(value) is type(self) else backend_of(value)
     if backend is not self._backend and backend is not None and backend.host and not getattr(value, "shape", True):

@@ -1,4 +1,4 @@
-"""The weights of a net as one value: named layers of arrays, their arithmetic, means and norms, and what must fit before they meet."""
+"""The weights of a net as one value: named layers of arrays, with arithmetic, means and norms."""
 
 from sparknet.weights.collection import WeightCollection
 

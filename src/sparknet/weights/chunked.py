@@ -1,10 +1,10 @@
 """Means, norms and comparisons of arrays, a chunk of their elements at a time. For :mod:`sparknet.weights`.
 
-Everything is computed in float64 and nothing is ever widened as a whole: a chunk stays in the cache while the arrays
-stream past it. The memory of a chunk is taken once, because fresh pages cost more than the arithmetic on them.
+Everything is computed in float64, but no array is converted as a whole: the float64 memory is one chunk, which stays in
+the cache. That memory is allocated once, because fresh pages cost more than the arithmetic on them.
 
-The loops work on the library's own arrays, in its namespace, where the arrays are: many weights are small, and the
-cover of an NDArray would cost more than they do. Only what returns a Python value waits for a device.
+The loops work on the library's own arrays, in its namespace and on their device. Many weights are small, and wrapping each
+part in an NDArray would cost more than the arithmetic. Only functions that return a Python value wait for a device.
 """
 
 import math
@@ -22,12 +22,13 @@ from sparknet.ndarray.array import NDArray, wrap
 
 __all__ = ["close", "mean", "same_bits", "square_sum"]
 
-_LARGE = 1 << 20  # elements of an array for which more memory, and threads, are worth their while
-_CHUNK = 1 << 15  # elements at a time where memory is kept: 256 KiB of float64
-_LARGE_CHUNK = 1 << 17  # the same for large arrays: fewer calls, and fewer hand-overs of the interpreter's lock
-_SMALL_CHUNK = 1 << 13  # where memory is not kept: malloc hands out 64 KiB again without new pages
-_DEVICE_CHUNK = 1 << 24  # a GPU has no such cache, and each operation on it costs microseconds to start
-_MOST_THREADS = 4  # few cores read memory as fast as it can be read
+# Numbers of elements.
+_LARGE = 1 << 20  # arrays from this size on are faster with larger chunks and threads
+_CHUNK = 1 << 15  # a chunk in memory that is used again: 256 KiB of float64
+_LARGE_CHUNK = 1 << 17  # the same for large arrays: fewer calls, and threads pass the interpreter's lock less often
+_SMALL_CHUNK = 1 << 13  # a chunk in fresh memory: malloc returns 64 KiB without new pages
+_DEVICE_CHUNK = 1 << 24  # a GPU has no such cache, and starting an operation on it takes microseconds
+_MOST_THREADS = 4  # so many cores read memory at its full speed
 
 Index = tuple[Any, ...]
 
@@ -57,29 +58,30 @@ def chunks(shape: tuple[int, ...], limit: int) -> Iterator[Index]:
 
 
 def _limit(array: NDArray, on_host: int | None = None) -> int:
-    """Return how many elements of ``array`` are a chunk; by default one whose memory is kept."""
+    """Return the number of elements in a chunk of ``array``; by default for memory that is used again."""
     if on_host is None:
         on_host = _LARGE_CHUNK if array.size >= _LARGE else _CHUNK
     return max(1, min(array.size, on_host if array._backend.host else _DEVICE_CHUNK))
 
 
 def _run(backend: Backend, function: Callable[..., Any], *args: Any) -> Any:
-    """Call a function of the library's own arrays on their device; infinities and NaN are answers, no warnings."""
+    """Call a function of the library's own arrays on their device, without warnings of infinities and NaN."""
     with np.errstate(invalid="ignore", over="ignore"):
         return function(*args) if backend.call is None else backend.call(function, *args)
 
 
-def _room(backend: Backend, size: int) -> Any:
+def _buffer(backend: Backend, size: int) -> Any:
     """Return ``size`` uninitialized elements of float64."""
     return backend.namespace.empty(size, dtype=nd.float64, device=backend.device)
 
 
-def _fitted(room: Any, part: Any, backend: Backend) -> Any:
-    return backend.namespace.reshape(room[: math.prod(part.shape)], part.shape)
+def _fitted(buffer: Any, part: Any, backend: Backend) -> Any:
+    """Return the start of a buffer in the shape of ``part``; shares memory."""
+    return backend.namespace.reshape(buffer[: math.prod(part.shape)], part.shape)
 
 
 def _store(array: Any, key: Any, value: Any, backend: Backend) -> None:
-    """Assign ``value``, converted: where the library does so on the way, without an array of the other dtype."""
+    """Assign ``value`` in the dtype of ``array``; without a converted copy where the library converts as it assigns."""
     array[key] = value if backend.converts else backend.namespace.astype(value, array.dtype, copy=False)
 
 
@@ -101,8 +103,8 @@ def mean(arrays: Sequence[NDArray], weights: Sequence[float]) -> NDArray:
 
     Notes
     -----
-    Threads share the chunks of a large floating array of numpy, which lets go of the interpreter's lock while it
-    computes; each chunk is computed alone, so their number changes no bit.
+    Threads share the chunks of a large floating array of numpy, which releases the interpreter's lock while it computes. Each
+    chunk is computed alone, so the number of threads changes no bit.
 
     Examples
     --------
@@ -132,7 +134,7 @@ def mean(arrays: Sequence[NDArray], weights: Sequence[float]) -> NDArray:
 
 
 def _threads(array: NDArray) -> int:
-    """Return how many threads are worth their while; other libraries have their own, integers are rare."""
+    """Return how many threads to use: one for other libraries, which have their own threads, and for integers, which are rare."""
     if array.backend != "numpy" or array.dtype.kind != "f":
         return 1
     return max(1, min(array.size // _LARGE, _MOST_THREADS, _cpus()))
@@ -147,7 +149,7 @@ def _float_means(arrays: list[Any], weights: Sequence[float], out: NDArray, span
     """Write the means of the chunks ``spans``, of at most ``size`` elements, into ``out``; the accumulator is float64."""
     backend, plain = out._backend, len(set(weights)) == 1
     scales, total = ([], len(weights)) if plain else _scaled(weights)
-    sums, terms = _room(backend, size), _room(backend, 0 if plain else size)
+    sums, terms = _buffer(backend, size), _buffer(backend, 0 if plain else size)
     for span in spans:
         parts = [array[span] for array in arrays]
         acc = _fitted(sums, parts[0], backend)
@@ -163,14 +165,14 @@ def _float_means(arrays: list[Any], weights: Sequence[float], out: NDArray, span
 
 
 def _scaled(weights: Sequence[float]) -> tuple[list[float], float]:
-    """Return the weights and their sum times a power of two, which is exact: below 1, so that no product overflows."""
+    """Return the weights and their sum, both times the same power of two. That is exact, and no product overflows then."""
     _, exponent = math.frexp(sum(weights))
     scales = [math.ldexp(weight, -exponent) for weight in weights]
     return scales, sum(scales)
 
 
 def _add_scaled(acc: Any, term: Any, parts: list[Any], scales: list[float], backend: Backend) -> None:
-    """Make ``acc``, which holds the first part, the scaled sum; ``term`` is room for one product."""
+    """Turn ``acc``, which holds the first part, into the scaled sum; ``term`` is a buffer for one product."""
     acc *= scales[0]
     for part, scale in zip(parts[1:], scales[1:], strict=True):
         _store(term, ..., part, backend)
@@ -179,7 +181,7 @@ def _add_scaled(acc: Any, term: Any, parts: list[Any], scales: list[float], back
 
 
 def _equal_kept(means: Any, parts: list[Any], backend: Backend) -> Any:
-    """Return ``means``, but what is equal in all parts as it is: float64 has no spare bits for an exact sum."""
+    """Return ``means``, with elements that are equal in all parts kept: float64 has no spare bits for their exact sum."""
     equal = parts[0] == parts[0]
     for part in parts[1:]:
         equal &= part == parts[0]
@@ -209,7 +211,7 @@ def _integer_means(arrays: list[Any], weights: Sequence[float], out: NDArray, sp
 
 
 def _whole(weights: Sequence[float]) -> list[int]:
-    """Return integers in the ratio of ``weights``, of sum below 2**31: themselves where they are such."""
+    """Return integers in the ratio of ``weights`` whose sum is below 2**31: the weights themselves if they are such."""
     total = sum(weights)
     if total < 2**31 and all(float(weight).is_integer() for weight in weights):
         return [int(weight) for weight in weights]
@@ -225,10 +227,10 @@ def square_sum(array: NDArray) -> float:
 def _square_sum(array: NDArray) -> float:
     backend, own, total = array._backend, array.unwrap(), 0.0
     xp, limit = backend.namespace, _limit(array)
-    room = _room(backend, limit)
+    buffer = _buffer(backend, limit)
     for span in chunks(array.shape, limit):
         part = xp.abs(xp.astype(own[span], nd.complex128)) if array.dtype.kind == "c" else own[span]
-        squares = _fitted(room, part, backend)
+        squares = _fitted(buffer, part, backend)
         _store(squares, ..., part, backend)
         squares *= squares
         total = xp.sum(squares) + total

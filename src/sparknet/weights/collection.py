@@ -1,8 +1,8 @@
 """WeightCollection: the weights of a net, layer name -> tuple of NDArray, in the net's order.
 
-It owns names, order and arithmetic, not bytes (see :mod:`sparknet.serialization`), nor the loops over large arrays
-(see ``sparknet.weights.chunked``). The mean is computed in float64, so that of k equal float32 collections is that collection,
-bit for bit: a float32 has 24 significant bits, k times it needs 24 + log2(k) <= 53.
+It owns names, order and arithmetic. Bytes are made by :mod:`sparknet.serialization`, and the loops over large arrays are in
+``sparknet.weights.chunked``. The mean is computed in float64, so the mean of k equal float32 collections is that collection,
+bit for bit: a float32 has 24 significant bits, and k times it needs 24 + log2(k) <= 53.
 """
 
 import math
@@ -34,7 +34,7 @@ Operator = Callable[[Any, Any], Any]
 Method = Callable[["WeightCollection", Any], "WeightCollection"]
 
 
-# ---- the operators, from one table of functions as those of NDArray
+# ---- the operators, made from functions as those of NDArray are
 def _binary(symbol: str, op: Operator) -> Method:
     def method(self: "WeightCollection", other: Any) -> "WeightCollection":
         operands = _operands(self, other, symbol)
@@ -57,7 +57,7 @@ def _in_place(symbol: str, op: Operator) -> Method:
 
 
 def _operands(weights: "WeightCollection", other: Any, symbol: str) -> list[Any] | None:
-    """Return what meets each array: a number, or the other collection's arrays; None for anything else."""
+    """Return the operand of each array: a number, or the other collection's array; None for any other object."""
     if isinstance(other, WeightCollection):
         check_same_schema(weights, other, symbol)
         check_same_devices(weights, other, symbol)
@@ -91,11 +91,11 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
 
     Notes
     -----
-    ``+ - * /`` take a number on either side, or a collection of the same schema on the same devices. A number,
-    Python's or numpy's, does not widen floating arrays: a float32 collection stays one. ``w += v`` and its like write to
-    the arrays themselves and allocate nothing of their size. What cannot be written, because memory is read-only or
-    an array of integers would need a fraction, is refused before the first write: no array is changed then.
-    Arrays that share memory, such as tied weights, are updated once for each.
+    ``+ - * /`` take a number on either side, or a collection of the same schema on the same devices. A number of Python or
+    numpy does not widen floating arrays: a float32 collection stays float32. ``w += v`` and the other in-place operators write to
+    the arrays themselves and allocate no memory of their size. They check before the first write whether all arrays can be
+    written: read-only memory, or a fraction for an array of integers, is an error that changes no array.
+    Arrays that share memory, such as tied weights, are updated once for each array.
 
     Examples
     --------
@@ -133,7 +133,7 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
         return len(self._layers)
 
     def items(self) -> ItemsView[str, tuple[NDArray, ...]]:
-        """Return the (layer name, arrays) pairs, as a dict does: without looking each name up."""
+        """Return the (layer name, arrays) pairs, as a dict does."""
         return self._layers.items()
 
     def values(self) -> ValuesView[tuple[NDArray, ...]]:
@@ -213,7 +213,7 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
         return self.map(operator.neg)
 
     def norm(self) -> float:
-        """Return the Euclidean norm over all elements, summed in float64; a chunk of float64 is all it allocates.
+        """Return the Euclidean norm over all elements, summed in float64. It allocates one chunk of float64.
 
         Examples
         --------
@@ -226,8 +226,8 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
     def __eq__(self, other: object) -> bool:
         """Say whether both have the same layers in the same order, with the same dtypes and bits.
 
-        Bits, not values: a NaN equals itself and 0.0 does not equal -0.0. Wherever the arrays are: from a GPU they are
-        copied to the host, a chunk at a time.
+        Bits are compared, not values: a NaN equals itself, and 0.0 does not equal -0.0. The devices do not matter: arrays on a GPU
+        are copied to the host, a chunk at a time.
         """
         if not isinstance(other, WeightCollection):
             return NotImplemented
@@ -274,10 +274,10 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
         Parameters
         ----------
         collections
-            At least one; all of one schema and on the same devices. Their order is the order of summation.
+            At least one collection, all of one schema and on the same devices. They are summed in this order.
         weights
-            One non-negative number for each collection, not all zero; default: equal weights. A collection of
-            weight 0 takes no part, whatever is in it.
+            One non-negative number for each collection, not all zero. Default: equal weights. A collection of weight 0 is left
+            out, whatever it holds.
 
         Returns
         -------
@@ -295,8 +295,8 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
 
         Notes
         -----
-        Integers are averaged in integers and rounded to the nearest, half to even; for them, weights with a fraction count
-        to one part in 2**30. Beside the result, the host needs up to 5 MiB for each of at most four threads.
+        Integers are averaged in integer arithmetic and rounded to the nearest, half to even. Their weights are rounded to one part
+        in 2**30 if they have a fraction. Beside the result, the host needs up to 5 MiB for each of at most four threads.
 
         Examples
         --------
@@ -320,9 +320,9 @@ class WeightCollection(Mapping[str, tuple[NDArray, ...]]):
 def combined(
     collections: Sequence[WeightCollection], function: Callable[[Sequence[NDArray]], NDArray], what: str
 ) -> WeightCollection:
-    """Return the collection whose arrays ``function`` makes of the same array of each collection, given in their order.
+    """Return a collection in which ``function`` has made each array of the arrays at its place in ``collections``.
 
-    They have to be of one schema and on the same devices, with real numbers; ``what`` is the caller's name, for messages.
+    The collections have one schema, the same devices and real numbers, or this is an error. ``what`` names the caller in messages.
     """
     first, *others = _several(collections, what, "[a, b]")
     check_averageable(first, what)
@@ -334,7 +334,7 @@ def combined(
 
 
 def _several(collections: Any, where: str, fix: str) -> list[WeightCollection]:
-    """Return the collections, at least one, or raise what says that these are none."""
+    """Return the collections as a list; an error if there is none, or something else among them."""
     if isinstance(collections, WeightCollection):
         msg = f"{where}: got one WeightCollection, expected a sequence of them: write {fix}"
         raise TypeError(msg)

@@ -1,4 +1,4 @@
-"""What callers give: the names and arrays of a new collection, and a collection in the place of others that hold one."""
+"""Checks of what callers pass: names and arrays for a new collection, or an object that holds a collection."""
 
 import os
 from typing import Any
@@ -18,7 +18,7 @@ def checked_name(name: Any) -> str:
 
 
 def as_arrays(layer: str, arrays: Any) -> tuple[NDArray, ...]:
-    """Return the arrays of a layer as NDArrays, which share their memory; a SchemaError if there is none, or something else."""
+    """Return the arrays of a layer as NDArrays, which share memory; a SchemaError if something is no array."""
     if not isinstance(arrays, list | tuple):
         flat = hasattr(arrays, "dtype") or isinstance(arrays, int | float)
         fix = f"; write {{{layer!r}: [array]}}, or dumps() and save() the flat dict as it is" if flat else ""
@@ -32,20 +32,20 @@ def as_arrays(layer: str, arrays: Any) -> tuple[NDArray, ...]:
 
 
 def given_weights(given: Any, what: str) -> Any:
-    """Return the WeightCollection that was given, or that is in what was given.
+    """Return the WeightCollection that a caller passed, alone or in an object that holds one.
 
     Parameters
     ----------
     given
-        A WeightCollection; or what has one: a round of a training (its ``weights``), what ``take_layers`` returned (its
-        ``weights``), what ``sparknet.formats.read`` returned (its ``obj``).
+        A WeightCollection; a round of a training or the result of ``take_layers``, with their ``weights``; or the result of
+        ``sparknet.formats.read``, with its ``obj``.
     what
-        The argument, for messages.
+        Name of the argument, for messages.
 
     Raises
     ------
     SchemaError
-        It is something else, or a file's contents that are no weights. The message says how to have a WeightCollection.
+        It is something else, or a file's contents that are no weights. The message says how to get a WeightCollection.
     """
     for weights in (given, getattr(given, "weights", None), getattr(given, "obj", None)):
         if hasattr(weights, "arrays"):
@@ -61,7 +61,7 @@ def _named(given: Any) -> str:
 
 
 def _way_to_weights(given: Any) -> str:
-    """Say how to have a WeightCollection of what was given instead."""
+    """Say how to get a WeightCollection from what was passed instead."""
     if isinstance(given, str | bytes | os.PathLike):
         return (
             "sparknet.formats.read(path).obj is what a file holds; sparknet.formats.take_layers(net.get_weights(), path).weights "

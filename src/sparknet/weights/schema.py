@@ -1,7 +1,7 @@
-"""What collections of weights must have in common before they meet. For :mod:`sparknet.weights` and the nets.
+"""Checks that collections of weights fit each other. For :mod:`sparknet.weights` and the nets.
 
-Every check comes before the first write and names the layer, the array, what was got, what fits and the fix. A
-collection is any mapping of layer names to arrays here.
+Every check is made before the first write. Its error names the layer, the array, what was got, what was expected and the
+fix. Here, a collection is any mapping of layer names to arrays.
 """
 
 import math
@@ -47,7 +47,7 @@ def check_same_schema(a: Layers, b: Layers, what: str) -> None:
 
 
 def check_same_devices(a: Layers, b: Layers, what: str) -> None:
-    """Raise a DeviceError that names the first array of ``b`` that is on another device than that of ``a``."""
+    """Raise a DeviceError that names the first array of ``b`` on another device than its counterpart in ``a``."""
     for (layer, index, x), (_, _, y) in zip(_arrays(a), _arrays(b), strict=True):
         if x._backend is not y._backend:
             msg = (
@@ -58,15 +58,15 @@ def check_same_devices(a: Layers, b: Layers, what: str) -> None:
 
 
 def check_update(layers: Layers, operands: Iterable[Any], symbol: str, op: Callable[[Any, Any], Any]) -> None:
-    """Raise what would break off ``op(array, operand)`` on the way through ``layers``, before anything is written.
+    """Raise the error that ``op(array, operand)`` would raise for any array of ``layers``, before anything is written.
 
-    The in-place ``op`` is tried on an empty view of each array, of numpy's one of each kind: so the backend itself, by
-    its own rules of promotion, refuses what it cannot write.
+    The in-place ``op`` is tried on an empty view of each array, so that the backend's own rules of promotion decide. For numpy and
+    cupy, one array of each dtype is enough.
     """
     tried = set()
     for (layer, index, array), operand in zip(_arrays(layers), operands, strict=True):
         flags = getattr(array.unwrap(), "flags", None)
-        # numpy's say it; cupy's have no such word, as all of its memory may be written to; of others, each array is asked
+        # numpy's flags say whether memory can be written; cupy's do not, because it always can; other libraries have no flags
         writeable = None if flags is None else getattr(flags, "writeable", True)
         kind = (array.dtype, writeable)
         if kind in tried:
@@ -95,7 +95,7 @@ def _empty_view(array: NDArray) -> NDArray:
 
 
 def check_averageable(layers: Layers, what: str = "mean") -> None:
-    """Raise a SchemaError that names ``what`` is computed, and the first array of neither floating nor integer numbers."""
+    """Raise a SchemaError that names ``what`` is computed, and the first array that holds no real numbers."""
     for layer, index, array in _arrays(layers):
         if array.dtype.kind not in "fiu":
             msg = (
@@ -106,7 +106,7 @@ def check_averageable(layers: Layers, what: str = "mean") -> None:
 
 
 def checked_weights(weights: Sequence[float] | None, count: int) -> list[float]:
-    """Return the weights of ``count`` collections in a mean, or a ValueError that says what is wrong with them."""
+    """Return the weights of ``count`` collections in a mean as floats; a ValueError if they cannot be used."""
     scales = [1.0] * count if weights is None else [float(w) for w in weights]
     good = len(scales) == count and all(w >= 0 for w in scales) and 0 < sum(scales) < math.inf
     if not good:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sparknet.data.fields import Field, rows_of_batch
-from sparknet.errors import DataError, SparknetError, ours
+from sparknet.errors import DataError, SparknetError, as_sparknet_error
 from sparknet.ndarray import NDArray
 
 __all__ = [
@@ -75,10 +75,10 @@ def preprocessed(batch: Mapping[str, NDArray], preprocessor: Preprocessor | None
     except Exception as error:
         row = _refused_row(arrays, preprocessor, train=train)
         if row is not None:
-            raise ours(error).placed(f"row {row}", row=row) from error
+            raise as_sparknet_error(error).placed(f"row {row}", row=row) from error
         if isinstance(error, SparknetError):
             raise
-        raise ours(error) from error
+        raise as_sparknet_error(error) from error
 
 
 def check_preprocessor(preprocessor: Any, fields: Sequence[Field]) -> list[Field]:
