@@ -1,4 +1,4 @@
-"""What this machine has for sparknet, and what there is to say against a Spark session: ``sparknet doctor``."""
+"""What this machine has for sparknet, and warnings about a Spark session: ``sparknet doctor``."""
 
 import platform
 import re
@@ -18,7 +18,14 @@ from sparknet.nets.caffe.runtime import load as load_caffe
 __all__ = ["Finding", "examine"]
 
 _BACKENDS = ("numpy", "cupy", "torch")
-_EXTRAS = ("spark", "arrow", "images", "convert", "hdf5", "compression")  # for users, those of backends aside
+_EXTRAS = (
+    "spark",
+    "arrow",
+    "images",
+    "convert",
+    "hdf5",
+    "compression",
+)  # those for users; backends have lines of their own
 
 
 @dataclass(frozen=True)
@@ -28,11 +35,11 @@ class Finding:
     Parameters
     ----------
     subject
-        What was looked at.
+        What the line is about.
     state
-        ``"ok"``; ``"missing"``: not installed, which matters to those who use it; ``"warning"``: something should be changed.
+        ``"ok"``; ``"missing"``: not installed, which matters only if you use it; ``"warning"``: something should be changed.
     said
-        A version, or what is the matter and the fix.
+        A version, or the problem and its fix.
     """
 
     subject: str
@@ -45,18 +52,19 @@ class Finding:
 
 
 def examine(spark: Any = None) -> list[Finding]:
-    """Return what this machine has, and what there is to say against a Spark session.
+    """Return what this machine has, and warnings about a Spark session.
 
     Parameters
     ----------
     spark
-        A SparkSession or SparkContext that runs, also one that sparknet did not start: its protection against other users, whether
-        it tries lost tasks again, and whether its executors have the driver's Python and packages (a short job). None: no session.
+        A running SparkSession or SparkContext; sparknet need not have started it. A short job runs on it. Looked at are its
+        protection against other users, whether it tries lost tasks again, and whether its executors have the driver's Python
+        and packages. None: no session.
 
     Raises
     ------
     ClusterError
-        The session was stopped, or is none.
+        The session was stopped, or ``spark`` is no session.
 
     Examples
     --------
@@ -77,21 +85,21 @@ def _machine() -> Iterator[Finding]:
 
 
 def _tried(subject: str, look: Callable[[], str]) -> Finding:
-    """Return what a look finds; what is missing is said as whoever uses it would be told."""
+    """Return the finding of ``look``; for a missing package it is the message that a user of it gets."""
     try:
         return Finding(subject, "ok", look())
     except MissingDependency as error:
         return Finding(subject, "missing", str(error))
     except DeviceError as error:
         return Finding(subject, "warning", str(error))
-    except Exception as error:  # noqa: BLE001 - what is broken is what its line is read for
+    except Exception as error:  # noqa: BLE001 - the line is there to name what is broken
         return Finding(
             subject, "warning", f"is installed and does not work: {as_sparknet_error(error)}; install it again"
         )
 
 
 def _backend(name: str) -> str:
-    # a program that asks about its Spark session may fork later, which it cannot once CUDA was started
+    # CUDA is not started here: a program that has started it cannot fork any more
     device = "cuda:0" if name == "cupy" and name in available() else get_backend(name).device
     distribution = metadata.packages_distributions().get(name, [name])[0]
     return f"{metadata.version(distribution)}, on {device}"

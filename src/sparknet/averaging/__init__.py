@@ -1,8 +1,9 @@
-"""Averaging: how the workers' weights become the next round's start.
+"""Averaging: the rules that make the next round's start of the workers' weights.
 
-A rule is a picklable value. It is given the round's start and what came back, in the order of the workers, and returns the
-next start. What it carries from round to round, such as a velocity, is its state: the driver keeps it and the checkpoint
-holds it, never the rule itself. So a rule is a pure function, and a training that goes on has the bits of one in one piece.
+A rule is a picklable value. It takes the start of the round and the workers' results, in the order of the workers, and returns the
+next start. A rule may have state, such as a velocity, that goes from round to round. The driver keeps the state and the checkpoint
+holds it, never the rule itself. So a rule is a pure function, and a training that goes on from a checkpoint has the bits of one
+that was never broken off.
 """
 
 from sparknet.averaging.contract import PlainRule, Rule, RuleState

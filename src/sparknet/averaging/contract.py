@@ -1,7 +1,7 @@
-"""What a rule is, and how the driver calls one: rules with state, and those without that are plain functions.
+"""The interface of rules, and how the driver calls one.
 
-The driver knows :class:`Rule` alone. A rule without state may be written as a function with ``shares``
-(:class:`PlainRule`), which is how all rules were written at first; :func:`as_rule` makes a Rule of it.
+The driver knows :class:`Rule` only. A rule without state may also be a function with ``shares`` (:class:`PlainRule`);
+:func:`as_rule` makes a Rule of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,16 +27,16 @@ RuleState = Mapping[str, WeightCollection | NDArray]
 
 
 class Rule(Protocol):
-    """How a round ends. Of its own it may also have ``shares(examples)``, as :class:`PlainRule` says."""
+    """A rule: how a round ends. It may also have the method ``shares(examples)`` of :class:`PlainRule`."""
 
     def init(self, weights: WeightCollection) -> RuleState:
-        """Return the state before round 0, for weights like these; an empty mapping if there is none."""
+        """Return the state before round 0 for weights of this schema; an empty mapping if the rule has no state."""
         ...
 
     def update(
         self, start: WeightCollection, results: Sequence[WeightCollection], examples: Sequence[int], state: RuleState
     ) -> tuple[WeightCollection, RuleState]:
-        """Return the next round's start, and the state for the next call. Nothing that was given is changed.
+        """Return the next round's start, and the state for the next call. The arguments are not changed.
 
         Parameters
         ----------
@@ -45,9 +45,9 @@ class Rule(Protocol):
         results
             The weights of each worker that takes part, in the order of the workers.
         examples
-            How many examples each of them has trained on in this round.
+            Number of examples that each of them has trained on in this round.
         state
-            What the last call returned; before round 0 what ``init`` did, after a checkpoint what was written there.
+            The state that the last call returned: before round 0 that of ``init``, after a checkpoint that of the checkpoint.
         """
         ...
 
@@ -62,12 +62,12 @@ class PlainRule(Protocol):
         ...
 
     def shares(self, examples: Sequence[int]) -> Sequence[float]:
-        """Return each worker's part in a mean, in any scale; the solver state is averaged by it."""
+        """Return each worker's weight in a mean, in any scale; solver states are averaged with these weights."""
         ...
 
 
 class Stateless:
-    """Makes a Rule of a class that has ``__call__``: no state goes in, none comes out, and all workers count alike."""
+    """Base of rules that have ``__call__`` and no state; by default all workers count alike."""
 
     def init(self, weights: WeightCollection) -> RuleState:
         """Return no state."""
@@ -77,7 +77,7 @@ class Stateless:
     def update(
         self, start: WeightCollection, results: Sequence[WeightCollection], examples: Sequence[int], state: RuleState
     ) -> tuple[WeightCollection, RuleState]:
-        """Return what a call returns, and the state as it is."""
+        """Return the result of ``__call__``, and the state unchanged."""
         return self(start, results, examples), state
 
     def __call__(
@@ -107,28 +107,28 @@ class _Adapted(Stateless):
 
 
 def _is_whole(rule: Any) -> bool:
-    """Say whether a rule has ``init`` and ``update`` of its own: a plain one may be a subclass of the Protocol Rule."""
+    """Say whether a rule has ``init`` and ``update`` of its own; a subclass of the Protocol without them is a plain rule."""
     own = getattr(type(rule), "update", None)
     return callable(own) and own is not Rule.update and callable(getattr(rule, "init", None))
 
 
 def is_stateless(rule: Rule) -> bool:
-    """Say whether it is known of a rule that it has no state."""
+    """Say whether a rule certainly has no state."""
     return isinstance(rule, Stateless) and type(rule).init is Stateless.init
 
 
 def is_rule(rule: Any) -> bool:
-    """Say whether this can be a rule, with state or without; a class is none."""
+    """Say whether this can be a rule, with state or without; a class cannot."""
     return not isinstance(rule, type) and (_is_whole(rule) or (callable(rule) and hasattr(rule, "shares")))
 
 
 def as_rule(rule: Rule | PlainRule) -> Rule:
-    """Return what was given if it is a Rule, else a Rule that calls it."""
+    """Return ``rule`` itself if it is a Rule, else a Rule that calls it."""
     return rule if _is_whole(rule) else _Adapted(rule)  # type: ignore[arg-type, return-value]
 
 
 def shares_of(rule: Any, examples: Sequence[int]) -> Sequence[float]:
-    """Return each worker's part in the mean of solver states: the rule's own, else 1 for each."""
+    """Return each worker's weight in the mean of solver states: that of the rule's ``shares``, else 1."""
     shares = getattr(rule, "shares", None)
     return [1.0] * len(examples) if shares is None else shares(examples)
 
@@ -140,9 +140,9 @@ def next_start(
     examples: Sequence[int],
     state: RuleState,
 ) -> tuple[WeightCollection, RuleState]:
-    """Return what ``rule.update`` does, or a TypeError that says what it should have been."""
+    """Return the result of ``rule.update``; a TypeError that says what was expected if it is of another kind."""
     found = rule.update(start, results, examples, state)
-    # what another's rule returns may be anything
+    # a user's rule may return anything
     is_pair = isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Mapping)
     if not is_pair or not all(isinstance(value, WeightCollection | NDArray) for value in found[1].values()):
         msg = (

@@ -1,7 +1,7 @@
-"""Whether weights and solver states hold finite numbers alone, and where they do not.
+"""A search for NaN and infinities in weights and solver states.
 
-A sum is finite only if all that it is of is: infinities and NaN stay. So most arrays take one sum, a pass over their memory, and
-only one whose sum is not finite is looked at element by element (large finite numbers may overflow together).
+A sum with NaN or an infinity in it is not finite. So one sum, a single pass over the memory, shows that an array is finite. Only an
+array whose sum is not finite is looked at element by element, because the sum of large finite numbers may overflow.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,16 +21,16 @@ __all__ = ["Nonfinite", "first_nonfinite"]
 
 @dataclass(frozen=True)
 class Nonfinite:
-    """The first array that holds a number which is not finite.
+    """The first array that holds NaN or an infinity.
 
     Parameters
     ----------
     layer, index
-        Which array of the weights; of a solver state the name of the array, and None.
+        Layer and index of the array in the weights. In a solver state: the name of the array, and None.
     value
         NaN, or an infinity.
     of_rule
-        The name in the rule's state, if it is there; "" elsewhere.
+        The name in the rule's state, if the array is there; else "".
     """
 
     layer: str
@@ -39,7 +39,7 @@ class Nonfinite:
     of_rule: str = ""
 
     def __str__(self) -> str:
-        """Return where it is and what, in words."""
+        """Return place and value in words."""
         where = f"layer {self.layer!r}, array {self.index}"
         if self.of_rule:
             where = f"the rule's {self.of_rule!r}" + (f", {where}" if self.index is not None else "")
@@ -53,9 +53,9 @@ def first_nonfinite(
     states: Iterable[Mapping[str, NDArray]] = (),
     rule_state: RuleState = MappingProxyType({}),
 ) -> Nonfinite | None:
-    """Return the first array of the weights, then of the states, with NaN or an infinity in it; None if all are finite.
+    """Return the first array with NaN or an infinity in it; None if all are finite.
 
-    The solver states come before the rule's.
+    The weights are searched first, then the solver states, then the rule's state.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def first_nonfinite(
 def _named(
     weights: WeightCollection, states: Iterable[Mapping[str, NDArray]], rule_state: RuleState
 ) -> Iterator[tuple[str, int | None, str, NDArray]]:
-    """Yield each array with what :class:`Nonfinite` says of its place."""
+    """Yield layer, index and name in the rule's state of each array, as in :class:`Nonfinite`, and the array."""
     for layer, arrays in weights.items():
         yield from ((layer, index, "", array) for index, array in enumerate(arrays))
     for state in states:
@@ -96,11 +96,11 @@ def _is_finite(array: NDArray) -> bool:
 
 
 def _has_floats(dtype: Any) -> bool:
-    """Say whether a dtype has NaN: numpy's own, and bfloat16 and its like, which are none of numpy's kinds."""
+    """Say whether a dtype has NaN; bfloat16 and the like have it, and are of numpy's kind "V"."""
     return np.dtype(dtype).kind in "fcV"
 
 
 def _first(array: NDArray) -> float:
-    """Return the first number that is not finite; of a complex one, either part."""
+    """Return the first number that is not finite; of a complex number, the part that is not."""
     found = complex(array[~nd.isfinite(array)][0].item())
     return found.real if not np.isfinite(found.real) else found.imag

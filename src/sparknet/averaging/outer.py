@@ -1,7 +1,7 @@
-"""Rules with state: what the workers brought back, less the round's start, is a step of an optimizer on the driver.
+"""Rules with state: an optimizer on the driver takes a step in the direction that the workers went.
 
-With d = the combined results - start, all in float64: :class:`Momentum` adds up past steps, :class:`Nesterov` also looks
-ahead. Both work on one array at a time, a chunk of it at a time.
+The direction is d = the combined results - start, computed in float64. :class:`Momentum` adds up past directions,
+:class:`Nesterov` also looks ahead. Both work on one array at a time, in chunks.
 """
 
 import math
@@ -28,7 +28,7 @@ _EXACT = 2**53  # float64 has every integer up to this
 
 @dataclass(frozen=True)
 class _Outer:
-    """What both have in common; ``sign`` is that of d in the velocity."""
+    """The common part of both; ``sign`` is the sign of d in the velocity."""
 
     lr: float = 1.0
     momentum: float = 0.9
@@ -50,7 +50,7 @@ class _Outer:
             raise TypeError(msg)
 
     def init(self, weights: WeightCollection) -> RuleState:
-        """Return a velocity of zeros, in float64; no state where ``momentum`` is 0."""
+        """Return a velocity of zeros, in float64; an empty state if ``momentum`` is 0."""
         if as_rule(self.combine).init(weights):
             msg = f"{type(self).__name__}: combine={self.combine!r} has state; expected a rule without, such as Mean()"
             raise TypeError(msg)
@@ -61,12 +61,12 @@ class _Outer:
     def update(
         self, start: WeightCollection, results: Sequence[WeightCollection], examples: Sequence[int], state: RuleState
     ) -> tuple[WeightCollection, RuleState]:
-        """Return the weights after a step, and the velocity; a round without examples changes neither."""
+        """Return the weights after a step, and the new velocity; a round without examples changes neither."""
         target, _ = as_rule(self.combine).update(start, results, examples, {})
         if self.lr == 1 and not self.momentum:
             return target, state  # in exact numbers start + (target - start)
         if not any(examples):
-            return start, state  # no worker went anywhere, and the velocity waits
+            return start, state  # no worker took a step
         check_same_schema(start, target, f"{type(self).__name__}: combined results")
         check_same_devices(start, target, f"{type(self).__name__}: combined results")
         velocity = self._velocity(start, state)
@@ -76,7 +76,7 @@ class _Outer:
         return new, {_VELOCITY: start.map(lambda _: next(speeds))} if self.momentum else state
 
     def shares(self, examples: Sequence[int]) -> Sequence[float]:
-        """Return those of ``combine``."""
+        """Return the shares of ``combine``."""
         return shares_of(self.combine, examples)
 
     def _velocity(self, start: WeightCollection, state: RuleState) -> list[NDArray | None]:
@@ -95,11 +95,11 @@ class _Outer:
         return list(velocity.arrays())
 
     def _stepped(self, start: NDArray, target: NDArray, velocity: NDArray | None) -> tuple[NDArray, NDArray | None]:
-        """Return an array of the weights after the step, and its velocity; both are new memory."""
+        """Return an array of the weights after the step, and its velocity, both in new memory."""
         weights = nd.empty_like(start)
         new = None if velocity is None else nd.empty_like(velocity)
         for span in chunked.chunks(start.shape, _SPAN):
-            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for afterwards
+            with np.errstate(over="ignore", invalid="ignore"):  # the driver looks for NaN and infinities afterwards
                 begin, end = (_wide(array[span]) for array in (start, target))
                 step = end - begin if self.sign > 0 else begin - end
                 speed = step if velocity is None else velocity[span] * self.momentum + step
@@ -113,7 +113,7 @@ class _Outer:
 
 
 def _check_shapes(start: WeightCollection, velocity: WeightCollection, what: str) -> None:
-    """Raise a SchemaError unless the velocity has the names and shapes of the weights, and is of float64."""
+    """Raise a SchemaError unless the velocity is float64 and has the names and shapes of the weights."""
     expected = {name: tuple((shape, "float64") for shape, _ in arrays) for name, arrays in start.schema().items()}
     got = velocity.schema()
     for layer in expected | got:
@@ -126,7 +126,7 @@ def _check_shapes(start: WeightCollection, velocity: WeightCollection, what: str
 
 
 def _wide(part: NDArray) -> NDArray:
-    """Return a part as float64; a SchemaError for integers that it does not hold."""
+    """Return a part as float64; a SchemaError for integers that float64 cannot hold."""
     wide = nd.astype(part, nd.float64)
     if part.dtype.kind in "iu" and part.dtype.itemsize == 8 and bool(nd.any(nd.abs(wide) >= _EXACT)):
         msg = f"rule: an array of {part.dtype} holds integers of 2**53 and more, expected smaller ones, which a step can be taken from"
@@ -135,7 +135,7 @@ def _wide(part: NDArray) -> NDArray:
 
 
 def _narrow(wide: NDArray, like: NDArray) -> NDArray:
-    """Return float64 in the dtype of ``like``: integers are rounded, half to even, and end where the dtype does."""
+    """Return float64 in the dtype of ``like``; for integers it is rounded, half to even, and clipped to the dtype's range."""
     if like.dtype.kind in "iu":
         ends = nd.iinfo(like.dtype)
         wide = nd.clip(nd.round(wide), max(ends.min, 1 - _EXACT), min(ends.max, _EXACT - 1))
@@ -149,17 +149,17 @@ class Momentum(_Outer):
     Parameters
     ----------
     lr
-        The part of v that is added. With 1 and a momentum of 0 this is ``combine`` alone, bit for bit.
+        The factor of v in a step. With ``lr=1, momentum=0`` the result is that of ``combine``, bit for bit.
     momentum
-        What is left of v after a round, from 0 up to, but not, 1.
+        The part of v that is kept from round to round: at least 0, less than 1.
     combine
-        The rule without state by which the results become one, such as ``Mean()`` or ``Median()``.
+        The rule without state that combines the results, such as ``Mean()`` or ``Median()``.
 
     Notes
     -----
-    The state is ``velocity``, of the weights' shapes in float64, and with it a checkpoint is larger: by twice the weights if
-    they are float32. All is computed in float64 and rounded once to the dtype of the weights; integers to the nearest, half to even.
-    A round without examples changes nothing. FedAvgM of Hsu et al. 2019, arXiv 1909.06335.
+    The state is ``velocity``: float64, with the weights' shapes. It makes a checkpoint larger, by twice the weights if they are
+    float32. The arithmetic is float64; the result is rounded once to the dtype of the weights, integers to the nearest, half to
+    even. A round without examples changes nothing. This is FedAvgM of Hsu et al. 2019, arXiv 1909.06335.
 
     Examples
     --------
@@ -178,8 +178,8 @@ class Momentum(_Outer):
 class Nesterov(_Outer):
     """Nesterov's momentum on the driver: v <- momentum v - d; w <- w - lr (momentum v - d), where d = ``combine``'s result - w.
 
-    This is torch's ``SGD(nesterov=True)`` on the gradient -d, the outer optimizer of DiLoCo (Douillard et al. 2023, arXiv
-    2311.08105), whose values are the defaults here. Parameters and notes are those of :class:`Momentum`.
+    This is torch's ``SGD(nesterov=True)`` on the gradient -d. It is the outer optimizer of DiLoCo (Douillard et al. 2023, arXiv
+    2311.08105), and the defaults are DiLoCo's. Parameters and notes are those of :class:`Momentum`.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""The rules without state: the mean of the workers' weights, the mean weighted by the work done, and the median.
+"""The rules without state: the mean of the workers' weights, the mean weighted by the examples seen, and the median.
 
-Each works on one array at a time (``combine``), given that array of each worker, and so does not ask for whole models: a part
-of an array, of all workers, is combined to the same bits as in the whole.
+Each combines one array at a time: ``combine`` takes this array of each worker. It needs no whole models, and gives a part of an
+array the same bits as the whole.
 """
 
 import operator
@@ -20,14 +20,14 @@ from sparknet.weights.schema import checked_weights
 
 __all__ = ["Elementwise", "Mean", "Median", "WeightedMean"]
 
-_FEW = 16  # workers: exchanges grow with the square of their number
+_FEW = 16  # workers; the number of exchanges grows with the square of theirs
 _SPAN = 1 << 15  # elements of each worker's array at a time: with 7 workers 1.75 MiB of float64
 
 
 class Elementwise(Stateless):
-    """A rule without state whose result is, in each element, a function of that element of the workers' results.
+    """A rule without state that computes each element from the same element of the workers' results.
 
-    A subclass gives :meth:`combine`; ``shares`` too where the workers' parts are not equal.
+    A subclass has :meth:`combine`, and ``shares`` if the workers do not count alike.
     """
 
     def __call__(
@@ -39,7 +39,7 @@ class Elementwise(Stateless):
         return combined(results, lambda arrays: self.combine(arrays, shares), type(self).__name__)
 
     def combine(self, arrays: Iterable[NDArray], shares: Sequence[float]) -> NDArray:
-        """Return one array, in new memory, of the same array, or the same part of it, of each worker in their order."""
+        """Return the combination of one array of each worker, or of the same part of it, in new memory."""
         raise NotImplementedError
 
 
@@ -74,24 +74,24 @@ class Mean(_AnyMean):
 class WeightedMean(_AnyMean):
     """The mean weighted by the number of examples that each worker trained on in the round.
 
-    For workers that do unequal work, as in rounds of a fixed length of time. A round in which no
-    worker saw an example changes nothing.
+    It suits workers that do unequal work, as in rounds of a fixed length of time. A round without examples changes nothing.
     """
 
     def shares(self, examples: Sequence[int]) -> list[float]:
-        """Return the examples; equal shares where there were none, since then nothing has changed."""
+        """Return the numbers of examples; equal shares if all are 0, because then all results are equal."""
         return [float(n) for n in examples] if sum(examples) else [1.0] * len(examples)
 
 
 @dataclass(frozen=True)
 class Median(Elementwise):
-    """The median of each element, for workers of which fewer than half may bring back anything.
+    """The median of each element. It stays plausible if fewer than half of the workers return wrong weights.
 
     Notes
     -----
-    Of an even number of workers it is the mean of the middle two, computed as :class:`Mean` does: in float64, of integers exactly
-    and rounded half to even. All workers count alike, however many examples they saw, and solver states are averaged
-    evenly. NaN of any worker is NaN. A zero is -0.0 only where all workers have -0.0, and else 0.0: their order changes no bit.
+    With an even number of workers it is the mean of the middle two, computed as :class:`Mean` does: in float64, exact for
+    integers and rounded half to even. All workers count alike, however many examples they saw, and solver states are averaged
+    with equal shares. NaN of any worker gives NaN. A zero is -0.0 only if all workers have -0.0, so the order of the workers
+    changes no bit.
 
     Examples
     --------
@@ -101,7 +101,7 @@ class Median(Elementwise):
     """
 
     def combine(self, arrays: Iterable[NDArray], shares: Sequence[float]) -> NDArray:
-        """Return the median of one array of each worker; the shares are not looked at."""
+        """Return the median of one array of each worker; the shares do not matter."""
         del shares
         arrays = list(arrays)
         out: NDArray = nd.empty_like(arrays[0])
@@ -126,9 +126,9 @@ def _median(parts: Sequence[NDArray]) -> NDArray:
 
 
 def _ordered(parts: Sequence[NDArray]) -> list[NDArray]:
-    """Return the parts with the least numbers of each element in the first, and so on; wherever NaN goes.
+    """Return the parts sorted in each element: the first has the least numbers. The place of NaN does not matter.
 
-    Of few parts, exchanging neighbours takes a fraction of the time of sorting along an axis as short as this.
+    For a few parts, exchanging neighbours is much faster than a sort along such a short axis.
     """
     count = len(parts)
     if count > _FEW:

@@ -26,27 +26,29 @@ _KEPT = 2  # rounds: where the disk damages the last one, there is another
 
 
 class Checkpoint:
-    """A directory of the last two positions of a training.
+    """A directory with the last two positions of a training.
 
-    ``round-000042`` is written after the round with the index 42: under another name, which is changed when all of it is on
-    the disk. It holds ``weights.sparknet``, ``state-0.sparknet`` and so on, and ``position.sparknet``: the steps, and as its
-    metadata the settings; a rule with state has a file ``rule-0.sparknet`` and so on for each name in it. All are files of :func:`sparknet.save`, with checksums, for ``sparknet inspect`` and
-    :func:`sparknet.load`. The metadata of each says the round and an identity that is the round's own: a file of another round
-    or training is refused. Files of older versions have no identity; they are read, and a warning says so.
+    The folder ``round-000042`` is written after the round with the index 42. It has another name until all of it is on the disk.
+    It holds ``weights.sparknet``, ``state-0.sparknet`` and so on for the solver states, ``rule-0.sparknet`` and so on for the
+    rule's state, and ``position.sparknet``: the steps, with the settings as metadata. :func:`sparknet.save` writes all of them,
+    with checksums; ``sparknet inspect`` and :func:`sparknet.load` read them.
+
+    The metadata of each file has the round and an identity of this round. A file of another round or training is refused. Files
+    of older versions have no identity; they are read with a warning.
 
     Parameters
     ----------
     directory
-        Made if it is missing; it holds nothing else, but for a lock's file while it is written to.
+        Made if it is missing. It holds nothing else, except a lock file while a training writes.
     settings
-        What a training has to have in common with the one that it goes on from. Compared as text.
+        Settings that must be the same when a training goes on. They are compared as text.
     notes
-        What may be another then: name -> text. :meth:`read` logs a warning for each that is, with both texts.
+        Name -> text of what may change when a training goes on. :meth:`read` logs a warning with both texts for each change.
 
     Raises
     ------
     DataError
-        Something else is in the directory, or a link, file or FIFO in the place of a round.
+        Something else is in the directory, or a link, file or FIFO has the name of a round.
     OSError
         The directory cannot be made, read or written.
 
@@ -74,7 +76,7 @@ class Checkpoint:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._refuse_foreign()
             trial = self._directory / f"{_UNFINISHED}{secrets.token_hex(8)}"
-            trial.mkdir()  # what could not be written later is refused now
+            trial.mkdir()  # fails now, not after a round, if nothing can be written
             trial.rmdir()
 
     def _refuse_foreign(self) -> None:
@@ -94,14 +96,14 @@ class Checkpoint:
         return sorted(found, key=_index)
 
     def read(self) -> Position | None:
-        """Return the last position, in memory of its own; None where there is none.
+        """Return the last position, in memory of its own; None if there is none.
 
         Raises
         ------
         DataError
-            It was written with other settings, or by another version of sparknet.
+            The position was written with other settings, or by another version of sparknet.
         FormatError
-            It is damaged, or has a file of another round or training; the message says what to remove.
+            The position is damaged, or has a file of another round or training; the message says what to remove.
         """
         if not (folders := self.folders()):
             return None
@@ -114,23 +116,23 @@ class Checkpoint:
             raise FormatError(msg) from error
 
     def write(self, position: Position, *, nonfinite: bool = False) -> None:
-        """Write a position, and remove all but the last two; when this returns, it is on the disk.
+        """Write a position and remove all but the last two. The position is on the disk when this returns.
 
         Parameters
         ----------
         position
-            Where the training stands.
+            The position after a round.
         nonfinite
-            Write NaN and infinities too. By default a position with such numbers, from which no training recovers, does not
-            take the place of the last finite one.
+            Write NaN and infinities too. By default such a position is refused and the last finite one stays, because no
+            training recovers from NaN.
 
         Raises
         ------
         DataError
-            The position is not finite, the message names the first array; or the directory has this round already, or a later
-            one: another training writes there. Nothing was written.
+            The position is not finite; the message names the first such array. Or the directory has this round or a later one
+            already, because another training writes there. Nothing was written.
         OSError
-            It cannot be written; those before are as they were.
+            The position cannot be written; earlier ones stay as they are.
         """
         found = None if nonfinite else first_nonfinite(position.weights, position.states, position.rule_state)
         if found is not None:
@@ -148,12 +150,12 @@ class Checkpoint:
 
     @contextmanager
     def held(self, index: int | None = None) -> Iterator[None]:
-        """Keep other trainings out of the directory for the length of the block; who only reads is not kept out.
+        """Keep other trainings from writing to the directory for the length of the block; readers are not kept out.
 
         Parameters
         ----------
         index
-            The round that is to be written next; None where nothing is written.
+            The round that is written next; None if none is written.
 
         Raises
         ------
@@ -187,7 +189,7 @@ class Checkpoint:
         for path in [*self.folders()[:-_KEPT], *left]:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            else:  # it came meanwhile; rmtree waits for a FIFO
+            else:  # something new in the place of a round; rmtree would wait for a FIFO
                 path.unlink()
 
 

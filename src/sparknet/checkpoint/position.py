@@ -1,4 +1,4 @@
-"""Position: what the next round of a training starts from."""
+"""Position: all that the next round of a training starts from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,18 +12,18 @@ __all__ = ["Position"]
 
 @dataclass(frozen=True)
 class Position:
-    """Where a training stands between two rounds.
+    """The position of a training between two rounds.
 
     Parameters
     ----------
     rounds
-        How many are finished.
+        Number of finished rounds.
     weights, states
-        What the next round starts from; one solver state for all workers, or one for each.
+        Weights and solver states at the start of the next round: one state for all workers, or one for each.
     steps
-        Minibatches that each worker has gone through: its place in its shard.
+        Number of minibatches that each worker has gone through: its place in its shard.
     rule_state
-        What the rule's next call is given; empty for a rule without state.
+        State for the rule's next call; empty if the rule has no state.
     """
 
     rounds: int

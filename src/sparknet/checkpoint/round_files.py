@@ -1,8 +1,8 @@
-"""The files of one round: weights, solver states and steps, tied together by an identity that all of them carry.
+"""The files of one round: weights, solver states, rule's state and steps. All carry the identity of the round.
 
-The checksums of a file say that it is whole, not that it belongs to the others: weights of another round, or of another
-training with the same shapes, would be taken for this one's. So the metadata of each file says the round, which file of it
-this is, and a random text that is new for each round that is written.
+Checksums show that a file is whole, not that it belongs to the others: weights of another round, or of another training with the
+same shapes, would pass. So the metadata of each file has the round, the name of the file, and the identity: a random text that is
+new for each round.
 """
 
 import logging
@@ -24,16 +24,16 @@ from sparknet.weights import WeightCollection
 __all__ = ["read_round", "write_round"]
 
 _FORMAT = "sparknet checkpoint, version 1"
-# An older sparknet would go on without the state, unsaid: to it, this is another format, which it refuses.
+# An older sparknet refuses this format. It would else go on without the rule's state, and say nothing.
 _FORMAT_WITH_RULE = f"{_FORMAT}, with a rule's state"
-# settings that older checkpoints do not name: what they were then
+# values of settings that older checkpoints do not have
 _UNSAID = {"ragged": "reshape", "rule": "one without state"}
-_MOST = 1 << 20  # solver states, or names of a rule's state: no more are looked for
+_MOST = 1 << 20  # largest number of solver states, and of names of a rule's state
 _LOG = logging.getLogger(__name__)
 
 
 def write_round(folder: Path, position: Position, settings: Mapping[str, str], notes: Mapping[str, str]) -> None:
-    """Write the files of a round to a directory that is there; each is on the disk when this returns, its name too."""
+    """Write the files of a round to an existing directory; files and names are on the disk when this returns."""
     identity, index = secrets.token_hex(16), position.rounds - 1
     facts = {"format": _FORMAT, "settings": dict(settings), "notes": dict(notes), "states": len(position.states)}
     if position.rule_state:
@@ -44,19 +44,19 @@ def write_round(folder: Path, position: Position, settings: Mapping[str, str], n
         save(_path(folder, f"state-{i}"), state, metadata=_said(f"state-{i}", index, identity))
     for i, value in enumerate(position.rule_state.values()):
         save(_path(folder, f"rule-{i}"), value, metadata=_said(f"rule-{i}", index, identity))
-    # the last one, whose directory is synced with it
+    # the last file; saving it syncs the directory
     save(_path(folder, "position"), {"steps": steps}, metadata=facts | _said("position", index, identity))
 
 
 def read_round(folder: Path, index: int, settings: Mapping[str, str], notes: Mapping[str, str]) -> Position:
-    """Return the position after the round ``index``, in memory of its own; a warning for each note that was another.
+    """Return the position after the round ``index``, in memory of its own, and log a warning for each changed note.
 
     Raises
     ------
     DataError
-        It was written with other settings, or by another version of sparknet.
+        The position was written with other settings, or by another version of sparknet.
     FormatError, FileNotFoundError
-        A file is missing, damaged, or none of this round's.
+        A file is missing, damaged, or of another round.
     """
     facts = inspect(_regular(folder, "position")).metadata
     if facts.get("format") not in (_FORMAT, _FORMAT_WITH_RULE):
@@ -86,7 +86,7 @@ def _path(folder: Path, name: str) -> Path:
 
 
 def _regular(folder: Path, name: str) -> Path:
-    """Return the path of a file to read; a FIFO, which is waited for, or a device is none of ours."""
+    """Return the path of a file to read; a FormatError if it is a FIFO, which a reader would wait for, or a device."""
     path = _path(folder, name)
     kind = kind_of(path.stat().st_mode)
     if kind is not None:
@@ -95,7 +95,7 @@ def _regular(folder: Path, name: str) -> Path:
 
 
 def _said(name: str, index: int, identity: str) -> dict[str, Any]:
-    """Return what the metadata of a file says about where it belongs."""
+    """Return the metadata that ties a file to its round."""
     return {"checkpoint": {"file": name, "round": index, "identity": identity}}
 
 
@@ -142,7 +142,7 @@ def _names_of_rule(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _check_together(folder: Path, index: int, names: list[str]) -> None:
-    """Raise a FormatError unless the files are those of one round, and of the one that the directory is called after."""
+    """Raise a FormatError unless all files are of one round, the one in the name of the directory."""
     found = {name: inspect(_path(folder, name)).metadata.get("checkpoint") for name in names}
     if all(said is None for said in found.values()):
         _LOG.warning(

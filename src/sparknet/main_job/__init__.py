@@ -1,8 +1,8 @@
-"""The main job behind ``sparknet train``: images, a net, a cluster, rounds, and files in ``--out``.
+"""The main job of ``sparknet train``: images, a net, a cluster, rounds, and files in ``--out``.
 
-Everything that can be wrong is checked in the order of its cost, and before anything is written:
-arguments, images, net, whether they fit, and only then the cluster. A module here for each group of options says what they do:
-``nets`` (--net, --solver), ``pixels`` (--bgr, --scale), ``start`` (--weights), ``rules`` (--rule), ``master`` (--master).
+All input is checked before anything is written, the cheapest first: arguments, images, net, whether they fit, and only then the
+cluster. Each group of options has a module here: ``nets`` (--net, --solver), ``pixels`` (--bgr, --scale), ``start`` (--weights),
+``rules`` (--rule), ``master`` (--master).
 """
 
 import argparse
@@ -43,7 +43,7 @@ __all__ = ["run"]
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the job that the command line's ``args`` describe; progress goes to standard output."""
+    """Run the job that the command line describes; progress goes to standard output."""
     ctrl_c = CtrlC()
     with shown(), ctrl_c.installed():
         _run(args, ctrl_c)
@@ -57,14 +57,14 @@ def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
     steps = pixel_steps(args, images)
     preprocessor = preprocessor_of(steps)
     first = _first_batch(images, batch_size, args.workers, preprocessor)
-    with told("sparknet"):  # the training says the same again
+    with told("sparknet"):  # the training logs the same again
         net = check_fit(factory, first, args.seed)
     weights = start_weights(net, args)
     out = check_folder(args.out)
     say(f"{args.data}: {len(images.train[0]):,} images to train, {len(images.test[0]):,} to test")
     lines = input_lines(net, first, list(steps), {"data": images.order})
     say(*lines, *order_notes(args, images.order), *notes)
-    # a test has no passes to share
+    # a test minibatch is not split into passes
     test_rows = net.even(train=False).batch_size if hasattr(net, "even") else batch_size
     with (
         told("sparknet.data.ragged") as said,
@@ -93,16 +93,16 @@ def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
 
 
 def _checked(rounds: Iterator[Round], ctrl_c: CtrlC) -> Iterator[Round]:
-    """Yield the rounds, and go on to the next one only if Ctrl-C has not come."""
+    """Yield the rounds; raise KeyboardInterrupt before the next one if Ctrl-C has come."""
     for each in rounds:
         yield each
         ctrl_c.check()
 
 
 def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: EventLog) -> None:
-    """Show, log and save each round; leave the last finished one's weights in every form.
+    """Show, log and save each round; at the end, write the weights of the last finished round in every format.
 
-    Something has been written by now, so what fails from here on is a TrainingError.
+    Files have been written by now, so an error from here on is a TrainingError.
     """
     last = None
     try:
@@ -111,7 +111,7 @@ def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: Event
                 _save_weights(last, out)
                 log.round(last)
                 say(round_line(last, total))
-        finally:  # also after Ctrl-C, wherever it came: both files are of the same round
+        finally:  # also after Ctrl-C at any moment: both files are of the same round
             if last is not None:
                 written = [_save_weights(last, out), *_save_caffemodel(net, last, out)]
                 log.write("end", rounds=last.index + 1, finished=last.index + 1 == total, metrics=dict(last.metrics))
@@ -137,7 +137,7 @@ def _save_caffemodel(net: Net, last: Round, out: Path) -> list[Path]:
 
 
 def _first_batch(images: ImageSet, batch_size: int, workers: int, preprocessor: Preprocessor | None) -> Dataset:
-    """Return the first images, packed, on which every misfit of the net shows; a DataError if there are too few for the workers."""
+    """Return the first images, packed, for a trial of the net; a DataError if there are too few images for the workers."""
     check_shards(-(-len(images.train[0]) // batch_size), workers, batch_size)
     columns = {"data": images.train[0][:batch_size], "label": images.train[1][:batch_size]}
     return pack(columns, images.fields, batch_size, preprocessor)

@@ -10,22 +10,22 @@ __all__ = ["CtrlC"]
 class CtrlC:
     """Ctrl-C as a KeyboardInterrupt that is not lost.
 
-    Python drops an exception that comes up in the callback of a weak reference. A thread that has ended has such a
-    callback, and each round has threads. So it is also kept that Ctrl-C came, for :meth:`check` after the round.
+    Python drops an exception that is raised in the callback of a weak reference. An ended thread has such a callback, and each
+    round has threads. So an attribute also keeps that Ctrl-C came, and :meth:`check` looks at it after the round.
     """
 
     def __init__(self) -> None:
         self._came = False
 
     def install(self) -> None:
-        """Take the place of the handler that is there."""
+        """Replace the handler of the signal."""
         signal.signal(signal.SIGINT, self._interrupt)
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Take the place of Python's own handler for the length of the block; of any other handler not.
+        """Replace Python's own handler for the length of the block; any other handler stays.
 
-        Another one is there where the signal is ignored, as in a job in the background, or where the caller has its own.
+        There is another one if the signal is ignored, as in a job in the background, or if the caller has its own.
         """
         before = signal.getsignal(signal.SIGINT)
         if before is not signal.default_int_handler:

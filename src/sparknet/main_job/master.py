@@ -1,4 +1,4 @@
-"""Where ``sparknet train`` runs, and its images there: the option --master."""
+"""The cluster of ``sparknet train`` and the images on it: the option --master."""
 
 import argparse
 import logging
@@ -43,10 +43,10 @@ def packed_images(
         return
     from sparknet import spark as on_spark
 
-    # pyspark says so wherever pandas is installed; nothing here uses it
+    # pyspark warns of pandas wherever it is installed; nothing here uses it
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     session = on_spark.start_spark(args.master, timeout=args.timeout)
-    ctrl_c.install()  # plainly an exception here: pyspark's handler may fail on its way
+    ctrl_c.install()  # replaces pyspark's handler, which may fail before it raises
     _silence_py4j()
     try:
         on_cluster = partial(
@@ -60,9 +60,9 @@ def packed_images(
 
 
 def _silence_py4j() -> None:
-    """From now on log nothing of py4j: it logs with a traceback each call that an interrupt breaks off, on every connection.
+    """Log nothing of py4j from now on: it logs, with a traceback, each call on any connection that an interrupt breaks off.
 
-    It logs to loggers of its own, and to the root logger too.
+    It logs to its own loggers and to the root logger.
     """
     logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
     logging.getLogger().addFilter(_is_not_of_py4j)
@@ -73,7 +73,7 @@ def _is_not_of_py4j(record: logging.LogRecord) -> bool:
 
 
 def _rows(context: Any, data: Any, label: Any, slices: int) -> Any:
-    """Return an RDD of (image, label); the arrays travel in slices and become rows where they arrive."""
+    """Return an RDD of (image, label); the arrays travel in slices, and tasks make rows of them."""
     slices = max(slices, -(-data.nbytes // _SLICE_BYTES))
     parts = [(data[part], label[part]) for part in np.array_split(np.arange(len(data)), slices)]
     return context.parallelize(parts, slices).flatMap(_zipped)

@@ -17,7 +17,7 @@ _MLP_RATE = 0.05
 
 
 def factory_of(args: argparse.Namespace, images: ImageSet) -> tuple[NetFactory, int]:
-    """Return what makes the net on each worker, and the images in a minibatch.
+    """Return the factory of the net, and the number of images in a minibatch.
 
     Raises
     ------
@@ -53,6 +53,6 @@ def factory_of(args: argparse.Namespace, images: ImageSet) -> tuple[NetFactory, 
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the fields of the solver that the command line has other values for."""
+    """Return the solver's fields that options replace."""
     rate = {"base_lr": args.learning_rate} if args.learning_rate else {}
     return rate | ({} if args.weights is None else {"weights": []})

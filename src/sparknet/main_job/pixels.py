@@ -1,4 +1,4 @@
-"""What ``sparknet train`` does to the pixels before the net gets them: the options --bgr and --scale."""
+"""The steps of ``sparknet train`` on pixels before the net gets them: the options --bgr and --scale."""
 
 import argparse
 
@@ -13,12 +13,12 @@ _MLP_SCALE = 1 / 256  # pixels 0..255 become 0..1, as in the LeNet of Caffe's ex
 
 
 def pixel_steps(args: argparse.Namespace, images: ImageSet) -> dict[str, PixelStep]:
-    """Return who asks for a step, in words -> the step: none for a Caffe net, whose prototxt says them, unless it is asked for.
+    """Return the steps by what asks for them, in words. A Caffe net has none by default, because its prototxt has its own.
 
     Raises
     ------
     DataError
-        ``--bgr`` of images that have no colors.
+        ``--bgr`` is given for gray images.
     """
     steps: dict[str, PixelStep] = {}
     if args.bgr:

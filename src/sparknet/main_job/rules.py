@@ -12,12 +12,12 @@ _OUTER = {"momentum": Momentum, "nesterov": Nesterov}
 
 
 def rule_of(args: argparse.Namespace) -> Rule:
-    """Return the rule that the options name, with its own defaults for what they leave out.
+    """Return the rule that the options name; the rule has defaults for the settings that they leave out.
 
     Raises
     ------
     DataError
-        A setting of an outer optimizer for a rule that has none, or out of its range.
+        A setting is given for a rule that has none, or is out of its range.
     """
     settings = {"lr": args.outer_learning_rate, "momentum": args.outer_momentum}
     given = {name: value for name, value in settings.items() if value is not None}

@@ -14,7 +14,7 @@ __all__ = ["order_notes", "start_weights"]
 
 
 def start_weights(net: Net, args: argparse.Namespace) -> WeightCollection | None:
-    """Return the net's weights with the layers of ``--weights`` in their places, None without the option; say which."""
+    """Return the net's weights with the layers of ``--weights`` in their places, and print which; None without the option."""
     if args.weights is None:
         return None
     weights = net.get_weights()
@@ -26,7 +26,7 @@ def start_weights(net: Net, args: argparse.Namespace) -> WeightCollection | None
 
 
 def order_notes(args: argparse.Namespace, order: str) -> Iterator[str]:
-    """Yield a line if Caffe's weights get channels in an order that they were probably not trained on."""
+    """Yield a line if weights of Caffe get channels in another order than they were probably trained on."""
     if args.weights is None or args.bgr or not order:
         return
     of_caffe = [name for name in _files(args) if (format_of(name) or "").startswith("caffemodel")]

@@ -1,7 +1,7 @@
-"""The Net protocol: all that training asks of a net, whatever framework it is built on.
+"""The Net protocol: all that training needs of a net, whatever framework it is built on.
 
-A net is made on the worker by a picklable *factory*, a callable ``factory(seed=...)``. Nothing of a
-net travels but its weights and its solver state, and both are plain arrays.
+A picklable *factory*, a callable ``factory(seed=...)``, makes the net on the worker. Only the weights and the solver state of a net
+travel, and both are plain arrays.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,25 +23,24 @@ SolverState = Mapping[str, NDArray]
 class Net(Protocol):
     """A net with its solver.
 
-    A worker, and the driver before it sends out work, also call methods of nets that have them.
+    A net may have more methods than these. Workers call them, and so does the driver when it tries the net.
 
-    ``reseed(seed)`` comes before the steps of a round, for a framework with a generator of its own.
-    ``prepare(batch, rng, train=True)`` comes before each step, in another thread and while the step before is taken; what it
-    returns is what ``step`` gets. ``total(name, value, rows)`` returns, for a scalar output of the last ``forward``, a sum and
-    what to divide it by; without it, outputs are means over the rows.
-    ``totals(outputs, rows)`` returns that for all metrics, by name, where they are not just the scalar outputs.
-    ``entering()`` returns the inputs of the last ``forward`` as they reach the first layer that learns from them, where the
-    net itself scales them, and ``input_changes(train=True)`` says in words what it does to each.
+    ``reseed(seed)`` is called before the steps of a round, for a framework with its own random generator.
+    ``prepare(batch, rng, train=True)`` is called for each minibatch, in another thread during the step before; ``step`` gets its
+    result. ``total(name, value, rows)`` returns, for a scalar output of the last ``forward``, a sum and its divisor; without it,
+    outputs are means over the rows. ``totals(outputs, rows)`` returns the same for all metrics, by name, if they are not just the
+    scalar outputs. ``entering()`` returns the inputs of the last ``forward`` as the first layer that learns gets them, if the net
+    itself changes them; ``input_changes(train=True)`` says in words how it changes each.
 
-    For nets that do not take every batch: ``rehearse(batch, train=True)`` raises what a step (or, without ``train``, ``forward``)
-    on the batch would, and leaves the net as it is. ``even(train=True)`` returns what becomes of short minibatches, a
-    :class:`~sparknet.data.ragged.Even`; ``padding(train=True)`` what to pad them with, input -> value. ``batch_axes`` are inputs
-    that have the batch elsewhere than first, name -> axis; ``passes`` into how many equal parts a step takes its batch.
+    Some nets do not take every batch. ``rehearse(batch, train=True)`` raises the error of a step (with ``train=False`` of
+    ``forward``) on the batch, and leaves the net as it is. ``even(train=True)`` returns what happens to short minibatches, a
+    :class:`~sparknet.data.ragged.Even`; ``padding(train=True)`` the values to pad them with, by input. ``batch_axes`` maps
+    an input to its batch axis, if that is not the first. ``passes`` is the number of equal parts in which a step takes its batch.
     """
 
     @property
     def iteration(self) -> int:
-        """Solver steps taken since the net was new; the learning-rate schedule follows it."""
+        """Number of solver steps taken since the net was new; the learning-rate schedule depends on it."""
         ...
 
     def get_weights(self) -> WeightCollection:
@@ -49,7 +48,7 @@ class Net(Protocol):
         ...
 
     def set_weights(self, weights: WeightCollection) -> None:
-        """Copy ``weights`` into the net; a SchemaError where names, shapes or dtypes differ."""
+        """Copy ``weights`` into the net; a SchemaError if names, shapes or dtypes differ."""
         ...
 
     def step(self, batch: Batch) -> float:
@@ -68,16 +67,16 @@ class Net(Protocol):
         ...
 
     def set_state(self, state: SolverState) -> None:
-        """Continue as the solver that ``state`` was taken from: same history, same iteration."""
+        """Set the solver's history and iteration, so that it continues like the solver that ``state`` came from."""
         ...
 
 
 class NetFactory(Protocol):
-    """Makes a net: picklable, and the same seed gives the same initial weights.
+    """Makes a net. It is picklable, and the same seed gives the same initial weights.
 
-    Methods of factories that have them: ``for_workers()`` returns the factory that is sent out, for nets whose weights are set before
-    they are used; ``for_driver()`` the one of the net that the driver tries, which may need no GPU. ``device`` is where the nets are, such as ``"cuda"``:
-    a net that a worker keeps is made anew where that becomes another GPU.
+    A factory may have more methods than this. ``for_workers()`` returns the factory that is sent to workers, where weights are set
+    before a net is used. ``for_driver()`` returns the factory of the net that the driver tries, which may need no GPU. ``device``
+    is the device of the nets, such as ``"cuda"``: a worker makes its net anew if that becomes another GPU.
     """
 
     def __call__(self, *, seed: int = 0) -> Net:
@@ -86,6 +85,6 @@ class NetFactory(Protocol):
 
 
 def driver_net(factory: NetFactory, seed: int = 0) -> Net:
-    """Return the net that the driver tries before it sends out work: by the factory's ``for_driver``, if it has one."""
+    """Return the net that the driver tries before it sends out work, made by the factory's ``for_driver`` if it has one."""
     chosen: NetFactory = getattr(factory, "for_driver", lambda: factory)()
     return chosen(seed=seed)

@@ -1,7 +1,7 @@
-"""MLP: the embedded reference net, softmax regression or ReLU layers, written on NDArray alone.
+"""MLP: the embedded reference net, softmax regression or ReLU layers, written with NDArray alone.
 
-It exists so that training runs where no deep-learning framework is installed, and as the smallest
-example of a Net. It never touches a backend by name: it runs wherever its weights are.
+With it, training runs where no deep-learning framework is installed. It is also the smallest example of a Net. It names no
+backend: it runs wherever its weights are.
 """
 
 import itertools
@@ -28,14 +28,14 @@ from sparknet.weights.schema import check_same_schema
 
 __all__ = ["MLP"]
 
-_INIT = 4  # first in the seed, apart from the purposes in data/
+_INIT = 4  # what a generator is for comes first in its seed; data/ has the other purposes
 _GIB = 1 << 30
-_NO_LENGTH = 1 << 63  # of an axis
+_NO_LENGTH = 1 << 63  # the length of an axis is smaller
 _OUTPUTS = ("loss", "accuracy", "scores", "prob")
 
 
 class MLP:
-    """Fully connected net with ReLU between layers, softmax cross entropy, SGD with momentum.
+    """A fully connected net with ReLU between layers, softmax cross entropy, and SGD with momentum.
 
     Parameters
     ----------
@@ -48,16 +48,15 @@ class MLP:
     learning_rate
         A number, or a picklable function of the iteration (a schedule).
     momentum, weight_decay
-        Of the update ``v = momentum * v + rate * (gradient + weight_decay * w); w = w - v``,
-        which is Caffe's.
+        Constants of Caffe's update: ``v = momentum * v + rate * (gradient + weight_decay * w); w = w - v``.
     data, label
         Names of the two inputs.
     seed
-        The initial weights depend on it alone: uniform in ``+-sqrt(6 / fan_in)`` (He et al. 2015,
-        arXiv 1502.01852); biases are zero.
+        The initial weights depend on the seed alone: uniform in ``+-sqrt(6 / fan_in)`` (He et al. 2015, arXiv 1502.01852);
+        biases are zero.
     device
-        Where weights are kept and the arithmetic is done. ``"cuda"`` is the GPU that the task was given, or one for each worker of
-        a machine in turn.
+        The device of the weights and the arithmetic. ``"cuda"`` is the GPU that Spark gave the task, else the GPUs of a machine
+        are given to its workers in turn.
 
     Examples
     --------
@@ -112,8 +111,8 @@ class MLP:
     def factory(cls, *args: Any, **options: Any) -> NetFactory:
         """Return a picklable ``factory(seed=...)`` that makes this net; arguments as for the class.
 
-        The net is made once here, in host memory, so that a mistake shows on the driver and not on a worker; a GPU is needed
-        where the factory is called.
+        The net is made once here, in host memory, so that a mistake shows on the driver and not on a worker. A GPU is needed
+        only where the factory is called.
         """
         factory = MLPFactory(partial(cls, *args, **options))
         factory.for_driver()()
@@ -129,7 +128,7 @@ class MLP:
         return self._weights.copy()
 
     def set_weights(self, weights: WeightCollection) -> None:
-        """Copy ``weights`` into the net; SchemaError where names, shapes or dtypes differ."""
+        """Copy ``weights`` into the net; a SchemaError if names, shapes or dtypes differ."""
         weights = given_weights(weights, "set_weights()")
         check_same_schema(self._weights, weights, "set_weights()")
         for mine, theirs in zip(self._weights.arrays(), weights.arrays(), strict=True):
@@ -141,7 +140,7 @@ class MLP:
         return {"iteration": nd.asarray(self._iteration, dtype=nd.int64), **history}
 
     def set_state(self, state: SolverState) -> None:
-        """Copy momentum and iteration from ``state``; SchemaError where it does not fit."""
+        """Copy momentum and iteration from ``state``; a SchemaError if it does not fit."""
         expected = {"iteration": (), **{f"history/{i}": a.shape for i, a in enumerate(self._history.arrays())}}
         got = {name: array.shape for name, array in state.items()}
         if got != expected:
@@ -171,14 +170,14 @@ class MLP:
         return float(loss)
 
     def forward(self, batch: Batch, outputs: Sequence[str] | None = None) -> dict[str, NDArray]:
-        """Return the outputs asked for; by default ``loss`` and ``accuracy``, means over the batch.
+        """Return the named outputs, by default ``loss`` and ``accuracy``, means over the batch.
 
         Parameters
         ----------
         batch
-            The data input; the label too, where loss or accuracy is asked for.
+            The data input; also the label if ``outputs`` has loss or accuracy.
         outputs
-            Of ``loss``, ``accuracy`` (0-d), ``scores``, ``prob`` (n, classes); float32.
+            Names among ``loss``, ``accuracy`` (0-d), ``scores`` and ``prob`` (n, classes); all are float32.
         """
         names = ["loss", "accuracy"] if outputs is None else list(outputs)
         unknown = [name for name in names if name not in _OUTPUTS]
@@ -196,7 +195,7 @@ class MLP:
         return {name: every[name] for name in names}
 
     def _activations(self, data: NDArray) -> list[NDArray]:
-        """Return the input of every layer, and last the scores."""
+        """Return the input of every layer, and behind them the scores."""
         activations = [data]
         for i, (weight, bias) in enumerate(self._weights.values()):
             x = activations[-1] @ weight.T + bias
@@ -222,12 +221,12 @@ class MLP:
             fits &= nd.sum(one_hot) == n
         else:
             one_hot = nd.zeros((n, self._classes), dtype=nd.float32, device=self._device)
-        if not fits:  # one question for both inputs, because each answer waits for the device
+        if not fits:  # one check for both inputs, because each check waits for the device
             self._refuse(features, one_hot, batch)
         return features, one_hot
 
     def _one_hot(self, label: NDArray) -> NDArray:
-        """Return labels as one-hot rows; the row of what is no label is all zeros."""
+        """Return labels as one-hot rows; a value that is no label gives a row of zeros."""
         flat = nd.reshape(label.to_device(self._device), (-1, 1))
         if flat.shape[0] != label.shape[0]:
             msg = f"input {self._label!r}: {self._expected}, one for each example; got the shape {label.shape}"
@@ -241,7 +240,7 @@ class MLP:
         return f"labels must be whole numbers in [0, {self._classes})"
 
     def _refuse(self, features: NDArray, one_hot: NDArray, batch: Batch) -> NoReturn:
-        """Name the first example that does not fit: of the data, else of the labels."""
+        """Raise a NetError that names the first example that does not fit: in the data, else in the labels."""
         finite = nd.all(nd.isfinite(features), axis=1)
         if not nd.all(finite):
             row = int(nd.argmin(nd.astype(finite, nd.int8)))
@@ -255,26 +254,26 @@ class MLP:
 
 @dataclass(frozen=True)
 class MLPFactory:
-    """Makes MLPs of the same arguments, on any machine that has their device: it pickles."""
+    """Makes MLPs with the same arguments. It can be pickled, and works on any machine that has the device."""
 
     make: "partial[MLP]"
 
     def __call__(self, *, seed: int | None = None) -> MLP:
-        """Return a new net; its initial weights depend on ``seed`` alone, by default the one among the arguments."""
+        """Return a new net; its initial weights depend on ``seed`` alone, by default on the seed in the arguments."""
         return self.make() if seed is None else self.make(seed=seed)
 
     @property
     def device(self) -> str:
-        """The device of its nets, as it was given."""
+        """The device of the nets, as it was given."""
         return str(self.make.keywords.get("device", "cpu"))
 
     def for_driver(self) -> "MLPFactory":
-        """Return a factory of the same nets in host memory: the driver that tries one needs no GPU."""
+        """Return a factory of the same nets in host memory, so that the driver can try one without a GPU."""
         return MLPFactory(partial(self.make, device=host_device(self.device)))
 
 
 def _check_memory(widths: Sequence[int]) -> None:
-    """Refuse a net that no part of this machine's memory could hold; while it is made it takes about what it takes later."""
+    """Refuse a net that is larger than this machine's memory. Making the net takes about as much memory as the net itself."""
     weights = [fan_in * fan_out for fan_in, fan_out in itertools.pairwise(widths)]
     parameters = sum(weights) + sum(widths[1:])
     needed = 8 * parameters + 8 * max(weights)  # weights and momentum; the largest layer's random numbers
@@ -292,7 +291,7 @@ def _constant(value: float, _iteration: int) -> float:
 
 
 def _cross_entropy(scores: NDArray, one_hot: NDArray) -> tuple[NDArray, NDArray]:
-    """Return the mean of -log softmax at the label (0-d), and softmax itself; shifted so that exp stays finite."""
+    """Return the mean of -log softmax at the label (0-d), and the softmax; scores are shifted so that exp stays finite."""
     shifted = scores - nd.max(scores, axis=1, keepdims=True)
     exp = nd.exp(shifted)
     total = nd.sum(exp, axis=1, keepdims=True)

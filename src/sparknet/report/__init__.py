@@ -1,4 +1,4 @@
-"""What a person and a program see of a run: a line about each input, a line a round, a file of JSON lines, and their folder."""
+"""Reports of a run: lines about the inputs and the rounds for a person, a file of JSON lines for programs, and their folder."""
 
 from sparknet.report.folder import EVENTS, WEIGHTS, WEIGHTS_OF_CAFFE, check_folder, opened_folder
 from sparknet.report.inputs import input_lines

@@ -1,4 +1,4 @@
-"""The folder of a run's results: what is in the way there is told before the run, and one run at a time writes there."""
+"""The folder of a run's results. It is checked before the run, and one run at a time writes to it."""
 
 import os
 import stat
@@ -21,8 +21,8 @@ def check_folder(out: str) -> Path:
     Raises
     ------
     DataError
-        It is no path, exists and is no directory, or cannot be written; another run writes there; or what has the name of a
-        result is no regular file that may be replaced: a link is not followed.
+        ``out`` is no path, is no directory, or cannot be written to. Another run writes there. Or something with the name of a
+        result is no regular file that may be replaced; links are not followed.
     """
     if not out or "\0" in out:
         msg = f"--out {out!r}: expected the path of a directory"
@@ -43,7 +43,7 @@ def check_folder(out: str) -> Path:
 
 @contextmanager
 def opened_folder(path: Path) -> Iterator[None]:
-    """Make the folder, and keep other runs out of it for the length of the block; errors are those of :func:`check_folder`."""
+    """Make the folder and keep other runs out of it inside the block; the errors are those of :func:`check_folder`."""
     path.mkdir(parents=True, exist_ok=True)
     with locked(path, f"--out {path}"):
         _check_results(path)
@@ -61,7 +61,7 @@ def _check_results(path: Path) -> None:
 
 
 def _in_the_way(file: Path) -> str | None:
-    """Return what is there, in words, if a file is not to take its place."""
+    """Return what is there, in words, if it must not be replaced by a file; else None."""
     if not os.path.lexists(file):
         return None
     mode = file.lstat().st_mode

@@ -1,4 +1,4 @@
-"""A line about each input of a net: what is stored, what happens to its values and who says so, and what comes out."""
+"""A line about each input of a net: its stored values, each step on them with its origin, and the range of the result."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,24 +12,24 @@ from sparknet.nets.base import Net
 
 __all__ = ["input_lines"]
 
-_RANDOM = ("mirror", "crop")  # differ between the phases by their nature
+_RANDOM = ("mirror", "crop")  # these always differ between the phases
 
 
 def input_lines(
     net: Net, first: Dataset, sources: Sequence[str] = (), orders: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Return a line about each input, and one more where the test phase computes something else.
+    """Return a line about each input, and a second one if the test phase computes something else.
 
     Parameters
     ----------
     net
         A net that has just run forward on the first minibatch.
     first
-        The first minibatch, packed; its preprocessor is a step on one field, several as a ``Compose``, or None.
+        The first minibatch, packed. Its preprocessor is a step on one field, a ``Compose`` of such steps, or None.
     sources
-        Who asks for each step of the preprocessor, in words.
+        What asks for each step of the preprocessor, in words, such as an option's name.
     orders
-        Input -> the order of its channels as they are stored, where it is known.
+        Input -> the order of its stored channels, where it is known.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def input_lines(
 
 
 def _own_changes(preprocessor: Any, sources: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return field -> what the steps of the preprocessor do to it, each with who asks for it."""
+    """Return field -> the preprocessor's steps on it in words, each with what asks for it."""
     own: dict[str, tuple[str, ...]] = {}
     for step, source in zip(steps_of(preprocessor), sources, strict=True):
         own[step.field] = (*own.get(step.field, ()), f"{step.describe()} ({source})")
@@ -62,7 +62,7 @@ def _own_changes(preprocessor: Any, sources: Sequence[str]) -> dict[str, tuple[s
 
 
 def _reached(net: Net, batch: Mapping[str, NDArray]) -> Mapping[str, NDArray]:
-    """Return the values as the first layer that learns gets them."""
+    """Return the values that the first layer that learns gets."""
     entering = getattr(net, "entering", None)
     return batch if entering is None else entering()
 
@@ -70,7 +70,7 @@ def _reached(net: Net, batch: Mapping[str, NDArray]) -> Mapping[str, NDArray]:
 def _changes(
     net: Net, own: Mapping[str, tuple[str, ...]], stored: Mapping[str, NDArray], *, train: bool
 ) -> dict[str, tuple[str, ...]]:
-    """Return input -> what happens to its values in this phase, in the preprocessor and then in the net."""
+    """Return input -> the steps on its values in this phase, first the preprocessor's, then the net's."""
     changes = getattr(net, "input_changes", None)
     of_net = {} if changes is None else changes(train=train)
     return {name: (*own.get(name, ()), *of_net.get(name, ())) for name in stored}
@@ -85,5 +85,5 @@ def _lines(
 
 
 def _computing(steps: Sequence[str]) -> list[str]:
-    """Return the steps that compute with values, without the places that say so."""
+    """Return the steps that compute with values, without what asks for them."""
     return [step.partition(" (")[0] for step in steps if not step.startswith(_RANDOM)]

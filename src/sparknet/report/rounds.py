@@ -1,4 +1,4 @@
-"""A line a round for a person, and a file of JSON lines for programs."""
+"""A line about each round for a person, and a file of JSON lines for programs."""
 
 import json
 import math
@@ -17,9 +17,9 @@ __all__ = ["EventLog", "round_line"]
 
 
 def round_line(result: Round, rounds: int) -> str:
-    """Return one line about a finished round, of ``rounds`` in all.
+    """Return one line about a finished round of a run with ``rounds`` rounds.
 
-    Times are in seconds: broadcast, the slowest worker's training, and collecting with averaging.
+    The times, in seconds, are those of the broadcast, of the slowest worker's training, and of collecting and averaging.
     """
     seconds = result.seconds
     parts = [f"round {result.index + 1:>{len(str(rounds))}}/{rounds}", f"loss {result.loss:7.4f}"]
@@ -35,7 +35,7 @@ def round_line(result: Round, rounds: int) -> str:
 
 
 def _metrics(metrics: Mapping[str, float]) -> list[str]:
-    """Return a part for each metric, and one for those of one name and several classes, ``each/0``, ``each/1``, ..."""
+    """Return a part for each metric, and a single part for the classes of one metric, ``each/0``, ``each/1``, ..."""
     families: dict[str, list[tuple[str, float]]] = {}
     for name, value in metrics.items():
         family, slash, number = name.rpartition("/")
@@ -56,10 +56,10 @@ def _metric(name: str, value: float) -> str:
 
 
 class EventLog:
-    """Writes one JSON object per line, each on disk as soon as it is written.
+    """Writes one JSON object per line; each is in the file at once.
 
-    Every event has ``event`` (its kind) and ``time`` (seconds since 1970). Numbers that are not finite
-    are written as null, which JSON has no other word for.
+    Every event has ``event`` (its kind) and ``time`` (seconds since 1970). NaN and infinities are written as null, because JSON
+    cannot express them.
 
     Examples
     --------
@@ -72,9 +72,9 @@ class EventLog:
     """
 
     def __init__(self, path: Path) -> None:
-        path.unlink(missing_ok=True)  # of an earlier run; a link that came meanwhile is not followed
+        path.unlink(missing_ok=True)  # the file of an earlier run; a new link is not followed
         self._path, self._size = path, 0
-        self._file = path.open("xb", buffering=0)  # of what a full disk refuses nothing waits for the end of the file
+        self._file = path.open("xb", buffering=0)  # no buffer: a full disk shows at the event that does not fit
 
     def __enter__(self) -> Self:
         """Return the log itself."""
@@ -85,13 +85,13 @@ class EventLog:
         self._file.close()
 
     def write(self, event: str, **facts: Any) -> None:
-        """Write one event; an OSError if the disk does not take all of it, and then none of it is there."""
+        """Write one event; if the disk does not take all of it, none of it stays, and an OSError is raised."""
         event_and_facts = {"event": event, "time": time.time(), **facts}
         line = memoryview(f"{json.dumps(_plain(event_and_facts), allow_nan=False)}\n".encode())
         try:
             write_all(self._file, [line])
         except OSError as error:
-            self._file.truncate(self._file.seek(self._size))  # the next event begins where this one did
+            self._file.truncate(self._file.seek(self._size))  # the next event takes this one's place
             raise OSError(error.errno, error.strerror, str(self._path)) from error
         self._size += len(line)
 

@@ -1,4 +1,4 @@
-"""Errors in the words of the command: the library's name arguments of Python, which who types a command does not have."""
+"""Errors in the words of the command: the library's messages name arguments of Python, which a user of the command does not have."""
 
 import re
 
@@ -8,7 +8,7 @@ __all__ = ["error_text", "for_command"]
 
 _SHOWN = 100  # characters of a file name in a message
 
-# What the library says -> what the command says. Each is met by a test that makes the mistake.
+# What the library says -> what the command says. A test makes each mistake.
 _WORDS = (
     (r"max_bytes=(\d+)", r"--max-bytes \1"),
     (r"Convert it before, for example with astype\('(\w+)'\), or by .*?\)", r"Give --dtype \1"),
@@ -62,7 +62,7 @@ def for_command(message: str) -> str:
 def error_text(error: Exception) -> str:
     """Return an error in one line and in the words of the command.
 
-    One of the operating system has no number, and a file name that fits the line.
+    An error of the operating system loses its number, and a long file name is shortened.
 
     Examples
     --------

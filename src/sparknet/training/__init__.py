@@ -1,4 +1,4 @@
-"""Training by averaging: the driver, what it asks of a cluster and of data, and what it yields."""
+"""Training by averaging: the driver, the protocols of clusters and data, and the rounds that it yields."""
 
 from sparknet.training.driver import averaged_sgd
 from sparknet.training.protocols import Cluster, Collected, PackedData, Session

@@ -1,4 +1,4 @@
-"""What is refused before any work is sent out."""
+"""Checks of the arguments of ``averaged_sgd``, before any work is sent out."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ __all__ = ["check_choice", "check_directory", "check_factory", "check_kinds", "c
 
 
 def check_factory(factory: Any) -> None:
-    """Raise a TypeError unless this can be a factory of nets: a net itself, or its class, is none."""
+    """Raise a TypeError unless this can be a factory of nets; a net or its class is no factory."""
     is_net = hasattr(factory, "step") and hasattr(factory, "get_weights")
     if callable(factory) and not is_net and not hasattr(factory, "state_dict"):
         return
@@ -56,7 +56,7 @@ def check_kinds(cluster: Any, data: Any, rule: Any, evaluate: Any) -> None:
 
 
 def check_numbers(tau: Any, rounds: Any, workers: Any, seed: Any, max_seconds: Any) -> None:
-    """Raise a ValueError that names the argument out of its range."""
+    """Raise a ValueError that names the argument that is out of its range."""
     for name, value, least in (("tau", tau, 0), ("rounds", rounds, 0), ("workers", workers, 1), ("seed", seed, 0)):
         if not (value is None and name == "workers") and not is_whole(value, least):
             msg = f"averaged_sgd(): {name}={value!r}; expected a whole number of at least {least}"
@@ -75,7 +75,7 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
 
 
 def check_directory(checkpoint: Any) -> None:
-    """Raise a TypeError or ValueError unless this is the path of a directory here, or None."""
+    """Raise a TypeError or ValueError unless this is the path of a directory on this machine, or None."""
     if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
         msg = f"averaged_sgd(): checkpoint={checkpoint!r}; expected the path of a directory"
         raise TypeError(msg)

@@ -1,4 +1,4 @@
-"""What happens to a round whose results are not finite: an error, the others averaged, or a warning."""
+"""What happens if results of a round are not finite: an error, an average of the others, or a warning."""
 
 import logging
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ _OTHERS = (
 
 @dataclass(frozen=True)
 class Divergence:
-    """The policy of a run, as ``on_nonfinite`` of :func:`averaged_sgd`, and where its checkpoint is, if it has one."""
+    """The policy of a run (``on_nonfinite`` of :func:`averaged_sgd`), and the directory of its checkpoint, if any."""
 
     policy: OnNonfinite
     checkpoint: str | None
 
     def taking_part(self, index: int, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Return the outcomes that are averaged, in their order; say what is wrong with the others.
+        """Return the outcomes that are averaged, in their order; log what is wrong with the others.
 
         Raises
         ------
@@ -56,12 +56,12 @@ class Divergence:
         return [outcome for outcome in outcomes if outcome.nonfinite is None]
 
     def is_finite(self, position: Position) -> bool:
-        """Say whether weights and states are finite after a round, and what is wrong if they are not.
+        """Say whether weights and states are finite after a round; log what is not, if it stays out of the checkpoint.
 
         Raises
         ------
         TrainingError
-            They are not, and the policy is not "warn": finite results came out of the rule as something else.
+            They are not, and the policy is not "warn": the rule made numbers that are not finite of finite results.
         """
         found = first_nonfinite(position.weights, position.states, position.rule_state)
         if found is None:
@@ -75,12 +75,12 @@ class Divergence:
         return False
 
     def check_start(self, position: Position) -> None:
-        """Refuse to start from what is not finite, unless the policy is "warn".
+        """Refuse to start from NaN or infinities, unless the policy is "warn".
 
         Raises
         ------
         DataError
-            It is not.
+            The position has such a number.
         """
         found = first_nonfinite(position.weights, position.states, position.rule_state)
         if found is None:
@@ -92,7 +92,7 @@ class Divergence:
         _LOG.warning("%s", what)
 
     def _last_finite(self, index: int) -> str:
-        """Say where weights from before the round are."""
+        """Return a sentence that says where the weights from before the round are."""
         if not index:
             return "It is the first round."
         where = "" if self.checkpoint is None else f"; the checkpoint in {self.checkpoint} has the last finite ones"

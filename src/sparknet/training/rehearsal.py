@@ -1,7 +1,7 @@
-"""What does not fit shows before any work is sent out: the net is tried on whole and short minibatches, here on the driver.
+"""The net is tried on the driver, on a whole and on a short minibatch, so that misfits show before any work is sent out.
 
-A net may fix its batch size inside (a Reshape with a number for the batch), where only the last minibatch of a data set
-would find it. So both shapes are tried, in the phase that the data is for.
+A net may fix its batch size inside (a Reshape with a number for the batch). Without a trial, only the last minibatch of the data
+would show it. So both shapes are tried, in the phase that the data is for.
 """
 
 import logging
@@ -33,11 +33,11 @@ def check_fit(
     train: bool = True,
     are_values: bool = True,
 ) -> Net:
-    """Return the factory's net after running it on the first minibatch, here on the driver.
+    """Return the factory's net after it ran on the first minibatch, on the driver.
 
-    Whatever does not fit (names, shapes, labels) shows before any job, as the exception of the preprocessor or net that
-    finds it; the message begins with ``what`` it was found in. Values from which a net can hardly learn are logged as a
-    warning, unless they only stand for the data's own: ``are_values=False``.
+    Misfits of names, shapes or labels are exceptions of the preprocessor or net, before any job; the message begins with
+    ``what``. A warning is logged for values from which a net can hardly learn. ``are_values=False`` says that the minibatch has
+    no real values: then there is no such warning.
     """
     net = driver_net(factory, seed)
     _first_batch(net, data, seed, what, train=train, are_values=are_values)
@@ -45,23 +45,23 @@ def check_fit(
 
 
 def rehearsed(net: Net, data: Any, seed: int, *, train: bool) -> Any:
-    """Return the data with its short minibatches settled, after the net was tried on a whole and on a short one.
+    """Return the data with ``ragged`` and ``padding`` set, after the net was tried on a whole and on a short minibatch.
 
     Parameters
     ----------
     net
-        It is as before afterwards.
+        The net; the trial does not change it.
     data
-        A packed data set. What it leaves open of ``ragged`` and ``padding`` the net says.
+        A packed data set. Where its ``ragged`` and ``padding`` are None, the net decides.
     seed
-        Of the preprocessor's random choices.
+        Seeds the preprocessor's random choices.
     train
-        Whether the net learns from it, in its training phase, or is evaluated on it, in its test phase.
+        True: the net is trained on the data, and is tried in its training phase. False: it is evaluated, in its test phase.
 
     Raises
     ------
     SparknetError
-        The net does not take the minibatches; the message names which, and the fix.
+        The net does not take a whole or a short minibatch; the message names which, and the fix.
     """
     where = "" if train else "evaluation: "
     check_axes(net, getattr(data, "fields", ()))
@@ -80,7 +80,7 @@ def rehearsed(net: Net, data: Any, seed: int, *, train: bool) -> Any:
 
 
 def _tell_passes(net: Any, data: Any) -> None:
-    """Log how minibatches are parted for a net that takes a step in passes, where it declares another number of rows."""
+    """Log how a net that takes a step in passes gets a minibatch, if the net declares another number of rows for a pass."""
     passes = getattr(net, "passes", 1)
     if passes > 1 and data.batch_size != passes * net.even(train=True).batch_size:
         declared = net.even(train=True).batch_size
@@ -91,7 +91,7 @@ def _tell_passes(net: Any, data: Any) -> None:
 
 
 def _short_ones(data: Any, rows: int) -> Iterator[tuple[int, str]]:
-    """Yield the numbers of rows of minibatches that are shorter than the first one, of ``rows``, and which they are."""
+    """Yield the number of rows, and a name, of each kind of minibatch with fewer rows than the first one, which has ``rows``."""
     if even_of(data).ragged == "drop":
         return
     if 0 < _rest(data) < rows:
@@ -101,7 +101,7 @@ def _short_ones(data: Any, rows: int) -> Iterator[tuple[int, str]]:
 
 
 def check_axes(net: Net, fields: Iterable[Field]) -> None:
-    """Raise a DataError if a field says a batch axis that is not that of the net's input."""
+    """Raise a DataError if the batch axis of a field differs from that of the net's input."""
     axes: Mapping[str, int] = getattr(net, "batch_axes", {})
     for field in fields:
         if field.batch_axis and field.batch_axis != axes.get(field.name, 0):
@@ -113,24 +113,24 @@ def check_axes(net: Net, fields: Iterable[Field]) -> None:
 
 
 def even_of(data: Any) -> Even:
-    """Return what becomes of the short minibatches of packed data."""
+    """Return what happens to the short minibatches of packed data."""
     return getattr(data, "even", None) or Even(data.batch_size)
 
 
 def used_batches(data: PackedData) -> int:
-    """Return how many minibatches are used: all, or all but a short last one that is left out."""
+    """Return how many minibatches are used: all, or one less if a short last one is left out."""
     return even_of(data).num_used(data.num_batches, data.count() if hasattr(data, "count") else 0)
 
 
 def _rest(data: Any) -> int:
-    """Return the rows of a short last minibatch, 0 if there is none."""
+    """Return the number of rows of a short last minibatch; 0 if there is none."""
     return int(data.count() % data.batch_size) if hasattr(data, "count") else 0
 
 
 def _first_batch(
     net: Net, data: Any, seed: int, what: str, *, train: bool, are_values: bool = True
 ) -> Mapping[str, NDArray]:
-    """Return the first minibatch, preprocessed, after the net ran on it as it is used."""
+    """Return the first minibatch, preprocessed, after the net ran on it, padded as the data says."""
     with located(what):
         batch = preprocessed(data.first_batch(), data.preprocessor, step_rng(seed, 0, 0), train=train)
         rows, used = evened(batch, even_of(data))
@@ -142,7 +142,7 @@ def _first_batch(
 
 
 def _run(net: Net, batch: Mapping[str, NDArray], *, train: bool) -> None:
-    """Run the net on a batch in one phase; a net without phases runs forward."""
+    """Run the net on a batch in one phase; a net without ``rehearse`` runs forward."""
     rehearse = getattr(net, "rehearse", None)
     if rehearse is not None:
         rehearse(batch, train=train)
@@ -151,7 +151,7 @@ def _run(net: Net, batch: Mapping[str, NDArray], *, train: bool) -> None:
 
 
 def _settled(net: Net, data: Any, where: str, *, train: bool) -> Any:
-    """Return the data with ``ragged`` and ``padding`` as they will be, where it or the net says them."""
+    """Return the data with the ``ragged`` and ``padding`` that will be used."""
     said, padding = getattr(data, "ragged", None), getattr(data, "padding", None)
     even = settled(net, data.batch_size, said, padding, where, train=train)
     if even.ragged == "reshape":
@@ -171,25 +171,25 @@ def settled(
     *,
     train: bool,
 ) -> Even:
-    """Return what becomes of short minibatches: what was said of them, else what the net says.
+    """Return what happens to short minibatches: the caller's choice, else the net's.
 
     Parameters
     ----------
     net
-        The net that gets them.
+        The net that gets the minibatches.
     batch_size
-        Rows of the others.
+        Rows of a whole minibatch.
     ragged, padding
-        What was said, as for :func:`sparknet.data.pack`.
+        The caller's choice, as for :func:`sparknet.data.pack`.
     where
-        Begins errors.
+        Error messages begin with it.
     train
-        Whether the net learns from them, or is evaluated on them.
+        Whether the net is trained on the minibatches, or evaluated.
 
     Raises
     ------
     SparknetError
-        They are to be padded, and the net counts padded rows, or ignores another value.
+        The minibatches are to be padded, but the net counts padded rows, or ignores another value.
     """
     said = net.even(train=train) if hasattr(net, "even") else Even(batch_size)
     chosen = ragged or said.ragged
@@ -200,7 +200,7 @@ def settled(
 
 
 def _padding_for(net: Net, padding: Mapping[str, float] | None, *, train: bool) -> Mapping[str, float]:
-    """Return what to pad with: what was said, else what the net ignores; in an evaluation both must agree."""
+    """Return the padding: the caller's, else the values that the net ignores. In an evaluation both must agree."""
     if padding and train:
         return padding
     if not hasattr(net, "padding"):

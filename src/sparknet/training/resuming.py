@@ -1,4 +1,4 @@
-"""Where a training starts that has a checkpoint: after its last round, if that fits the net; and what is said of it."""
+"""The start of a training with a checkpoint: after its last round, if that fits the net."""
 
 import logging
 from dataclasses import replace
@@ -17,10 +17,10 @@ _LOG = logging.getLogger(__name__)
 def last_position(
     checkpoint: Checkpoint, net: Net, start: Position, *, resume: bool, has_weights: bool, rounds: int
 ) -> Position:
-    """Return where the checkpoint stands, as the net has it: it must fit, and is then on the net's device; else ``start``.
+    """Return the last position of the checkpoint, on the net's device; ``start`` if there is none.
 
-    ``has_weights`` says that the caller gave weights to start from, which a checkpoint's own take the place of; ``rounds`` is how
-    many there are to be in all.
+    A position that does not fit the net is an error. ``has_weights`` says that the caller gave weights to start from: those of
+    the checkpoint replace them, and the log says so. ``rounds`` is the number of rounds in all.
     """
     if not resume and checkpoint.folders():
         msg = (
@@ -50,7 +50,7 @@ def last_position(
 
 
 def _placed(value: WeightCollection | NDArray, like: WeightCollection | NDArray | None) -> WeightCollection | NDArray:
-    """Return a value of the rule's state where the rule has it at the start; on the host if it is none of its first names."""
+    """Return a value of the rule's state on the device of ``like``, the value at the start; on the host if that is missing."""
     if isinstance(value, WeightCollection) and isinstance(like, WeightCollection) and value.keys() == like.keys():
         pairs = {layer: zip(arrays, like[layer], strict=False) for layer, arrays in value.items()}
         return WeightCollection({layer: [a.to_device(b.device) for a, b in each] for layer, each in pairs.items()})
@@ -58,7 +58,7 @@ def _placed(value: WeightCollection | NDArray, like: WeightCollection | NDArray 
 
 
 def _check_workers(position: Position, workers: int) -> None:
-    """Raise a DataError unless there is a step count for each worker, and a solver state for all of them or for each."""
+    """Raise a DataError unless there is a step count for each worker, and one solver state for all or one for each."""
     for what, got, expected in (
         ("numbers of steps", len(position.steps), (workers,)),
         ("solver states", len(position.states), (1, workers)),

@@ -1,4 +1,4 @@
-"""What becomes of the workers' solver states between two rounds."""
+"""The solver states of the next round, made of those that the workers returned."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -16,18 +16,18 @@ StatePolicy = Literal["average", "local", "reset"]
 def next_states(
     policy: StatePolicy, states: Sequence[SolverState], shares: Sequence[float], new_state: SolverState
 ) -> list[SolverState]:
-    """Return the states that the next round starts from: one for all workers, or one for each.
+    """Return the states at the start of the next round: one for all workers, or one for each.
 
     Parameters
     ----------
     policy
         As ``solver_state`` of :func:`averaged_sgd`.
     states
-        What the workers brought back, in their order.
+        The states that the workers returned, in their order.
     shares
-        Each worker's part in a mean, in any scale.
+        Each worker's weight in a mean, in any scale.
     new_state
-        That of a solver that took no step.
+        The state of a solver that has taken no step.
     """
     if policy == "local":
         return list(states)
@@ -38,7 +38,7 @@ def next_states(
 def _mean(name: str, states: Sequence[SolverState], shares: Sequence[float]) -> NDArray:
     """Return the mean of the arrays of this name.
 
-    Some solvers make their history at the first step; a worker that took none then counts as one whose history is zero.
+    Some solvers make their history at the first step. A worker that took no step then counts with a history of zeros.
     """
     found = [state.get(name) for state in states]
     like = next(array for array in found if array is not None)
