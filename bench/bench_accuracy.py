@@ -21,12 +21,13 @@ import numpy as np
 from sparknet import SparkCluster, averaged_sgd
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data import EpochSampler, load_image_set, pack
+from sparknet.data.blas import single_threaded_blas
 from sparknet.data.preprocess import Scale
 from sparknet.data.preprocess.base import preprocessed
 from sparknet.nets import MLP
 from sparknet.spark import pack as spark_pack
 from sparknet.spark import start_spark
-from sparknet.worker import evaluate_shard, single_threaded_blas
+from sparknet.worker import evaluate_shard
 
 BATCH = 64
 SEED = 7

@@ -48,6 +48,7 @@ from made_images import jpeg
 import sparknet
 from sparknet import Field, NDArray
 from sparknet.data import read_cifar10
+from sparknet.data.blas import single_threaded_blas
 from sparknet.data.images import ImageDecoder
 from sparknet.data.prefetch import prefetch
 from sparknet.data.preprocess import Compose, Crop, Decode, Mirror, SubtractMean, ToBGR
@@ -55,7 +56,7 @@ from sparknet.data.preprocess.base import preprocessed
 from sparknet.data.sampling import step_rng
 from sparknet.nets.caffe import CaffeNet, data_layer, feeding
 from sparknet.nets.caffe.runtime import load
-from sparknet.worker import Task, single_threaded_blas, train_round
+from sparknet.worker import Task, train_round
 
 TARGET = 1.05  # cifar10_quick, prefetched
 BATCHES = 3.0  # that a worker holds, at most

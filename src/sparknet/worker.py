@@ -16,10 +16,10 @@ import numpy as np
 
 from sparknet.averaging import first_nonfinite
 from sparknet.data.blas import single_threaded_blas
+from sparknet.data.passes import Prepared, as_tested, one_pass
 from sparknet.data.prefetch import prefetch
 from sparknet.data.preprocess import Preprocessor
-from sparknet.data.preprocess.base import preprocessed
-from sparknet.data.ragged import Even, evened
+from sparknet.data.ragged import Even
 from sparknet.data.sampling import SAMPLERS, Sampling, step_rng
 from sparknet.data.shards import Shard, Stored, reseed
 from sparknet.errors import NetError, located
@@ -195,14 +195,16 @@ def evaluate_shard(
     One entry a minibatch and not one a shard, so that the sum can be rounded once, whatever the sharding.
     """
     net.set_weights(weights)
-    parts = []
-    with single_threaded_blas():
-        for index, stored in enumerate(batches):
-            with located(f"evaluation: minibatch {index}"):
-                rows, batch = evened(preprocessed(stored, preprocessor, step_rng(0, 0, 0), train=False), even)
-                if rows:
-                    parts.append(evaluate_batch(net, batch, rows))
-    return parts
+
+    def prepared(item: tuple[int, Mapping[str, NDArray]]) -> tuple[int, Mapping[str, NDArray]]:
+        return as_tested(item[1], preprocessor, even)
+
+    def sums(item: tuple[int, Any], minibatch: Prepared[Any]) -> dict[str, tuple[float, float]] | None:
+        with located(f"evaluation: minibatch {item[0]}"):
+            rows, batch = minibatch.get()
+            return evaluate_batch(net, batch, rows) if rows else None
+
+    return [part for part in one_pass(enumerate(batches), prepared, sums) if part is not None]
 
 
 def evaluate_batch(net: Net, batch: Mapping[str, NDArray], rows: int) -> dict[str, tuple[float, float]]:

@@ -9,8 +9,8 @@ from pyspark.sql import Row
 
 from sparknet import DataError, Field, MissingDependency
 from sparknet.clusters.spark.images.decoding import decode_images
-from sparknet.clusters.spark.inference.bad_rows import spared
 from sparknet.clusters.spark.inference.row_batches import RowBatches
+from sparknet.clusters.spark.inference.tasks import spared
 from sparknet.clusters.spark.packing import chunks
 from sparknet.data.images import ImageDecoder
 from sparknet.data.images.encoded import with_decoders

@@ -22,7 +22,7 @@ from sparknet.data.user_lines import line_of
 from sparknet.errors import DataError, SparknetError, as_sparknet_error, located
 from sparknet.ndarray import NDArray
 
-__all__ = ["Shard", "Stored", "called", "calling", "check_function", "reseed"]
+__all__ = ["Shard", "Stored", "as_used", "called", "calling", "check_function", "reseed"]
 
 Used = tuple[int, Mapping[str, NDArray]]
 
@@ -157,7 +157,7 @@ class Shard:
     def used(self, index: int, rng: np.random.Generator, *, train: bool, prepare: Any = None) -> Used:
         """Return how many rows of a minibatch count, and the minibatch as the net gets it; it has no rows if it is left out."""
         try:
-            rows, batch = evened(preprocessed(self._stored[index], self._preprocessor, rng, train=train), self._even)
+            rows, batch = as_used(self._stored[index], self._preprocessor, self._even, rng, train=train)
             if not rows:
                 return 0, {name: column[:0] for name, column in batch.items()}
             return rows, batch if prepare is None else prepare(batch, rng, train=train)
@@ -168,6 +168,18 @@ class Shard:
         """Refuse to be pickled: the minibatches stay where they are."""
         msg = "a Shard is read where it lies: return what was made of its minibatches"
         raise TypeError(msg)
+
+
+def as_used(
+    stored: Mapping[str, NDArray],
+    preprocessor: Preprocessor | None,
+    even: Even | None,
+    rng: np.random.Generator,
+    *,
+    train: bool,
+) -> Used:
+    """Return how many rows of a minibatch count, and the minibatch after the preprocessor, with its padding; no rows: it is left out."""
+    return evened(preprocessed(stored, preprocessor, rng, train=train), even)
 
 
 def reseed(net: Any, seed: int, worker: int, first_step: int) -> None:

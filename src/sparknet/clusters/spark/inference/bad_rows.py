@@ -4,26 +4,16 @@ A minibatch with such rows is made again without them, and each of its rows is l
 minibatches cost nothing more. An error that no row alone has, such as wrong weights, is raised.
 """
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
-import numpy as np
-
-from sparknet.clusters.spark.inference.row_batches import RowBatches
-from sparknet.clusters.spark.inference.tasks import check_count, values_of
-from sparknet.clusters.spark.inference.trained_net import SentNet
-from sparknet.clusters.spark.jobs.stacks import observed
-from sparknet.clusters.spark.jobs.tallies import Tallies, Tally
-from sparknet.data.blas import single_threaded_blas
+from sparknet.clusters.spark.inference.row_batches import RowBatches, check_count
+from sparknet.clusters.spark.jobs.tallies import Tallies
 from sparknet.data.on_error import OnError, checked_on_error
 from sparknet.errors import DataError, MissingDependency, SparknetError
 
-__all__ = ["BadRows", "checked_choice", "refused", "spared"]
-
-_LOG = logging.getLogger(__name__)
-_NULL = np.array(None)  # what a spared row gets: it becomes Python's None
+__all__ = ["BadRows", "checked_choice", "refused"]
 
 
 def checked_choice(
@@ -69,53 +59,6 @@ class BadRows(Tallies):
 
 
 # ---- in the Python workers
-def spared(
-    partition: int,
-    rows: Iterable[Any],
-    *,
-    batches: RowBatches,
-    net: SentNet,
-    blobs: Sequence[str],
-    finish: Callable[[Any], Any],
-    join: Callable[[Any, Sequence[Any]], Any],
-    on_error: OnError,
-    tallies: Any,
-) -> Iterator[Any]:
-    """Yield what :func:`~sparknet.clusters.spark.inference.tasks.computed` does; a bad row with nulls, or not at all."""
-    tally = Tally()
-    with single_threaded_blas():
-        for numbers, part in observed(batches.parts(rows), batches.who, partition):
-            with batches.placing(partition, numbers, part):
-                values, bad = _values(batches, net, blobs, finish, part)
-                for i, reason in bad.items():
-                    tally.add(batches.place(partition, numbers[i], part[i]), reason)
-                kept = [i for i in range(len(part)) if i in values or on_error == "null"]
-                joined = [join(part[i], values.get(i, [_NULL] * len(blobs))) for i in kept]
-            yield from joined
-    if tally.count:
-        _LOG.warning("%s: %d rows of partition %d could not be computed", batches.who, tally.count, partition)
-        tallies.add({partition: tally})
-
-
-def _values(
-    batches: RowBatches, net: SentNet, blobs: Sequence[str], finish: Callable[[Any], Any], part: Sequence[Any]
-) -> tuple[dict[int, Sequence[Any]], dict[int, str]]:
-    """Return the values of the good rows of a minibatch, and what is wrong with the others, by their places in it."""
-    good, bad = list(range(len(part))), dict[int, str]()
-    while good:
-        try:
-            count, batch = batches.minibatch([part[i] for i in good])
-            check_count(count, len(good))
-            return dict(zip(good, values_of(net, batch, count, blobs, finish), strict=True)), bad
-        except SparknetError as error:
-            bad.update(
-                (good[k], reason)
-                for k, reason in refused(batches, [part[i] for i in good], error, all_kept=True).items()
-            )
-            good = [i for i in good if i not in bad]
-    return {}, bad
-
-
 def refused(batches: RowBatches, rows: Sequence[Any], error: SparknetError, *, all_kept: bool) -> dict[int, str]:
     """Return what is wrong with the bad rows of a minibatch, by their places in it; raise its error if none alone is bad.
 

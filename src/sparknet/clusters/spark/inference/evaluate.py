@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from sparknet.clusters.spark.inference.bad_rows import BadRows, checked_choice
-from sparknet.clusters.spark.inference.evaluation_tasks import evaluated
 from sparknet.clusters.spark.inference.predict import rdd_of
 from sparknet.clusters.spark.inference.row_batches import RowBatches
+from sparknet.clusters.spark.inference.tasks import evaluated
 from sparknet.clusters.spark.inference.trained_net import TrainedNet
 from sparknet.clusters.spark.inference.trial import tried
 from sparknet.clusters.spark.jobs.running import collected

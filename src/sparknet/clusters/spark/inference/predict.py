@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.clusters.spark.inference.bad_rows import BadRows, checked_choice, spared
+from sparknet.clusters.spark.inference.bad_rows import BadRows, checked_choice
 from sparknet.clusters.spark.inference.new_columns import check_added, with_columns, with_values
 from sparknet.clusters.spark.inference.row_batches import RowBatches
-from sparknet.clusters.spark.inference.tasks import computed
+from sparknet.clusters.spark.inference.tasks import computed, spared
 from sparknet.clusters.spark.inference.trained_net import TrainedNet
 from sparknet.clusters.spark.inference.trial import tried_by_row
 from sparknet.clusters.spark.jobs.sessions import check_rows

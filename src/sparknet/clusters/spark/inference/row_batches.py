@@ -11,15 +11,14 @@ from sparknet.data.columns import advice_on_id, id_of_row
 from sparknet.data.fields import Columns, Field, check_fields
 from sparknet.data.images.encoded import Decoders, with_decoders
 from sparknet.data.layout import check_packing
+from sparknet.data.passes import as_tested
 from sparknet.data.preprocess import Preprocessor
-from sparknet.data.preprocess.base import preprocessed
-from sparknet.data.ragged import Even, evened
+from sparknet.data.ragged import Even
 from sparknet.data.rows import batch_of_rows
-from sparknet.data.sampling import step_rng
-from sparknet.errors import SparknetError, located
+from sparknet.errors import DataError, SparknetError, located
 from sparknet.nets.base import Batch
 
-__all__ = ["RowBatches"]
+__all__ = ["RowBatches", "check_count"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,11 @@ class RowBatches:
     def minibatch(self, rows: Sequence[Any]) -> tuple[int, Batch]:
         """Return how many rows of a minibatch count, after the preprocessor and without padding, and the minibatch itself."""
         batch = batch_of_rows(rows, self.cells, self.columns)
-        return evened(preprocessed(batch, self.preprocessor, step_rng(0, 0, 0), train=False), self.even)
+        return as_tested(batch, self.preprocessor, self.even)
+
+    def prepared(self, part: tuple[Sequence[int], Sequence[Any]]) -> tuple[int, Batch]:
+        """Return the :meth:`minibatch` of the numbers and rows of one."""
+        return self.minibatch(part[1])
 
     @contextmanager
     def placing(self, partition: int, numbers: Sequence[int], rows: Sequence[Any]) -> Iterator[None]:
@@ -98,3 +101,13 @@ class RowBatches:
     def place(self, partition: int, number: int, row: Any) -> str:
         """Return where a row is, and its id if there is one."""
         return f"partition {partition}, row {number}{id_of_row(row, self.id_column)}"
+
+
+def check_count(count: int, rows: int) -> None:
+    """Raise a DataError unless the preprocessor has kept all rows."""
+    if count != rows:
+        msg = (
+            f"the preprocessor made {count} rows of {rows}; expected one for each row "
+            "(Decode: on_error='error', or filter the rows first)"
+        )
+        raise DataError(msg)

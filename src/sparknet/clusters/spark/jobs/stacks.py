@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 __all__ = ["observed"]
@@ -21,6 +22,8 @@ _TIMES = 10  # as long as the slowest of those is much longer
 _FIRST = 60.0  # seconds, where there is none before
 
 _OURS = str(Path(__file__).parents[3])  # the folder of sparknet
+
+_AHEAD = "prefetch"  # the name of the threads of sparknet.data.prefetch
 
 T = TypeVar("T")
 
@@ -66,14 +69,21 @@ class _Watch:
                 return
 
     def _write(self, now: float) -> None:
-        frame = sys._current_frames().get(self._thread)
+        frames = sys._current_frames()
         before = f"the {self._done} before took {self._longest:.1f} s at most" if self._done else "it is the first one"
         head = (
             f"{self._what}: a minibatch has taken {now - self._since:.0f} s ({before}); process {os.getpid()} is here:"
         )
-        calls = traceback.extract_stack(frame) if frame else []
-        ours = next((i for i, call in enumerate(calls) if call.filename.startswith(_OURS)), 0)  # pyspark's are before
-        stack = "".join(traceback.format_list(calls[ours:]))
+        stack = _stack(frames.get(self._thread))
+        ahead = [thread for thread in threading.enumerate() if thread.name == _AHEAD]
+        for thread in ahead:
+            stack += f"and its thread that prepares the next minibatch here:\n{_stack(frames.get(thread.ident or 0))}"
         with suppress(Exception):  # no stderr to write to
             sys.stderr.write(f"{head}\n{stack}")
             sys.stderr.flush()
+
+
+def _stack(frame: FrameType | None) -> str:
+    calls = traceback.extract_stack(frame) if frame else []
+    ours = next((i for i, call in enumerate(calls) if call.filename.startswith(_OURS)), 0)  # pyspark's are before
+    return "".join(traceback.format_list(calls[ours:]))

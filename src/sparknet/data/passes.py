@@ -1,0 +1,99 @@
+"""A pass over minibatches in test: the one loop of every evaluation, in this process and in the tasks of a cluster.
+
+The next minibatch is prepared in a thread while the net computes on the one before. Items are read in the caller's own thread: what
+makes them, such as a function of the user's that has an open connection, may belong to it. Order and results are those of the plain loop.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
+
+from sparknet.data.blas import single_threaded_blas
+from sparknet.data.prefetch import prefetch
+from sparknet.data.preprocess import Preprocessor
+from sparknet.data.ragged import Even
+from sparknet.data.sampling import step_rng
+from sparknet.data.shards import as_used
+from sparknet.ndarray import NDArray
+
+__all__ = ["Prepared", "as_tested", "one_pass"]
+
+Item = TypeVar("Item")
+Batch = TypeVar("Batch")
+Result = TypeVar("Result")
+
+_END: Any = object()
+
+
+class Prepared(Generic[Batch]):
+    """What was made of an item in another thread: ``get()`` returns it, or raises the error in its place."""
+
+    def __init__(self, prepare: Callable[[Item], Batch], item: Item) -> None:
+        self._error: Exception | None = None
+        try:
+            self._batch = prepare(item)
+        except Exception as error:  # noqa: BLE001 - raised in the caller's thread
+            self._error = error
+
+    def get(self) -> Batch:
+        """Return what was made, or raise what was raised."""
+        if self._error is not None:
+            raise self._error
+        return self._batch
+
+
+def one_pass(
+    items: Iterable[Item],
+    prepare: Callable[[Item], Batch],
+    compute: Callable[[Item, Prepared[Batch]], Result],
+    *,
+    ahead: int = 1,
+) -> Iterator[Result]:
+    """Yield ``compute(item, prepared)`` for each item, with one BLAS thread.
+
+    Parameters
+    ----------
+    items
+        Read in the caller's thread.
+    prepare
+        Turns an item into a minibatch (decode, crop, ...), in a thread.
+    compute
+        Called in the caller's thread, one item after the other.
+    ahead
+        Items that are read and prepared before their turn. 0: no thread; for items that depend on what was computed before.
+
+    Examples
+    --------
+    >>> list(one_pass([1, 2, 3], lambda item: 10 * item, lambda item, prepared: (item, prepared.get())))
+    [(1, 10), (2, 20), (3, 30)]
+    """
+    read: SimpleQueue[Any] = SimpleQueue()
+    waiting = deque[Item]()
+    with single_threaded_blas(), prefetch(_until_end(read), partial(Prepared, prepare), depth=ahead) as made:
+        try:
+            for item in items:
+                read.put(item)
+                waiting.append(item)
+                if len(waiting) > ahead:
+                    yield compute(waiting.popleft(), next(made))
+            while waiting:
+                yield compute(waiting.popleft(), next(made))
+        finally:
+            read.put(_END)  # the thread may wait for an item
+
+
+def _until_end(read: "SimpleQueue[Any]") -> Iterator[Any]:
+    while (item := read.get()) is not _END:
+        yield item
+
+
+def as_tested(
+    batch: Mapping[str, NDArray], preprocessor: Preprocessor | None, even: Even | None
+) -> tuple[int, Mapping[str, NDArray]]:
+    """Return how many rows of a minibatch count, and the minibatch after the preprocessor's behaviour in test, as the net takes it.
+
+    No rows: it is left out.
+    """
+    return as_used(batch, preprocessor, even, step_rng(0, 0, 0), train=False)
