@@ -11,7 +11,7 @@ import pytest
 import stand_in
 
 from sparknet import DeviceError, NDArray, WeightCollection, dumps, loads, nd
-from sparknet.backends import available, backend_for_device, get_backend
+from sparknet.backends import available, backend_for_device
 from sparknet.nets import MLP
 
 MIB = 1 << 20
@@ -29,16 +29,6 @@ def cupy(request):
     else:
         with stand_in.cupy(devices=2) as module:
             yield module
-
-
-@pytest.fixture
-def backend(cupy):
-    """Return the module under test, which cannot be imported where there is no device."""
-    assert cupy.cuda.is_available()
-    get_backend("cupy")
-    from sparknet.backends import cupy as module
-
-    return module
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 import stand_in
 
 from sparknet import DeviceError, WeightCollection, dumps, load_into, nd
-from sparknet.backends import get_backend
 
 MIB = 1 << 20
 
@@ -17,16 +16,6 @@ MIB = 1 << 20
 def cupy():
     with stand_in.cupy(devices=2) as module:
         yield module
-
-
-@pytest.fixture
-def backend(cupy):
-    """Return the module under test, over ``cupy``."""
-    assert cupy.cuda.is_available()
-    get_backend("cupy")
-    from sparknet.backends import cupy as module
-
-    return module
 
 
 @pytest.fixture

@@ -5,24 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
-
-def varint(number):
-    """Return a number, negative ones as 64 bits, in groups of seven bits."""
-    number %= 1 << 64
-    groups = []
-    while number > 127:
-        groups.append(number % 128 | 128)
-        number //= 128
-    return bytes([*groups, number])
+from fuzz.readers import wire as wire_format
+from fuzz.readers.wire import LENGTH, varint
 
 
 def field(number, value):
     """Return a field: an int as a varint, text and bytes with their length before them."""
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    value = value.encode() if isinstance(value, str) else bytes(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
+    return wire_format.field(number, LENGTH, value.encode() if isinstance(value, str) else value)
 
 
 def blob(array, *, old=False, shape=None):

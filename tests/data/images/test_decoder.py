@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fuzz.readers.pictures import png_chunk
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -83,8 +84,7 @@ def test_transparency_is_left_out_also_that_of_palettes():
 def test_more_transparent_colors_than_a_palette_has_are_a_bad_image():
     file = io.BytesIO()
     Image.fromarray(NOISE).quantize(8).save(file, "PNG")
-    entries = bytes(300)
-    more = len(entries).to_bytes(4) + b"tRNS" + entries + zlib.crc32(b"tRNS" + entries).to_bytes(4)
+    more = png_chunk(b"tRNS", bytes(300))
     at = file.getvalue().index(b"IDAT") - 4
     with pytest.raises(DataError, match="cannot be decoded: palette index out of range"):
         ImageDecoder(7, 9)(file.getvalue()[:at] + more + file.getvalue()[at:])
@@ -101,12 +101,13 @@ def test_strict_refuses_other_channels_by_number():
 
 def bomb(side):
     """A PNG that says it has side x side pixels, in 90 bytes."""
-
-    def chunk(name, body):
-        return len(body).to_bytes(4) + name + body + zlib.crc32(name + body).to_bytes(4)
-
     header = side.to_bytes(4) * 2 + bytes([8, 2, 0, 0, 0])
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + png_chunk(b"IDAT", zlib.compress(b""))
+        + png_chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize(

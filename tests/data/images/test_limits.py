@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from fuzz.readers.pictures import png_chunk
 
 from sparknet import DataError
 from sparknet.data.images import limits
@@ -32,16 +33,12 @@ def segment(marker, contents=b""):
     return bytes([0xFF, marker]) + struct.pack(">H", len(contents) + 2) + contents
 
 
-def chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
 def png(*chunks, depth=8, color=2):
     """A black PNG of 8x8 pixels; of all chunks but the last, IHDR comes behind them."""
     channels = {0: 1, 2: 3, 4: 2, 6: 4}[color]
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, depth, color, 0, 0, 0))
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, depth, color, 0, 0, 0))
     pixels = zlib.compress(bytes(1 + channels * depth) * 8)
-    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
 
 
 def refused(data, text):
@@ -153,12 +150,14 @@ def test_so_is_what_belongs_to_nothing(junk):
 
 @pytest.mark.parametrize(("kind", "begin"), [(b"zTXt", b"a\0\0"), (b"iTXt", b"a\0\1\0\0\0"), (b"iCCP", b"a\0\0")])
 def test_what_inflates_in_a_png_is_limited(kind, begin):
-    assert DECODER(png(chunk(kind, begin + zlib.compress(bytes(1 << 19))))).shape == (3, 4, 4)
-    refused(png(chunk(kind, begin + zlib.compress(bytes(1 << 25)))), "cannot be decoded: Decompressed data too large")
+    assert DECODER(png(png_chunk(kind, begin + zlib.compress(bytes(1 << 19))))).shape == (3, 4, 4)
+    refused(
+        png(png_chunk(kind, begin + zlib.compress(bytes(1 << 25)))), "cannot be decoded: Decompressed data too large"
+    )
 
 
 def test_the_chunks_of_a_png_are_limited():
-    one = chunk(b"tEXt", b"a\0b")
+    one = png_chunk(b"tEXt", b"a\0b")
     assert DECODER(png(one * 1000) + one * 200_000).shape == (3, 4, 4)  # what follows the end does not count
     refused(png(one * (1 << 17)), "a PNG with more than 131072 chunks")
 

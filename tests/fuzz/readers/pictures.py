@@ -162,6 +162,11 @@ def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    """Return a chunk of a PNG."""
+    return len(body).to_bytes(4) + kind + body + zlib.crc32(kind + body).to_bytes(4)
+
+
 def _chunk(chance: Any, kind: bytes, body: bytes) -> bytes:
     size = chance.choice(BOUNDARIES) % 2**32 if chance.random() < 0.01 else len(body)
     crc = zlib.crc32(kind + body) ^ (chance.random() < 0.01)
