@@ -151,7 +151,7 @@ def caffe(session: nox.Session) -> None:
     environment = work(session, "test", "ecosystem")
     environment.install(wheel(environment))
     debian(session, "dataset-fashion-mnist", optional="the tests do without")
-    environment.run("pytest", EXAMPLES, "-m", "caffe and not spark", *session.posargs)
+    environment.run("pytest", EXAMPLES, "-m", "caffe and not spark and not further", *session.posargs)
 
 
 @nox.session
@@ -163,7 +163,22 @@ def spark(session: nox.Session) -> None:
     debian(session, "dataset-fashion-mnist", optional="the tests do without")
     # The options of the JVMs come on stdout; what went wrong, on stderr, is shown as it comes.
     options = environment.run("python", "tools/spark_classes.py", ".nox", silent=True, stderr=None).strip()
-    environment.run("pytest", EXAMPLES, "-m", "spark", *session.posargs, env={"JDK_JAVA_OPTIONS": options})
+    environment.run(
+        "pytest", EXAMPLES, "-m", "spark and not further", *session.posargs, env={"JDK_JAVA_OPTIONS": options}
+    )
+
+
+@nox.session(default=False)
+def reliability(session: nox.Session) -> None:
+    """Try the cases of laws that CI leaves out, and kill and interrupt at 20 random moments where CI has a few: half an hour."""
+    java(session)
+    environment = work(session, "test", "ecosystem", "spark", "arrow")
+    environment.install(wheel(environment))
+    moments = {"SPARKNET_MOMENTS": os.environ.get("SPARKNET_MOMENTS", "20")}
+    here = "(spark or caffe or not gpu) and not torch and not node"
+    environment.run("pytest", EXAMPLES, "-m", f"further and {here}", *session.posargs, env=moments)
+    killed = "after_any_interruption or killed_at_any"
+    environment.run("pytest", EXAMPLES, "-m", f"not further and {here}", "-k", killed, *session.posargs, env=moments)
 
 
 @nox.session

@@ -20,7 +20,7 @@ MOMENTS = int(os.environ.get("SPARKNET_MOMENTS", "4"))
 
 @pytest.mark.slow
 @pytest.mark.timeout(600 + 60 * MOMENTS)  # the program itself ends where it hangs
-@pytest.mark.parametrize("master", ["local[2]", "local-cluster[2,1,1024]"])
+@pytest.mark.parametrize("master", [pytest.param("local[2]", marks=pytest.mark.further), "local-cluster[2,1,1024]"])
 def test_a_session_trains_again_after_any_interruption(tmp_path, master):
     program = Path(__file__).with_name("interrupting.py")
     command = [sys.executable, str(program), master, "1", str(MOMENTS), str(tmp_path)]

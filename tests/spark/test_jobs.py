@@ -123,8 +123,8 @@ def interrupted(tmp_path, work, handler):
     ("work", "handler"),
     [
         (TRAINING, "# Spark's own"),
-        ("packed.map_shards(lambda shard: time.sleep(1000))", NOTEBOOK),
-        (OWN_ACTION, "# Spark's own"),
+        pytest.param("packed.map_shards(lambda shard: time.sleep(1000))", NOTEBOOK, marks=pytest.mark.further),
+        pytest.param(OWN_ACTION, "# Spark's own", marks=pytest.mark.further),
         (OWN_ACTION, NOTEBOOK),
     ],
     ids=["averaged_sgd", "map_shards", "an action", "an action in a notebook"],

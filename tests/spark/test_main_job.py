@@ -24,23 +24,31 @@ def train(out, *arguments):
 LENET = Path(__file__).parents[2] / "examples" / "lenet" / "lenet_solver.prototxt"
 
 
+NETS = {
+    "mlp": (["--net", "mlp"], ["weights.sparknet"]),
+    "lenet": (["--solver", str(LENET)], ["weights.sparknet", "weights.caffemodel"]),
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("net", "names"),
+    ("net", "masters"),
     [
-        (["--net", "mlp"], ["weights.sparknet"]),
-        pytest.param(
-            ["--solver", str(LENET)], ["weights.sparknet", "weights.caffemodel"], marks=pytest.mark.caffe, id="lenet"
-        ),
+        ("mlp", ["local[2]", "local-cluster[2,1,1024]"]),
+        pytest.param("lenet", ["local-cluster[2,1,1024]"], marks=pytest.mark.caffe),
+        pytest.param("lenet", ["local[2]"], marks=[pytest.mark.caffe, pytest.mark.further]),
     ],
+    ids=["mlp", "lenet on a cluster", "lenet on threads"],
 )
-def test_the_same_bits_without_spark_on_local_threads_and_on_executor_processes(tmp_path, net, names):
-    for i, master in enumerate(("none", "local[2]", "local-cluster[2,1,1024]")):
-        done = train(tmp_path / str(i), "--master", master, *net)
+def test_the_same_bits_without_spark_on_local_threads_and_on_executor_processes(tmp_path, net, masters):
+    options, names = NETS[net]
+    folders = [tmp_path / str(i) for i in range(1 + len(masters))]
+    for folder, master in zip(folders, ["none", *masters], strict=True):
+        done = train(folder, "--master", master, *options)
         assert done.returncode == 0, done.stderr
         assert "round 3/3" in done.stdout
     for name in names:
-        assert len({(tmp_path / str(i) / name).read_bytes() for i in range(3)}) == 1
+        assert len({(folder / name).read_bytes() for folder in folders}) == 1
 
 
 def test_standard_error_holds_nothing_of_spark(tmp_path):
@@ -77,7 +85,7 @@ def test_ctrl_c_leaves_the_last_finished_rounds_weights(tmp_path):
 
 def test_a_master_that_answers_but_is_none_is_given_up_after_its_time(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        done = train(tmp_path / "out", "--master", f"spark://127.0.0.1:{server.getsockname()[1]}", "--timeout", "10")
+        done = train(tmp_path / "out", "--master", f"spark://127.0.0.1:{server.getsockname()[1]}", "--timeout", "5")
     assert done.returncode == 2
-    assert "gave no executor within 10 s" in done.stderr.splitlines()[-1]
+    assert "gave no executor within 5 s" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()

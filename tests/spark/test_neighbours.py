@@ -82,7 +82,7 @@ def _stranger(context, authenticate, secret):
 
 # ---- the tests
 @pytest.mark.slow
-@pytest.mark.parametrize("master", ["local[2]", "local-cluster[1,1,1024]"])
+@pytest.mark.parametrize("master", [pytest.param("local[2]", marks=pytest.mark.further), "local-cluster[1,1,1024]"])
 def test_an_executor_without_the_secret_cannot_join(master):
     command = [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), master]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
