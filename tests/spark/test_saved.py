@@ -2,7 +2,11 @@
 
 import copy
 import json
+import os
+import re
 import shutil
+import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -249,6 +253,46 @@ def test_minibatches_that_are_no_sequence_files_are_a_cluster_error(spark, copie
     (copied / "one" / "batches" / "part-00000").write_text("text")
     with pytest.raises((ClusterError, DataError), match=r"the job failed on the cluster|has files of"):
         load_packed(spark, copied / "one")
+
+
+def bound_socket(path):
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))  # of 107 bytes at most
+
+
+STRANGE = {
+    "a FIFO (a pipe)": os.mkfifo,
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+    "a socket": bound_socket,
+    "a directory": Path.mkdir,
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_what_is_no_file_in_the_place_of_one_or_beside_it_is_refused_and_not_waited_for(
+    spark, copied, monkeypatch, kind
+):
+    monkeypatch.chdir(copied)
+    for name in ("manifest/part-00000", "batches/part-00001", "batches/.part-00001.crc", "batches/part-00009"):
+        file, contents = Path("one", name), None
+        if file.exists():
+            contents = file.read_bytes()
+            file.unlink()
+        STRANGE[kind](file)
+        with pytest.raises(DataError, match=rf"load_packed\(\): .*one/{name} is {re.escape(kind)}, expected"):
+            load_packed(spark, copied / "one")
+        file.rmdir() if kind == "a directory" else file.unlink()
+        if contents is not None:
+            file.write_bytes(contents)
+    assert labels(load_packed(spark, copied / "one")) == list(range(50))
+
+
+@pytest.mark.parametrize("folder", ["manifest", "batches"])
+def test_a_fifo_in_the_place_of_a_folder_is_refused_and_not_waited_for(spark, copied, folder):
+    shutil.rmtree(copied / "one" / folder)
+    os.mkfifo(copied / "one" / folder)
+    with pytest.raises(DataError, match=rf"load_packed\(\): .*one/{folder} is a FIFO"):
+        load_packed(spark, f"file://{copied}/one")
 
 
 def test_a_set_with_more_shards_than_minibatches_is_saved_and_loaded(spark, tmp_path):

@@ -6,11 +6,13 @@ writes both by way of temporary names, the manifest last: a set without one was 
 
 import logging
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparknet.clusters.spark.jobs.running import run_job
 from sparknet.clusters.spark.packed.manifest import FORMAT, Manifest
 from sparknet.errors import ClusterError, DataError, FormatError
+from sparknet.files.regular import kind_of
 
 if TYPE_CHECKING:
     from pyspark import RDD
@@ -47,10 +49,12 @@ def read(context: Any, path: str) -> tuple["RDD[tuple[int, bytes]]", Manifest]:
     Raises
     ------
     DataError
-        There is no manifest, not one of this format, or one of other minibatches.
+        There is no manifest, not one of this format, or one of other minibatches; or a FIFO, device, socket or folder lies among
+        the files.
     ClusterError
         The files of the minibatches cannot be read.
     """
+    _check_kinds(context, path)
     try:
         text = "".join(run_job(context.textFile(f"{path}/manifest").collect))
     except ClusterError as error:
@@ -73,6 +77,34 @@ def read(context: Any, path: str) -> tuple["RDD[tuple[int, bytes]]", Manifest]:
             path,
         )
     return batches.map(manifest.checked), manifest
+
+
+def _check_kinds(context: Any, path: str) -> None:
+    """Raise a DataError unless all files of a set on this machine are regular ones: Spark waits for the writer of a FIFO."""
+    for folder in (_local(context, f"{path}/{name}") for name in ("manifest", "batches")):
+        if folder is None:
+            continue
+        # Checksum files of Hadoop are read too, and begin with a dot.
+        for file in sorted(folder.iterdir()) if folder.is_dir() else [folder]:
+            kind = kind_of(file.stat().st_mode) if file.exists() else None
+            if kind is not None:
+                msg = f"load_packed(): {file} is {kind}, expected the regular files that save() writes alone; save it again"
+                raise DataError(msg)
+
+
+def _local(context: Any, path: str) -> Path | None:
+    """Return the path on this machine's file system that Spark reads; None for another one, or none."""
+
+    def found() -> str | None:
+        hadoop = context._jvm.org.apache.hadoop.fs.Path(path)
+        system = hadoop.getFileSystem(context._jsc.hadoopConfiguration())
+        return str(system.makeQualified(hadoop).toUri().getPath()) if system.getScheme() == "file" else None
+
+    try:
+        local = run_job(found)
+    except ClusterError:  # reading tells the reason
+        return None
+    return None if local is None else Path(local)
 
 
 def _check_files(path: str, batches: Any, manifest: Manifest) -> None:
