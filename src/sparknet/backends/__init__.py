@@ -1,7 +1,7 @@
 """The array libraries that NDArray works with, each loaded on first use.
 
-A backend is a value, :class:`Backend`: an array library *on one device*. A name, a device string or an array finds it,
-by tables that a third party adds to with :func:`register_backend` or an entry point of the group
+A backend is a value, :class:`Backend`: an array library *on one device*. It is found by its name, by a device string or by
+an array, in tables. A third party adds a backend with :func:`register_backend`, or with an entry point of the group
 ``sparknet.backends``. Nothing here imports an array library.
 """
 

@@ -1,8 +1,8 @@
-"""From an array-API namespace to a backend: all that most libraries need.
+"""Makes a backend from an array-API namespace: all that most libraries need.
 
-NDArray speaks numpy's dtypes and sparknet's device strings everywhere, so that the same program, the same
-schema of weights and the same pickled array fit every backend. What differs is translated here, once, at the border;
-a library whose dtypes are numpy's and which has no devices is called as it is.
+NDArray uses numpy's dtypes and sparknet's device strings everywhere, so that a program, a schema of weights or a pickled
+array fits every backend. A library's own dtypes and devices are translated here and nowhere else. A library that has
+numpy's dtypes and no devices is called directly.
 """
 
 from collections.abc import Callable, Iterable
@@ -48,37 +48,37 @@ def adapt(
     Parameters
     ----------
     name
-        The name that it is registered under: the package that its arrays come from.
+        The name that it is registered under: the package that defines its arrays.
     namespace
-        The array-API namespace; for libraries that have none, that of array_api_compat.
+        The array-API namespace; for libraries without one, that of array_api_compat.
     array_type
         The type of its arrays.
     to_host
-        Returns an array as a ``numpy.ndarray``; for devices called ``"cpu"`` without a copy.
+        ``to_host(array)`` returns an array as a ``numpy.ndarray``, without a copy for devices called ``"cpu"``.
     default
-        The device that the backend has before anybody asks for another.
+        The name of the device that is used unless another is named.
     device
-        Returns the library's device object for a name such as ``"cuda:1"``, or None if it has none; any
-        exception says that there is no such device. Default: ``default`` is the only one.
+        ``device("cuda:1")`` returns the library's device object, or None if the library has no device objects. Any exception
+        means that there is no such device. Default: ``default`` is the only device.
     device_of
-        Returns the name of an array's device. Default: ``default``.
+        ``device_of(array)`` returns the name of an array's device. Default: it is ``default``.
     from_host
-        ``from_host(array, device)`` copies a ``numpy.ndarray`` of any memory order to a C-contiguous array on a device object.
-        Default: ``namespace.asarray(array, device=device, copy=True)``, of an array that is contiguous already.
+        ``from_host(array, device)`` copies a ``numpy.ndarray`` of any memory order to an array in C order on a device object.
+        Default: ``namespace.asarray(array, device=device, copy=True)``, with an array in C order.
     from_own
-        ``from_own(array, device)`` copies an own array from another device. Default:
+        ``from_own(array, device)`` copies an own array from another device to a device object. Default:
         ``namespace.asarray(array, device=device)``.
     call
         ``call("cuda:1")`` is the :attr:`Backend.call` of that device.
     refusal, host_view, write_refusal, place, placed, converts, room, write, release
-        Those of :class:`Backend`; ``host_view`` for the devices called ``"cpu"``.
+        As for :class:`Backend`; ``host_view`` is used for devices called ``"cpu"``.
     known
-        Names of the dtypes that it has, of a library whose dtypes are numpy's; others are a TypeError. Default: all.
+        For a library with numpy's dtypes: the names of those that it has; others raise a TypeError. Default: all.
 
     Returns
     -------
     Backend
-        Those of its other devices come from :attr:`Backend.on`; there is one value for each device.
+        The backend of the default device. :attr:`Backend.on` returns those of other devices; there is one value for each device.
 
     Examples
     --------
@@ -137,7 +137,7 @@ def adapt(
 
 
 def _device(name: str, wanted: str, default: str, device: Callable[[str], Any] | None) -> Any:
-    """Return the library's device object; a DeviceError where it has none of that name."""
+    """Return the library's device object; a DeviceError if there is no device of that name."""
     try:
         if device is not None:
             return device(wanted)
@@ -146,20 +146,20 @@ def _device(name: str, wanted: str, default: str, device: Callable[[str], Any] |
         reason = f"it has {default!r} only"
     except DeviceError:
         raise
-    except Exception as error:  # noqa: BLE001 - a library's way to say no is its own
+    except Exception as error:  # noqa: BLE001 - each library has its own exceptions for it
         reason = str(error)
     msg = f"backend {name!r} has no device {wanted!r} here: {reason}"
     raise DeviceError(msg)
 
 
 def _host(obj: Any, dtype: Any, copy: bool | None) -> np.ndarray[Any, Any]:
-    """Return host data as an array of this machine's byte order, checked as numpy's backend does."""
+    """Return host data as an array in this machine's byte order, checked by numpy's backend."""
     if copy is False:
         msg = f"copy=False, but {type(obj).__name__} in host memory needs a copy to get there"
         raise ValueError(msg)
     is_plain = type(obj) is np.ndarray and obj.dtype.kind in "biufc" and obj.dtype.isnative
     if dtype is None and is_plain:
-        return obj  # type: ignore[no-any-return]  # at once, because thousands of weights come so
+        return obj  # type: ignore[no-any-return]  # without those checks, because nets have thousands of such arrays
     host = get_backend("numpy").asarray(obj, dtype=dtype)
     array: np.ndarray[Any, Any] = np.asarray(host, dtype=host.dtype.newbyteorder("="))
     return array

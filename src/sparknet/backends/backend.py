@@ -1,6 +1,6 @@
 """A backend is a value, not a class tree: an array library *on one device*.
 
-So "same backend" and "same device" are one test of identity, which costs nothing where arrays meet.
+So "same backend" and "same device" are one test of identity, which takes no time when two arrays meet.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,14 +12,14 @@ __all__ = ["Backend"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Backend:
-    """An array library on one device: what NDArray needs to know of it.
+    """An array library on one device: what NDArray needs to know about it.
 
-    :func:`sparknet.backends.adapt.adapt` makes one of a library's array-API namespace.
+    :func:`sparknet.backends.adapt.adapt` makes a backend from a library's array-API namespace.
 
     Parameters
     ----------
     name
-        The name it is registered under: the package that its arrays come from.
+        The name that it is registered under: the package that defines its arrays.
     device
         The device string of its arrays, such as ``"cpu"``, ``"cuda:1"``, ``"torch:cpu"``.
     namespace
@@ -28,46 +28,46 @@ class Backend:
     array_type
         The type of the library's own arrays.
     asarray
-        ``asarray(obj, dtype=None, copy=None)``: the library's own array of ``obj`` on this device. ``obj`` is
-        an own array of any device, or host data, which is always copied unless the library's memory is numpy's.
+        ``asarray(obj, dtype=None, copy=None)`` returns ``obj`` as the library's own array on this device. ``obj`` is an own array
+        on any device, or host data. Host data is always copied, unless the library's memory is numpy's.
     to_host
-        The array as a ``numpy.ndarray``; no copy where ``host`` is true.
+        ``to_host(array)`` returns the array as a ``numpy.ndarray``; no copy if ``host`` is true.
     host
         Whether the arrays lie in host memory.
     on
-        ``on("cuda:1")`` is the backend of the library's other device of that name; None: it has this one only.
+        ``on("cuda:1")`` returns the backend of the library's device of that name. None: the library has this device only.
     device_of
-        The device of an own array, as ``on`` takes it.
+        ``device_of(array)`` returns the name of an own array's device, as ``on`` takes it.
     placed
-        ``placed("cuda")`` is the device that a name without a number stands for in this task, as ``on`` takes it; other names
-        are returned as they are. None: there are no such names.
+        ``placed("cuda")`` returns the device that a name without a number means in this task, as ``on`` takes it. Other names are
+        returned as they are. None: all names have numbers.
     dtypes
-        The library's dtypes -> numpy's; None where they are numpy's own.
+        The library's dtypes -> numpy's. None: the library uses numpy's dtypes.
     call
-        ``call(function, *args, **kwargs)`` runs a function on this device; None where arrays alone decide that.
+        ``call(function, *args, **kwargs)`` runs a function on this device. None: the arrays alone decide where it runs.
     refusal
-        ``refusal(array)`` says why an own array has no elements that numpy could hold, and what to do, or nothing; None: all have.
+        ``refusal(array)`` returns why numpy cannot hold the elements of an own array, with the fix, or an empty text if it can.
+        None: it can hold all.
     host_view
-        ``host_view(array)`` is an own array's memory as a contiguous ``numpy.ndarray`` to write to, which the library has been
-        told of; None where the library has to write itself, or refuses to. None: it always writes itself.
+        ``host_view(array)`` returns an own array's memory as a contiguous ``numpy.ndarray`` to write to, and tells the library of
+        the write. It returns None if the library has to write itself, or refuses to. None: the library always writes itself.
     write_refusal
-        ``write_refusal(array)`` says why the library refuses to write to an own array, and what to do, or nothing; None: it never
-        does.
+        ``write_refusal(array)`` returns why the library refuses to write to an own array, with the fix, or an empty text if it does
+        not. None: it never refuses.
     place
-        ``place(array)`` is where an own array's elements lie: the address of the first, and its strides in bytes, or None where they
-        are contiguous in C order. What shares memory is refused as a target by it. None: nobody can tell.
+        ``place(array)`` returns where an own array's elements lie: the address of the first one, and the strides in bytes, or None
+        for strides of C order. By it, targets that share memory are refused. None: nobody can tell.
     converts
-        Whether ``a[key] = b`` converts ``b`` to the dtype of ``a``, as numpy's does: the standard has no such assignment.
+        Whether ``a[key] = b`` converts ``b`` to the dtype of ``a``, as in numpy. The standard does not ask for it.
     element_is_scalar
-        Whether ``v[0]`` of one axis is a scalar, as numpy's is, and ``m[0]`` of more needs no ellipsis to be a row. The standard
-        has a 0-d array, which may be a view, and wants the ellipsis.
+        Whether ``v[0]`` of one axis is a scalar, and ``m[0]`` of more axes a row, as in numpy. In the standard ``v[0]`` is a 0-d
+        array, which may be a view, and a row is ``m[0, ...]``.
     room, write
-        ``room(array)`` is host memory, contiguous as C has it, to receive what goes to an own array next, and
-        ``write(array, host, given)`` copies host memory of the same shape there, which the caller uses no more if it is ``given`` away;
-        it returns False where it cannot. None: by a new array.
+        ``room(array)`` returns host memory in C order for the elements that will be written to an own array next.
+        ``write(array, host, given)`` copies host memory of the same shape to the array; it returns False if it cannot. If ``given``
+        is true, the caller does not use the host memory afterwards. None: elements are written through a new array.
     release
-        Gives memory that no array uses, and that the library keeps for the next one, back to device and machine. None: it keeps
-        none.
+        ``release()`` gives memory that the library keeps for later arrays back to the device and the machine. None: it keeps none.
 
     Examples
     --------

@@ -1,10 +1,10 @@
 """The cupy backend: arrays on CUDA devices, ``"cuda:0"``, ``"cuda:1"``. The sole importer of cupy here.
 
-Work is queued on cupy's current stream of the array's own device, in the calling thread, and only ``to_host`` and the
-conversions to Python numbers wait for it. Where there are several devices, each operation makes the array's
-device the current one: cupy itself would compute on whichever is current.
+Work is queued on cupy's current stream of the array's device, in the calling thread. Only ``to_host`` and the conversions to
+Python numbers wait for it. If there are several devices, each operation makes the array's device the current one, because
+cupy itself computes on the current device.
 
-Host arrays of 1 MiB and more come from a device into page-locked memory, and all go there by such: see
+Downloads of 1 MiB and more arrive in page-locked memory, and all uploads pass through it: see
 :mod:`sparknet.backends.locked`.
 """
 
@@ -42,15 +42,15 @@ if int(cupy.__version__.partition(".")[0]) < 14:
     )
     raise MissingDependency(msg, name="cupy")
 
-PINNED_FROM = 1 << 20  # bytes of an array that comes into page-locked memory; smaller ones are not worth a lock
-PINNED_LIMIT = 4 << 30  # bytes of page-locked memory at a time, in use or kept for the next array
+PINNED_FROM = 1 << 20  # bytes from which on a download goes to page-locked memory: smaller ones gain nothing
+PINNED_LIMIT = 4 << 30  # most bytes of page-locked memory, in use or kept for later arrays
 
 _locked = LockedMemory(cupy.cuda, PINNED_LIMIT)
 
 
 @cache
 def _count() -> int:
-    """Return how many devices there are, which starts CUDA in this process; a DeviceError if none."""
+    """Return how many devices there are; a DeviceError if none. This starts CUDA in the process."""
     gpus.check_not_forked()
     try:
         count = int(cupy.cuda.runtime.getDeviceCount())
@@ -66,7 +66,7 @@ def _count() -> int:
 
 
 def usable() -> bool:
-    """Say whether there is a device, without starting CUDA here: a process that has started it cannot fork another that uses it."""
+    """Say whether there is a device, without starting CUDA: afterwards, forked processes could not use it."""
     return "BACKEND" in globals() or gpus.count() > 0
 
 
@@ -82,7 +82,7 @@ def _index(device: str) -> int:
 
 
 def _placed(device: str) -> str:
-    """Return the device that ``"cuda"`` is in this task; others as they are."""
+    """Return the device that ``"cuda"`` is in this task; other names as they are."""
     global _home  # noqa: PLW0603 - a fact of the process
     if device != "cuda":
         return device
@@ -92,10 +92,10 @@ def _placed(device: str) -> str:
 
 
 class _Current:
-    """Makes a device the current one, and afterwards the one that was.
+    """Makes a device the current one for a block, and afterwards the one before.
 
-    But to the first device, which every thread begins with, a task of Spark that was given another one does not go back: from CUDA 12
-    on that alone makes a context there, of hundreds of megabytes for each worker of the machine.
+    Every thread begins with the first device. A task of Spark that was given another device does not go back to the first one: from
+    CUDA 12 on, that alone makes a context there, which takes hundreds of megabytes for each worker of the machine.
     """
 
     def __init__(self, index: int) -> None:
@@ -112,12 +112,12 @@ class _Current:
             cupy.cuda.runtime.setDevice(self._before)
 
 
-_home: int | None = None  # the device that Spark's task was given in this process
+_home: int | None = None  # the device that Spark's task was given in this process, if any
 _used: set[int] = set()  # devices whose memory may be kept for the next array
 
 
 def _caller(device: str) -> Callable[..., Any] | None:
-    """Return what makes ``device`` the current one around a call; nothing has to where it is the only one."""
+    """Return a function that calls another one with ``device`` as the current device; None if it is the only device."""
     index = _index(device)
     if _count() == 1:
         _used.add(0)
@@ -132,11 +132,10 @@ def _caller(device: str) -> Callable[..., Any] | None:
 
 # ---- transfers
 def _to_host(array: Any) -> "np.ndarray[Any, Any]":
-    """Copy to the host: the one place that waits, until the copy is there."""
+    """Copy to the host, and wait until the copy is there."""
     try:
-        with _Current(
-            array.device.id
-        ):  # locked memory makes a context there, and cupy waits for that device's current stream
+        # locked memory makes a context on the current device, and cupy waits for that device's current stream
+        with _Current(array.device.id):
             host = _host_memory(array.shape, array.dtype)
             if array.size:
                 array.get(out=host)
@@ -153,19 +152,20 @@ def _host_memory(shape: tuple[int, ...], dtype: Any) -> "np.ndarray[Any, Any]":
 
 
 def _from_host(host: "np.ndarray[Any, Any]", _device: None) -> Any:
-    """Copy to the current device, of any memory order. The caller may change ``host`` when this returns."""
+    """Copy host memory of any order to the current device. The caller may change ``host`` when this returns."""
     if not host.ndim:
-        return cupy.array(host)  # an argument of a kernel, no transfer
+        return cupy.array(host)  # passed as an argument of a kernel, without a transfer
     array = cupy.empty(host.shape, host.dtype)
     _send(array, host)
     return array
 
 
 def _send(array: Any, host: "np.ndarray[Any, Any]", *, given: bool = False) -> None:
-    """Copy to an own array on the current device, contiguous as C has it. The caller may change ``host`` when this returns.
+    """Copy to an own array in C order on the current device. The caller may change ``host`` when this returns.
 
-    Ordinary memory is copied to a locked buffer first, and nobody waits. From locked memory, and from ordinary memory where no more
-    may be locked, the device or its driver reads directly: so this waits until it has, unless the memory is ``given`` away.
+    Ordinary memory is first copied to a locked buffer, and this does not wait for the device. The device, or its driver, reads
+    directly from locked memory, and from ordinary memory if no more may be locked. Then this waits until the device has read it,
+    unless the caller has ``given`` the memory away.
     """
     if not host.size:
         return
@@ -183,13 +183,13 @@ def _send(array: Any, host: "np.ndarray[Any, Any]", *, given: bool = False) -> N
 
 
 def _room(array: Any) -> "np.ndarray[Any, Any]":
-    """Return host memory to receive what is to be written to an own array."""
+    """Return host memory for the elements that will be written to an own array."""
     with _Current(array.device.id):
         return _host_memory(array.shape, array.dtype)
 
 
 def _write(array: Any, host: "np.ndarray[Any, Any]", given: bool) -> bool:
-    """Copy host memory to an own array of the same shape, and say whether it could be done."""
+    """Copy host memory to an own array of the same shape; return whether that was possible."""
     if not array.flags.c_contiguous or array.dtype != host.dtype:
         return False
     with _Current(array.device.id):
@@ -198,9 +198,9 @@ def _write(array: Any, host: "np.ndarray[Any, Any]", given: bool) -> bool:
 
 
 def _from_own(array: Any, _device: None) -> Any:
-    """Copy from another device to the current one, in the order of both devices' streams; the host does not wait."""
+    """Copy from another device to the current one, in the order of both devices' streams. The host does not wait."""
     with _Current(array.device.id):
-        # cupy copies nothing else between devices; asked of an array without axes, it would give it one
+        # cupy copies contiguous arrays alone between devices; ascontiguousarray would add an axis to a 0-d array
         whole = array if array.flags.c_contiguous else cupy.ascontiguousarray(array)
         there = cupy.cuda.get_current_stream()
         ready = there.record()
@@ -208,21 +208,21 @@ def _from_own(array: Any, _device: None) -> Any:
     here.wait_event(ready)
     copied = whole.copy()
     done = here.record()
-    with _Current(array.device.id):  # the stream called null is that of the current device
-        there.wait_event(done)  # before the memory of ``whole`` is used for something else
+    with _Current(array.device.id):  # the null stream is that of the current device
+        there.wait_event(done)  # before the memory of ``whole`` is used again
     return copied
 
 
 # ---- functions that differ
 def _repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Any:
-    """Repeat elements; waits for repeats in an array, which the size of the result depends on. cupy itself takes them from 14.1 on."""
+    """Repeat elements. Waits for repeats in an array, because the result's size depends on them; cupy takes arrays from 14.1 on."""
     return cupy.repeat(x, repeats.tolist() if isinstance(repeats, cupy.ndarray) else repeats, axis)
 
 
 def _clip(x: Any, /, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - the standard's names
-    """Clip without waiting: array_api_compat's way selects by masks, of which it asks the device how many elements they have.
+    """Clip without waiting: array_api_compat selects by masks, and asks the device how many elements they have.
 
-    Not by cupy's clip, which passes over a bound that is NaN. As there, what an array of integers cannot exceed is no bound.
+    cupy's own clip ignores a bound that is NaN. As in array_api_compat, a bound that no integer of the dtype can exceed is ignored.
     """
     clipped = x
     for limited, bound in ((cupy.maximum, min), (cupy.minimum, max)):
@@ -238,7 +238,7 @@ def _never_reached(bound: int, dtype: Any, is_min: bool) -> bool:
 
 
 def _number(bound: Any, dtype: Any) -> Any:
-    """Return a bound as the Python number that takes the dtype of the array beside it."""
+    """Return a bound as a Python number, which takes the dtype of the array."""
     return int(bound) if dtype.kind in "iu" else float(bound)
 
 
@@ -246,12 +246,12 @@ _namespace = SimpleNamespace(**(vars(namespace) | {"repeat": _repeat, "clip": _c
 
 
 def _no_object(device: str) -> None:
-    """Refuse what is no device here; those that are need no object, as the current device is what counts."""
+    """Refuse a name that is no device here. Devices need no objects, because cupy uses the current device."""
     _index(device)
 
 
 def _release() -> None:
-    """Give free memory of the devices that were used, and free page-locked memory, back."""
+    """Give free memory of the devices in use, and free page-locked memory, back."""
     for index in list(_used):
         with _Current(index):  # cupy frees that of the current device
             cupy.get_default_memory_pool().free_all_blocks()
@@ -260,7 +260,7 @@ def _release() -> None:
 
 
 def __getattr__(name: str) -> Backend:
-    """Make BACKEND when it is first asked for: importing this module must not start CUDA."""
+    """Make BACKEND at its first use: importing this module must not start CUDA."""
     if name != "BACKEND":
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
@@ -269,7 +269,7 @@ def __getattr__(name: str) -> Backend:
 
 
 def _forget() -> None:
-    """After a fork the child has no CUDA: whoever asks for a device there is told so, by :func:`_count`."""
+    """Forget the backend in a forked child, which cannot use CUDA: :func:`_count` says so to callers there."""
     if globals().pop("BACKEND", None) is not None:
         _count.cache_clear()
         registry.forget("cupy")

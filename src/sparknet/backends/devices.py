@@ -1,7 +1,7 @@
-"""Device strings -> backends, and the way of an array from one to another.
+"""Device strings -> backends, and moving arrays between backends.
 
-A device string is a device of the library that owns its kind (``"cpu"`` is numpy's, ``"cuda:0"``
-cupy's), or a library and its device: ``"torch:cpu"``, ``"torch:cuda:0"``. It says alone where an array is.
+A device string names a device: ``"cpu"`` is numpy's and ``"cuda:0"`` cupy's, and other libraries are named too, as in
+``"torch:cpu"``, ``"torch:cuda:0"``. The string alone says where an array is.
 """
 
 from typing import Any
@@ -10,19 +10,19 @@ from sparknet.backends import registry
 from sparknet.backends.backend import Backend
 from sparknet.errors import DeviceError
 
-# kind of device -> the backend whose devices are written without its name
+# kind of device -> the backend whose devices are written without the backend's name
 OWNERS = {"cpu": "numpy", "cuda": "cupy"}
 
 
 def backend_for_device(device: str) -> Backend:
     """Return the backend of a device string: ``"cpu"``, ``"cuda:0"``, ``"torch:cuda:0"``.
 
-    ``"cuda"`` and ``"torch:cuda"`` are looked up at each call: which device they are is the task's affair.
+    ``"cuda"`` and ``"torch:cuda"`` are looked up at each call, because each task may have another device.
 
     Raises
     ------
     DeviceError
-        No backend has such a device, or it is not there.
+        No backend has such a device, or this machine does not have it.
     MissingDependency
         The library of that device is not installed.
 
@@ -40,7 +40,7 @@ def backend_for_device(device: str) -> Backend:
 
 
 def _find(device: str) -> tuple[Backend, bool]:
-    """Return the backend of a device string, and whether it is that of every task of this process."""
+    """Return the backend of a device string, and whether it is the same for all tasks of this process."""
     if not isinstance(device, str):
         msg = f"got the device {device!r}, expected a string such as 'cpu' or 'cuda:0'"
         raise DeviceError(msg)
@@ -60,7 +60,7 @@ def _find(device: str) -> tuple[Backend, bool]:
 
 
 def device_string(name: str, device: str) -> str:
-    """Return how the device of a backend is written: ``("cupy", "cuda:1")`` is ``"cuda:1"``, others with their name."""
+    """Return the device string for a backend's device: ``"cuda:1"`` for ``("cupy", "cuda:1")``, with the backend's name for others."""
     return device if OWNERS.get(device.partition(":")[0]) == name else f"{name}:{device}"
 
 
@@ -69,9 +69,8 @@ def convert(
 ) -> tuple[Any, Backend]:
     """Return the own array of ``obj`` on ``device``, and its backend.
 
-    ``source`` is the backend of ``obj``, None for plain data. On the device where it is, memory is shared unless
-    ``copy`` is true; between devices there is always a copy: straight within a library, through host memory
-    from one to another.
+    ``source`` is the backend of ``obj``, None for plain data. If ``obj`` is on ``device`` already, memory is shared unless
+    ``copy`` is true. Otherwise there is always a copy: directly within a library, through host memory between libraries.
     """
     target = (source or registry.get_backend("numpy")) if device is None else backend_for_device(device)
     if source is None or source is target:
@@ -81,5 +80,5 @@ def convert(
         raise ValueError(msg)
     if source.name == target.name:
         return target.asarray(obj, dtype=dtype), target
-    # from the host to the host, the memory would be shared
+    # two libraries in host memory would share it
     return target.asarray(source.to_host(obj), dtype=dtype, copy=source.host or None), target

@@ -1,7 +1,7 @@
-"""What can be known of CUDA devices without starting CUDA in this process, and in which process it was started.
+"""CUDA devices, counted without starting CUDA in this process; and the process in which CUDA was started.
 
-A process that has started CUDA can fork no other that uses it: there every call fails with an initialization error. So a question
-must not start it, and what was started is remembered, for an error that says what happened.
+After a process has started CUDA, a process forked from it cannot use CUDA: every call fails with an initialization error. So
+counting must not start CUDA, and the process that started it is remembered, for an error that says what happened.
 """
 
 import ctypes
@@ -20,13 +20,13 @@ driver, count = ctypes.CDLL({_DRIVER!r}), ctypes.c_int()
 driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
 print(count.value)  # 0 where one of them failed
 """
-_SECONDS = 60  # a driver that is asleep wakes in a few
+_SECONDS = 60  # a sleeping driver needs a few
 
-_started: int | None = None  # the process in which CUDA was started by us
+_started: int | None = None  # the process in which sparknet started CUDA
 
 
 def note_started() -> None:
-    """Remember that CUDA runs in this process."""
+    """Remember that CUDA was started in this process."""
     global _started  # noqa: PLW0603 - a fact of the process
     _started = os.getpid()
 
@@ -39,9 +39,9 @@ def check_not_forked() -> None:
 
 
 def count() -> int:
-    """Return how many devices CUDA finds here, by asking in a process of its own; 0 where there is no driver.
+    """Return how many devices CUDA finds here, counted in a process of its own; 0 without a driver.
 
-    It looks at ``CUDA_VISIBLE_DEVICES`` as every process does. Where the driver is, this takes some tenths of a second.
+    ``CUDA_VISIBLE_DEVICES`` is obeyed. With a driver, this takes some tenths of a second.
     """
     try:
         ctypes.CDLL(_DRIVER)  # loading it starts nothing

@@ -1,7 +1,7 @@
-"""Page-locked host memory, of which all transfers of a process together take a bounded amount. For :mod:`sparknet.backends.cupy`.
+"""Page-locked host memory for transfers, with a limit for the process. For :mod:`sparknet.backends.cupy`.
 
-The copy engine of a GPU reads and writes locked memory at the full speed of the bus, and it is dear to the rest of the machine. cupy
-locks some for each upload too, in a pool of its own that has no limit and gives nothing back; so uploads go through this one.
+A GPU's copy engine reads and writes locked memory at the full speed of the bus, but other programs cannot use that memory.
+cupy locks memory for each upload too, in a pool without a limit that gives nothing back. So uploads use this pool instead.
 """
 
 import itertools
@@ -18,31 +18,31 @@ _OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation: cupy has the number for C alone
 
 
 class LockedMemory:
-    """A pool of locked memory over cupy's, whose blocks are powers of two and are used again for blocks of the same size.
+    """A pool of locked memory, with a limit, over cupy's pool. Blocks have sizes of powers of two and are used again.
 
     Parameters
     ----------
     cuda
         The module ``cupy.cuda``.
     limit
-        Bytes at a time, in use or kept for the next array.
+        Most bytes that are locked at a time, in use or kept for later arrays.
     """
 
     def __init__(self, cuda: Any, limit: int) -> None:
         self.limit = limit
         self._cuda = cuda
         self._pool = cuda.PinnedMemoryPool(self._lock)
-        self._locked: dict[int, int] = {}  # address -> bytes of the blocks that are locked now
-        self._used: dict[int, int] = {}  # number -> bytes of those that arrays are in
+        self._locked: dict[int, int] = {}  # address -> bytes of a block that is locked now
+        self._used: dict[int, int] = {}  # number -> bytes of a block that an array uses
         self._numbers = itertools.count()
-        self._sent: deque[tuple[Any, Any]] = deque()  # (event, what a device reads until then), oldest first
+        self._sent: deque[tuple[Any, Any]] = deque()  # (event, array that a device reads until then), oldest first
         self._guard = threading.Lock()
 
     def array(self, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> "np.ndarray[Any, Any] | None":
         """Return an uninitialized array in locked memory, which goes back to the pool with its last view.
 
-        None where the limit, or the system, leaves no room: ordinary memory serves, slower. The current device, which gets a context
-        by this, should be the one that copies.
+        None if the limit or the system does not allow it; ordinary memory serves then, slower. The current device should be the
+        one that copies, because it gets a context by this.
         """
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         self._take_back()
@@ -60,16 +60,16 @@ class LockedMemory:
         return np.ndarray(shape, dtype, pointer)
 
     def keep(self, array: "np.ndarray[Any, Any]", stream: Any) -> None:
-        """Keep an array until a stream, which is to copy from it, has come to this point."""
+        """Keep an array until ``stream``, which will copy from it, has come to this point."""
         self._sent.append((stream.record(), array))
 
     def free(self) -> None:
-        """Give all memory back to the system that no array is in."""
+        """Give all memory that no array uses back to the system."""
         self._take_back(every=True)
         self._pool.free_all_blocks()
 
     def _lock(self, size: int) -> Any:
-        """Lock a new block for the pool; a MemoryError where it would be too much, and nothing is given up for it in vain."""
+        """Lock a new block for the pool; a MemoryError if the limit does not allow it. Free blocks are given up only if that helps."""
         if self._sum(self._used) + size > self.limit:
             self._take_back(every=True)
             if self._sum(self._used) + size > self.limit:
@@ -86,8 +86,8 @@ class LockedMemory:
         return sum(list(sizes.values()))
 
     def _take_back(self, *, every: bool = False) -> None:
-        """Let go of arrays that were copied: of the oldest ones, or ``every`` one, behind a stream that is busy too."""
-        done = []  # is let go of behind the guard, because the pool of older cupys has a lock of its own
+        """Let go of arrays that were copied: the oldest ones, or with ``every`` also those after one that is still being read."""
+        done = []  # freed after the guard is released, because the pool of older cupys has a lock of its own
         with self._guard:
             while self._sent and self._sent[0][0].done:
                 done.append(self._sent.popleft())

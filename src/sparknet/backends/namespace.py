@@ -1,4 +1,4 @@
-"""The border of a library: numpy's dtypes and sparknet's devices on this side, the library's on that."""
+"""Translation between numpy's dtypes and sparknet's devices on one side and a library's own on the other."""
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -12,7 +12,7 @@ from sparknet.dtypes import TABLE
 
 
 class Dtypes:
-    """A library's dtypes and numpy's, both ways; empty where they are the same, with those ``known`` where it has not all."""
+    """A library's dtypes as numpy's, and the other way. The tables are empty if the library uses numpy's dtypes; ``known`` are those that it has."""
 
     def __init__(self, name: str, namespace: Any, known: Iterable[str] | None = None) -> None:
         self.name = name
@@ -27,7 +27,7 @@ class Dtypes:
         self.types = tuple({type(own) for own in self.to_numpy})
 
     def own(self, dtype: Any) -> Any:
-        """Return the library's dtype for one of its own or numpy's, its name included; None stays None."""
+        """Return the library's dtype for a dtype of its own or numpy's, or a name; None for None."""
         if dtype is None or isinstance(dtype, self.types):
             return dtype
         if not self.from_numpy:
@@ -53,14 +53,14 @@ def _numpy_dtypes() -> list[np.dtype[Any]]:
 
 
 class Namespace:
-    """A library's namespace that takes and gives numpy's dtypes, and makes its arrays on one device."""
+    """A library's namespace that takes and returns numpy's dtypes, and makes arrays on one device."""
 
     def __init__(self, module: Any, dtypes: Dtypes, where: Any, run: Callable[..., Any] | None) -> None:
         self._border = module, dtypes, where, run
 
     def __getattr__(self, name: str) -> Any:
-        """Look a name up when it is first used."""
-        if name == "_border":  # not made yet, as in copy.copy()
+        """Look up a name at its first use."""
+        if name == "_border":  # the instance is not initialized yet, as in copy.copy()
             raise AttributeError(name)
         module, dtypes, where, run = self._border
         value = getattr(module, name)
@@ -76,7 +76,7 @@ def _translated(function: Callable[..., Any], dtypes: Dtypes, where: Any) -> Cal
     takes_all = not dtypes.types and dtypes.known is None
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if "device" in kwargs:  # which has chosen this backend
+        if "device" in kwargs:  # this backend was chosen by it
             del kwargs["device"]
             kwargs.update(at(where))
         if takes_all:
@@ -90,10 +90,10 @@ def _translated(function: Callable[..., Any], dtypes: Dtypes, where: Any) -> Cal
 
 
 def bound(function: Callable[..., Any], run: Callable[..., Any] | None) -> Callable[..., Any]:
-    """Return the function as it runs on its device: ``run`` is that of :class:`~sparknet.backends.Backend`."""
+    """Return the function so that it runs on its device; ``run`` is ``call`` of :class:`~sparknet.backends.Backend`."""
     return function if run is None else partial(run, function)
 
 
 def at(device: Any) -> dict[str, Any]:
-    """Return the keyword that names a device object; none where the library has no such objects."""
+    """Return the keyword argument for a device object; none if the library has no device objects."""
     return {} if device is None else {"device": device}

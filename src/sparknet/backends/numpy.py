@@ -9,7 +9,7 @@ import numpy as np
 
 from sparknet.backends.backend import Backend
 
-# array-api-compat wraps these for numpy 1, at several times their cost; those of numpy 2 are the standard's
+# array-api-compat wraps these for numpy 1, which takes several times as long; numpy 2's are the standard's
 _OWN = ("empty", "empty_like", "eye", "full", "full_like", "ones", "ones_like", "zeros", "zeros_like")
 _namespace = SimpleNamespace(**(vars(compat) | {name: getattr(np, name) for name in _OWN}))
 
@@ -18,7 +18,7 @@ _NUMBERS = (np.number, np.bool_)
 
 def _asarray(obj: Any, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
     if dtype is None and copy is None and isinstance(obj, _NUMBERS):
-        return np.asarray(obj)  # the result of a reduction
+        return np.asarray(obj)  # a scalar, as reductions return it
     try:
         array = np.asarray(obj, dtype=dtype, copy=copy)
     except (TypeError, ValueError) as error:

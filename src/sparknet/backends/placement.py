@@ -1,7 +1,8 @@
-"""Which device ``"cuda"`` is, where it stands without a number: the one that this task or program was given.
+"""Which device ``"cuda"`` without a number is: the one that this task or program was given.
 
-A net's factory travels to machines that its writer does not know, with other GPUs than the driver's or none, so a number in it
-would put all workers of a machine on one GPU. Nothing here imports pyspark or starts CUDA: a task of Spark has pyspark imported.
+A net's factory is sent to machines that its writer does not know, with other GPUs than the driver's or none. A number in it
+would put all workers of a machine on one GPU. Nothing here imports pyspark, which every task of Spark has imported, or
+starts CUDA.
 """
 
 import os
@@ -18,17 +19,17 @@ _CUDA = re.compile(r"cuda(:(0|[1-9]\d*))?")
 
 
 def cuda_index(count: int, current: Callable[[], int]) -> int:
-    """Return the number of the device that ``"cuda"`` is in this process, as CUDA counts those that it may use.
+    """Return the number of the device that ``"cuda"`` is in this process. CUDA counts the devices that the process may use.
 
-    In a task of Spark the first address of its resource ``gpu``, where the cluster hands out such; else the tasks of a job
-    take turns by their partitions, over the devices that ``CUDA_VISIBLE_DEVICES`` leaves. Elsewhere the current device.
+    In a task of Spark it is the first address of its resource ``gpu``, if the cluster assigns GPUs; if not, the partitions of a
+    job take turns on the devices that ``CUDA_VISIBLE_DEVICES`` names. Outside of tasks it is the current device.
 
     Parameters
     ----------
     count
         How many devices there are here.
     current
-        Asks the library which one is the current device.
+        ``current()`` returns the library's current device.
 
     Raises
     ------
@@ -43,7 +44,7 @@ def cuda_index(count: int, current: Callable[[], int]) -> int:
 
 
 def task_placement() -> tuple[str, str] | None:
-    """Return what decides about ``"cuda"`` in this task: ("address", Spark's) or ("partition", its number); None outside of one."""
+    """Return what decides which device ``"cuda"`` is: ("address", Spark's), or ("partition", its number); None outside of a task."""
     context = _task()
     if context is None:
         return None
@@ -54,7 +55,7 @@ def task_placement() -> tuple[str, str] | None:
 
 
 def _task() -> Any:
-    """Return Spark's TaskContext of the task that runs in this thread, or None."""
+    """Return the TaskContext of Spark's task in this thread, or None."""
     pyspark = sys.modules.get("pyspark")
     context = getattr(pyspark, "TaskContext", None)
     return None if context is None else context.get()
@@ -63,8 +64,8 @@ def _task() -> Any:
 def _of_address(address: str, count: int) -> int:
     """Return CUDA's number of a device that Spark calls ``address``.
 
-    CUDA counts the devices of ``CUDA_VISIBLE_DEVICES`` from 0, while the scripts that find GPUs for Spark ask nvidia-smi, which
-    does not look at that variable: so an address that is in the list is a place in it.
+    CUDA counts the devices in ``CUDA_VISIBLE_DEVICES`` from 0. The scripts that find GPUs for Spark ask nvidia-smi, which ignores
+    that variable. So an address in that list means its place there.
     """
     visible = [entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
     if address in visible:
@@ -82,7 +83,7 @@ def _of_address(address: str, count: int) -> int:
 
 
 def host_device(device: str) -> str:
-    """Return a device of the same library in host memory, where ``device`` is one of CUDA; else ``device`` itself.
+    """Return the host device of the same library if ``device`` is one of CUDA's; else ``device`` itself.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""Names and array types -> backends: a table, read when something is first used.
+"""Names and array types -> backends.
 
-Nothing here imports an array library by itself: a backend's module is imported when it is first asked for.
+Nothing here imports an array library: a backend's module is imported when the backend is first asked for.
 """
 
 from importlib import import_module
@@ -18,7 +18,7 @@ REGISTRY = {
     "torch": "sparknet.backends.torch:BACKEND",
 }
 
-# What was found already; all of it is forgotten when a backend is registered.
+# Caches of what was found. They are cleared when a backend is registered.
 _LOADED: dict[str, Backend] = {}
 _BY_TYPE: dict[type, Backend | None] = {}
 BY_DEVICE: dict[str, Backend] = {}  # filled by sparknet.backends.devices
@@ -27,7 +27,7 @@ BY_DEVICE: dict[str, Backend] = {}  # filled by sparknet.backends.devices
 def register_backend(name: str, target: str) -> None:
     """Register (or replace) a backend under ``name``; ``target`` is ``"module:attribute"``.
 
-    The module is imported when the backend is first used, not now. An installed package needs no call: it names
+    The module is imported at the first use of the backend, not now. An installed package does not need this call: it can name
     its target in the entry point group ``sparknet.backends``.
 
     Raises
@@ -50,14 +50,14 @@ def register_backend(name: str, target: str) -> None:
 
 
 def get_backend(name: str) -> Backend:
-    """Return the backend called ``name`` on its default device, importing its library if this is the first use.
+    """Return the backend called ``name`` on its default device. Its first use imports the library.
 
     Raises
     ------
     MissingDependency
         The name is unknown, or the backend's library is not installed.
     DeviceError
-        The library is there, and the device that it needs is not.
+        The library is installed, but there is no device for it.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def _not_importable(name: str, target: str, error: Exception) -> MissingDependen
 
 
 def entry_point(name: str) -> str | None:
-    """Return the target that an installed package names, if one does; reading them takes milliseconds."""
+    """Return the target that an installed package names, or None. Reading the entry points takes milliseconds."""
     from importlib.metadata import entry_points
 
     for found in entry_points(group="sparknet.backends"):
@@ -103,7 +103,7 @@ def entry_point(name: str) -> str | None:
 
 
 def forget(name: str) -> None:
-    """Forget what was found of the backend ``name``, which is looked for again at its next use."""
+    """Forget the backend ``name``, so that its next use looks for it again."""
     _LOADED.pop(name, None)
     _BY_TYPE.clear()
     for device in [device for device, backend in BY_DEVICE.items() if backend.name == name]:
@@ -111,10 +111,10 @@ def forget(name: str) -> None:
 
 
 def release_memory() -> None:
-    """Give memory that no array uses any more, and that backends keep for the next one, back to devices and machine.
+    """Give memory that backends keep for later arrays back to the devices and the machine.
 
-    Of a GPU the other programs can then have it; page-locked memory too. Only backends that were used are asked. A training does
-    this when it ends.
+    Other programs can use it then: a GPU's memory, and page-locked memory of the host. Only backends in use are asked. A
+    training does this when it ends.
     """
     for backend in list(_LOADED.values()):
         if backend.release is not None:
@@ -122,9 +122,9 @@ def release_memory() -> None:
 
 
 def available() -> tuple[str, ...]:
-    """Names of the registered backends that can be used here (this imports each of them).
+    """Return the names of the registered backends that can be used here. This imports each of them.
 
-    No GPU is touched: CUDA does not start, so the process may still fork others that use it.
+    CUDA does not start, so the process may still fork others that use it.
 
     Examples
     --------
@@ -147,10 +147,10 @@ def _usable(name: str) -> bool:
 
 
 def backend_of(array: Any) -> Backend | None:
-    """Return the backend whose library made ``array``, on the device where it is; None for anything else.
+    """Return the backend of a library's array, on the array's device; None for any other object.
 
-    The package of its type decides, which is imported already: this never imports a library that
-    the program does not use.
+    The package of the array's type decides. That package is imported already, so this never imports a library that the
+    program does not use.
 
     Examples
     --------
@@ -171,7 +171,7 @@ def backend_of(array: Any) -> Backend | None:
 def _of_type(kind: type) -> Backend | None:
     packages = [base.__module__.partition(".")[0] for base in kind.__mro__]
     if not any(package in REGISTRY for package in packages) and hasattr(kind, "__dlpack__"):
-        entry_point(packages[0])  # an array of a package that is not known yet
+        entry_point(packages[0])  # perhaps a package with an entry point that was not read yet
     for package in packages:
         if package in REGISTRY:
             backend = get_backend(package)

@@ -1,6 +1,6 @@
 """The torch backend: tensors on ``"torch:cpu"`` and ``"torch:cuda:N"``. The sole importer of torch here.
 
-Tensors are wrapped as they are; an NDArray records nothing for autograd that torch itself would not.
+Tensors are wrapped as they are. Autograd records operations of an NDArray as it does those of its tensor.
 """
 
 from functools import cache
@@ -22,11 +22,11 @@ except ImportError as error:
     raise MissingDependency(msg, name="torch") from error
 
 
-_name_of = cache(str)  # of a device; it is asked for at every tensor, and making the text takes microseconds
+_name_of = cache(str)  # of a device: every tensor asks for it, and making the text takes microseconds
 
 
 def _device(name: str) -> Any:
-    found = torch.empty(0, device=name).device  # an error now, not at the first use, where there is none
+    found = torch.empty(0, device=name).device  # a missing device is an error now, not at the first use
     if str(found) != name:  # such as "cuda:00"
         msg = f"write {str(found)!r}"
         raise ValueError(msg)
@@ -40,23 +40,23 @@ _BITS = {own: {1: torch.uint8, 2: torch.int16}[row.itemsize] for own, row in _FO
 
 @cache
 def _bits_of(dtype: np.dtype[Any]) -> Any:
-    """Return torch's dtype of what travels as bits; None for what torch exchanges with numpy."""
+    """Return torch's dtype if its elements are exchanged as bits; None if torch exchanges the dtype with numpy."""
     own = getattr(torch, dtype.name, None)
     return own if own in _BITS else None
 
 
 def _from_host(array: np.ndarray[Any, Any], device: Any) -> Any:
     own = _bits_of(array.dtype)
-    # a copy of numpy's, because torch warns of read-only memory
+    # copied by numpy, because torch warns about read-only memory
     tensor = torch.from_numpy((array if own is None else array.view(f"u{array.itemsize}")).copy())
     tensor = tensor if own is None else tensor.view(own)
     return tensor if device.type == "cpu" else tensor.to(device)
 
 
 def _refusal(tensor: Any) -> str:
-    """Say why a tensor has no elements that numpy could hold, and what to do; nothing where it has."""
+    """Return why numpy cannot hold the elements of a tensor, with the fix; an empty text if it can."""
     if tensor.dtype in _KNOWN and tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_nested:
-        return ""  # first, because it is asked of each of thousands
+        return ""  # first, because nets have thousands of tensors
     reasons = (
         (tensor.is_nested, "is a nested tensor: take its parts, tensor.unbind()"),
         (
@@ -78,7 +78,7 @@ def _refusal(tensor: Any) -> str:
 def _to_host(tensor: Any) -> np.ndarray[Any, Any]:
     here = tensor.detach() if tensor.requires_grad else tensor
     try:
-        return _as_numpy(here)  # asked first, because each question to thousands of tensors costs what this does
+        return _as_numpy(here)  # tried first, because each question to a tensor takes as long as this
     except (TypeError, RuntimeError, ImportError):
         problem = _refusal(tensor)
         if problem:
@@ -89,7 +89,7 @@ def _to_host(tensor: Any) -> np.ndarray[Any, Any]:
 
 
 def _as_numpy(tensor: Any) -> np.ndarray[Any, Any]:
-    """Return a tensor's own memory; torch refuses where that does not hold its elements, or it records operations on them."""
+    """Return a tensor's own memory. torch refuses if the memory does not hold the elements, or if autograd records the tensor."""
     bits = _BITS.get(tensor.dtype)
     if bits is None:
         return tensor.numpy()  # type: ignore[no-any-return]
@@ -98,7 +98,7 @@ def _as_numpy(tensor: Any) -> np.ndarray[Any, Any]:
 
 
 def _write_refusal(tensor: Any) -> str:
-    """Say why torch would refuse to write to a tensor: it is a parameter, or a view of one, and autograd records."""
+    """Return why torch refuses to write to a tensor: autograd records it and it is a parameter, or a view of one."""
     if not tensor.requires_grad:
         return ""
     whole = tensor if tensor._base is None else tensor._base
@@ -114,18 +114,18 @@ def _place(tensor: Any) -> tuple[int, tuple[int, ...] | None]:
 
 
 def _host_view(tensor: Any) -> np.ndarray[Any, Any] | None:
-    if not tensor.is_contiguous():  # expanded ones share elements, which torch does not write to
+    if not tensor.is_contiguous():  # elements of an expanded tensor share memory, and torch does not write to them
         return None
     try:
         host = _as_numpy(tensor)
-        increment_version(tensor)  # a backward pass that needs the old elements fails, as after torch's own writing
+        increment_version(tensor)  # so a backward pass that needs the old elements fails, as after torch's own writes
     except (TypeError, RuntimeError):
         return None
     return host
 
 
 def _placed(device: str) -> str:
-    """Return the device that ``"cuda"`` is in this task; others as they are."""
+    """Return the device that ``"cuda"`` is in this task; other names as they are."""
     if device != "cuda" or not torch.cuda.is_available():
         return device
     return f"cuda:{cuda_index(torch.cuda.device_count(), torch.cuda.current_device)}"

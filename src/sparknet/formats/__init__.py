@@ -1,7 +1,7 @@
 """Weight files of other programs: read, written, and converted to and from sparknet's own format.
 
-Each format is one module with ``read`` and ``write``; none of them imports a package of another
-program before it is used. Names, kinds and dtypes go over by the rules of ``docs/reference/formats.md``.
+Each format is one module with ``read`` and ``write``. None of them imports a package of another program before it is used.
+``docs/reference/formats.md`` says what becomes of names, kinds and dtypes.
 
 Examples
 --------

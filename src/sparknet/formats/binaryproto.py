@@ -19,11 +19,11 @@ def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothi
     return Contents(NDArray(array_of(parse("BlobProto", path), "")), {})
 
 
-def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:  # noqa: ARG001 - there is none in the format
+def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:  # noqa: ARG001 - the format has none
     """Write a mean image of shape (c, h, w) or (1, c, h, w), float32.
 
-    It goes into the old fields (num, channels, height, width), where every Caffe looks for the channels.
-    Not float64, which ``caffe.io.blobproto_to_array`` does not read.
+    The shape is written to the old fields (num, channels, height, width), where every Caffe looks for the channels.
+    float64 is refused, because ``caffe.io.blobproto_to_array`` does not read it.
     """
     arrays = flatten(obj)
     image = only(arrays, _SUFFIX)

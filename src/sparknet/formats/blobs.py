@@ -1,9 +1,9 @@
 """Caffe's BlobProto as arrays, through the package protobuf (extra ``convert``): no Caffe, and no protoc.
 
-The schema has the fields of ``caffe.proto`` that weights are in; protobuf passes over all others. The elements are
-declared as ``bytes``: a packed list of floats and a string of bytes are the same on the wire, but a list goes into
-protobuf as Python numbers, one by one, and before version 7 comes out so too. For the 61 million of AlexNet that takes
-ten to twenty times as long as bytes do.
+The schema has the fields of ``caffe.proto`` that hold weights; protobuf ignores all others. The elements are declared as
+``bytes``. A packed list of floats and a string of bytes are the same on the wire, but protobuf takes a list as Python numbers,
+one by one, and before version 7 returns it so too. For the 61 million elements of AlexNet that takes ten to twenty times as
+long as bytes.
 """
 
 import functools
@@ -21,7 +21,7 @@ from sparknet.formats.fields import check_fields
 __all__ = ["LIMIT", "array_of", "check_count", "fill", "parse", "parse_bytes", "read_message", "schema"]
 
 LIMIT = (1 << 31) - 1  # bytes; protobuf counts in int32
-_MAX_ARRAYS = 1 << 17  # of a file
+_MAX_ARRAYS = 1 << 17  # in a file
 _MAX_AXES = 32  # Caffe's kMaxBlobAxes
 _OLD_SHAPE = ("num", "channels", "height", "width")
 _SHAPE = "num=1:int32 channels=2:int32 height=3:int32 width=4:int32 shape=7:BlobShape"
@@ -89,12 +89,12 @@ def _describe(field: str, described: Any) -> None:
 
 
 def parse(message: str, path: Path) -> Any:
-    """Return the message in a file, which is in memory twice meanwhile.
+    """Return the message in a file. While it is parsed, it is in memory twice.
 
     Raises
     ------
     FormatError
-        The file is over 2 GiB, or no such message.
+        The file is over 2 GiB, or holds no such message.
     OSError
         It cannot be read, or is no regular file.
     """
@@ -103,28 +103,28 @@ def parse(message: str, path: Path) -> Any:
 
 def read_message(path: Path) -> bytes:
     """Return the bytes of a message in a file; a FormatError if they are over 2 GiB."""
-    schema()  # what is missing is said before 2 GiB are read
+    schema()  # a missing package is an error before 2 GiB are read
     return read_regular(path, LIMIT, "a message of protobuf")
 
 
 def parse_bytes(message: str, data: bytes, suffix: str) -> Any:
-    """Return a message; a FormatError that names the ``suffix`` if it is none, or has more fields than a net has."""
+    """Return a message; a FormatError that names the ``suffix`` if the bytes are none, or have more fields than any net."""
     check_fields(message, data, _INNER)
     with refused(suffix):
         return schema()[message].FromString(data)
 
 
 def check_count(count: int) -> None:
-    """Refuse more arrays than any net has: an empty one takes 2 bytes in a file, and some 150 as an array."""
+    """Refuse more arrays than any net has: an empty one takes 2 bytes in a file, but some 150 in memory."""
     if count > _MAX_ARRAYS:
         msg = f"it has {count} arrays, expected at most {_MAX_ARRAYS}"
         raise FormatError(msg, tensor=None, offset=None)
 
 
 def array_of(blob: Any, name: str) -> Array:
-    """Return the array that Caffe makes of a BlobProto: float32, or float64 where it holds ``double_data``.
+    """Return the array that Caffe makes of a BlobProto: float32, or float64 if it has ``double_data``.
 
-    As in Caffe, any of the old fields (num, channels, height, width) makes it 4-d, whatever ``shape`` says.
+    As in Caffe, a BlobProto with any of the old fields (num, channels, height, width) is 4-d, whatever ``shape`` says.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def array_of(blob: Any, name: str) -> Array:
     Raises
     ------
     FormatError
-        The elements are fewer or more than the shape needs.
+        The shape needs fewer or more elements.
     """
     is_old = any(blob.HasField(field) for field in _OLD_SHAPE)
     shape = tuple(getattr(blob, field) for field in _OLD_SHAPE) if is_old else tuple(blob.shape.dim)
@@ -144,7 +144,7 @@ def array_of(blob: Any, name: str) -> Array:
         raise FormatError(msg, tensor=name, offset=None)
     try:
         return np.ndarray(shape, dtype, data)
-    except ValueError as error:  # empty, with other lengths that no address space holds
+    except ValueError as error:  # an empty array with other lengths that are too large for any memory
         msg = f"tensor {name!r}: {error}"
         raise FormatError(msg, tensor=name, offset=None) from error
 
@@ -152,10 +152,10 @@ def array_of(blob: Any, name: str) -> Array:
 def _elements(blob: Any) -> tuple[np.dtype[Any], bytes]:
     single, double = np.dtype("<f4"), np.dtype("<f8")
     if blob.double_data:
-        return double, b"".join(blob.double_data)  # of one piece, which is the rule, this is no copy
+        return double, b"".join(blob.double_data)  # usually one piece, which is not copied
     if blob.data:
         return single, b"".join(blob.data)
-    # Not packed (or none at all), they are unknown fields: protobuf keeps them, and another schema reads them.
+    # Elements that are not packed are unknown fields here. protobuf keeps them, and another schema reads them.
     unpacked = schema()["UnpackedBlobProto"].FromString(blob.SerializeToString())
     if unpacked.double_data:
         return double, np.array(unpacked.double_data, double).tobytes()
@@ -163,11 +163,11 @@ def _elements(blob: Any) -> tuple[np.dtype[Any], bytes]:
 
 
 def fill(blob: Any, array: Array, *, old_shape: bool) -> None:
-    """Put an array, float32 or float64, into an empty BlobProto; copies the elements."""
+    """Fill an empty BlobProto with an array, float32 or float64; copies the elements."""
     if old_shape:
         for field, length in zip(_OLD_SHAPE, array.shape, strict=True):
             setattr(blob, field, length)
     else:
         blob.shape.dim.extend(array.shape)
-        blob.shape.SetInParent()  # a scalar has a shape too
+        blob.shape.SetInParent()  # a scalar has an empty shape
     (blob.double_data if array.dtype == np.float64 else blob.data).append(array.tobytes())

@@ -1,7 +1,7 @@
 """The weights of a Caffe net in a ``.caffemodel`` file, read and written without Caffe.
 
-Such a file also has the definition of the net, which is passed over: layers without arrays, types, connections. Caffe
-itself looks at nothing but names and arrays when it copies trained layers.
+Such a file also holds the definition of the net: layers without arrays, types, connections. They are ignored, as Caffe itself
+reads only names and arrays when it copies trained layers.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ _AROUND_ARRAY = 512  # bytes at most, around the elements: tags, lengths, and 32
 def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothing in it is compressed
     """Return the weights of all layers that have any, read-only, and the net's name as metadata.
 
-    Layers of all three generations are read: ``layer``, ``layers`` of 2014, and those of 2013 within them.
+    Layers of all three generations are read: ``layer``, ``layers`` of 2014, and those of 2013, which are inside of ``layers``.
     """
     net = parse("NetParameter", path)
     weights = {name: list(arrays.values()) for name, arrays in _arrays(net).items() if arrays}
@@ -31,7 +31,7 @@ def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothi
 
 
 def read_layers(path: Path, max_bytes: int | None) -> dict[str, dict[int, Array]]:  # noqa: ARG001 - nothing is compressed
-    """Return the arrays of all layers by their numbers; layers without arrays too."""
+    """Return layer -> number of an array -> array, layers without arrays included."""
     return _arrays(parse("NetParameter", path))
 
 
@@ -52,9 +52,9 @@ def _arrays(net: Any) -> dict[str, dict[int, Array]]:
 
 
 def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
-    """Write weights, a layer at a time, so that protobuf's copies are of one layer and not of all.
+    """Write weights, a layer at a time, so that protobuf copies one layer and not all.
 
-    Messages of protobuf one after another are read as one, whose lists have the entries of all.
+    protobuf reads messages that follow one another as one message, and joins their lists.
     """
     arrays = flatten(obj)
     check_dtypes(arrays, ("float32", "float64"), _SUFFIX)
@@ -75,7 +75,7 @@ def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
 
 
 def _layers(net: Any) -> Iterator[tuple[bytes, Any]]:
-    """Yield name and arrays of each layer."""
+    """Yield the name and the arrays of each layer."""
     if net.layers and net.layer:
         msg = "it has both layers of 2014 ('layers') and of today ('layer'), which Caffe refuses too"
         raise FormatError(msg, tensor=None, offset=None)
@@ -103,7 +103,7 @@ def _check_size(weights: WeightCollection) -> None:
 def _add(blobs: Any, array: Array) -> None:
     """Add an array to a layer.
 
-    Arrays of old files are 4-d, a bias of n is (1, 1, 1, n). Caffe takes them for a net's (n,) only if they are
-    written in the old fields again.
+    Arrays of old files are 4-d: a bias of n elements has shape (1, 1, 1, n). Caffe takes such an array for a net's (n,) only if its
+    shape is in the old fields.
     """
     fill(blobs.add(), array, old_shape=array.ndim == 4 and array.shape[:2] == (1, 1))

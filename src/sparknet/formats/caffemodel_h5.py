@@ -1,7 +1,7 @@
 """The weights of a Caffe net in a ``.caffemodel.h5`` file, as a solver with ``snapshot_format: HDF5`` writes it.
 
-Array *i* of a layer is the data set ``data/layer/i``. An array that a layer shares with one before it is not there, so
-the numbers of a layer may have gaps.
+Array *i* of a layer is the data set ``data/layer/i``. An array that a layer shares with an earlier one is left out, so the
+numbers of a layer may have gaps.
 """
 
 from pathlib import Path
@@ -18,9 +18,9 @@ _GROUP = "data"
 
 
 def read(path: Path, max_bytes: int | None) -> Contents:
-    """Return the weights of all layers that have any: a mapping of ``layer/i`` where a layer's numbers have gaps.
+    """Return the weights of all layers that have any; a mapping of ``layer/i`` if a layer's numbers have gaps.
 
-    Caffe keeps no order in such a file: layers come in the order of their names.
+    Such a file does not keep the order of layers, so they are returned in the order of their names.
     """
     layers = read_layers(path, max_bytes)
     return Contents(
@@ -29,7 +29,7 @@ def read(path: Path, max_bytes: int | None) -> Contents:
 
 
 def read_layers(path: Path, max_bytes: int | None) -> dict[str, dict[int, Array]]:
-    """Return the arrays of all layers by their numbers; layers without arrays too."""
+    """Return layer -> number of an array -> array, layers without arrays included."""
     with opened(path, max_bytes, _SUFFIX) as root:
         if _GROUP not in root:
             msg = f"there is no group {_GROUP!r}; expected a {_SUFFIX} file, as Caffe writes it"
@@ -55,8 +55,8 @@ def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() else None
 
 
-def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:  # noqa: ARG001 - there is none in the format
-    """Write weights, also a mapping of ``layer/i`` with gaps; layers keep their order for readers that look for one."""
+def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:  # noqa: ARG001 - the format has none
+    """Write weights, or a mapping of ``layer/i`` with gaps. The file keeps the order of layers for readers that ask for it."""
     arrays = flatten(obj)
     check_dtypes(arrays, ("float32", "float64"), _SUFFIX)
     tree: dict[str, dict[str, Array]] = {}
@@ -72,7 +72,7 @@ def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:  # noqa: ARG0
 
 
 def _check_name(name: str) -> None:
-    """Refuse a name that HDF5 takes for another place."""
+    """Refuse a name that HDF5 takes for a path."""
     if name in ("", ".") or "/" in name or "\0" in name:
         msg = (
             f"the layer {name!r} cannot be in a {_SUFFIX} file: HDF5 takes a slash for a group in a group, and Caffe finds "

@@ -1,4 +1,4 @@
-"""The arrays of a weight file in another dtype, for formats that do not hold theirs."""
+"""Converts the arrays of a weight file to another dtype, for formats that do not have theirs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,12 +23,12 @@ def check_cast(dtype: Any) -> None:
 
 
 def cast(obj: Any, dtype: str) -> Any:
-    """Return what a file holds with its arrays in ``dtype``; 0-d whole numbers, which count steps and the like, stay.
+    """Return the contents of a file with the arrays in ``dtype``. 0-d whole numbers, such as counts of steps, stay as they are.
 
     Raises
     ------
     SchemaError
-        An array holds no real numbers, or a finite one that ``dtype`` has no place for.
+        An array holds no real numbers, or a finite number that is infinite in ``dtype``.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""What goes from one format to another: the object, and the names of its arrays where a file has flat names only.
+"""What formats exchange: an object, and the names of its arrays in files that have flat names only.
 
-Array *i* of layer ``conv1`` is called ``conv1/i``. Names are split at the last slash, so layers with slashes in
-their names (``inception_3a/1x1``) come back whole. A single array is called as ``numpy.savez`` calls it.
+Array *i* of layer ``conv1`` is called ``conv1/i``. Names are split at the last slash, so layers with slashes in their names
+(``inception_3a/1x1``) keep their names. A single array is called ``arr_0``, as in ``numpy.savez``.
 """
 
 import re
@@ -33,7 +33,7 @@ class Contents(NamedTuple):
         An NDArray, a WeightCollection or a dict of str to NDArray. Arrays are on the host; they may be read-only
         views of the file or of its bytes.
     metadata
-        What the writer said about it: plain values.
+        Plain values that the writer added.
     """
 
     obj: Any
@@ -41,7 +41,7 @@ class Contents(NamedTuple):
 
 
 def flatten(obj: Any) -> dict[str, Array]:
-    """Return name -> host array, little-endian and in C order; copies only what is not so already.
+    """Return name -> host array, little-endian and in C order; copies only arrays that are not so already.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def flatten(obj: Any) -> dict[str, Array]:
 
 
 def assemble(arrays: Mapping[str, Array]) -> Any:
-    """Return what ``flatten`` made these names of: weights or an array where all follow its rule, else a mapping."""
+    """Return the object that ``flatten`` makes these names of: weights or an array if all names are such, else a mapping."""
     if list(arrays) == [ALONE]:
         return NDArray(arrays[ALONE])
     layers: dict[str, dict[int, Array]] = {}
@@ -73,13 +73,13 @@ def assemble(arrays: Mapping[str, Array]) -> Any:
 
 
 def split_name(name: str) -> tuple[str, int | None]:
-    """Return layer and number of an array called ``layer/i``; the name itself and None if it is not called so."""
+    """Return the layer and the number of an array called ``layer/i``; the name and None for other names."""
     found = _IN_LAYER.fullmatch(name)
     return (name, None) if found is None else (found[1], int(found[2]))
 
 
 def only(arrays: Mapping[str, Array], suffix: str) -> Array:
-    """Return the one array there is; raise a SchemaError if there are more or none."""
+    """Return the only array; raise a SchemaError if there are more or none."""
     if len(arrays) != 1:
         msg = f"a {suffix} file holds one array; got {len(arrays)}: {', '.join(arrays) or 'nothing'}"
         raise SchemaError(msg, got=len(arrays), expected=1)
@@ -98,12 +98,12 @@ def check_dtypes(arrays: Mapping[str, Array], held: Collection[str], suffix: str
 
 
 def admitted(name: str, array: Array) -> Array:
-    """Return an array that was read, in native byte order, if a message of ours may hold it.
+    """Return an array that was read, in native byte order, after a check that sparknet has such arrays.
 
     Raises
     ------
     FormatError
-        Its dtype is not in the closed list (objects, text, structures), or it is a bool that is neither 0 nor 1.
+        Its dtype is not in the table (objects, text, structures), or it holds a bool that is neither 0 nor 1.
     """
     try:
         code_of(array.dtype)
@@ -118,10 +118,10 @@ def admitted(name: str, array: Array) -> Array:
 
 @contextmanager
 def refused(suffix: str, name: str | None = None) -> Iterator[None]:
-    """Turn what is raised inside the block into a FormatError.
+    """Turn exceptions of the block into a FormatError.
 
-    It surrounds other packages' parsers of bytes from anywhere, which have no kind of exception in common:
-    zipfile and numpy alone raise BadZipFile, zlib.error, struct.error, TokenError, MemoryError, and more.
+    The block calls other packages' parsers with bytes from anywhere. They have no exception in common: zipfile and numpy alone
+    raise BadZipFile, zlib.error, struct.error, TokenError, MemoryError, and more.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Reading, writing and converting by the table of formats."""
+"""Reading, writing and converting weight files of any format."""
 
 import os
 import shutil
@@ -30,11 +30,11 @@ class Conversion:
     kind
         ``"array"``, ``"mapping"`` or ``"weights"``.
     tensors, parameters, nbytes
-        Number of arrays, of their elements, and their size in bytes.
+        Number of arrays, number of their elements, and their size in bytes.
     lost
-        What the target has no place for: entries of the metadata, then layers without arrays.
+        What the target's format cannot hold: entries of the metadata, then layers without arrays.
     seconds
-        What it took, reading and writing.
+        Time for reading and writing.
     """
 
     source_format: str
@@ -56,25 +56,25 @@ def read(path: AnyPath, *, file_format: str | None = None, max_bytes: int | None
         The file.
     file_format
         ``"sparknet"``, ``"npy"``, ``"npz"``, ``"safetensors"``, ``"caffemodel"``, ``"caffemodel.h5"``, ``"binaryproto"``,
-        ``"solverstate"`` or ``"solverstate.h5"``; by default what the suffix says, or where it is unknown what the contents
-        are. What is HDF5 is read as such also where the name has no ``.h5``.
+        ``"solverstate"`` or ``"solverstate.h5"``. Default: the format of the suffix, or of the contents if the suffix is unknown. A
+        ``.caffemodel`` or ``.solverstate`` that is HDF5 is read as HDF5.
     max_bytes
-        Size in bytes that what is compressed in the file may have when it is inflated, compared before anything is: the
-        tensors of a message as for :func:`sparknet.load`, all of an ``.npz`` archive or of HDF5. None: 1 GiB, or 16 times
-        the file if that is more. The other formats compress nothing. Of an ``.npz``, arrays are stored or deflated, as numpy
-        writes them; other methods are refused.
+        Most bytes that compressed contents may have when they are inflated: the tensors of a message as for
+        :func:`sparknet.load`, all of an ``.npz`` archive or of HDF5. It is compared before anything is inflated. None: 1 GiB, or
+        16 times the file if that is more. The other formats compress nothing. An ``.npz`` may be stored or deflated, as numpy
+        writes it; other methods are refused.
 
     Returns
     -------
     Contents
-        The object and its metadata. Files with flat names give a WeightCollection if all names are ``layer/0``, ``layer/1``, ...,
-        and a mapping otherwise. Arrays may be read-only: ``copy()`` gives others.
+        The object and its metadata. From a file with flat names it is a WeightCollection if all names are ``layer/0``, ``layer/1``,
+        ..., and a mapping otherwise. Arrays may be read-only; ``copy()`` makes writable ones.
 
     Raises
     ------
     FormatError
-        The file is damaged, of another format, over ``max_bytes``, or its suffix is unknown. ``tensor`` says where, if
-        known.
+        The file is damaged, of another format, over ``max_bytes``, or its suffix is unknown. The field ``tensor`` says where, if
+        that is known.
     ValueError
         ``max_bytes`` is no number of bytes.
     MissingDependency
@@ -101,24 +101,24 @@ def read(path: AnyPath, *, file_format: str | None = None, max_bytes: int | None
 
 
 def write(path: AnyPath, obj: Any, *, file_format: str | None = None, metadata: dict[str, Any] | None = None) -> None:
-    """Write a weight file, atomically: at every moment there is the old file or the new one, whole.
+    """Write a weight file. At every moment there is the whole old file or the whole new one.
 
     Parameters
     ----------
     path, file_format
         As for :func:`read`; a file that exists is replaced.
     obj
-        An NDArray, a WeightCollection or a mapping ``str -> NDArray``; numpy arrays are taken in the place of NDArrays.
+        An NDArray, a WeightCollection or a mapping ``str -> NDArray``; numpy arrays are taken too.
     metadata
-        As for :func:`sparknet.dumps`. ``.safetensors`` keeps texts, and other values as JSON; ``.caffemodel`` has a
-        place for ``"name"`` alone, a solver state for ``"learned_net"`` and ``"current_step"``, the others for none.
+        As for :func:`sparknet.dumps`. ``.safetensors`` keeps texts, and other values as JSON. ``.caffemodel`` holds ``"name"``
+        alone, a solver state ``"learned_net"`` and ``"current_step"``, the other formats nothing.
 
     Raises
     ------
     TypeError
-        ``obj`` or ``metadata`` is of another type, a masked array or a list for example. Nothing is written.
+        ``obj`` or ``metadata`` is of another type, for example a masked array or a list. Nothing is written.
     SchemaError
-        The format cannot hold the object: a dtype, a name, more than one array, over 2 GiB, metadata. Nothing is written.
+        The format cannot hold the object: its dtype, a name, several arrays, over 2 GiB, metadata. Nothing is written.
     MissingDependency, OSError
         As for :func:`read`.
 
@@ -137,7 +137,7 @@ def write(path: AnyPath, obj: Any, *, file_format: str | None = None, metadata: 
         check_metadata(metadata)
         _check_kept(name, metadata)
         FORMATS[name].write(Path(path), obj, metadata)
-    except ValueError as error:  # a limit of the format, or a name that is no Unicode
+    except ValueError as error:  # a limit of the format, or a name that cannot be encoded
         kind = type(error) if isinstance(error, SparknetError) else SchemaError
         msg = f"{os.fspath(path)!r}: {error}"
         raise kind(msg, **vars(error)) from error
@@ -152,7 +152,7 @@ def convert(
     max_bytes: int | None = None,
     dtype: str | None = None,
 ) -> Conversion:
-    """Read one weight file and write its contents to another, atomically.
+    """Read one weight file and write its contents to another, which is replaced as a whole.
 
     Parameters
     ----------
@@ -161,22 +161,22 @@ def convert(
     source_format, target_format
         As for :func:`read`.
     max_bytes
-        Of the source, as for :func:`read`.
+        For the source, as for :func:`read`.
     dtype
-        Write the arrays as ``"float16"``, ``"float32"`` or ``"float64"``, where the target does not hold their own dtype. 0-d
-        whole numbers, which count steps and the like, stay. None: as they are.
+        Convert the arrays to ``"float16"``, ``"float32"`` or ``"float64"``, for a target that cannot hold their own dtype. 0-d whole
+        numbers, such as counts of steps, stay as they are. None: convert nothing.
 
     Returns
     -------
     Conversion
-        What was converted; ``lost`` names the metadata and the layers without arrays that the target has no place for.
+        What was converted. ``lost`` names the metadata and the layers without arrays that the target cannot hold.
 
     Raises
     ------
     FormatError
         The source is damaged, of another format, or over ``max_bytes``.
     SchemaError
-        The target's format cannot hold what is in the source, or ``dtype`` cannot. Nothing is written.
+        The target's format, or ``dtype``, cannot hold what is in the source. Nothing is written.
     OSError
         A file cannot be read or written, or both are the same file.
 
@@ -206,7 +206,7 @@ def convert(
     kind, layers, counts, arrays = collect(obj)
     lost = [key for key in metadata if key not in kept]
     if names[1] != "sparknet":
-        lost += [layer for layer, count in zip(layers, counts, strict=False) if not count]  # counts: of weights only
+        lost += [layer for layer, count in zip(layers, counts, strict=False) if not count]  # only weights have counts
     return Conversion(
         *names,
         kind,
@@ -219,7 +219,7 @@ def convert(
 
 
 def _check_kept(name: str, metadata: Mapping[str, Any]) -> None:
-    """Raise a SchemaError if a format has no place for some of the metadata."""
+    """Raise a SchemaError if a format cannot hold some of the metadata."""
     lost = sorted(metadata.keys() - FORMATS[name].kept(metadata).keys())
     if lost:
         msg = f"a file of format {name} has no place for the metadata {', '.join(lost)}"

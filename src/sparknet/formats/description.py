@@ -1,4 +1,4 @@
-"""What is in a file of any known format: its tensors, their sizes, and what else it says."""
+"""Describes a file of any known format: its tensors, their sizes, its metadata."""
 
 import os
 from dataclasses import dataclass, field
@@ -25,9 +25,9 @@ class ArrayInfo:
     Parameters
     ----------
     name
-        ``layer/i`` in weights, empty for a single array.
+        ``layer/i`` in weights; empty for a single array.
     dtype, shape
-        Name of the element type, and the lengths of the axes.
+        Name of the element type; lengths of the axes.
     nbytes
         Size of the elements in bytes.
     """
@@ -45,9 +45,9 @@ class FileInfo:
     Parameters
     ----------
     format
-        As :func:`~sparknet.formats.read` calls it; ``"net"`` or ``"solver"`` for a prototxt.
+        Name of the format, as in :func:`~sparknet.formats.read`; ``"net"`` or ``"solver"`` for a prototxt.
     kind
-        ``"array"``, ``"mapping"`` or ``"weights"``; ``"prototxt"``.
+        ``"array"``, ``"mapping"``, ``"weights"`` or ``"prototxt"``.
     tensors
         One entry for each array, in order.
     parameters, nbytes
@@ -55,7 +55,7 @@ class FileInfo:
     file_nbytes
         Size of the file in bytes.
     metadata
-        What else the file says: of a solver its plain fields.
+        The file's metadata; for a prototxt, its plain fields.
     layers
         Name and type of each layer of a prototxt.
     """
@@ -92,7 +92,7 @@ class FileInfo:
 
 
 def describe(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> FileInfo:
-    """Return what a file holds, whatever it is called: its format is told from its contents.
+    """Return what a file holds. Its format is told from its contents, not from its name.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def describe(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> F
 
     Notes
     -----
-    The file is read. :func:`sparknet.inspect` tells what a message of sparknet's own holds from its header.
+    The whole file is read. For a message of sparknet, :func:`sparknet.inspect` reads the header alone.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""How many fields a message of protobuf has, counted before it is parsed: an empty one takes 2 bytes there, and far more in memory.
+"""Counts the fields of a message of protobuf before it is parsed: an empty field takes 2 bytes there, but far more in memory.
 
-Elements that are not packed are fields too, one each. They are passed over in runs, since old files have millions of them.
+Each element that is not packed is a field too. Runs of them are skipped at once, because old files have millions.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from sparknet.errors import FormatError
 
 __all__ = ["MOST_FIELDS", "check_fields"]
 
-MOST_FIELDS = 1 << 20  # of a file: an array has three, a layer of Caffe some ten
-_AXES = 8  # an axis of a packed shape is a byte at least, and a number of 8
+MOST_FIELDS = 1 << 20  # in a file: an array has three, a layer of Caffe some ten
+_AXES = 8  # an axis of a packed shape takes at least a byte there, and 8 in memory
 _SHAPE = "BlobShape"
 _VARINT, _LENGTH = 0, 2
 _FIXED = {1: 8, 5: 4}  # wire type -> bytes
 _GROUPS = (3, 4)
 _LONGEST = 10  # bytes of a varint
-_FIRST, _FACTOR = 64, 4  # of a run: fields that are compared at once
+_FIRST, _FACTOR = 64, 4  # fields of a run that are compared at once, and how that number grows
 
 
 def check_fields(kind: str, data: bytes, inner: Mapping[str, Mapping[int, str]]) -> None:
@@ -28,14 +28,14 @@ def check_fields(kind: str, data: bytes, inner: Mapping[str, Mapping[int, str]])
     Parameters
     ----------
     kind
-        Of the message.
+        Kind of the message.
     data
-        Its bytes. Where they are no message, nothing is said: who parses them does.
+        Its bytes. If they are no message, the parser says so later.
     inner
         Kind of message -> number of a field -> the kind of the message in it.
     """
     count, rest = 0, [(0, len(data), kind)]
-    with suppress(IndexError):  # it ends early, or is no message
+    with suppress(IndexError):  # the message ends early, or is none
         while rest:
             begin, end, kind = rest.pop()
             while begin < end:
@@ -50,7 +50,7 @@ def check_fields(kind: str, data: bytes, inner: Mapping[str, Mapping[int, str]])
 
 
 def _field(data: bytes, begin: int, end: int) -> tuple[int, tuple[int, int] | None]:
-    """Return where a field ends, or a run of them, and the number and the begin of what may be a message."""
+    """Return where a field or a run of fields ends; for a field that may be a message, also its number and begin."""
     tag, at = _varint(data, begin)
     wire = tag & 7
     if wire == _LENGTH:
@@ -66,7 +66,7 @@ def _field(data: bytes, begin: int, end: int) -> tuple[int, tuple[int, int] | No
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return a number and where it ends."""
+    """Return a number, and where it ends."""
     number = 0
     for i in range(_LONGEST):
         byte = data[at + i]
@@ -77,7 +77,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _end_of_run(data: bytes, begin: int, after_tag: int, after: int, end: int) -> int:
-    """Return where the fields end that begin at ``begin`` and have the tag and the size of the first one."""
+    """Return the end of the run of fields at ``begin`` that have the same tag and size."""
     tag, step = data[begin:after_tag], after - begin
     count = _FIRST
     while data.startswith(tag, after):

@@ -1,9 +1,9 @@
-"""HDF5 files as groups and arrays, through the package h5py (extra ``hdf5``): the one module that imports it.
+"""HDF5 files as groups and arrays, through the package h5py (extra ``hdf5``). The only module that imports h5py.
 
-A file may come from anywhere, and HDF5 lets it lead to other files (external links, external and virtual data sets),
-promise sizes that it does not hold, and inflate a few bytes into as many as it likes. So nothing is followed but hard
-links, sizes are added up and compared with a limit before memory is taken, and compressed chunks are inflated here, up
-to their declared size: HDF5's own filter has no such end.
+A file may come from anywhere. HDF5 lets it refer to other files (external links, external and virtual data sets), declare
+sizes that it does not hold, and inflate a few bytes to any size. So only hard links are followed, sizes are added up and
+compared with a limit before memory is taken, and compressed chunks are inflated here up to their declared size, which
+HDF5's own filter does not check.
 """
 
 import math
@@ -23,14 +23,14 @@ from sparknet.formats.contents import Array, admitted, refused
 __all__ = ["Group", "created", "is_hdf5", "opened"]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_TEXT = 1 << 16  # bytes of a text
-_MEMBERS, _DEEPEST = 1 << 14, 2  # of a file, and the groups around them, that are added up for a message
+_TEXT = 1 << 16  # most bytes of a text
+_MEMBERS, _DEEPEST = 1 << 14, 2  # most members, and levels of groups, whose sizes are added up for a message
 _DEFLATE, _SHUFFLE = 1, 2  # HDF5's numbers of filters
 _USERBLOCKS = (0, *(512 << i for i in range(20)))  # where HDF5 looks for its signature
 
 
 def is_hdf5(path: Path) -> bool:
-    """Say whether a file is HDF5, by its signature and without h5py."""
+    """Say whether a file is HDF5: by its signature, without h5py."""
     with open_regular(path) as file:
         size = size_of(file)
         for start in _USERBLOCKS:
@@ -44,17 +44,17 @@ def is_hdf5(path: Path) -> bool:
 
 @contextmanager
 def opened(path: Path, max_bytes: int | None, suffix: str) -> Iterator["Group"]:
-    """Open a file for reading; what its arrays add up to may not exceed ``max_bytes``.
+    """Open a file for reading; its arrays together may not have more than ``max_bytes``.
 
     Raises
     ------
     FormatError
-        It is no HDF5 file, or is damaged; also for what is read inside of the block.
+        It is no HDF5 file, or is damaged. Reading inside of the block raises this too.
     MissingDependency
         The package h5py is not installed.
     """
     package = _package()
-    with open_regular(path) as raw:  # by h5py too: what is checked is what is read
+    with open_regular(path) as raw:  # for h5py too, so that the file that is checked is the one that is read
         size = size_of(raw)
         with refused(suffix), package.File(raw, "r") as file:
             yield Group(file, "", _Budget(file, size, inflated_limit(size, max_bytes)))
@@ -62,9 +62,9 @@ def opened(path: Path, max_bytes: int | None, suffix: str) -> Iterator["Group"]:
 
 @contextmanager
 def created(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Yield a function that writes nested mappings of arrays, numbers and texts; the file is replaced as a whole."""
+    """Yield a function that writes nested mappings of arrays, numbers and texts. The file is replaced as a whole."""
     package = _package()
-    # given the file and not its name, h5py tells of a full disk as the file does: HDF5's own words end in a RuntimeError
+    # h5py gets the file, not its name, so that a full disk raises the file's OSError, not HDF5's RuntimeError
     with replacing(path) as file, package.File(file, "w", track_order=True) as root:
         yield lambda tree: _fill(root, tree)
 
@@ -73,7 +73,7 @@ def _fill(group: Any, tree: Mapping[str, Any]) -> None:
     for name, value in tree.items():
         if isinstance(value, Mapping):
             _fill(group.create_group(name, track_order=True), value)
-        elif isinstance(value, str):  # of a fixed length, with the NUL at its end that Caffe reads up to
+        elif isinstance(value, str):  # of a fixed length, with a NUL at the end, which Caffe needs
             raw = value.encode()
             group.create_dataset(name, data=np.array(raw, f"S{len(raw) + 1}"))
         else:
@@ -96,7 +96,7 @@ class _Budget:
         self.size, self.limit, self._taken, self._root = size, limit, 0, root
 
     def take(self, nbytes: int, name: str) -> None:
-        """Refuse an array that brings the sum over the limit; say what all together need."""
+        """Refuse an array that brings the sum over the limit; the error says what all arrays need."""
         self._taken += nbytes
         if self._taken > self.limit:
             needed = max(self._taken, self._declared())
@@ -107,14 +107,14 @@ class _Budget:
             raise _wrong(msg, name)
 
     def _declared(self) -> int:
-        """Return what the data sets of the file add up to, in groups as deep as Caffe has them; of so many members at most."""
+        """Return the size of all data sets of the file together, up to a number of members and a depth of groups."""
         return sum(_sizes(self._root, 0, iter(range(_MEMBERS))))
 
 
 def _sizes(group: Any, depth: int, left: Iterator[int]) -> Iterator[int]:
-    """Yield the sizes of the data sets in a group, and in those in it; ``left`` ends after as many members as are looked at.
+    """Yield the sizes of the data sets in a group and in its groups; ``left`` ends after the most members that are looked at.
 
-    HDF5's own way through a file asks each object for more, and some damaged ones end the process then.
+    HDF5's own visitor asks each object for more, which ends the process for some damaged files.
     """
     for _, name in zip(left, group, strict=False):
         found: Any = group[name] if _is_here(group, name) else None
@@ -131,11 +131,11 @@ class Group:
         self._group, self._name, self._budget = group, name, budget
 
     def __contains__(self, name: str) -> bool:
-        """Say whether there is a link of this name, wherever it leads."""
+        """Say whether there is a link of this name, of any kind."""
         return bool(self._group.id.links.exists(name.encode()))
 
     def names(self) -> list[str]:
-        """Return the names in the order they were written in, or that of their bytes if the file does not keep it."""
+        """Return the names in the order in which they were written, or sorted by their bytes if the file does not keep it."""
         names = list(self._group)
         for name in names:
             if not isinstance(name, str):  # h5py leaves what is no UTF-8 as bytes
@@ -143,7 +143,7 @@ class Group:
         return names
 
     def is_group(self, name: str) -> bool:
-        """Say whether a member is a group; refuse what is no hard link."""
+        """Say whether a member is a group; refuse links other than hard links."""
         self._check_link(name)
         return isinstance(self._group[name], _package().Group)
 
@@ -183,7 +183,7 @@ class Group:
             raise _wrong(f"{self._path(name)!r} is {what}; expected what is in the file itself", self._path(name))
 
     def _dataset(self, name: str, kinds: str, expected: str) -> Any:
-        """Return a data set whose elements are of these kinds, all of them in this file."""
+        """Return a data set with elements of these kinds; refuse one with elements in other files."""
         path = self._path(name)
         self._check_link(name)
         data = self._group[name]
@@ -210,16 +210,17 @@ class Group:
 
 
 def _chunked(data: Any, nbytes: int, size: int, path: str) -> Array:
-    """Return the elements of a data set in chunks of ``nbytes``, in a file of ``size``; each is inflated up to that and no further."""
+    """Return the elements of a data set in chunks of ``nbytes`` bytes, in a file of ``size`` bytes; none is inflated further."""
     filters = _filters(data, path)
     expected = math.prod(-(-length // step) for length, step in zip(data.shape, data.chunks, strict=True))
     if data.id.get_num_chunks() != expected:
         raise _wrong(f"{path!r} has {data.id.get_num_chunks()} chunks, its shape needs {expected}", path)
-    found: list[tuple[tuple[int, ...], int]] = []  # in one go: HDF5 counts from the first to find one by its number
+    # all places at once: HDF5 counts from the first chunk to find one by its number
+    found: list[tuple[tuple[int, ...], int]] = []
     data.id.chunk_iter(lambda chunk: found.append((chunk.chunk_offset, chunk.size)))
     out = np.empty(data.shape, data.dtype)
     for offset, stored in found:
-        if stored > size:  # it would be allocated
+        if stored > size:  # HDF5 would allocate it
             raise _wrong(f"{path!r}, the chunk at {offset}: {stored} bytes in a file of {size}", path)
         mask, raw = data.id.read_direct_chunk(offset)
         for bit, number in reversed(list(enumerate(filters))):
@@ -234,7 +235,7 @@ def _chunked(data: Any, nbytes: int, size: int, path: str) -> Array:
 
 
 def _is_here(group: Any, name: str) -> bool:
-    """Say whether a member is in the file itself: a hard link, the one kind that leads nowhere else."""
+    """Say whether a member is in the file itself: a hard link, the only kind that does not lead elsewhere."""
     return type(group.get(name, getlink=True)) is _package().HardLink
 
 

@@ -1,7 +1,7 @@
-"""Layers of a file by name, and which of them a net takes: fine-tuning, for every format and every net.
+"""Fine-tuning: the layers of a file that a net takes, for every format and every net.
 
-The rules are Caffe's. A layer is taken by its name, whole; one of another shape is an error, because a net that starts
-from half of what was meant trains without a word. A layer that is to be learned from scratch gets another name.
+The rules are Caffe's. A layer is taken by its name, with all its arrays. A layer of another shape is an error, because a
+net that takes only a part would train without a warning. A layer that is to be learned from scratch gets another name.
 """
 
 import os
@@ -26,7 +26,7 @@ from sparknet.weights.given import given_weights
 __all__ = ["Layers", "Taken", "fitted", "layers_of", "take_layers"]
 
 Layers = Mapping[str, Mapping[int, Array]]  # layer -> number of an array in it -> the array
-_OLD_AXES = 4  # of every array in files of 2014
+_OLD_AXES = 4  # number of axes of every array in files of 2014
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,15 @@ class Taken:
     Parameters
     ----------
     weights
-        The net's weights with the layers of the file in their places; all arrays are new.
+        The net's weights, with the arrays of the file in the taken layers. All arrays are new.
     taken
-        Layers that are in both.
+        Layers that both have.
     skipped
         Layers of the file that the net does not have.
     new
-        Layers of the net that the file does not have: they are as they were.
+        Layers of the net that the file does not have: their arrays are the net's.
     rounded
-        Layers among the taken whose arrays had another dtype in the file.
+        Taken layers whose arrays have another dtype in the file.
     """
 
     weights: WeightCollection
@@ -54,7 +54,7 @@ class Taken:
     rounded: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Return a line for each of them that there is."""
+        """Return a line for each kind of layers that there are."""
         said = {
             "taken": self.taken,
             "skipped, not in this net": self.skipped,
@@ -71,21 +71,21 @@ def take_layers(
     file_format: str | None = None,
     max_bytes: int | None = None,
 ) -> Taken:
-    """Return the weights of a net, with the layers that a file has too taken from it: what fine-tuning starts from.
+    """Return the weights of a net, with the layers that a file has too taken from the file: the start of fine-tuning.
 
     Parameters
     ----------
     weights
-        Of the net: ``net.get_weights()``; also what an earlier ``take_layers`` returned. Not written to.
+        The net's weights: ``net.get_weights()``, or what an earlier ``take_layers`` returned. They are not changed.
     path
-        A file of layers in any format.
+        A file with layers, in any format.
     file_format, max_bytes
         As for :func:`~sparknet.formats.read`.
 
     Raises
     ------
     SchemaError
-        The file holds no layers, none of this net, or one of another shape.
+        The file holds no layers, no layer of this net, or one of another shape.
     FormatError, MissingDependency, OSError
         As for :func:`~sparknet.formats.read`.
 
@@ -121,12 +121,12 @@ def take_layers(
 
 
 def layers_of(path: str | os.PathLike[str], *, file_format: str | None = None, max_bytes: int | None = None) -> Layers:
-    """Return the layers of a file; of Caffe's own files those without arrays too, as Caffe compares them.
+    """Return the layers of a file. Of Caffe's own formats, layers without arrays too, because Caffe compares them.
 
     Raises
     ------
     SchemaError
-        It holds arrays that are in no layers.
+        It holds arrays that belong to no layers.
     """
     check_max_bytes(max_bytes)
     name = format_to_read(path, file_format)
@@ -156,21 +156,21 @@ def layers_of(path: str | os.PathLike[str], *, file_format: str | None = None, m
 
 
 def fitted(weights: Mapping[str, Sequence[NDArray]], layers: Layers, where: str) -> dict[str, dict[int, Array]]:
-    """Return the arrays of the layers that are in both, in the shapes and dtypes of ``weights``.
+    """Return the arrays of the layers that both have, in the shapes and dtypes of ``weights``.
 
     Parameters
     ----------
     weights
-        Of a net; a layer without arrays is known by its name.
+        A net's arrays by layer, layers without arrays included.
     layers
-        Of a file.
+        The layers of a file.
     where
-        What errors call the file.
+        Name of the file in errors.
 
     Raises
     ------
     SchemaError
-        There are none, or one of another shape.
+        There are no such layers, or one has another shape.
     """
     both = [name for name in layers if name in weights and (layers[name] or weights[name])]
     if not any(layers[name] for name in both):
@@ -182,14 +182,14 @@ def fitted(weights: Mapping[str, Sequence[NDArray]], layers: Layers, where: str)
     for name in both:
         _check_layer(where, name, layers[name], weights[name], shared)
     return {
-        name: {i: _as(array, weights[name][i]) for i, array in sorted(layers[name].items())}
+        name: {i: _converted(array, weights[name][i]) for i, array in sorted(layers[name].items())}
         for name in both
         if layers[name]
     }
 
 
 def _shared(weights: Mapping[str, Sequence[NDArray]]) -> Iterator[tuple[str, int]]:
-    """Yield the places of arrays whose memory is that of an array before them: Caffe's HDF5 files leave them out."""
+    """Yield the places of arrays that share the memory of an earlier array: Caffe's HDF5 files leave them out."""
     seen = set()
     for name, arrays in weights.items():
         for i, array in enumerate(arrays):
@@ -224,13 +224,13 @@ def _check_dtypes(where: str, name: str, got: Mapping[int, Array]) -> None:
 
 
 def _same_shape(got: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    """Say whether an array has a shape, or that of files of 2014, whose arrays are all 4-d: (1, 1, 1, n) for (n,)."""
+    """Say whether an array has the expected shape, or has it in 4-d as in files of 2014: (1, 1, 1, n) for (n,)."""
     old = (1,) * (_OLD_AXES - len(expected)) + expected
     return got == expected or (len(got) == _OLD_AXES and got == old)
 
 
-def _as(array: Array, mine: NDArray) -> Array:
-    with np.errstate(over="ignore"):  # to infinity, as Caffe's cast
+def _converted(array: Array, mine: NDArray) -> Array:
+    with np.errstate(over="ignore"):  # becomes infinite, as in Caffe
         return np.ascontiguousarray(array).reshape(mine.shape).astype(np.dtype(str(mine.dtype)), copy=False)
 
 

@@ -1,4 +1,4 @@
-"""Sparknet's own format, as one among the others."""
+"""Sparknet's own format, in the table of formats."""
 
 import mmap
 from pathlib import Path
@@ -15,10 +15,10 @@ __all__ = ["read", "write"]
 def read(path: Path, max_bytes: int | None) -> Contents:
     """Return the object and the metadata of a message; its checksums, if it has any, are compared.
 
-    The file is opened once, because another may be saved in its place at any time.
+    The file is opened once, because another file may replace it at any time.
     """
     with open_regular(path) as file:
-        is_empty = not size_of(file)  # and so cannot be mapped
+        is_empty = not size_of(file)  # an empty file cannot be mapped
         data = b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     info = inspect(data)
     has_checksums = any(tensor.checksum is not None for tensor in info.tensors)
@@ -26,5 +26,5 @@ def read(path: Path, max_bytes: int | None) -> Contents:
 
 
 def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
-    """Write a message with checksums; who named the format may call the file as they like."""
+    """Write a message with checksums to a file of any name, because the caller named the format."""
     write_file(path, obj, metadata=metadata)

@@ -1,7 +1,7 @@
 """Named arrays in a ``.npz`` file, in the format of ``numpy.savez``: a zip archive of ``.npy`` entries.
 
-The archive is written here, not by ``numpy.savez``, which takes names as keyword arguments and so has none for
-an array called ``file``; and it is read here, because ``numpy.load`` allocates what a header promises.
+The archive is written here, because ``numpy.savez`` takes names as keyword arguments and so cannot write an array called
+``file``. It is read here, because ``numpy.load`` allocates what a header declares.
 """
 
 import zipfile
@@ -18,7 +18,7 @@ from sparknet.formats.npy import DTYPES, read_array
 
 __all__ = ["read", "write"]
 
-# zipfile inflates these two up to what is asked for; the others a whole block at a time, 45 MB from 46 bytes of bzip2
+# zipfile inflates these two as far as it is asked; others a whole block at a time, for bzip2 45 MB from 46 bytes
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _OTHERS = {9: "deflate64", zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "lzma", 93: "zstd"}
 _SUFFIX = ".npy"
@@ -27,7 +27,7 @@ _SUFFIX = ".npy"
 def read(path: Path, max_bytes: int | None) -> Contents:
     """Return the arrays of a file, writable and independent of the file; the CRC of each is compared.
 
-    ``max_bytes`` is what the archive may become; None: 1 GiB, or 16 times its size if that is more.
+    ``max_bytes`` is the most that the archive may inflate to; None: 1 GiB, or 16 times its size if that is more.
     """
     with open_regular(path) as file, refused(".npz"):
         size = size_of(file)
@@ -39,7 +39,7 @@ def read(path: Path, max_bytes: int | None) -> Contents:
             return Contents(assemble({_name(entry): _array(archive, entry) for entry in entries}), {})
 
 
-def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:  # noqa: ARG001 - there is none in the format
+def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:  # noqa: ARG001 - the format has none
     """Write the arrays of ``obj`` without compression; equal arrays give equal bytes."""
     arrays = flatten(obj)
     check_dtypes(arrays, DTYPES, ".npz")
@@ -88,7 +88,7 @@ def _check_methods(entries: list[zipfile.ZipInfo]) -> None:
 
 
 def _check_inflated(declared: int, size: int, max_bytes: int | None) -> None:
-    """Refuse an archive that says it becomes far larger; zipfile gives no more than it says."""
+    """Refuse an archive that declares more than the limit. zipfile never inflates more than is declared."""
     limit = inflated_limit(size, max_bytes)
     if declared > limit:
         msg = (

@@ -1,6 +1,7 @@
-"""What a prototxt is, a net or a solver, told from its text: without Caffe, whose messages name every field.
+"""Tells from its text, without Caffe, whether a prototxt is a net or a solver, and which layers it has.
 
-So a text is known for what it is also where it does not parse: a net given as a solver, a net with fields of a fork.
+Caffe's parser knows every field by name. This one does not, so it also tells what a text is that Caffe would refuse: a net in
+the place of a solver, or a net with the fields of a fork.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ class Outline(NamedTuple):
     kind
         ``"net"`` or ``"solver"``.
     fields
-        Name of each plain field at the top -> its last value as it is written, without quotes.
+        Name of each plain field at the top -> its last value as written, without quotes.
     layers
         Name and type of each layer.
     """
@@ -65,20 +66,20 @@ def outline(text: str) -> Outline | None:
 
 
 def _of_layer(text: str, layer: Sequence[Node], name: str) -> str:
-    """Return what a layer says of itself; in files of 2013 it stands in a message of its own."""
+    """Return the value of a field of a layer. In files of 2013, it is in an inner message."""
     inner = [node for field in layer if field.name == "layer" for message in field.messages for node in message]
     return next((_plain(text, node) for node in (*layer, *inner) if node.name == name and node.words), "")
 
 
 def _plain(text: str, node: Node) -> str:
-    """Return the value of a field without quotes; a list as it is written."""
+    """Return the value of a field without quotes; a list as written."""
     return node.words[0].text.strip("\"'") if len(node.words) == 1 else text[node.value : node.value_end]
 
 
 def cut(text: str, name: str) -> tuple[str, list[str]]:
-    """Return a text without the plain fields ``name`` at its top, and what they were set to, as it was written.
+    """Return a text without the plain fields ``name`` at its top, and the values of these fields as written.
 
-    All else keeps its line and column. A text that is no prototxt is returned as it is.
+    All other text keeps its line and column. A text that is no prototxt is returned as it is.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """The text format of protobuf, read without a schema: fields and their places. It knows no message of Caffe.
 
-So a text can be read that names fields which no message has, and one without Caffe at hand. It is stricter than need be in
-nothing but what protobuf refuses as well; values are not looked at.
+So it reads a text without Caffe, and a text with fields that no message has. It refuses only what protobuf refuses too, and
+does not check values.
 """
 
 import codecs
@@ -14,10 +14,10 @@ from sparknet.files.regular import read_regular
 
 __all__ = ["MAX_TEXT", "Node", "Word", "blanked", "decoded", "parsed", "read_text"]
 
-# Bytes of a prototxt in a file. What is read takes up to 90 times as many; that of ResNet-152 has 0.1 MB.
+# Most bytes of a prototxt in a file. In memory it takes up to 90 times as many; that of ResNet-152 has 0.1 MB.
 MAX_TEXT = 1 << 22
 
-# Space and comments, then a string, a word, a mark (a quote that has no other on its line too), or the end of the text, empty.
+# Space and comments, then a token: a string, a word, a mark (also a quote without a second one on its line), or the end, empty.
 _TOKEN = re.compile(
     r"""(?:\s|\#[^\n]*)* ( "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' | [^][\s,:;{}<>\#"']+ | [][,:;{}<>"'] | \Z )""",
     re.VERBOSE,
@@ -25,14 +25,15 @@ _TOKEN = re.compile(
 _MARKS = frozenset("[],:;{}<>\"'")
 _QUOTES = ('"', "'")
 _ENDS = {"{": "}", "<": ">"}
-_DEEPEST = 100  # messages in messages, as protobuf has it
+_DEEPEST = 100  # levels of messages in messages, protobuf's limit
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 
 
 class Word(NamedTuple):
-    """A value that is no message: a string with its quotes (the first of several side by side), a number, a word of an enum.
+    """A value that is no message: a string with its quotes, a number, a word of an enum.
 
-    ``start`` and ``end`` are its place in the text; of strings side by side, that of all.
+    ``start`` and ``end`` are its place in the text. Of several strings side by side, ``text`` is the first, and the place is that of
+    all.
     """
 
     text: str
@@ -41,16 +42,16 @@ class Word(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A field as it is written.
+    """A field as written.
 
     Parameters
     ----------
     name
-        Of the field.
+        The field's name.
     words, messages
-        Its values: those that are no messages, and the fields of each that is one. A list ``[...]`` has several.
+        Its values: those that are no messages, and the fields of each value that is a message. A list ``[...]`` has several values.
     start, value, value_end, end
-        Places in the text: of the name, of the value, behind it, and behind a comma or semicolon after it.
+        Places in the text: of the name, of the value, after the value, and after a comma or semicolon that follows.
     """
 
     name: str
@@ -63,12 +64,12 @@ class Node(NamedTuple):
 
 
 def parsed(text: str) -> tuple[Node, ...]:
-    """Return the fields at the top of ``text``, with all that is in them.
+    """Return the fields at the top of ``text``, with the fields inside of them.
 
     Raises
     ------
     ValueError
-        It is no prototxt, or has more than 100 messages in one another.
+        It is no prototxt, or has more than 100 levels of messages.
 
     Examples
     --------
@@ -80,7 +81,7 @@ def parsed(text: str) -> tuple[Node, ...]:
 
 
 def blanked(text: str, places: Iterable[tuple[int, int]]) -> str:
-    """Return ``text`` with spaces from start to end of each place, in their order; all else keeps its line and column."""
+    """Return ``text`` with spaces at each (start, end), given in order; all other text keeps its line and column."""
     pieces: list[str] = []
     at = 0
     for start, end in places:
@@ -90,14 +91,14 @@ def blanked(text: str, places: Iterable[tuple[int, int]]) -> str:
 
 
 def decoded(data: bytes) -> tuple[str, bool]:
-    r"""Return the text of a prototxt, and whether it is UTF-8: Caffe takes any bytes in comments, and people wrote them.
+    r"""Return the text of a prototxt, and whether it is UTF-8. Caffe takes any bytes in comments, and files have them.
 
-    Other bytes become characters one by one, as in Latin-1. A mark of the byte order at the start is passed over.
+    Text that is not UTF-8 is decoded as Latin-1, a character for each byte. A byte order mark at the start is ignored.
 
     Raises
     ------
     UnicodeDecodeError
-        It is no text: not UTF-8, and with control characters.
+        It is no text: it is not UTF-8 and has control characters.
 
     Examples
     --------
@@ -128,13 +129,13 @@ def read_text(path: Path) -> tuple[str, bool]:
 
 
 class _Reader:
-    """Goes through the tokens of a text once."""
+    """Reads the tokens of a text, once."""
 
     def __init__(self, text: str) -> None:
         self._tokens = _TOKEN.finditer(text)
         self._token = next(self._tokens)
-        self._next = self._token[1]  # what comes next, empty at the end
-        self._end = 0  # of what was taken last
+        self._next = self._token[1]  # text of the next token, empty at the end
+        self._end = 0  # where the last token that was taken ends
 
     def fields(self, end: str, depth: int) -> tuple[Node, ...]:
         """Take the fields of a message up to the token ``end``."""
@@ -181,7 +182,7 @@ class _Reader:
         words.append(Word(text, token.start(1), self._end))
 
     def _take(self) -> re.Match[str]:
-        """Return the token that comes next."""
+        """Return the next token, and go on to the one after it."""
         token = self._token
         self._end = token.end()
         self._token = next(self._tokens, token)
@@ -189,7 +190,7 @@ class _Reader:
         return token
 
     def _skipped(self, text: str) -> bool:
-        """Take the token if it comes next; say whether it did."""
+        """Take the next token if it is ``text``; return whether it was."""
         if self._next != text:
             return False
         self._take()

@@ -1,7 +1,7 @@
 """Named arrays in a ``.safetensors`` file, through the package safetensors (extra ``convert``).
 
-The format orders tensors by alignment and name. A net's weights have an order of their own, so it is kept in
-the file's metadata, under one key that other programs pass over.
+The format orders tensors by alignment and name. The order of a net's layers is kept in the file's metadata, under a key that
+other programs ignore.
 """
 
 import json
@@ -28,27 +28,27 @@ _METADATA = "__metadata__"
 def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothing in it is compressed
     """Return the tensors of a file, writable and independent of the file, and its metadata (str to str).
 
-    The file is opened once, because another may be saved in its place at any time.
+    The file is opened once, because another file may replace it at any time.
     """
     package = _package()
     with open_regular(path) as file, refused(".safetensors"):
         data = file.read()
-        tensors = dict(package.deserialize(data))  # and so the header is as the format has it
+        tensors = dict(package.deserialize(data))  # which checks the header
         metadata = _metadata(data)
         arrays = {name: _array(name, tensors[name]) for name in _in_order(tensors, metadata)}
     return Contents(assemble(arrays), metadata)
 
 
 def _metadata(data: bytes) -> dict[str, str]:
-    """Return the metadata of a checked file, which ``deserialize`` leaves out; ``safe_open`` has it, but knows no float8."""
+    """Return the metadata of a checked file: ``deserialize`` leaves it out, and ``safe_open`` knows no float8."""
     start, end = 8, 8 + int.from_bytes(data[:8], "little")
     return dict(json.loads(data[start:end]).get(_METADATA) or {})
 
 
 def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
-    """Write the arrays of ``obj``; values of the metadata that are not str are written as JSON.
+    """Write the arrays of ``obj``. Values of the metadata that are not str are written as JSON.
 
-    In memory first: the package's own way to a file ends on a full disk with an error of its own, and leaves another file there.
+    The bytes are made in memory first: on a full disk, the package's own function raises an error of its own and leaves a file.
     """
     package = _package()
     arrays = flatten(obj)
@@ -87,9 +87,9 @@ def _array(name: str, tensor: dict[str, Any]) -> Array:
 
 
 def _in_order(tensors: dict[str, Any], metadata: dict[str, Any]) -> list[str]:
-    """Return the names as they were written, or sorted; takes the order out of the metadata.
+    """Return the names in the order in which they were written, or sorted; remove the order from the metadata.
 
-    Other programs may have taken tensors out or put some in since, and write what they like.
+    Other programs may have removed or added tensors, or written anything under that key.
     """
     try:
         order = json.loads(metadata.pop(_ORDER, "[]"))

@@ -1,4 +1,4 @@
-"""Which format a file is of, told from its contents: for what people call their files as they like."""
+"""Tells the format of a file from its contents, because people give files any names."""
 
 import os
 from collections.abc import Iterator
@@ -18,25 +18,25 @@ from sparknet.serialization.message.layout import MAGIC
 __all__ = ["format_of", "given_path", "looks"]
 
 _MAGICS = {MAGIC[:-1]: "sparknet", b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"PK\x05\x06": "npz"}
-_FIELDS = 1 << 20  # that are looked at: more are elements, each in a field of its own
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # how protobuf writes a field
+_FIELDS = 1 << 20  # most fields that are looked at: a file with more has elements that are not packed
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # protobuf's wire types
 _HISTORY, _ITERATION = (3, _LENGTH), (1, _VARINT)
 _LAYERS = {(2, _LENGTH), (100, _LENGTH)}  # of a NetParameter, the old and the new
 _ELEMENTS = {(5, _LENGTH), (5, _FIXED32), (8, _LENGTH), (8, _FIXED64)}  # of a BlobProto
 
 
 def format_of(path: str | os.PathLike[str]) -> str | None:
-    """Return the name of a file's format, as :func:`~sparknet.formats.read` has it, or ``"net"`` or ``"solver"`` for a prototxt.
+    """Return the name of a file's format, as in :func:`~sparknet.formats.read`; ``"net"`` or ``"solver"`` for a prototxt.
 
     Returns
     -------
     str or None
-        None where it is none that is known.
+        None for an unknown format.
 
     Raises
     ------
     FormatError
-        It is HDF5, but neither weights nor a state.
+        It is HDF5, but neither weights nor a solver's state.
     MissingDependency
         It is HDF5, and the package h5py is not installed.
     OSError
@@ -70,12 +70,12 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
 
 
 def given_path(path: Any) -> Path:
-    """Return the path of a file as one.
+    """Return a path that a caller passed as a Path.
 
     Raises
     ------
     TypeError
-        It is something else, such as bytes or a file object; the message says what takes that.
+        It is something else, such as bytes or a file object. The message says which function takes that.
     """
     if isinstance(path, str) or (isinstance(path, os.PathLike) and isinstance(os.fspath(path), str)):
         return Path(path)
@@ -90,7 +90,7 @@ def given_path(path: Any) -> Path:
 
 
 def looks(path: Path) -> str:
-    """Say what a file of no known format looks like, as the end of a sentence; nothing where that is not known either."""
+    """Return what a file of unknown format looks like, as the end of a sentence; an empty text if that is unknown too."""
     with open_regular(path) as file:
         seems = likeness(file.read(64))
     return f"; it looks like {seems}" if seems else ""
@@ -111,7 +111,7 @@ def _in_hdf5(path: Path) -> str:
 
 
 def _in_protobuf(fields: set[tuple[int, int]]) -> str | None:
-    """Return the format of a message with these fields: numbers, and how they are written."""
+    """Return the format of a message with these fields, each a number and a wire type; None for an unknown one."""
     if _ITERATION in fields and _HISTORY in fields:
         return "solverstate"
     if fields & _LAYERS:
@@ -120,17 +120,17 @@ def _in_protobuf(fields: set[tuple[int, int]]) -> str | None:
 
 
 def _fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
-    """Yield number and way of each field of a message in a file, and read no contents; a ValueError if it is none."""
+    """Yield the number and the wire type of each field of a message in a file, without its contents; a ValueError if it is none."""
     while file.tell() < size:
         tag = _varint(file)
-        number, way = tag >> 3, tag & 7
-        if not number or way not in (_VARINT, _FIXED64, _LENGTH, _FIXED32):
+        number, wire = tag >> 3, tag & 7
+        if not number or wire not in (_VARINT, _FIXED64, _LENGTH, _FIXED32):
             raise ValueError(tag)
-        yield number, way
-        if way == _VARINT:
+        yield number, wire
+        if wire == _VARINT:
             _varint(file)
         else:
-            file.seek({_FIXED64: 8, _FIXED32: 4}.get(way) or _varint(file), 1)
+            file.seek({_FIXED64: 8, _FIXED32: 4}.get(wire) or _varint(file), 1)
     if file.tell() > size:
         raise ValueError(size)
 

@@ -1,8 +1,8 @@
 """The state of a Caffe solver in a ``.solverstate`` or ``.solverstate.h5`` file, read and written without Caffe.
 
-It becomes a mapping as ``CaffeNet.get_state`` returns it: ``"iteration"``, and ``"history/0"``, ... in the order of the
-net's arrays. What else is in the file is metadata: ``learned_net``, the path of the weights that it goes with, and
-``current_step``, how many rates of a "multistep" schedule are behind it.
+It is read as the mapping that ``CaffeNet.get_state`` returns: ``"iteration"``, and ``"history/0"``, ... in the order of the net's
+arrays. The rest of the file is metadata: ``learned_net``, the path of the weights that belong to the state, and
+``current_step``, the number of rates of a "multistep" schedule that are done.
 """
 
 import re
@@ -24,11 +24,11 @@ __all__ = ["KEPT", "read", "read_h5", "write", "write_h5"]
 KEPT = ("learned_net", "current_step")
 _LAST = np.iinfo(np.int32).max  # Caffe counts in int32
 _SUFFIX = ".solverstate"
-_AROUND = 512  # bytes at most around the elements of an array, and in the other fields
+_AROUND = 512  # most bytes around the elements of an array, and in the other fields
 
 
 def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothing in it is compressed
-    """Return iteration and history, read-only, of a state in protobuf's format."""
+    """Return the iteration and the history of a state in protobuf's format; read-only."""
     state = parse("SolverState", path)
     if not (state.HasField("iter") or state.history):
         msg = f"there is neither an iteration nor a history; expected a {_SUFFIX} file, as Caffe writes it"
@@ -40,7 +40,7 @@ def read(path: Path, max_bytes: int | None) -> Contents:  # noqa: ARG001 - nothi
 
 
 def read_h5(path: Path, max_bytes: int | None) -> Contents:
-    """Return iteration and history of a state in HDF5."""
+    """Return the iteration and the history of a state in HDF5."""
     with opened(path, max_bytes, f"{_SUFFIX}.h5") as root:
         if not {"iter", "history"} <= set(root.names()):
             msg = f"there are {', '.join(root.names())[:200] or 'no names'}; expected iter and history of a {_SUFFIX}.h5 file"
@@ -63,7 +63,7 @@ def _contents(iteration: int, history: Iterable[Array], learned_net: str, curren
 
 
 def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
-    """Write a state that plain Caffe restores; without ``learned_net`` it leaves the weights as they are."""
+    """Write a state that Caffe can restore. Without ``learned_net``, Caffe leaves the weights as they are."""
     iteration, history, learned_net, current_step = _checked(obj, metadata, _SUFFIX)
     nbytes = sum(array.nbytes for array in history)
     if nbytes > LIMIT - _AROUND - _AROUND * len(history):
@@ -79,7 +79,7 @@ def write(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
 
 
 def write_h5(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
-    """Write the same in HDF5."""
+    """Write a state as :func:`write` does, in HDF5."""
     iteration, history, learned_net, current_step = _checked(obj, metadata, f"{_SUFFIX}.h5")
     tree: dict[str, Any] = {"iter": np.array([iteration], np.int32)}
     if learned_net:
@@ -93,7 +93,7 @@ def write_h5(path: Path, obj: Any, metadata: dict[str, Any]) -> None:
 
 
 def _checked(obj: Any, metadata: dict[str, Any], suffix: str) -> tuple[int, list[Array], str, int]:
-    """Return iteration, history, path of the weights and step of a state; a SchemaError if it is none."""
+    """Return the iteration, the history, the path of the weights and the step; a SchemaError if ``obj`` is no state."""
     arrays = flatten(obj)
     iteration = arrays.pop("iteration", None)
     expected = [f"history/{i}" for i in range(len(arrays))]

@@ -1,4 +1,4 @@
-"""The table of formats: their names, suffixes and modules. A new format has a line here."""
+"""The table of formats: their names, suffixes and modules. A new format is a line here."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ AnyPath = str | os.PathLike[str]
 
 
 class _Format(NamedTuple):
-    """A format; ``keeps``: the entries of the metadata that it has a place for, None for any."""
+    """A format. ``keeps`` are the entries of the metadata that it can hold; None: all."""
 
     suffixes: tuple[str, ...]
     keeps: tuple[str, ...] | None
@@ -24,7 +24,7 @@ class _Format(NamedTuple):
     write: Callable[[Path, Any, dict[str, Any]], None]
 
     def kept(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the entries of the metadata that the format has a place for."""
+        """Return the entries of the metadata that the format can hold."""
         return {key: value for key, value in metadata.items() if self.keeps is None or key in self.keeps}
 
 
@@ -39,12 +39,12 @@ FORMATS = {
     "solverstate": _Format((".solverstate",), solverstate.KEPT, solverstate.read, solverstate.write),
     "solverstate.h5": _Format((".solverstate.h5",), solverstate.KEPT, solverstate.read_h5, solverstate.write_h5),
 }
-_IN_HDF5 = ("caffemodel", "solverstate")  # Caffe asks the file, not its name, whether it is HDF5
+_IN_HDF5 = ("caffemodel", "solverstate")  # Caffe looks at the contents, not at the name, to find HDF5
 _BY_SUFFIX = {suffix: name for name, form in FORMATS.items() for suffix in form.suffixes}
 
 
 def format_to_read(path: AnyPath, file_format: str | None) -> str:
-    """Return the name of the format to read a file in: what was asked for, else what suffix or contents say."""
+    """Return the name of the format of a file: the one that was asked for, else that of the suffix or the contents."""
     try:
         name = format_by_suffix(path, file_format)
     except FormatError as error:
@@ -62,7 +62,7 @@ def format_to_read(path: AnyPath, file_format: str | None) -> str:
 
 
 def format_by_suffix(path: AnyPath, file_format: str | None) -> str:
-    """Return the name of the format that was asked for, or that the suffix says."""
+    """Return the name of the format that was asked for, or that of the suffix."""
     name = given_path(path).name.lower()
     if file_format in FORMATS:
         return file_format
