@@ -17,7 +17,8 @@ from sparknet.serialization.payload.form import choose
 from sparknet.serialization.reader.decode import Wishes, decode
 from sparknet.serialization.reader.opening import open_message
 from sparknet.serialization.receiving import receive
-from sparknet.serialization.writer.encode import Message, to_buffer, to_bytes, to_encode, to_parts
+from sparknet.serialization.writer.elements import elements_of
+from sparknet.serialization.writer.encode import Message, to_buffer, to_bytes, to_parts
 from sparknet.serialization.writer.planning import plan_to_write
 from sparknet.weights import WeightCollection
 
@@ -116,12 +117,12 @@ class Codec:
     def _message(self, obj: Any, who: str, metadata: dict[str, Any] | None) -> Message:
         header, arrays = describe(obj, checksum=self._plan.summed, encoding=self._encoding)
         check_fits(header, self._plan.header, who)
-        arrays = to_encode(self._plan.header, arrays)
+        elements = elements_of(self._plan.header, arrays)
         if not metadata:
-            return Message(self._plan, arrays)
+            return Message(self._plan, elements)
         check_metadata(metadata)
         own = self._plan.header
-        return Message(plan_to_write(replace(own, metadata={**own.metadata, **metadata})), arrays)
+        return Message(plan_to_write(replace(own, metadata={**own.metadata, **metadata})), elements)
 
 
 def _header_of_example(example: Any, checksum: bool, metadata: dict[str, Any] | None) -> Header:

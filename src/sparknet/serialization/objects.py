@@ -8,7 +8,7 @@ import numpy as np
 from sparknet.backends import backend_of
 from sparknet.errors import shown
 from sparknet.ndarray.array import NDArray, wrap
-from sparknet.serialization.memory.buffers import Array, is_ready
+from sparknet.serialization.memory.buffers import Array, little_endian
 from sparknet.serialization.message.header import Header
 from sparknet.serialization.no_arrays import no_array
 from sparknet.serialization.payload.dtypes import code_of
@@ -88,19 +88,10 @@ def _live(array: Any, name: str, index: int | None = None) -> Any:
     return array._array if backend.name == "numpy" else array
 
 
-def on_host(array: Any) -> Array:
-    """Return a numpy array: itself, or a copy from a GPU."""
-    return array.to_host() if type(array) is NDArray else array
-
-
 def ready(array: Any) -> Array:
-    """Return the array on the host, little-endian and in C order: itself where it is so already."""
-    if is_ready(array):
-        return array  # type: ignore[no-any-return]
-    host = on_host(array)
-    if is_ready(host):
-        return host
-    return np.ascontiguousarray(host, host.dtype.newbyteorder("<")).reshape(host.shape)
+    """Return an array on the host, little-endian and in C order: itself where it is so already."""
+    host: Array = array.to_host() if type(array) is NDArray else array
+    return host.astype(little_endian(host.dtype), order="C", copy=False)
 
 
 def describe(

@@ -58,6 +58,11 @@ def writable_bytes(size: int) -> tuple[bytes, Bytes]:
     return data, np.frombuffer(memory, np.uint8)
 
 
+def little_endian(dtype: "np.dtype[Any]") -> "np.dtype[Any]":
+    """Return a dtype with the byte order of a message; itself where it has that already."""
+    return dtype if dtype.byteorder in _LITTLE else dtype.newbyteorder("<")
+
+
 def is_ready(array: Any) -> bool:
     """Say whether the array's memory holds its elements as a message does: host, C order, little-endian."""
     return type(array) is np.ndarray and array.flags.c_contiguous and array.dtype.byteorder in _LITTLE

@@ -6,21 +6,21 @@ pairs: small tensors joined, large ones a block at a time, which is summed while
 which holds the checksums, comes last.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparknet.serialization.memory.buffers import Bytes, are_ready, as_bytes, as_memory, is_ready, writable_bytes
+from sparknet.serialization.memory.buffers import Bytes, as_bytes, as_memory, writable_bytes
 from sparknet.serialization.memory.checksum import NEAR, Checksum, checksum, transfer
 from sparknet.serialization.message.header import Header
 from sparknet.serialization.message.plans import Plan
 from sparknet.serialization.objects import describe
 from sparknet.serialization.payload.compression import method_of
 from sparknet.serialization.payload.stored import compress
-from sparknet.serialization.writer.elements import Encoded, all_ready, blocks, encoded
+from sparknet.serialization.writer.elements import Encoded, are_plain, blocks, elements_of, is_plain, payloads
 from sparknet.serialization.writer.planning import plan_to_write
 
 # bytes: malloc takes fresh memory from the system for each such block, and keeps smaller ones for later
@@ -31,7 +31,7 @@ class Message(NamedTuple):
     """A message that is planned, not written."""
 
     plan: Plan
-    arrays: list[Any]  # numpy.ndarray, NDArray of another backend, or Encoded
+    elements: list[Any]  # what becomes the payload of each tensor, as of elements_of()
 
     @property
     def size(self) -> int:
@@ -44,43 +44,32 @@ def prepare(
 ) -> Message:
     """Return the planned message of ``obj``; reads no element but to compress it."""
     header, arrays = describe(obj, checksum=checksum, metadata=metadata, encoding=encoding)
+    elements = elements_of(header, arrays)
     if compression is not None:
-        header, arrays = _compressed(header, arrays, compression)
-    elif header.encodings:
-        arrays = to_encode(header, arrays)
-    return Message(plan_to_write(header), arrays)
+        header, elements = _compressed(header, elements, compression)
+    return Message(plan_to_write(header), elements)
 
 
-def to_encode(header: Header, arrays: list[Any]) -> list[Any]:
-    """Return the arrays, those that the header says are encoded as :class:`Encoded`."""
-    if not header.encodings:
-        return arrays
-    pairs = zip(header.forms(), arrays, strict=True)
-    return [Encoded(form, array) if form.encoding else array for form, array in pairs]
-
-
-def _compressed(header: Header, arrays: list[Any], compression: str) -> tuple[Header, list[Any]]:
-    """Return the header and the payloads of compressed arrays; those that do not shrink stay what they are."""
+def _compressed(header: Header, elements: list[Any], compression: str) -> tuple[Header, list[Any]]:
+    """Return the header and the payloads of compressed tensors; those that do not shrink stay what they are."""
     method_of(compression)  # it is refused before anything is read
-    payloads, plain = [], to_encode(header, arrays)
-    for form, array, without in zip(header.forms(), arrays, plain, strict=True):
-        parts = compress(form, blocks(array, NEAR), compression)
-        payloads.append(np.concatenate(parts) if parts else without)
-    if all(payload is without for payload, without in zip(payloads, plain, strict=True)):
-        return header, plain
-    return replace(header, compression=compression, stored=[payload.nbytes for payload in payloads]), payloads
+    smaller = []
+    for form, each in zip(header.forms(), elements, strict=True):
+        source = each.source if type(each) is Encoded else each
+        parts = compress(form, blocks(source, NEAR), compression)
+        smaller.append(np.concatenate(parts) if parts else each)
+    if all(payload is each for payload, each in zip(smaller, elements, strict=True)):
+        return header, elements
+    return replace(header, compression=compression, stored=[payload.nbytes for payload in smaller]), smaller
 
 
 def buffers(message: Message) -> list[Any]:
     """Return the message as buffers in order; contiguous little-endian host arrays are not copied."""
-    plan, arrays = message.plan, message.arrays
-    if not are_ready(arrays):
-        arrays = all_ready(arrays)
-    head = plan.head(transfer(arrays) if plan.summed else [])
-    payloads: list[Any] = arrays
-    if len(plan.layout.lengths) > len(arrays):
-        payloads = [part for tensor, array in enumerate(arrays) for part in _split(plan, tensor, array)]
-    return [head, *chain.from_iterable(zip(plan.layout.gaps, payloads, strict=True))]
+    plan, parts = message.plan, payloads(message.elements)
+    head = plan.head(transfer(parts) if plan.summed else [])
+    if plan.has_splits:
+        parts = [part for tensor, array in enumerate(parts) for part in _split(plan, tensor, array)]
+    return [head, *chain.from_iterable(zip(plan.layout.gaps, parts, strict=True))]
 
 
 def _split(plan: Plan, tensor: int, array: Any) -> Iterator[Bytes]:
@@ -125,15 +114,21 @@ def _flat(array: Any) -> memoryview:
 
 def _fill(message: Message, out: Bytes) -> None:
     """Write the message to memory of its size: large tensors on several cores, then the rest."""
-    plan, arrays = message.plan, message.arrays
+    plan, elements = message.plan, message.elements
     large = [run.start for run in plan.runs if not plan.is_small(run) and not plan.is_split(run.start)]
     starts = (plan.layout.starts[plan.layout.first[tensor]] for tensor in large)
-    targets = {tensor: out[start : start + arrays[tensor].nbytes] for tensor, start in zip(large, starts, strict=True)}
-    copied = [tensor for tensor in large if is_ready(arrays[tensor])]
-    coded = [tensor for tensor in large if type(arrays[tensor]) is Encoded]
-    sums = transfer([arrays[tensor] for tensor in copied], [targets[tensor] for tensor in copied], sums=plan.summed)
-    sums += transfer([encoded(arrays[tensor], targets[tensor]) for tensor in coded], sums=plan.summed)
-    for offset, block in pieces(message, dict(zip(copied + coded, sums, strict=True))):
+    targets = {
+        tensor: out[start : start + elements[tensor].nbytes] for tensor, start in zip(large, starts, strict=True)
+    }
+    to_write = [tensor for tensor in large if not is_plain(elements[tensor])]
+    to_copy = [tensor for tensor in large if is_plain(elements[tensor])]
+    for tensor in to_write:
+        elements[tensor].write(targets[tensor])
+    sums = transfer([targets[tensor] for tensor in to_write], sums=plan.summed)
+    sums += transfer(
+        [elements[tensor] for tensor in to_copy], [targets[tensor] for tensor in to_copy], sums=plan.summed
+    )
+    for offset, block in pieces(message, dict(zip(to_write + to_copy, sums, strict=True))):
         out[offset : offset + len(block)] = np.frombuffer(block, np.uint8)
 
 
@@ -143,35 +138,35 @@ def pieces(message: Message, written: Mapping[int, int] | None = None) -> Iterat
     ``written`` are the tensors whose elements need not come, and their checksums.
     """
     plan, sums = message.plan, dict(written or {})
-    is_plain = are_ready(message.arrays)
+    plain = are_plain(message.elements)
     for run in plan.runs:
         if plan.is_small(run):
-            arrays = message.arrays[run.start : run.stop]
-            yield _joined(plan, run, arrays if is_plain else all_ready(arrays), sums)
+            elements = message.elements[run.start : run.stop]
+            yield _joined(plan, run, elements if plain else payloads(elements), sums)
             continue
         for payload in plan.payloads(run.start):
             gap = plan.layout.gaps[payload]
             yield plan.layout.starts[payload] - len(gap), gap
         if run.start not in sums:
             yield from _blockwise(message, run.start, sums)
-    yield 0, plan.head([sums[tensor] for tensor in range(len(message.arrays))] if plan.summed else [])
+    yield 0, plan.head([sums[tensor] for tensor in range(len(message.elements))] if plan.summed else [])
 
 
-def _joined(plan: Plan, run: range, arrays: list[Any], sums: dict[int, int]) -> tuple[int, bytes]:
+def _joined(plan: Plan, run: range, parts: Sequence[Any], sums: dict[int, int]) -> tuple[int, bytes]:
     """Return the offset and the bytes of a run, gaps included: one copy of many small tensors."""
     if plan.summed:
-        sums.update(zip(run, map(checksum, arrays), strict=True))
+        sums.update(zip(run, map(checksum, parts), strict=True))
     starts, _, gaps, first, *_ = plan.layout
     gaps = gaps[first[run.start] : first[run.stop]]
-    parts: Iterator[Any] = chain.from_iterable(zip(gaps, arrays, strict=True))
-    return starts[first[run.start]] - len(gaps[0]), b"".join(parts)
+    together: Iterator[Any] = chain.from_iterable(zip(gaps, parts, strict=True))
+    return starts[first[run.start]] - len(gaps[0]), b"".join(together)
 
 
 def _blockwise(message: Message, tensor: int, sums: dict[int, int]) -> Iterator[tuple[int, Any]]:
     """Yield a tensor in blocks, each within one payload."""
     starts, lengths = message.plan.layout.starts, message.plan.layout.lengths
     state, payload, filled = Checksum(), message.plan.layout.first[tensor], 0
-    for block in blocks(message.arrays[tensor], NEAR):
+    for block in blocks(message.elements[tensor], NEAR):
         if message.plan.summed:
             state.update(block)
         rest = block
