@@ -112,5 +112,5 @@ def test_the_tests_may_be_started_in_the_background_with_ctrl_c_ignored():
 
 
 def test_every_pytest_of_nox_names_how_many_examples():
-    calls = re.findall(r'\.run\("pytest", (\w+), ', (ROOT / "noxfile.py").read_text())
+    calls = re.findall(r'\.run\(\s*"pytest", (\w+), ', (ROOT / "noxfile.py").read_text())
     assert calls == ["EXAMPLES"] * (ROOT / "noxfile.py").read_text().count('"pytest"')
