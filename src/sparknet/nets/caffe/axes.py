@@ -1,7 +1,7 @@
-"""Which axis of a blob counts the examples of a batch: the first, but in nets that put time before it.
+"""The batch axis of a blob: the axis of the examples. It is the first, except in nets that put time first.
 
-A batch always has its examples first, ``(n, T, ...)``. An input with another batch axis gets its axes moved when it is fed,
-``(T, n, ...)``, and what the net makes of it is moved back.
+A batch always has its examples first, ``(n, T, ...)``. If an input has another batch axis, the axes are moved when it is fed,
+``(T, n, ...)``, and those of the outputs are moved back.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,20 +39,18 @@ def placed(rows: int, example: Sequence[int], axis: int) -> Shape:
 
 
 def by_row(values: Any, axis: int) -> Any:
-    """Return an array whose batch is on ``axis`` with the batch first; a view, or the array itself.
+    """Return an array with its batch axis ``axis`` moved to the front; a view, or the array itself.
 
     Examples
     --------
     >>> by_row(np.zeros((5, 4, 3)), 1).shape
     (4, 5, 3)
     """
-    return (
-        np.moveaxis(values, axis, 0) if axis else values
-    )  # moveaxis takes as long as all else that is done to a label
+    return np.moveaxis(values, axis, 0) if axis else values  # moveaxis takes as long as all other work on a label
 
 
 def check_rows(inputs: Mapping[str, Shape], axes: Mapping[str, int]) -> None:
-    """Raise a NetError if some inputs say a batch axis, and all of them do not agree in the number of rows."""
+    """Raise a NetError if an input has a batch axis other than the first, and the inputs differ in their number of rows."""
     rows = {name: shape[axes.get(name, 0)] for name, shape in inputs.items()}
     if axes and len(set(rows.values())) > 1:
         said = ", ".join(
@@ -63,10 +61,10 @@ def check_rows(inputs: Mapping[str, Shape], axes: Mapping[str, int]) -> None:
 
 
 def output_axes(net: Any, feeder: Any) -> dict[str, int]:
-    """Return blob -> the axis of the batch, for blobs of ``net`` that have it elsewhere than first.
+    """Return blob -> batch axis, for the blobs of ``net`` whose batch axis is not the first.
 
-    It is the axis that grows by one with the batch, so no name or type of layer has to be known. A blob that has time and
-    batch in one axis, or no row for each example, has none.
+    The batch axis is the one that grows by one when the batch does, so no type of layer needs to be known. A blob with time and
+    batch in one axis, or without a row for each example, has none.
     """
     rows = feeder.rows
     before = _shapes(net)
@@ -86,7 +84,7 @@ def output_axes(net: Any, feeder: Any) -> dict[str, int]:
 
 
 def _axes_of_inputs(feeder: Any, shapes: Mapping[str, Shape]) -> dict[str, int]:
-    """Return the axis for blobs that begin as an input with another batch axis does, with as many steps and rows."""
+    """Return the batch axis for blobs with the same number of steps and rows as an input with another batch axis."""
     begins = {feeder.placed(name)[: axis + 1]: axis for name, axis in feeder.axes.items()}
     return {
         name: axis for name, shape in shapes.items() for begin, axis in begins.items() if shape[: axis + 1] == begin

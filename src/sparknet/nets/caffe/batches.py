@@ -1,6 +1,6 @@
-"""What a CaffeNet makes of a batch before it runs: images changed, parts for passes, short batches, other batch axes.
+"""A batch on its way into a CaffeNet: changes of images, parts for passes, short batches, other batch axes.
 
-And the trial of a batch, which finds out what a net does not take before it is trained.
+A trial of a batch is here too. It finds what a net does not take before the net is trained.
 """
 
 import logging
@@ -29,11 +29,11 @@ __all__ = ["Prepared", "TakesBatches"]
 
 
 class Prepared(dict[str, NDArray]):
-    """A batch as :meth:`CaffeNet.prepare` returns it: images changed as the prototxt says, once and no more."""
+    """A batch that :meth:`CaffeNet.prepare` returned: its images are changed already, and are not changed again."""
 
 
 class TakesBatches(HoldsWeights):
-    """Batches for the nets of both phases, which a subclass makes and runs."""
+    """Handles batches for the nets of both phases; a subclass makes and runs the nets."""
 
     _definition: Definition
     _train_param: Any  # NetParameters
@@ -49,7 +49,7 @@ class TakesBatches(HoldsWeights):
         raise NotImplementedError
 
     def _phase(self, *, train: bool) -> tuple[Any, Feeder]:
-        """Return the net of a phase, and what feeds it."""
+        """Return the net of a phase, and its feeder."""
         if train:
             return self._net, self._feeder
         evaluation = self._evaluation()
@@ -57,23 +57,23 @@ class TakesBatches(HoldsWeights):
 
     @property
     def passes(self) -> int:
-        """Passes of a step, the solver's ``iter_size``: the batch of a step is in so many parts of equally many rows."""
+        """Passes of a step, the solver's ``iter_size``: the batch of a step is split into so many parts with equal numbers of rows."""
         return int(self._param.iter_size)
 
     def prepare(self, batch: Batch, rng: np.random.Generator, *, train: bool) -> Prepared:
-        """Return the batch changed as the prototxt's data layers say: ready for ``step`` or ``forward``.
+        """Return the batch with the images changed as the prototxt's data layers say, for ``step`` or ``forward``.
 
-        They do it themselves to a batch that comes as it is. Doing it before, in the thread of a
-        :func:`~sparknet.data.prefetch.prefetch`, leaves them nothing but Caffe's own work; any thread may.
+        ``step`` and ``forward`` do this themselves to a batch that was not prepared. Preparing it before, for example in the
+        thread of a :func:`~sparknet.data.prefetch.prefetch`, leaves them Caffe's own work alone. Any thread may call this.
 
         Parameters
         ----------
         batch
-            As for ``step``; not written to.
+            As for ``step``; it is not written to.
         rng
-            Of the places of crops and mirrors.
+            Draws the places of crops, and the mirrors.
         train
-            The training phase's data layers, crops at random; else the test phase's, with centre crops.
+            True: the data layers of the training phase, with random crops. False: those of the test phase, with centre crops.
 
         Raises
         ------
@@ -90,18 +90,19 @@ class TakesBatches(HoldsWeights):
         return self.prepare(batch, step_rng(self._seed, 0, self.iteration), train=train)
 
     def padding(self, weight: str | None = None, *, train: bool = True) -> dict[str, float]:
-        """Return what to pad a short batch with, input -> value, so that its own rows alone are learned from.
+        """Return the values to pad a short batch with, by input, so that the net learns from the batch's own rows alone.
 
-        It is the ``padding`` of :func:`~sparknet.data.ragged.even_batches`. A batch is padded for nets that cannot take any
-        number of rows; others had better take it as it is.
+        The result is the ``padding`` of :func:`~sparknet.data.ragged.even_batches`. Pad only for a net that cannot take any
+        number of rows; other nets take a short batch as it is.
 
         Parameters
         ----------
         weight
-            The input that the net multiplies each example's loss by, if it has one: padded with 0. The batches must
+            The input with which the net multiplies each example's loss, if it has one. It is padded with 0. The batches must
             have the column.
         train
-            For learning; else for an evaluation, where each number that the net reports must leave padded rows out.
+            True: padding for training. False: padding for an evaluation, where every reported number must leave out the
+            padded rows.
 
         Raises
         ------
@@ -121,36 +122,36 @@ class TakesBatches(HoldsWeights):
 
     @property
     def batch_axes(self) -> dict[str, int]:
-        """Inputs of the training net that have the batch elsewhere than first, name -> axis; a batch has it first."""
+        """Inputs of the training net whose batch axis is not the first, name -> axis. A batch itself has its examples first."""
         return dict(self._feeder.axes)
 
     def even(self, *, train: bool) -> Even:
-        """Return what becomes of short batches in one phase, as far as an RDDDataLayer says it; else ``"reshape"``.
+        """Return what happens to short batches in one phase, if an RDDDataLayer says it; else ``"reshape"``.
 
-        Its ``batch_size`` is what the phase declares; in training, what a pass does.
+        The ``batch_size`` of the result is the one that the phase declares: in training, the rows of a pass.
         """
         rows = self._definition.train_rows if train else self._definition.test_rows
         return rows.even or Even(self._phase(train=train)[1].declared_rows)
 
     def rehearse(self, batch: Batch, *, train: bool) -> None:
-        """Run a batch forward in one phase, layer by layer; the net is as before afterwards.
+        """Run a batch forward in one phase, layer by layer; this does not change the net.
 
-        Whether a net takes a number of rows is found out so before it is trained: see :func:`~sparknet.averaged_sgd`.
+        :func:`~sparknet.averaged_sgd` finds out so, before the training, whether a net takes a number of rows.
 
         Parameters
         ----------
         batch
             As for ``step``.
         train
-            The training phase, where an ``iter_size`` parts the batch and one part is run; else the test phase.
+            True: the training phase; with an ``iter_size``, the first part of the batch is run. False: the test phase.
 
         Raises
         ------
         DataError
             As for ``step``.
         NetError
-            As for ``step``; what a layer refuses begins with its name. Or a blob keeps its rows whatever the batch has; or a
-            column has the name of a blob that the net fills itself.
+            As for ``step``; if a layer refuses the batch, the message begins with the layer's name. Or a blob keeps its number
+            of rows whatever the batch has, or a column has the name of a blob that the net fills itself.
         """
         _, feeder = self._phase(train=train)
         check_taken(batch, self._train_param if train else self._test_param)
@@ -168,7 +169,7 @@ class TakesBatches(HoldsWeights):
             self._warn("no layer of the TRAIN phase is a loss, so steps change nothing but by weight decay")
 
     def _warn(self, text: str) -> None:
-        """Log a warning, once for this net."""
+        """Log a warning, once for each net."""
         if text not in self._warned:
             note(text, logging.WARNING)
             self._warned |= {text}

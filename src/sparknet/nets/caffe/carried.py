@@ -1,8 +1,8 @@
-"""Files that Caffe's layers open for themselves while a net is made: they travel with the definition, as bytes.
+"""Files that Caffe's layers open while a net is made. They travel with the definition, as bytes.
 
-A worker on another machine has none of the driver's files. So a file is read and checked where the prototxt is, its
-name in the net becomes a mark, and where a net is made it is written to a folder that is gone afterwards. What data
-layers open is not here: they become inputs. Layers that write files are left out: every worker would write its own.
+A worker on another machine does not have the driver's files. So a file is read and checked where the prototxt is, and a mark takes
+the place of its name in the net. Where a net is made, the file is written to a temporary folder. The files of data layers are not
+needed, because these layers become inputs. Layers that write files are left out, because every worker would write its own.
 """
 
 import hashlib
@@ -23,27 +23,27 @@ from sparknet.nets.caffe.runtime import messages, text_format
 __all__ = ["Carried", "carry", "placed", "without_writers"]
 
 _MARK = "sparknet-carried-"
-_MATRIX_BOTTOM = 3  # an InfogainLoss with so many bottoms takes its matrix from the last
+_MATRIX_BOTTOM = 3  # an InfogainLoss with three bottoms takes its matrix from the last
 
 
 class Bytes(bytes):
-    """The bytes of a file, told by their number."""
+    """The bytes of a file; their repr is their number."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Return the size alone: a factory is shown in error messages."""
+        """Return the size alone, because error messages show a factory."""
         return f"<{len(self):,} bytes>"
 
 
-Carried = dict[str, Bytes]  # by the mark that a net has in the place of the file's name
+Carried = dict[str, Bytes]  # mark in the net -> the file
 
 
 _WRITERS = ("HDF5Output",)
 
 
 def without_writers(layers: Sequence[Any], where: str) -> list[Any]:
-    """Return the layers but those that write files; a note names each."""
+    """Return the layers without those that write files; a note names each of them."""
     for layer in layers:
         if layer.type in _WRITERS:
             note(
@@ -55,7 +55,7 @@ def without_writers(layers: Sequence[Any], where: str) -> list[Any]:
 
 
 def carry(net: Any, places: Places) -> Carried:
-    """Return the files that layers of ``net`` open, and put marks in the place of their names.
+    """Return the files that layers of ``net`` open, and replace their names by marks.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def carry(net: Any, places: Places) -> Carried:
 
 
 def placed(text: str, files: Mapping[str, bytes], folder: Path) -> str:
-    """Write the files to a folder, and return the text of a net with their paths in the place of the marks."""
+    """Write the files to a folder, and return the text of a net with their paths for the marks."""
     if not files:
         return text
     for mark, data in files.items():
@@ -94,12 +94,12 @@ def placed(text: str, files: Mapping[str, bytes], folder: Path) -> str:
 
 
 def _readers(net: Any) -> list[Any]:
-    """Return the layers that open a file to read it; of BVLC's, beside the data layers, there is one type."""
+    """Return the layers that open a file to read it; besides data layers, BVLC's Caffe has one such type."""
     return [layer for layer in net.layer if layer.type == "InfogainLoss"]
 
 
 def _checked(path: Path) -> Bytes:
-    """Return the bytes of an infogain matrix; refuse what Caffe would take for an empty one, or learn NaN from."""
+    """Return the bytes of an infogain matrix; refuse one that Caffe would take for empty, or that holds NaN."""
     try:
         data = read_message(path)
         matrix = array_of(parse_bytes("BlobProto", data, path.suffix), "")

@@ -1,6 +1,6 @@
-"""What happens to the values of each input before a layer learns from them, in words and with the line that says so.
+"""The changes to the values of each input before a layer learns from them, in words, with the line that says so.
 
-These are the steps of data layers (``transform_param``) and the Power layers that an input goes through first.
+The changes are those of data layers (``transform_param``), and of the Power layers that an input goes through first.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,16 +24,16 @@ _FIELDS = {
 
 
 def changes_of(layers: Sequence[Any], transform: Preprocessor | None, where: Where) -> dict[str, tuple[str, ...]]:
-    """Return input -> what happens to its values, in order; inputs that reach the net as they are are left out.
+    """Return input -> the changes to its values, in order; unchanged inputs are left out.
 
     Parameters
     ----------
     layers
         LayerParameters of one phase.
     transform
-        What its data layers do.
+        The steps of its data layers.
     where
-        From a layer and names of its fields to the place in the prototxt, as in ``" (net.prototxt:12)"``.
+        Returns, for a layer and names of its fields, the place in the prototxt, as in ``" (net.prototxt:12)"``.
     """
     changes: dict[str, list[str]] = {}
     layer_of = {layer.top[0]: layer for layer in layers if layer.top and not layer.bottom}
@@ -55,7 +55,7 @@ def power_tops(net: Any) -> dict[str, str]:
 
 
 def _powers(layers: Sequence[Any], name: str) -> Iterator[Any]:
-    """Yield the Power layers that the blob ``name`` goes through, as long as nothing else reads it."""
+    """Yield the Power layers that the blob ``name`` goes through, up to the first blob that another layer reads too."""
     rest = list(layers)
     while True:
         readers = [i for i, layer in enumerate(rest) if name in layer.bottom]
@@ -72,7 +72,7 @@ def _powers(layers: Sequence[Any], name: str) -> Iterator[Any]:
 
 
 def _power(param: Any) -> Iterator[str]:
-    """Yield what a Power layer does: (shift + scale * x) ^ power."""
+    """Yield the changes of a Power layer: (shift + scale * x) ^ power."""
     if param.scale != 1:
         yield f"x {number(param.scale)}"
     if param.shift:

@@ -1,7 +1,7 @@
-"""What becomes of each field of a data layer's own parameters: done, of no effect here, or refused.
+"""The fields of a data layer's own parameters: each is followed, has no effect here, or is refused.
 
-The rows of a batch are those that are packed or passed, so nothing of what a data layer reads, and in which order, has an
-effect. What it does to an image has: see :mod:`.transform`.
+Batches come from sparknet, not from the layer. So fields about what a data layer reads, and in which order, have no effect. Fields
+about what it does to an image have: see :mod:`.transform`.
 """
 
 import logging
@@ -13,7 +13,7 @@ from sparknet.nets.caffe.notes import note
 
 __all__ = ["check_data_param"]
 
-# Where Caffe looks for these in transform_param alone; `layers { }` have them moved there.
+# Caffe looks for these in transform_param alone; of a `layers { }` they were moved there.
 _MOVED = ("scale", "mean_file", "crop_size", "mirror")
 _DONE = {
     "Data": ("batch_size", "force_encoded_color"),
@@ -22,7 +22,7 @@ _DONE = {
     "MemoryData": ("batch_size", "channels", "height", "width"),
     "WindowData": ("batch_size", "scale"),
 }
-# What is read, and how.
+# Fields about what is read, and how.
 _READING = {
     "Data": ("source", "backend", "prefetch", "rand_skip"),
     "ImageData": ("source", "root_folder", "shuffle", "rand_skip"),
@@ -30,12 +30,12 @@ _READING = {
     "MemoryData": (),
     "WindowData": ("source", "root_folder", "cache_images"),
 }
-# Which windows Caffe takes for a minibatch, and how it cuts them out of their images.
+# Fields about the windows of a minibatch, and how they are cut out of their images.
 _WINDOWS = ("fg_threshold", "bg_threshold", "fg_fraction", "context_pad", "crop_mode")
 
 
 def check_data_param(layer: Any) -> None:
-    """Say what of a data layer's own parameters has no effect; a NetError if something can be neither done nor left out."""
+    """Note which parameters of a data layer have no effect; a NetError for one that can be neither followed nor left out."""
     given = [field.name for field, _ in getattr(layer, DATA_LAYERS[layer.type]).ListFields()]
     place, param = f"layer {layer.name!r} ({layer.type})", DATA_LAYERS[layer.type]
     rest = [name for name in given if name not in _DONE[layer.type]]

@@ -1,4 +1,4 @@
-"""Layers that ask for an engine that this Caffe is built without: cuDNN. It computes the same, so it can be left out."""
+"""Layers that ask for cuDNN, an engine that this Caffe is built without. It computes the same, so the field can be left out."""
 
 import logging
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _ABSENT = "CUDNN"
 
 
 def check_engines(layers: Any) -> None:
-    """Raise a NetError that names the layers which ask for an engine that is not here."""
+    """Raise a NetError that names the layers which ask for a missing engine."""
     asking = [f"{layer.name!r} ({layer.type})" for layer in layers for _ in _asking(layer)]
     if asking:
         msg = (
@@ -24,7 +24,7 @@ def check_engines(layers: Any) -> None:
 
 
 def drop_engines(net: Any, where: str) -> None:
-    """Take what is not here out of the layers of the NetParameter ``net``, and log for which ones."""
+    """Clear the field in the layers of the NetParameter ``net`` that ask for a missing engine, and log which these are."""
     names = []
     for layer in (*net.layer, *net.layers):
         for param in _asking(layer):

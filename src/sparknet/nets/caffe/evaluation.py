@@ -1,4 +1,4 @@
-"""The net of the test phase, with all that goes with it: what feeds it, what it reports, and the weights that it alone has."""
+"""The net of the test phase, with its feeder, its reports, and the weights that only it has."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ __all__ = ["EvaluationNet"]
 
 
 class EvaluationNet:
-    """A net in the test phase, whose weights are the memory of a training net.
+    """A net in the test phase; its weights are the memory of a training net.
 
     Parameters
     ----------
     definition
-        Of both nets.
+        The Definition of both nets.
     param, train_param
         The NetParameters of both, parsed.
     train
@@ -30,7 +30,7 @@ class EvaluationNet:
     net
         The ``caffe.Net``.
     feeder, reports
-        What fills its inputs, and what adds up its outputs.
+        The Feeder of its inputs, and the Reports of its outputs.
     """
 
     def __init__(self, definition: Definition, param: Any, train_param: Any, train: Any) -> None:
@@ -43,9 +43,9 @@ class EvaluationNet:
         self._axes = output_axes(self.net, self.feeder) if self.feeder.axes else {}
 
     def follow(self) -> None:
-        """Take over what was learned since, where that is no memory of the training net; before a forward pass."""
+        """Copy newly learned weights that do not share the training net's memory; call this before a forward pass."""
         copy_shared(self._shared)
 
     def by_row(self, name: str) -> Any:
-        """Return the values of a blob, the batch first; a view."""
+        """Return the values of a blob with the batch axis first; a view."""
         return by_row(self.net.blobs[name].data, self._axes.get(name, 0))

@@ -1,7 +1,7 @@
-"""From a batch into the memory of a Caffe net: columns found by name, shapes and values checked.
+"""Filling the inputs of a Caffe net from a batch: columns are found by name, shapes and values are checked.
 
-Values go straight into the blob, cast to float32 on the way, with no array in between. All checks
-are made before Caffe computes anything, so a refused batch leaves weights and history alone.
+Values are cast to float32 straight into the blob, with no array between. All checks come before Caffe computes anything, so a
+refused batch does not change weights or history.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,12 +22,12 @@ from sparknet.nets.caffe.sizes import check_inputs, check_tiles
 __all__ = ["Feeder", "Labels", "as_array", "check_taken", "columns_of", "fill", "labels_of"]
 
 
-_WITH_FIXED_ROOM = ("ContrastiveLoss",)  # of BVLC's layers the one whose buffers do not follow the rows of a batch
+_WITH_FIXED_ROOM = ("ContrastiveLoss",)  # the one layer of BVLC whose buffers keep their number of rows
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What a layer asks of the labels it reads: whole numbers of 0 <= label < ``classes``."""
+    """The labels that a layer takes: whole numbers, 0 <= label < ``classes``."""
 
     layer: str
     input: str
@@ -50,7 +50,7 @@ class Labels:
 
 
 def labels_of(definition: Any, net: Any) -> list[Labels]:
-    """Return what the layers of ``net`` (made from ``definition``) ask of inputs that are labels."""
+    """Return the Labels of each input that the layers of ``net`` (made from ``definition``) read as labels."""
     inputs = inputs_of(definition)
     found = [_labels(layer, net) for layer in definition.layer]
     return [labels for labels in found if labels and labels.input in inputs]
@@ -86,16 +86,16 @@ class Feeder:
     net
         A ``caffe.Net``.
     said
-        What RDDDataLayers say of a batch, in whose place the inputs are.
+        What the RDDDataLayers that became inputs say of a batch.
 
     Attributes
     ----------
     shapes, output_shapes
-        Those of batches for the inputs (the examples first) and of the net's outputs, as it was made.
+        Shapes of the inputs (the examples first) and of the outputs, as the net was made.
     axes
-        Input -> axis of the batch, for those that have it elsewhere than first.
+        Input -> batch axis, for those whose batch axis is not the first.
     rows
-        Of the batch that was fed last.
+        Number of rows of the last batch.
     """
 
     def __init__(self, definition: Any, net: Any, said: Rows = ANY) -> None:
@@ -118,9 +118,8 @@ class Feeder:
     def feed(self, batch: Mapping[str, NDArray], optional: Collection[str] = (), *, reshape: bool = True) -> None:
         """Copy the columns of ``batch`` into the inputs, which take its number of rows.
 
-        Columns that the net has no input for are left alone, because one batch may feed several
-        nets. Inputs in ``optional`` without a column become zeros. Without ``reshape``, the layers find the number of rows
-        at their forward pass.
+        Columns without an input are ignored, because one batch may feed several nets. Inputs in ``optional`` without a column
+        become zeros. Without ``reshape``, the layers learn the number of rows at their forward pass.
 
         Raises
         ------
@@ -152,24 +151,24 @@ class Feeder:
         return by_row(self._blobs[name].data, self.axes.get(name, 0))
 
     def placed(self, name: str) -> tuple[int, ...]:
-        """Return the shape of an input as the layers get it, with the rows of the last batch."""
+        """Return the shape of an input in the net, with the rows of the last batch."""
         return placed(self.rows, self.shapes[name][1:], self.axes.get(name, 0))
 
     def resize(self, rows: int, *, reshape: bool = True) -> None:
-        """Give all inputs ``rows`` rows, so that none is left from a longer batch; by ``reshape`` all blobs too."""
+        """Give all inputs ``rows`` rows, so that none keeps those of a longer batch; with ``reshape`` all blobs too."""
         changed = False
         for name, blob in self._blobs.items():
             axis = self.axes.get(name, 0)
             if rows and blob.shape[axis] != rows:
                 blob.reshape(*placed(rows, self.shapes[name][1:], axis))
                 changed = True
-        if changed and (reshape or self._tiled):  # what a Tile layer overflows is to be seen before it runs
+        if changed and (reshape or self._tiled):  # an overflow in a Tile layer must show before it runs
             self._net.reshape()
             check_tiles(self._net, self._tiled)
 
 
 def check_taken(batch: Collection[str], net: Any) -> None:
-    """Refuse a batch with a column that the phase net ``net`` makes itself from nothing, by a DummyData: it would not be used.
+    """Refuse a batch with a column for a blob that a DummyData layer of ``net`` fills: the column would not be used.
 
     Raises
     ------
@@ -194,7 +193,7 @@ def columns_of(
     Raises
     ------
     DataError
-        A column that is not ``optional`` is missing, or one has examples of another shape, or there are no rows.
+        A column that is not ``optional`` is missing, a column has examples of another shape, or there are no rows.
     """
     columns = {name: as_array(batch[name]) for name in shapes if name in batch}
     missing = [name for name in shapes if name not in columns and name not in optional]
@@ -224,7 +223,7 @@ def as_array(column: Any) -> NDArray:
 
 
 def fill(name: str, blob: Any, column: NDArray) -> None:
-    """Cast ``column`` into the memory of a ``blob``, whose first axis is the batch, and check what has arrived there.
+    """Cast ``column`` into the memory of a ``blob``, whose first axis is the batch, and check the values there.
 
     Raises
     ------
@@ -237,9 +236,9 @@ def fill(name: str, blob: Any, column: NDArray) -> None:
     if values.dtype.kind not in "buif":
         msg = f"input {name!r}: got {values.dtype}, expected real numbers"
         raise DataError(msg)
-    with np.errstate(over="ignore", invalid="ignore"):  # an overflow is found below
+    with np.errstate(over="ignore", invalid="ignore"):  # the check below finds an overflow
         np.copyto(blob, values.reshape(blob.shape), casting="unsafe")
-    # the extremes of what holds a NaN are NaN; a mask of all values would take a quarter of the batch's memory
+    # min and max are NaN if a value is; a mask of all values would take a quarter of the batch's memory
     if values.dtype.kind == "f" and blob.size and not np.isfinite([blob.min(), blob.max()]).all():
         row, value = _first_bad(blob)
         msg = f"input {name!r}, example {row}: got {value:g}, expected finite numbers (in float32)"

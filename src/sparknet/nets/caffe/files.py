@@ -1,8 +1,8 @@
-"""Finding and reading the files that a user and a prototxt name. What is not found says where it was looked for.
+"""Finding and reading the files that a user or a prototxt names. The error for a missing file names the folders that were searched.
 
-A file that a prototxt names is looked for beside the solver, then beside the net, then in the working folder. Caffe
-looks in the working folder alone, so its own examples name files from its root: a name with a folder in it is looked
-for in the folders above the solver's, too.
+A file in a prototxt is searched beside the solver, then beside the net, then in the working folder. Caffe searches the working
+folder alone, and its own examples name files from Caffe's root. So a name with a folder in it is also searched in the folders above
+the solver's.
 """
 
 import logging
@@ -21,12 +21,12 @@ _LISTED = 5  # files of a folder in a message
 
 
 class Places:
-    """The folders in which a file that a prototxt names is looked for, in this order; the working folder comes last.
+    """The folders in which a file of a prototxt is searched, in this order; the working folder comes last.
 
     Parameters
     ----------
     folders
-        Of the solver, of the net. None for a file that the user names: it is in the working folder or nowhere.
+        The folders of the solver and of the net. There is none for a file that the user names: it is in the working folder.
     """
 
     def __init__(self, *folders: Path) -> None:
@@ -34,14 +34,14 @@ class Places:
         self._tree = folders[0].absolute().parents if folders else ()
 
     def find(self, name: str, what: str) -> Path:
-        """Return where the file ``name`` is; an absolute one is nowhere else.
+        """Return the path of the file ``name``; an absolute name is its path.
 
         Raises
         ------
         MissingFileError
-            It is in none of the folders.
+            The file is in none of the folders.
         NetError
-            It is a folder.
+            ``name`` is a folder.
         """
         paths = list(dict.fromkeys(folder / name for folder in [*self.folders, *self._above(name)])) if name else []
         for path in paths:
@@ -59,20 +59,20 @@ class Places:
         raise MissingFileError(msg, path=name)
 
     def _namesake(self, name: str) -> str:
-        """Return where a file of the same last name lies without the folders of ``name``, for the end of a message; or nothing."""
+        """Return a hint at a file with the last part of ``name``, for the end of a message; "" if there is none."""
         bare = Path(name).name
         found = next((folder / bare for folder in self.folders if name and bare and is_there(folder / bare)), None)
         return f". There is {shown(found)}: write {bare!r}" if found else ""
 
     def _above(self, name: str) -> list[Path]:
-        """Return the folders above the solver's, the nearest first, for a name that may begin at one of them."""
+        """Return the folders above the solver's, the nearest first, if ``name`` may begin at one of them."""
         return list(self._tree) if len(Path(name).parts) > 1 else []
 
 
 def solver_text(solver: str | Path) -> tuple[str, str]:
-    """Return the text of a solver and its name in messages: the path, or ``"solver"`` where it is a text itself.
+    """Return the text of a solver and its name in messages: the path, or ``"solver"`` if the text itself was given.
 
-    A text has a line break, or is no file and has a brace or quotes or fields of Caffe; ``hdfs://a/b`` is a path.
+    A text has a line break; or it is no existing file, and has a brace, quotes or fields of Caffe. ``hdfs://a/b`` is a path.
     """
     if isinstance(solver, str):
         if not solver.strip():
@@ -84,7 +84,7 @@ def solver_text(solver: str | Path) -> tuple[str, str]:
 
 
 def read_text(path: Path, what: str) -> str:
-    """Return the text of a file that the user calls ``what``.
+    """Return the text of a file; messages call it ``what``.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def shown(path: Path) -> str:
 
 
 def is_there(path: Path) -> bool:
-    """Say whether there is something at a path; a name that no file can have (too long, with a NUL) is not there."""
+    """Say whether something is at a path; False for a name that no file can have (too long, with a NUL)."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -119,7 +119,7 @@ def is_there(path: Path) -> bool:
 
 
 def _what(path: Path, error: Exception) -> str:
-    """Return what a file is that is no text, for the end of a message; or nothing."""
+    """Return what kind of file this is, if it is no text, for the end of a message; "" if that is unknown."""
     try:
         found = format_of(path) if isinstance(error, UnicodeDecodeError) else None
     except (SparknetError, OSError):

@@ -1,7 +1,7 @@
 """Prototxts of 2013, ``layers { layer { name: "c" type: "conv" ... } bottom: "data" top: "c" }``, in the format of 2014.
 
-Caffe can do this itself, but only while it makes a net; the inputs must be known before that. What its upgrade leaves
-out with a line in its log is left out here with a line in ours.
+Caffe can do this itself, but only while it makes a net, and the inputs must be known before that. What Caffe's upgrade leaves out
+with a line in its log is also left out here, with a line in the log.
 """
 
 import logging
@@ -58,7 +58,7 @@ _RENAMED = {
 
 
 def second_format(layers: Iterable[Any]) -> list[Any]:
-    """Return V1LayerParameters without a ``layer`` in them, for the ``layers`` of one net; padding layers are taken in.
+    """Return the ``layers`` of one net as V1LayerParameters without an inner ``layer``; padding layers become pads.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def second_format(layers: Iterable[Any]) -> list[Any]:
 
 
 def _padded(layer: Any, pads: dict[str, tuple[str, int]]) -> Any:
-    """Return the layer reading what is in front of a padding layer, with its pad; as it is if it reads none."""
+    """Return the layer with the pad of the padding layer before it, reading that layer's bottom; unchanged if there is none."""
     if not any(bottom in pads for bottom in layer.bottom):
         return layer
     right = layer.layer.type in ("conv", "pool") and len(layer.bottom) == 1
@@ -113,7 +113,7 @@ def _upgraded(layer: Any) -> Any:
 
 
 def _set(out: Any, own: str | None, field: Any, value: Any) -> bool:
-    """Set in ``out`` what ``field`` of the old layer says; say whether there is a place for it."""
+    """Set the value of ``field`` of the old layer in ``out``; say whether ``out`` has a place for it."""
     if field.name in _OF_ALL:
         out.MergeFrom(type(out)(**{field.name: value}))
         return True

@@ -1,4 +1,4 @@
-"""What a CaffeNet holds: weights and the state of its solver, in memory and in files. Its other half runs it."""
+"""The weights and the solver state of a CaffeNet, in memory and in files."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ __all__ = ["HoldsWeights"]
 
 
 class HoldsWeights:
-    """Weights and solver state of a ``caffe.Solver`` and its net, which a subclass makes."""
+    """Holds weights and solver state of a ``caffe.Solver`` and its net; a subclass makes both."""
 
     _solver: Any
     _net: Any  # of the solver, in the training phase
@@ -26,12 +26,12 @@ class HoldsWeights:
 
     @property
     def iteration(self) -> int:
-        """Solver steps taken since the net was new; the learning-rate schedule follows it."""
+        """Number of solver steps taken since the net was new; the learning-rate schedule depends on it."""
         return int(self._solver.iter)
 
     # ---- weights
     def _weights(self) -> WeightCollection:
-        """Return views of the weights; not to be kept."""
+        """Return views of the weights; do not keep them, because Caffe may move the memory."""
         return WeightCollection({name: [blob.data for blob in blobs] for name, blobs in self._net.params.items()})
 
     def get_weights(self) -> WeightCollection:
@@ -52,35 +52,35 @@ class HoldsWeights:
             np.copyto(target.to_host(), source.to_host())
 
     def copy_trained_layers_from(self, path: str | Path) -> None:
-        """Copy the layers of a file into the layers of the same names; others stay.
+        """Copy the layers of a file into the layers of the same names; other layers stay.
 
         Parameters
         ----------
         path
-            A ``.caffemodel``, a ``.caffemodel.h5``, or any other file of layers; its contents say which, not its name.
+            A ``.caffemodel``, a ``.caffemodel.h5``, or any other file of layers. The contents decide which, not the name.
 
         Raises
         ------
         NetError
-            The file is missing, holds no layers, has no layer of this net, or one of another shape; nothing is changed.
+            The file is missing, holds no layers, has no layer of this net, or has a layer of another shape; nothing is changed.
         """
         model_file.put(model_file.by_layer(self._net), model_file.read(Path(path)), repr(str(path)))
 
     def save_weights(self, path: str | Path, *, follow_links: bool = True) -> None:
-        """Write the weights, all of them or nothing (a temporary file, renamed).
+        """Write the weights atomically, by a temporary file that is renamed.
 
         Parameters
         ----------
         path
-            The suffix says the format: a ``.caffemodel``, with the net's definition, if it is none that
-            :func:`sparknet.formats.write` knows.
+            The suffix decides the format, as for :func:`sparknet.formats.write`. With any other suffix it is a
+            ``.caffemodel``, which has the net's definition too.
         follow_links
             Whether a symbolic link at ``path`` is followed, or refused.
 
         Raises
         ------
         OSError
-            The file cannot be written, the disk is full for example; what was there is as it was.
+            The file cannot be written, because the disk is full for example. The file that was there stays.
         """
         model_file.save(self._net, Path(path), self._weights(), follow_links=follow_links)
 
@@ -91,26 +91,26 @@ class HoldsWeights:
         Returns
         -------
         dict
-            ``"iteration"`` (0-d int64) and ``"history/0"``, ... (float32, of the shapes of the learned arrays): one for
-            each of them, for Adam and AdaDelta two.
+            ``"iteration"`` (0-d int64) and ``"history/0"``, ... (float32): one of the shape of each learned array, for Adam
+            and AdaDelta two.
         """
         return solver_state.get_state(self._solver)
 
     def snapshot(self, prefix: str | Path, *, snapshot_format: str = "BINARYPROTO") -> tuple[Path, Path]:
-        """Write weights and the solver's state as Caffe's own solvers do, so that plain Caffe can go on from them.
+        """Write weights and solver state as Caffe's own solvers do, so that plain Caffe can go on from them.
 
         Parameters
         ----------
         prefix
-            Of the names of both files, as a solver's ``snapshot_prefix``; its folder must be there.
+            The beginning of the names of both files, like a solver's ``snapshot_prefix``; the folder must exist.
         snapshot_format
-            ``"BINARYPROTO"`` or ``"HDF5"``, the words of a solver prototxt.
+            ``"BINARYPROTO"`` or ``"HDF5"``, as in a solver prototxt.
 
         Returns
         -------
         tuple
-            Paths: ``<prefix>_iter_<n>.caffemodel`` and ``<prefix>_iter_<n>.solverstate``, in HDF5 with ``.h5`` at the end.
-            Caffe's ``solver.restore`` looks for the first as it is named in the second: by the path given here.
+            Paths: ``<prefix>_iter_<n>.caffemodel`` and ``<prefix>_iter_<n>.solverstate``; HDF5 adds ``.h5``. The second file
+            names the first by the path given here, and Caffe's ``solver.restore`` looks for it there.
         """
         weights, state = snapshots.names(str(prefix), self.iteration, snapshot_format)
         self.save_weights(weights)
@@ -123,8 +123,8 @@ class HoldsWeights:
         Parameters
         ----------
         path
-            In protobuf's format or in HDF5. The weights that it names are loaded too, from where it says or from beside
-            it; a state that names none leaves the weights as they are.
+            A file in protobuf's format or in HDF5. If it names a file of weights, these are loaded too, from that path or from
+            beside the state. Else the weights stay as they are.
 
         Raises
         ------
@@ -146,7 +146,7 @@ class HoldsWeights:
             raise
 
     def set_state(self, state: SolverState) -> None:
-        """Continue as the solver that ``state`` was taken from: same history, same place in the schedule.
+        """Set history and iteration, so that the solver continues like the one that ``state`` came from.
 
         Raises
         ------

@@ -1,6 +1,6 @@
-"""The ``weights:`` of a solver: files of trained layers that its nets start from, read where the prototxt is.
+"""The ``weights:`` of a solver: files of trained layers that its nets start from. They are read where the prototxt is.
 
-Caffe has the field since 2018, so it is taken out of the text here and works in every Caffe.
+Caffe has the field since 2018. It is taken out of the text here, so it works with every Caffe.
 """
 
 from collections.abc import Container, Iterable, Sequence
@@ -21,12 +21,12 @@ Initial = tuple[tuple[str, Layers], ...]
 
 
 def without_weights(text: str, where: str) -> tuple[str, list[str]]:
-    """Return a solver's text without its ``weights:``, and what they name: comma lists, as in Caffe."""
+    """Return a solver's text without its ``weights:``, and their values: comma lists, as in Caffe."""
     rest, raw = cut(text, _FIELD)
     said = messages().SolverParameter()
     try:
         for value in raw:
-            text_format().Parse(f"test_net: {value}", said)  # any repeated text does
+            text_format().Parse(f"test_net: {value}", said)  # any repeated field of text will do
     except text_format().ParseError as error:
         msg = f"{where}: {_FIELD} is {value}; expected the name of a file, or several with commas between: {error}"
         raise NetError(msg) from None
@@ -34,7 +34,7 @@ def without_weights(text: str, where: str) -> tuple[str, list[str]]:
 
 
 def initial_of(weights: str | Sequence[str], layers: Iterable[str], places: Places, where: str) -> Initial:
-    """Return name and layers of each file, in order; of the layers those that are in the nets.
+    """Return name and layers of each file, in order; only layers of the nets are kept.
 
     Parameters
     ----------
@@ -43,9 +43,9 @@ def initial_of(weights: str | Sequence[str], layers: Iterable[str], places: Plac
     layers
         Names of the nets' layers.
     places
-        Where they are looked for.
+        The folders in which the files are searched.
     where
-        What errors call the solver.
+        The solver's name in errors.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def initial_of(weights: str | Sequence[str], layers: Iterable[str], places: Plac
 
 
 def start_from(initial: Initial, net: Any, but: Container[str] = ()) -> None:
-    """Copy the layers into a ``caffe.Net``, those that it has and that are not in ``but``.
+    """Copy layers into a ``caffe.Net``: those that it has, without those in ``but``.
 
     Raises
     ------

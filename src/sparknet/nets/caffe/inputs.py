@@ -1,7 +1,7 @@
-"""What a batch feeds: ``Input`` layers, in the shapes that the prototxt or the fields say.
+"""The inputs of a net: ``Input`` layers with the shapes of the prototxt or of the fields. A batch fills them.
 
-Data layers, RDDDataLayers and the old ``input:`` of a net become ``Input`` layers here. What a data layer does to its
-images is in :mod:`.transform`.
+Data layers, RDDDataLayers and the old ``input:`` of a net become ``Input`` layers here. The changes of a data layer to its images
+are in :mod:`.transform`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from sparknet.nets.caffe.sizes import check_lengths
 
 __all__ = ["DATA_LAYERS", "Shapes", "as_fed", "bare", "inputs_of", "old_inputs"]
 
-# Layer type -> the name of its parameters, for the data layers that read files or arrays.
+# Type of a data layer that reads files or arrays -> the field of its parameters.
 DATA_LAYERS = {
     "Data": "data_param",
     "ImageData": "image_data_param",
@@ -28,7 +28,7 @@ _OLD_AXES = 4  # input_dim: number, channels, height, width
 
 
 def inputs_of(net: Any) -> dict[str, tuple[int, ...]]:
-    """Return the inputs of a phase net, name -> declared shape as the layers get it: the batch first, unless it is said."""
+    """Return the inputs of a phase net, name -> declared shape: the batch axis is the first, unless a field says another."""
     return {
         top: tuple(shape.dim)
         for layer in net.layer
@@ -38,7 +38,7 @@ def inputs_of(net: Any) -> dict[str, tuple[int, ...]]:
 
 
 def bare(shape: Iterable[int]) -> tuple[int, ...]:
-    """Return ``shape`` without the ones at its end: a label of shape (1, 1, 1) is one number."""
+    """Return ``shape`` without trailing ones: a label of shape (1, 1, 1) is one number."""
     out = tuple(shape)
     while out and out[-1] == 1:
         out = out[:-1]
@@ -46,7 +46,7 @@ def bare(shape: Iterable[int]) -> tuple[int, ...]:
 
 
 class Shapes:
-    """Finds the shape of an input: what the prototxt declares, else the field of its name."""
+    """Finds the shape of an input: that of the prototxt, else that of the field of its name."""
 
     def __init__(self, fields: Sequence[Field], batch_size: int | None) -> None:
         if batch_size is not None and batch_size < 1:
@@ -56,7 +56,7 @@ class Shapes:
         self.batch_size = batch_size
 
     def declared(self, top: str, dims: Sequence[int], axis: int = 0) -> tuple[int, ...]:
-        """Return the shape of an input declared as ``dims``; a field of its name must agree, and may say the batch axis."""
+        """Return the shape of an input declared as ``dims``; a field of its name must agree, and may give the batch axis."""
         if not dims or min(dims) < 1:
             msg = f"input {top!r} is declared with shape {tuple(dims)}; expected lengths of 1 and more, the batch first"
             raise NetError(msg)
@@ -93,7 +93,7 @@ class Shapes:
 
 
 def _axis_hint(field: Field, dims: Sequence[int]) -> str:
-    """Return how to say a batch axis with which the field fits an input declared as ``dims``, if there is one."""
+    """Return a hint at the batch axis with which the field would fit an input declared as ``dims``; "" if none does."""
     fits = [axis for axis in range(len(dims)) if bare(batch_first(dims, axis)[1:]) == bare(field.shape)]
     fits = [axis for axis in fits if axis != field.batch_axis]
     return f"; if its batch is on axis {fits[0]} of {tuple(dims)}, say Field(..., batch_axis={fits[0]})" if fits else ""
@@ -102,8 +102,8 @@ def _axis_hint(field: Field, dims: Sequence[int]) -> str:
 def old_inputs(net: Any, layers: Iterable[Any]) -> list[Any]:
     """Take ``input: "data" input_dim: 64 ...`` out of ``net`` and return it as an ``Input`` layer.
 
-    Without any shape, an input that one of the ``layers`` makes means nothing, as in Caffe; the shape of another is that
-    of its field.
+    An input without a shape that one of the ``layers`` makes is ignored, as in Caffe. Any other without a shape has that of its
+    field.
     """
     names, dims = list(net.input), list(net.input_dim)
     shapes = [list(shape.dim) for shape in net.input_shape]
@@ -124,7 +124,7 @@ def old_inputs(net: Any, layers: Iterable[Any]) -> list[Any]:
 
 
 def as_fed(layer: Any, shapes: Shapes) -> Any:
-    """Return the layer itself, or the ``Input`` layer that takes its place."""
+    """Return the ``Input`` layer in place of a data layer, or the layer itself if it is none."""
     if layer.type == "Input":
         return _input_layer(layer.name, layer.top, _input_shapes(layer, shapes))
     if layer.type in DATA_LAYERS:
@@ -155,7 +155,7 @@ def _input_shapes(layer: Any, shapes: Shapes) -> list[tuple[int, ...]]:
 
 def _data_shapes(layer: Any, shapes: Shapes) -> list[tuple[int, ...]]:
     param = getattr(layer, DATA_LAYERS[layer.type])
-    if layer.type == "MemoryData" and param.channels:  # it says all itself: images and their labels
+    if layer.type == "MemoryData" and param.channels:  # it declares the shapes of images and labels itself
         image = [param.batch_size, param.channels, param.height, param.width]
         return [shapes.declared(top, dims) for top, dims in zip(layer.top, (image, image[:1]), strict=False)]
     return [shapes.of_field(top, layer, param.batch_size) for top in layer.top]

@@ -1,4 +1,4 @@
-"""What a prototxt says of an RDDDataLayer: its ``param_str``, as JSON; and the same layer in a ``caffe.NetSpec``."""
+"""The parameters of an RDDDataLayer: the JSON of its ``param_str``, and the layer in a ``caffe.NetSpec``."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -27,14 +27,14 @@ class LayerParam:
     batch_size
         Rows of a whole batch.
     source
-        The name that :func:`~sparknet.nets.caffe.feeding` is given; by default the phase, ``"train"`` or ``"test"``.
+        The name to call :func:`~sparknet.nets.caffe.feeding` with; by default the phase, ``"train"`` or ``"test"``.
     ragged, padding
-        What becomes of a short batch, see :func:`~sparknet.data.ragged.even_batches`; ``"pad"`` needs a padding.
+        What happens to a short batch, see :func:`~sparknet.data.ragged.even_batches`; ``"pad"`` needs a padding.
     classes
-        Column of labels -> number of classes; its values are checked before Caffe sees them. A column's ``padding`` may
-        occur too.
+        Column of labels -> number of classes. The labels are checked before Caffe gets them; the column's value in ``padding``
+        is allowed too.
     batch_axis
-        Column -> where its top has the batch, unless it is first: 1 for time before batch, as recurrent layers have it.
+        Column -> batch axis of its top, if that is not the first: 1 for time before batch, as recurrent layers have it.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class LayerParam:
     batch_axis: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what is no such parameter; it may come from a text."""
+        """Check the parameters, which may come from a text."""
         for name, (is_right, expected) in _CHECKS.items():
             value = getattr(self, name)
             if not is_right(value):
@@ -79,7 +79,7 @@ class LayerParam:
 
     @classmethod
     def from_json(cls, text: str) -> "LayerParam":
-        """Return what ``text`` says; a NetError if it is no such JSON."""
+        """Return the parameters in ``text``; a NetError if it is no such JSON."""
         example = 'expected JSON such as {"tops": {"data": [3, 32, 32], "label": []}, "batch_size": 100}'
         try:
             said = json.loads(text)
@@ -97,8 +97,8 @@ class LayerParam:
         return cls(**said)
 
     def to_json(self) -> str:
-        """Return the ``param_str``; what has its default is left out."""
-        # a dataclass keeps its defaults as attributes of the class, but those of tables, which are empty
+        """Return the ``param_str``, without parameters that have their default."""
+        # defaults of a dataclass are attributes of the class, except those of tables, which are empty
         said = asdict(self) | {"tops": {name: list(shape) for name, shape in self.tops.items()}}
         defaults = vars(LayerParam)
         return json.dumps({name: value for name, value in said.items() if value and value != defaults.get(name)})
@@ -116,7 +116,7 @@ def _is_table(is_value: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, Mapping) and all(map(is_value, value.values()))
 
 
-# Parameter -> how to tell a right value, and what to ask for.
+# Parameter -> a check of its value, and the words for the expected one.
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "tops": (lambda v: bool(v) and _is_table(_is_shape)(v), "column -> shape of one example, for one column or more"),
     "batch_size": (lambda v: _is_whole(v, 1), "a whole number of at least 1"),
@@ -140,13 +140,13 @@ def data_layer(fields: Sequence[Field], batch_size: int, *, include: Any = None,
     Parameters
     ----------
     fields
-        The columns of a batch, in the order of the tops; dtypes do not matter, because Caffe computes in float32.
+        The columns of a batch, in the order of the tops. Dtypes do not matter, because Caffe computes in float32.
     batch_size
         Rows of a whole batch.
     include
-        As for every layer, as in ``include={"phase": caffe.TRAIN}``.
+        As for every layer: ``include={"phase": caffe.TRAIN}``.
     **options
-        ``source``, ``ragged``, ``padding`` and ``classes`` of :class:`LayerParam`; the batch axes are those of the fields.
+        ``source``, ``ragged``, ``padding`` and ``classes`` of :class:`LayerParam`. The fields have the batch axes.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The layers of one phase of a net: chosen by Caffe's rules, fed by inputs, and checked."""
+"""The layers of one phase of a net: selected by Caffe's rules, with inputs in place of data layers, and checked."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -19,16 +19,16 @@ from sparknet.nets.caffe.unread import note_unread
 __all__ = ["check_modules", "fed_net", "in_todays_format", "layers_of", "sources_of"]
 
 _SHOWN = 4  # names of layers in a message
-_WITHOUT_BOTTOM = ("Input", "DummyData", "Parameter")  # what these make does not depend on the machine
+_WITHOUT_BOTTOM = ("Input", "DummyData", "Parameter")  # their tops do not depend on the machine
 
 
 def layers_of(net: Any, state: Any) -> list[Any]:
-    """Return the layers that ``net`` has in the NetState ``state``, in today's format; its old inputs left out.
+    """Return the layers that ``net`` has in the NetState ``state``, in today's format, without old inputs.
 
     Raises
     ------
     NetError
-        There are none, or they are in two formats.
+        There are no layers, or they are in two formats.
     """
     if bool(net.layer) == bool(net.layers):
         msg = (
@@ -44,7 +44,7 @@ def in_todays_format(net: Any) -> list[Any]:
 
 
 def fed_net(net: Any, layers: Sequence[Any], shapes: Shapes) -> Any:
-    """Return a NetParameter with the ``layers`` of one phase of ``net``, each input an ``Input`` layer.
+    """Return a NetParameter with the ``layers`` of one phase of ``net``; each input is an ``Input`` layer.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def fed_net(net: Any, layers: Sequence[Any], shapes: Shapes) -> Any:
     for layer in out.layer:
         layer.ClearField("include")
         layer.ClearField("exclude")
-        if layer.type != "Input":  # what becomes of a data layer's own parameters is said elsewhere
+        if layer.type != "Input":  # notes about a data layer's own parameters are made elsewhere
             note_unread(layer)
     check_sizes(out.layer)
     _check_types(out.layer)
@@ -72,7 +72,7 @@ def fed_net(net: Any, layers: Sequence[Any], shapes: Shapes) -> Any:
 
 
 def sources_of(net: Any) -> dict[str, frozenset[str]]:
-    """Return for each blob of a phase net the inputs that it is computed from; blobs in the net's order."""
+    """Return, for each blob of a phase net in order, the inputs that it depends on."""
     sources: dict[str, frozenset[str]] = {}
     for layer in net.layer:
         below = frozenset[str]().union(*(sources[name] for name in layer.bottom))
@@ -117,7 +117,7 @@ def _check_types(layers: Sequence[Any]) -> None:
 
 
 def _called(layers: Sequence[Any]) -> str:
-    """Return the names of layers as the subject of a sentence, the first few of many."""
+    """Return names of layers as the subject of a sentence; only the first few if there are many."""
     names = ", ".join(repr(layer.name) for layer in layers[:_SHOWN])
     if len(layers) == 1:
         return f"layer {names} has"
@@ -125,7 +125,7 @@ def _called(layers: Sequence[Any]) -> str:
 
 
 def _check_readers(layers: Sequence[Any]) -> None:
-    """Refuse layers that read files or the like themselves, each worker its own."""
+    """Refuse layers that read files or the like themselves: each worker would read its own."""
     for layer in layers:
         kind = layer.type
         if kind == "Python":
@@ -141,7 +141,7 @@ def _check_readers(layers: Sequence[Any]) -> None:
 
 
 def check_modules(layers: Sequence[Any]) -> None:
-    """Refuse Python layers whose class cannot be had, which Caffe finds out in the middle of making a net."""
+    """Refuse Python layers whose class cannot be imported; Caffe would find out in the middle of making a net."""
     for layer in layers:
         if layer.type == "Python":
             module, name = layer.python_param.module, layer.python_param.layer
@@ -159,7 +159,7 @@ def check_modules(layers: Sequence[Any]) -> None:
 
 
 def _known(layer: Any, types: Iterable[str]) -> str:
-    """Return what may be meant by a layer of an unknown type."""
+    """Return a hint at the known type that may be meant by an unknown one."""
     forks = forks_with(layer.type)
     if layer.bottom:
         return f", {forks}" if forks else _near(layer.type, types)

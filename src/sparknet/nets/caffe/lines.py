@@ -1,4 +1,4 @@
-"""Where a prototxt says something: the line of a field of a layer, which protobuf does not keep."""
+"""The line of a layer's field in a prototxt; protobuf does not keep it."""
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -11,18 +11,18 @@ _LAYERS = ("layer", "layers")
 
 
 def line_of(text: str, layer: int, field: str, within: str = "") -> int | None:
-    r"""Return the line, from 1 on, on which the layer of this number (from 0 on) has ``field``.
+    r"""Return the 1-based line on which a layer has ``field``.
 
     Parameters
     ----------
     text
-        A prototxt, known to be one.
+        A valid prototxt.
     layer
-        Its place among the layers of the net.
+        The layer's 0-based place in the net.
     field
-        Name of the field, at any depth of the layer; where it is repeated, the first counts.
+        Name of the field, at any depth of the layer; of a repeated field, the first one counts.
     within
-        The field of a solver that has the net in it, such as ``net_param``; by default the text is the net's.
+        The field of a solver that holds the net, such as ``net_param``; by default the text is that of a net.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def line_of(text: str, layer: int, field: str, within: str = "") -> int | None:
     return None if place is None else text.count("\n", 0, place) + 1
 
 
-@lru_cache(maxsize=1)  # every line that is looked for is of the same text
+@lru_cache(maxsize=1)  # calls one after the other are about the same text
 def _layers(text: str, within: str) -> list[tuple[Node, ...]]:
     """Return the fields of each layer of the net."""
     nodes = parsed(text)
@@ -50,7 +50,7 @@ def _inside(nodes: Iterable[Node]) -> Iterator[Node]:
 
 
 def _all(nodes: Iterable[Node]) -> Iterator[Node]:
-    """Yield the fields of any depth, in their order."""
+    """Yield the fields at all depths, in their order."""
     for node in nodes:
         yield node
         yield from _all(_inside([node]))

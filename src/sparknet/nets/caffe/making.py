@@ -1,4 +1,4 @@
-"""Making solvers and nets of Caffe from a Definition. Caffe reads them from files, which are gone afterwards."""
+"""Making solvers and nets of Caffe from a Definition, by temporary files, because Caffe reads them from files."""
 
 import tempfile
 from bisect import bisect_left
@@ -47,7 +47,7 @@ def new_test_net(definition: Definition, net: Any) -> Any:
 
 @contextmanager
 def _layer_named(path: Path, phase: int) -> Iterator[None]:
-    """Begin what Caffe refuses in the block, which makes the net in the file ``path``, with the layer that is refused."""
+    """Let the error of the block, which makes the net in the file ``path``, begin with the layer that Caffe refuses."""
     try:
         yield
     except Exception as error:  # a Python layer may raise anything
@@ -60,7 +60,7 @@ def _layer_named(path: Path, phase: int) -> Iterator[None]:
 
 
 def _refused(path: Path, phase: int) -> Any | None:
-    """Return the first layer that Caffe does not make, of the net in a file that is written over; None if it makes all."""
+    """Return the first layer that Caffe cannot make, None if it makes all; the net's file is written over."""
     net = text_format().Parse(path.read_text(encoding="utf-8"), messages().NetParameter())
     layers = list(net.layer)
 
@@ -74,11 +74,11 @@ def _refused(path: Path, phase: int) -> Any | None:
             return False
         return True
 
-    # What follows a refused layer is refused too, so the first one is found by halves.
+    # A net with the refused layer is refused, whatever follows it: so bisection finds the layer.
     good = bisect_left(range(len(layers)), True, key=lambda i: not makes(i + 1))
     return layers[good] if good < len(layers) else None
 
 
 def _seed_of_weights(seed: int) -> int:
-    """Return ``seed`` itself where Caffe can take it, so that ``random_seed: 7`` and seed 7 agree."""
+    """Return a seed for Caffe: ``seed`` itself if Caffe can take it, so that ``random_seed: 7`` and seed 7 agree."""
     return seed if seed < _SEEDS else int(np.random.SeedSequence(seed).generate_state(1)[0])

@@ -1,7 +1,7 @@
-"""What the numbers that a net reports are means of: all rows of a batch, or the labels that its layer does not ignore.
+"""Sums and divisors of the numbers that a net reports, so that means of batches can be added up.
 
-With the normalization NONE a loss is no mean but a sum. A metric is what does not grow with the batch: scalars, the
-accuracy of each class, and whatever the solver minimises.
+A number is a mean over all rows of a batch, or over the labels that its layer does not ignore; with the normalization NONE a loss
+is a sum. Metrics are the numbers that do not grow with the batch: scalars, the accuracy of each class, and what the solver minimises.
 """
 
 from typing import Any
@@ -11,23 +11,23 @@ import numpy as np
 __all__ = ["NORMALIZED", "class_totals", "ignores", "is_per_class", "loss_total", "total_of"]
 
 
-# The losses that read loss_param, and what they divide by where it says nothing.
+# The losses that read loss_param -> their normalization by default.
 NORMALIZED = {"SoftmaxWithLoss": "VALID", "InfogainLoss": "VALID", "SigmoidCrossEntropyLoss": "BATCH_SIZE"}
 
 
 def total_of(layer: Any, labels: Any, value: float, rows: int) -> tuple[float, int]:
-    """Return a sum and what it has to be divided by, of a number that ``layer`` reports for a batch.
+    """Return sum and divisor of a number that a layer reports for a batch.
 
     Parameters
     ----------
     layer
-        Its LayerParameter.
+        The layer's LayerParameter.
     labels
-        The values of its second bottom, None if it has none.
+        The values of its second bottom; None if it has none.
     value
-        What it reports.
+        The reported number.
     rows
-        Examples of the batch.
+        Number of examples in the batch.
     """
     if _normalization(layer) == "NONE" or _is_sum(layer):
         return value, rows
@@ -44,7 +44,7 @@ def is_per_class(layer: Any, name: str) -> bool:
 
 
 def class_totals(layer: Any, labels: Any, accuracies: Any) -> list[tuple[float, int]]:
-    """Return for each class how many of its labels were found, and how many there are; ignored ones aside."""
+    """Return, for each class, the number of its labels that were found and the number of its labels, without ignored ones."""
     counted = np.trunc(labels).ravel()
     if layer.accuracy_param.HasField("ignore_label"):
         counted = counted[counted != layer.accuracy_param.ignore_label]
@@ -53,18 +53,18 @@ def class_totals(layer: Any, labels: Any, accuracies: Any) -> list[tuple[float, 
 
 
 def loss_total(layer: Any, labels: Any, values: Any, rows: int, fed: int) -> tuple[float, int]:
-    """Return sum and divisor of what a top with a loss weight adds to the loss, whatever its shape: its elements' sum.
+    """Return sum and divisor of the part of the loss that comes from a top with a loss weight: the sum of its elements.
 
-    ``fed`` rows are in the batch, of which ``rows`` count.
+    The batch has ``fed`` rows, of which ``rows`` count.
     """
     value = float(values.sum(dtype=np.float64))
-    if values.ndim and len(values) == fed:  # of each example
+    if values.ndim and len(values) == fed:  # a value for each example
         return value, rows
     return total_of(layer, labels, value, rows)
 
 
 def ignores(layer: Any) -> bool:
-    """Say whether the layer leaves out what has its ``ignore_label``, and divides by the number of the others."""
+    """Say whether the layer leaves out rows with its ``ignore_label``, and divides by the number of the others."""
     if layer.type == "Accuracy":
         return bool(layer.accuracy_param.HasField("ignore_label"))
     return _normalization(layer) == "VALID" and layer.loss_param.HasField("ignore_label")
@@ -77,7 +77,7 @@ def _is_sum(layer: Any) -> bool:
 
 
 def _normalization(layer: Any) -> str | None:
-    """Return the name of a loss's normalization; None for what has none."""
+    """Return the name of a loss's normalization; None if the layer has none."""
     if layer.type not in NORMALIZED:
         return None
     param = layer.loss_param

@@ -1,4 +1,4 @@
-"""Files of trained weights: into a net by the names of layers, and out of it. Read without Caffe, whole after writing."""
+"""Files of trained weights: read without Caffe, copied into a net by layer names, and written atomically."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ _MORE = 1 << 20  # bytes
 
 
 def read(path: Path) -> Layers:
-    """Return the layers of a file of any format, told by its contents as Caffe does it, not by its name.
+    """Return the layers of a file of any format; the contents decide which, as in Caffe, not the name.
 
     Raises
     ------
@@ -45,20 +45,20 @@ def read(path: Path) -> Layers:
 
 
 def by_layer(net: Any) -> dict[str, Sequence[NDArray]]:
-    """Return views of the arrays of a ``caffe.Net`` by layer, layers without any too; not to be kept."""
+    """Return views of the arrays of a ``caffe.Net`` by layer, also of layers without arrays; do not keep them."""
     weights = WeightCollection({name: [blob.data for blob in blobs] for name, blobs in net.params.items()})
     return dict.fromkeys(net._layer_names, ()) | dict(weights)
 
 
 def put(weights: Mapping[str, Sequence[NDArray]], layers: Layers, where: str) -> None:
-    """Copy the layers of a file that a net has too into the net's own memory; others stay.
+    """Copy the layers of a file that a net has too into the net's memory; the net's other layers stay.
 
     Parameters
     ----------
     weights
-        Views of the net's arrays, by layer; a layer without arrays is known by its name.
+        Views of the net's arrays, by layer; layers without arrays are in it too.
     layers, where
-        Of the file, and what errors call it.
+        The layers of the file, and its name in errors.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def put(weights: Mapping[str, Sequence[NDArray]], layers: Layers, where: str) ->
 
 
 def save(net: Any, path: Path, weights: WeightCollection, *, follow_links: bool = True) -> None:
-    """Write the weights of ``net`` to ``path``, in the format of its suffix: all of them, or nothing."""
+    """Write the weights of ``net`` to ``path`` atomically, in the format of its suffix."""
     if not path.parent.is_dir():
         msg = f"cannot save weights to {str(path)!r}: there is no folder {str(path.parent)!r}"
         raise MissingFileError(msg, path=str(path))
@@ -97,7 +97,7 @@ def save(net: Any, path: Path, weights: WeightCollection, *, follow_links: bool 
 
 
 def _is_whole(net: Any, path: Path) -> bool:
-    """Say whether a file holds all arrays of a net: of a disk that is full for its last bytes Caffe says nothing."""
+    """Say whether a file holds all arrays of a net: Caffe does not notice a disk that is full at the last bytes."""
     mine = {name: arrays for name, arrays in by_layer(net).items() if arrays}
     try:
         found = layers_of(path, file_format="caffemodel") if mine else {}
@@ -111,7 +111,7 @@ def _is_whole(net: Any, path: Path) -> bool:
 
 
 def _not_written(file: BinaryIO) -> OSError:
-    """Return why the disk does not take more, which Caffe does not say; asked by writing on."""
+    """Return why the disk does not take more bytes, found out by writing more; Caffe does not say it."""
     try:
         file.seek(0, os.SEEK_END)
         file.write(bytes(_MORE))

@@ -1,6 +1,6 @@
 """Names of layers: weights are kept by layer name, so a layer with weights needs one that no other layer has.
 
-Others may share a name, or have none: nothing is kept of them. Which layers have weights only the made net knows.
+Layers without weights may share a name, or have none. Only a net that was made shows which layers have weights.
 """
 
 from collections import defaultdict
@@ -12,7 +12,7 @@ __all__ = ["check_names", "names_as_written"]
 
 
 def check_names(net: Any) -> None:
-    """Raise a NetError if a layer of the ``caffe.Net`` has weights, and no name or the name of another layer."""
+    """Raise a NetError if a layer with weights in the ``caffe.Net`` has no name, or the name of another layer."""
     called = defaultdict(list)
     for index, (name, layer) in enumerate(zip(net._layer_names, net.layers, strict=True)):
         tops = ", ".join(repr(net._blob_names[i]) for i in net._top_ids(index))
@@ -33,9 +33,9 @@ def check_names(net: Any) -> None:
 
 
 def names_as_written(definition: Any, net: Any) -> dict[str, str]:
-    """Return blob -> the one that it is a copy of, for those that Caffe itself adds where several layers read a blob.
+    """Return copy -> blob, for the copies that Caffe adds where several layers read a blob.
 
-    One of them is an output where the blob that is read has a loss weight.
+    A copy is an output if the blob has a loss weight.
     """
     made = {top for layer in definition.layer for top in layer.top}
     splits = [index for index, layer in enumerate(net.layers) if layer.type == "Split"]

@@ -1,10 +1,11 @@
 """CaffeNet: a net and its solver in Caffe, behind the Net protocol.
 
-It owns the solver and its net and runs them: prototxt work is in :mod:`.prototxt` and :mod:`.layers`, making nets in
-:mod:`.making`, the net of the test phase in :mod:`.evaluation`, what becomes of a batch in :mod:`.batches`, filling inputs in
-:mod:`.feed`, weights and the solver's state, in memory and in files, in :mod:`.holding`.
-Arrays of Caffe are never kept, because a blob's memory moves when it grows or is shared; nets are,
-because Caffe hands out a new wrapper at each access.
+It owns the solver and its net and runs them. Prototxts are read in :mod:`.prototxt` and :mod:`.layers`, nets are made in
+:mod:`.making`. The net of the test phase is in :mod:`.evaluation`, the handling of batches in :mod:`.batches`, filling inputs in
+:mod:`.feed`, weights and the solver's state in :mod:`.holding`.
+
+Arrays of Caffe are never kept, because a blob's memory moves when it grows or is shared. Nets are kept, because Caffe makes a new
+wrapper at each access.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,7 @@ __all__ = ["CaffeFactory", "CaffeNet", "Prepared"]
 
 @dataclass(frozen=True)
 class CaffeFactory:
-    """Makes CaffeNets of one definition, on any machine that has Caffe: it pickles, and needs no files."""
+    """Makes CaffeNets of one definition. It can be pickled, and needs Caffe but no files on the machine."""
 
     definition: Definition
 
@@ -47,7 +48,7 @@ class CaffeFactory:
     def for_workers(self) -> "CaffeFactory":
         """Return a factory for nets whose weights are set before they are used, as in each round of a training.
 
-        It leaves out what the solver's ``weights`` would be overwritten with; layers of the test phase alone stay.
+        It leaves out the layers of the solver's ``weights`` that would be overwritten; those of the test phase alone stay.
         """
         return CaffeFactory(without_learned(self.definition))
 
@@ -59,29 +60,29 @@ class CaffeNet(TakesBatches):
     ----------
     solver
         Path of a solver prototxt, its text, or a checked Definition (then only ``seed`` counts). Files that it names are
-        looked for beside the solver, beside the net, in the working folder, and (names with a folder in them) above the solver.
+        searched beside the solver, beside the net, in the working folder, and (names with a folder in them) above the solver.
         ``Data``, ``ImageData``, ``HDF5Data``, ``MemoryData`` and ``WindowData`` layers become inputs, and so does an
-        RDDDataLayer. What the solver says of testing, snapshots, display, ``random_seed`` and ``solver_mode`` is left out.
+        RDDDataLayer. The solver's fields about testing, snapshots, display, ``random_seed`` and ``solver_mode`` are ignored.
     fields
-        Shapes of the inputs that the prototxt does not give: a Field for each top of a data layer, with the shape that
-        its examples have in a batch, so before a ``transform_param`` crops them. And the ``batch_axis`` of inputs that have
-        time before the batch, (T, n, ...), as recurrent layers do; batches are (n, T, ...).
+        Shapes of the inputs that the prototxt does not give: a Field for each top of a data layer, with the shape of an example
+        in a batch, before a ``transform_param`` crops it. A Field also gives the ``batch_axis`` of an input that has time before
+        the batch, (T, n, ...), as recurrent layers do; its batches are (n, T, ...).
     batch_size
-        Number of examples in the declared shape of all inputs, which a pass takes; by default what the prototxt says. A batch
-        may have any number; with an ``iter_size`` k in the solver, any multiple of k.
+        Number of examples in the declared shape of all inputs, and in a pass; by default that of the prototxt. A batch may have
+        any number; with an ``iter_size`` k in the solver, any multiple of k.
     seed
-        Of the initial weights, and of dropout and the like in the steps; 0 or more.
+        Decides the initial weights, and random choices such as dropout in the steps; 0 or more.
     solver_overrides
-        Fields of the solver with other values, as in ``{"base_lr": 0.001, "max_iter": 500}``.
+        New values for fields of the solver: ``{"base_lr": 0.001, "max_iter": 500}``.
     ignore_transform
-        Leave out what data layers do to their images (size, mean, scale, crop, mirror), because the
-        batches come with that done. By default the net does it, see :meth:`prepare`.
+        True: ignore what data layers do to their images (size, mean, scale, crop, mirror), because the batches come with that
+        done. False: the net does it, see :meth:`prepare`.
     unknown_fields
-        ``"error"`` refuses fields that this Caffe does not know, such as those of forks, all in one message; ``"drop"`` leaves
-        them out, and the log says which.
+        ``"error"``: a field that this Caffe does not know, such as one of a fork, is an error; one message names all. ``"drop"``:
+        such fields are left out, and the log names them.
     trust
-        Types of layers that the net may have although they do more than compute, as in ``("Python",)``: a layer of this type
-        imports a module and runs its code, here and on every worker. By default there are none. An RDDDataLayer needs none.
+        Types of layers that the net may have although they do more than compute: with ``("Python",)``, a Python layer imports a
+        module and runs its code, here and on every worker. By default no such layer is allowed. An RDDDataLayer needs no trust.
 
     Raises
     ------
@@ -92,14 +93,14 @@ class CaffeNet(TakesBatches):
 
     Notes
     -----
-    What can be checked before Caffe sees it is. What only Caffe can find (layers whose shapes do not fit, parameters out
-    of range) is an exception in the Caffe that ``nox -s pycaffe`` builds; other builds end the process there.
+    Everything that can be checked without Caffe is checked before. Mistakes that only Caffe finds (layers whose shapes do not fit,
+    parameters out of range) are exceptions in the Caffe that ``nox -s pycaffe`` builds; other builds end the process.
 
-    A solver with ``iter_size`` k takes each step on a batch in k passes of equally many rows, one after the other. So a batch
-    of k times the declared rows takes the memory of the declared ones, and gives the bits of Caffe's own step on the parts.
+    A solver with ``iter_size`` k takes a step in k passes, each with an equal part of the batch. So a batch of k times the
+    declared rows needs the memory of the declared rows, and gives the bits of Caffe's own step on the parts.
 
-    Random numbers of a step come from ``seed`` and the iteration alone, so a step tried again, or taken in another
-    thread or beside another net, gives the same bits.
+    Random numbers of a step depend on ``seed`` and the iteration alone. So a step that is tried again, or taken in another thread
+    or beside another net, gives the same bits.
 
     Examples
     --------
@@ -139,7 +140,7 @@ class CaffeNet(TakesBatches):
         self._param = parse(solver.solver, "SolverParameter", "solver")
         self._train_param = parse(solver.train, "NetParameter", "train net")
         self._test_param = parse(solver.test, "NetParameter", "test net")
-        for net in (self._train_param, self._test_param):  # again: a Definition can be made by hand
+        for net in (self._train_param, self._test_param):  # checked again, because a user can make a Definition
             check_trust(net.layer, solver.trust)
         self._sources = sources_of(self._test_param)
         self.reseed(seed)
@@ -147,11 +148,11 @@ class CaffeNet(TakesBatches):
         self._net = self._solver.net  # kept: each access makes another wrapper
         start_from(solver.initial, self._net)
         self._feeder = Feeder(self._train_param, self._net, solver.train_rows)
-        self._losses = [  # by place: losses without a top are all called the same
+        self._losses = [  # by place, because all losses without a top have the same name
             (i, weight) for i, weight in enumerate(self._net._blob_loss_weights) if weight
         ]
         self._test: EvaluationNet | None = None
-        self._rehearsed_train = False  # whether what ran last without learning was the training net
+        self._rehearsed_train = False  # whether the last run without learning was that of the training net
 
     @classmethod
     def factory(
@@ -167,7 +168,7 @@ class CaffeNet(TakesBatches):
     ) -> CaffeFactory:
         """Return a picklable ``factory(seed=...)``; the parameters are those of CaffeNet.
 
-        The prototxts are read and checked here, and the net is made once in both phases; the factory carries texts alone.
+        The prototxts are read and checked now, and the net is made once in both phases. The factory holds texts alone.
         """
         definition = define(
             solver,
@@ -178,7 +179,7 @@ class CaffeNet(TakesBatches):
             unknown_fields=unknown_fields,
             trust=trust,
         )
-        cls(definition)._evaluation()  # shapes that do not fit show here, not on a worker
+        cls(definition)._evaluation()  # misfits of shapes show here, not on a worker
         return CaffeFactory(definition)
 
     def __reduce__(self) -> NoReturn:
@@ -189,7 +190,7 @@ class CaffeNet(TakesBatches):
     # ---- what it is
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Inputs of the training net, name -> declared shape as the layers get it: the batch first, but for ``batch_axes``."""
+        """Inputs of the training net, name -> declared shape: the batch axis is the first, except in ``batch_axes``."""
         return inputs_of(self._train_param)
 
     @property
@@ -198,27 +199,26 @@ class CaffeNet(TakesBatches):
         return list(self._sources)
 
     def input_changes(self, *, train: bool = True) -> dict[str, tuple[str, ...]]:
-        """Return input -> what this phase does to its values before a layer learns from them, in words and in order.
+        """Return input -> the changes to its values before a layer learns from them, in words and in order.
 
         Parameters
         ----------
         train
-            The training phase, else the test phase.
+            True: the training phase. False: the test phase.
 
         Returns
         -------
         dict
-            Inputs whose values reach the layers as they come are left out. Each word has the place that says so, as in
-            ``("x 0.00390625 (net.prototxt:7)", "crop 24 (net.prototxt:9)")``. Steps of data layers are there, and Power
-            layers that an input goes through first.
+            Changes by data layers, and by Power layers that an input goes through first; unchanged inputs are left out. Each
+            change names the place in the prototxt: ``("x 0.00390625 (net.prototxt:7)", "crop 24 (net.prototxt:9)")``.
         """
         changes = self._definition.train_changes if train else self._definition.test_changes
         return {name: tuple(said) for name, said in changes.items()}
 
     def entering(self) -> dict[str, NDArray]:
-        """Return input -> its values as ``rehearse`` or ``forward`` ran last, behind the Power layers that it goes through first.
+        """Return input -> its values in the last ``rehearse`` or ``forward``, behind the Power layers that it goes through first.
 
-        They are copies.
+        The arrays are copies.
         """
         train = self._rehearsed_train
         net, feeder = self._phase(train=train)
@@ -226,7 +226,7 @@ class CaffeNet(TakesBatches):
         return {name: NDArray(net.blobs[tops.get(name, name)].data.copy()) for name in feeder.shapes}
 
     def reseed(self, seed: int) -> None:
-        """Take the random numbers of the steps to come (dropout, ...) from ``seed``; weights stay."""
+        """Seed the random numbers of the next steps (dropout, ...); the weights do not change."""
         if seed < 0:
             msg = f"got seed {seed}, expected 0 or more"
             raise NetError(msg)
@@ -239,14 +239,14 @@ class CaffeNet(TakesBatches):
         Parameters
         ----------
         batch
-            Input name -> array of any real dtype, with the input's shape but for the number of rows; a label input of shape
-            (n, 1, 1, 1) takes (n,) too. Columns that the net has no input for are left alone. Images of a data layer are
-            changed as it says, unless the batch is Prepared.
+            Input name -> array of any real dtype, with the input's shape except for the number of rows; a label input of shape
+            (n, 1, 1, 1) also takes (n,). Columns without an input are ignored. Images of a data layer are changed as the layer
+            says, unless the batch is Prepared.
 
         Returns
         -------
         float
-            The sum over all blobs that have a loss weight; with an ``iter_size`` its mean over the passes, as Caffe's.
+            The sum over all blobs with a loss weight; with an ``iter_size`` the mean of it over the passes, as in Caffe.
 
         Raises
         ------
@@ -268,24 +268,24 @@ class CaffeNet(TakesBatches):
         return float(np.mean(losses))
 
     def _loss(self) -> float:
-        """Return what the last forward pass of the training net has lost."""
+        """Return the loss of the last forward pass of the training net."""
         return float(sum(weight * self._net._blobs[i].data.sum(dtype=np.float64) for i, weight in self._losses))
 
     def forward(self, batch: Batch, outputs: Sequence[str] | None = None) -> dict[str, NDArray]:
-        """Run the net in its test phase, with the weights as they are, and return the named blobs.
+        """Run the net in its test phase with the present weights, and return the named blobs.
 
         Parameters
         ----------
         batch
-            As for ``step``; inputs that ``outputs`` do not depend on (labels) may be left out.
+            As for ``step``; inputs that the ``outputs`` do not depend on, such as labels, may be missing.
         outputs
             Names from ``blob_names``; by default the net's outputs.
 
         Returns
         -------
         dict
-            Blob name -> float32 array, a copy. A blob that a layer changes in place has its last value. The batch is first,
-            also of a blob that has it elsewhere in a net with ``batch_axes``.
+            Blob name -> float32 array, a copy. A blob that a layer changes in place has its last value. The batch axis is the
+            first, also in a net with ``batch_axes``.
 
         Raises
         ------
@@ -312,30 +312,30 @@ class CaffeNet(TakesBatches):
         return {name: NDArray(evaluation.by_row(name).copy()) for name in names}
 
     def total(self, name: str, value: float, rows: int) -> tuple[float, float]:
-        """Return a sum, and what to divide it by, for a scalar output of the last ``forward``, of ``rows`` examples.
+        """Return sum and divisor for a scalar output of the last ``forward`` on ``rows`` examples.
 
-        A mean is over all rows, or over the labels that are not its layer's ``ignore_label``; with the normalization NONE it
-        is a sum already.
+        The divisor is the number of rows, or of labels other than the layer's ``ignore_label``. With the normalization NONE the
+        output is a sum already.
         """
         return self._evaluation().reports.total(name, value, rows)
 
     def totals(self, outputs: Mapping[str, NDArray], rows: int) -> dict[str, tuple[float, float]]:
-        """Return metric -> a sum, and what to divide it by, for the ``outputs`` of the last ``forward``, of ``rows`` examples.
+        """Return metric -> sum and divisor for the ``outputs`` of the last ``forward`` on ``rows`` examples.
 
-        Metrics are scalar outputs; outputs with a loss weight, of any shape, as their elements' sum; and the
-        second top of an Accuracy, as ``"top/0"``, ``"top/1"``, ... for the classes. Other outputs are features.
+        Metrics are scalar outputs; outputs of any shape with a loss weight, as the sum of their elements; and the second top of an
+        Accuracy, as ``"top/0"``, ``"top/1"``, ... for the classes. Other outputs are features.
         """
         return self._evaluation().reports.totals(outputs, rows)
 
     def _evaluation(self) -> EvaluationNet:
-        """Return the net of the test phase, made at the first use."""
+        """Return the net of the test phase, which is made at the first call."""
         if self._test is None:
             self._set_generator()
             self._test = EvaluationNet(self._definition, self._test_param, self._train_param, self._net)
         return self._test
 
     def _check_schedule(self) -> None:
-        """Refuse a step behind the end of a "poly" schedule, where the rate is NaN."""
+        """Refuse a step after the end of a "poly" schedule, where the rate is NaN."""
         if self._param.lr_policy == "poly" and self.iteration > self._param.max_iter:
             msg = f"step(): iteration {self.iteration} is behind max_iter {self._param.max_iter}, where lr_policy 'poly' ends"
             raise NetError(msg)

@@ -1,7 +1,7 @@
-"""What of a prototxt is left out here, or means nothing here: logged, each thing once for each time a definition is read.
+"""Notes about parts of a prototxt that are left out or have no effect, logged once for each time a definition is read.
 
-The log is that of ``sparknet.nets.caffe``: level WARNING where another result than Caffe's is possible, else INFO. The
-command shows both.
+The logger is ``sparknet.nets.caffe``. The level is WARNING if the result may differ from Caffe's, else INFO. The command shows
+both.
 """
 
 import logging
@@ -17,7 +17,7 @@ _SAID: ContextVar[set[str] | None] = ContextVar("_SAID", default=None)
 
 @contextmanager
 def noting() -> Iterator[None]:
-    """Let no note be logged twice inside the block: the two phases of a net share most of their layers."""
+    """Log no note twice inside the block: the two phases of a net share most of their layers."""
     token = _SAID.set(set())
     try:
         yield
@@ -26,7 +26,7 @@ def noting() -> Iterator[None]:
 
 
 def note(text: str, level: int = logging.INFO) -> None:
-    """Log ``text``, unless the block of :func:`noting` has had it."""
+    """Log ``text``, unless it was logged in the same block of :func:`noting`."""
     said = _SAID.get()
     if said is None or text not in said:
         _LOG.log(level, "%s", text)

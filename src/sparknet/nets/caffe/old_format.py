@@ -1,6 +1,6 @@
 """Prototxts of 2014, ``layers { type: CONVOLUTION ... }``, in today's format, ``layer { type: "Convolution" ... }``.
 
-Caffe can do this itself, but only while it makes a net; the inputs must be known before that.
+Caffe can do this itself, but only while it makes a net, and the inputs must be known before that.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from sparknet.nets.caffe.runtime import messages
 
 __all__ = ["upgraded"]
 
-# Old type -> new type, where that is not the old one in camel case.
+# Old type -> new type, if that is not the old one in camel case.
 _TYPES = {
     "ABSVAL": "AbsVal",
     "ARGMAX": "ArgMax",
@@ -22,15 +22,15 @@ _TYPES = {
     "SOFTMAX_LOSS": "SoftmaxWithLoss",
     "TANH": "TanH",
 }
-# Old lists with one value for each array of weights -> the field of `param { }` that has it now.
+# Old list with a value for each array of weights -> the field of `param { }` that has the value now.
 _PER_ARRAY = {"param": "name", "blobs_lr": "lr_mult", "weight_decay": "decay_mult", "blob_share_mode": "share_mode"}
-# What these parameters had themselves before there was a transform_param.
+# Fields that these parameters had before there was a transform_param.
 _WITH_TRANSFORM = ("data_param", "image_data_param", "window_data_param")
 _TRANSFORM = ("scale", "mean_file", "crop_size", "mirror")
 
 
 def upgraded(layer: Any) -> Any:
-    """Return the LayerParameter that means what the V1LayerParameter ``layer`` means."""
+    """Return the V1LayerParameter ``layer`` as a LayerParameter."""
     name = layer.DESCRIPTOR.enum_types_by_name["LayerType"].values_by_number[layer.type].name
     camel = "".join(word.capitalize() for word in name.split("_"))
     out = messages().LayerParameter(type=_TYPES.get(name, camel))
@@ -46,7 +46,7 @@ def upgraded(layer: Any) -> Any:
 
 
 def _move_transform(layer: Any) -> None:
-    """Move what a data layer does to its images into ``transform_param``, the only place that Caffe looks at."""
+    """Move a data layer's fields about its images into ``transform_param``, where alone Caffe reads them."""
     for name in _WITH_TRANSFORM:
         param = getattr(layer, name)
         for field in _TRANSFORM:

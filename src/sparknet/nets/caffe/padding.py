@@ -1,7 +1,7 @@
-"""What a short batch can be padded with so that the net learns from its own rows alone.
+"""The values that a short batch can be padded with, so that the net learns from the batch's own rows alone.
 
-A loss that ignores a label leaves rows with it out of its sum and out of its count. A net that multiplies each
-example's loss by an input can be given weight 0. Any other loss counts every row.
+A loss with an ``ignore_label`` leaves rows with this label out of its sum and its count. A net that multiplies each example's loss
+by an input can get a weight of 0. Any other loss counts every row.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,28 +15,28 @@ from sparknet.nets.caffe.metrics import ignores
 
 __all__ = ["padding_of"]
 
-# Layers whose output for one row depends on the others; recurrent ones do not where time is before the batch.
+# Layers whose output for a row depends on other rows; recurrent ones do not if time is before the batch.
 _RECURRENT = {"LSTM", "RNN"}
 _MIXING = {"BatchNorm", "BatchReindex", *_RECURRENT}
 _NOWHERE: Mapping[str, int] = MappingProxyType({})
-_MIXING_IN_TEST = _MIXING - {"BatchNorm"}  # it takes the statistics of training there
+_MIXING_IN_TEST = _MIXING - {"BatchNorm"}  # in test it takes the statistics of training
 
 
 def padding_of(
     net: Any, weight: str | None, *, axes: Mapping[str, int] = _NOWHERE, reported: Collection[str] | None = None
 ) -> dict[str, float]:
-    """Return input -> value for the rows that are added to a batch of the phase net ``net``; other inputs get zeros.
+    """Return input -> value of the rows added to a batch of the phase net ``net``; other inputs get zeros.
 
     Parameters
     ----------
     net
         A NetParameter of the phase.
     weight
-        The input that the net multiplies each example's loss by, if it has one.
+        The input with which the net multiplies each example's loss, if it has one.
     axes
-        Input -> axis of the batch, for those that have it elsewhere than first.
+        Input -> batch axis, for those whose batch axis is not the first.
     reported
-        In the test phase, the blobs whose numbers are reported; None in the training phase, where losses count.
+        The blobs whose numbers the test phase reports; None for the training phase, where losses count.
 
     Raises
     ------
@@ -68,13 +68,13 @@ def _losses(layers: Iterable[Any]) -> list[Any]:
 
 
 def _reporting(layers: Sequence[Any], reported: Collection[str]) -> list[Any]:
-    """Return the layers that write the blobs whose numbers are reported, last."""
+    """Return the last layer that writes each blob whose numbers are reported."""
     last = {top: i for i, layer in enumerate(layers) for top in layer.top}
     return [layer for i, layer in enumerate(layers) if any(last[top] == i for top in layer.top if top in reported)]
 
 
 def _in_time(layer: Any, sources: Mapping[str, frozenset[str]], axes: Mapping[str, int]) -> bool:
-    """Say whether a recurrent layer mixes steps and no rows: its sequence and its marks have the batch behind the time."""
+    """Say whether a recurrent layer mixes steps but no rows: its sequence and its marks have time before the batch."""
     return layer.type in _RECURRENT and all(
         axes.get(name, 0) == 1 for bottom in layer.bottom[:2] for name in sources[bottom]
     )

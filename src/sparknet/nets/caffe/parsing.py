@@ -1,6 +1,6 @@
-"""From a text to a message of Caffe. A mistake is told by its place, and by what the text is if it is another kind.
+"""Parsing a text to a message of Caffe. An error names the place of a mistake, or the kind of the text if it is another one.
 
-All that this Caffe does not know is named in one error, or dropped.
+One error names everything that this Caffe does not know; or all of it is dropped.
 """
 
 import logging
@@ -29,16 +29,17 @@ def parse(text: str, kind: str, where: str, *, drop: bool = False) -> Any:
     text
         A prototxt.
     kind
-        Name of the message, as ``"NetParameter"``.
+        Name of the message, such as ``"NetParameter"``.
     where
-        What errors call the text.
+        Name of the text in errors.
     drop
-        Leave out the fields that this Caffe does not know; the log names each once.
+        True: leave out the fields that this Caffe does not know; the log names each once.
 
     Raises
     ------
     NetError
-        Line and column of a mistake; of what is not known all, with the forks of Caffe that know it.
+        The text has a mistake; the message gives line and column. Or it has unknown fields; the message gives all, with the forks
+        of Caffe that know them.
     """
     message = getattr(messages(), kind)()
     try:
@@ -63,7 +64,7 @@ def _misread(error: Any, kind: str, where: str, mistaken: str) -> NetError:
 
 
 def _not_known(text: str, unknown: Sequence[Unknown], kind: str, where: str) -> NetError:
-    """Return the error for all that Caffe does not know, at the place of the first."""
+    """Return an error that names everything unknown, with the place of the first."""
     start = unknown[0].start
     line, column = text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
     fix = "Take such fields out, or have them dropped: unknown_fields='drop', in the command --drop-unknown-fields"
@@ -75,7 +76,7 @@ def _not_known(text: str, unknown: Sequence[Unknown], kind: str, where: str) -> 
 
 
 def _types_of_forks(text: str) -> str:
-    """Return which layers of a net only forks can compute, for the end of a message: to drop fields would not be enough."""
+    """Return, for the end of a message, which layers only forks can compute: dropping fields would not be enough."""
     found = outline(text)
     types = dict.fromkeys(kind for _, kind in found.layers) if found else {}
     here = set(load().layer_type_list()) | DATA_LAYERS.keys()
@@ -84,7 +85,7 @@ def _types_of_forks(text: str) -> str:
 
 
 def _mistaken(text: str, kind: str, where: str) -> str:
-    """Return what a text is that was given in the place of another kind, for the end of a message; or nothing."""
+    """Return, for the end of a message, what a text of the wrong kind is; "" if that is unknown."""
     found = outline(text)
     if found is None or found.kind == _KINDS.get(kind):
         return ""

@@ -1,8 +1,8 @@
 """Steps of solvers with an ``iter_size``: one update from the gradients of several passes.
 
-Caffe's own step would ask a data layer for another batch in each pass. Inputs are filled from outside, so the passes are
-made here, in the order of Caffe: clear, forward and backward for each part of the minibatch, then the update, which
-divides the gradients by ``iter_size``. A net in one pass goes through Caffe's own step.
+Caffe's own step asks a data layer for another batch in each pass. Here inputs are filled from outside, so this module makes the
+passes, in Caffe's order: clear the gradients, run forward and backward for each part of the minibatch, then update, which divides the
+gradients by ``iter_size``. With a single pass, Caffe's own step is called.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,9 +19,9 @@ Part = Mapping[str, NDArray]
 
 
 def parts_of(columns: Part, rows: int, passes: int) -> list[Part]:
-    """Return the minibatch in ``passes`` parts of equally many rows, one after the other; views.
+    """Return the minibatch in ``passes`` parts with equal numbers of rows; views.
 
-    Parts of different sizes would give some rows more weight than others, so they are refused.
+    Parts of different sizes are refused, because some rows would count more than others.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def parts_of(columns: Part, rows: int, passes: int) -> list[Part]:
     >>> [part["x"].to_host().tolist() for part in parts_of({"x": NDArray(np.arange(4))}, 4, 2)]
     [[0, 1], [2, 3]]
     """
-    if passes == 1 or not columns:  # a net may make its data itself
+    if passes == 1 or not columns:  # a net without columns makes its data itself
         return [columns] * passes
     if rows % passes:
         msg = (
@@ -48,20 +48,20 @@ def parts_of(columns: Part, rows: int, passes: int) -> list[Part]:
 
 
 def stepped(solver: Any, param: Any, feeder: Feeder, parts: Sequence[Part], seed: Callable[[], None]) -> Iterator[None]:
-    """Take one solver step on the ``parts`` of a minibatch; yields after each forward and backward pass.
+    """Take one solver step on the ``parts`` of a minibatch; yield after each forward and backward pass.
 
-    All parts are looked at before the first pass, so that a refused batch leaves the net as it was.
+    All parts are checked before the first pass, so a refused batch does not change the net.
 
     Parameters
     ----------
     solver, param
         A ``caffe.Solver`` and its SolverParameter, whose ``iter_size`` is the number of parts.
     feeder
-        Of the solver's net.
+        The Feeder of the solver's net.
     parts
         Columns for the inputs.
     seed
-        Seeds Caffe's generator, once for the step.
+        Seeds Caffe's generator once, before the first pass.
     """
     for part in parts[1:]:
         feeder.feed(part)
@@ -80,5 +80,5 @@ def stepped(solver: Any, param: Any, feeder: Feeder, parts: Sequence[Part], seed
         net.backward()
         yield
     solver.apply_update()
-    if solver.iter == before:  # Caffe 1.0 leaves the count to its own step
+    if solver.iter == before:  # in Caffe 1.0, only its own step counts
         set_iteration(solver, param, before + 1)

@@ -1,8 +1,8 @@
-"""Reading and rewriting prototxt: from what a user has to what sparknet feeds. No net is made here.
+"""Reading a user's prototxts and rewriting them for sparknet. No net is made here.
 
-Definition is the result: three texts, one for the solver and one for each phase of its net, with
-all that reads or writes files taken out. They are text because text pickles, so a worker needs none
-of the driver's files. Every check that Caffe would answer by ending the process is made here first.
+The result is a Definition: three texts, one for the solver and one for each phase of its net, without anything that reads or writes
+files. Text can be pickled, so a worker needs none of the driver's files. Mistakes at which Caffe would end the process are found
+here.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,15 +54,15 @@ class Definition:
     train, test
         The NetParameter of each phase: only that phase's layers, every input an ``Input`` layer.
     train_transform, test_transform
-        What the data layers of each phase do to their images.
+        The steps of the data layers of each phase on their images.
     train_changes, test_changes
-        Input -> what happens to its values in this phase, in words and in order, with the file and line that says so.
+        Input -> the changes to its values in this phase, in words and in order, each with file and line.
     files
-        What layers open for themselves, by the marks that the nets have in the place of their names.
+        Mark -> the file that a layer opens itself; the marks replace the names of the files in the nets.
     initial
-        Layers that the weights start from, for each file that the solver's ``weights`` name.
+        The layers of each file in the solver's ``weights``; the weights start from them.
     train_rows, test_rows
-        What the RDDDataLayers of each phase say of a batch.
+        The rules for batches of the RDDDataLayers of each phase.
     trust
         Types of layers that the nets may have although they do more than compute.
     """
@@ -82,7 +82,7 @@ class Definition:
 
 
 def without_learned(definition: Definition) -> Definition:
-    """Return a definition whose training net starts from no file; what only the test net has still does."""
+    """Return a definition whose training net starts from no file; layers that only the test net has still do."""
     learned = {layer.name for layer in parse(definition.train, "NetParameter", "train net").layer}
     kept = (
         (path, {name: arrays for name, arrays in layers.items() if name not in learned})
@@ -92,9 +92,9 @@ def without_learned(definition: Definition) -> Definition:
 
 
 class _Written(NamedTuple):
-    """A net as it is written: its message, its name in errors, and the file and text that it stands in.
+    """A net as the user wrote it: its message, its name in errors, and the file and text with it.
 
-    ``within`` is the field of the solver that a net inside of one is in.
+    ``within`` is the field of the solver that holds the net, if a solver does.
     """
 
     net: Any
@@ -179,7 +179,7 @@ def _phase(
     *,
     transformed: bool,
 ) -> Phase:
-    """Return what is to be known of one phase; images are changed by its data layers only if ``transformed``."""
+    """Return the Phase of a net; its data layers change images only if ``transformed``."""
     try:
         layers = without_writers(layers_of(written.net, state), written.name)
         transform = transform_of(layers, places.find, train=not state.phase) if transformed else None
@@ -195,7 +195,7 @@ def _phase(
 
 
 def _place(written: _Written, layer: Any, names: Sequence[str]) -> str:
-    """Return where the net says one of these fields of ``layer``, as in " (net.prototxt:12)"; nothing if it cannot be told."""
+    """Return the place of one of these fields of ``layer``, as in " (net.prototxt:12)"; "" if it cannot be found."""
     every = in_todays_format(written.net)
     if layer not in every or len(every) != len(written.net.layer or written.net.layers):
         return ""
@@ -233,7 +233,7 @@ def _named(param: Any, folder: Path, read: Read, solver: Sequence[str], *fields:
 
 
 def _state(phase: int, *states: Any) -> Any:
-    """Return Caffe's NetState: the phase, then what the net and then the solver say."""
+    """Return Caffe's NetState: the phase, merged with the states of the net and of the solver."""
     out = messages().NetState(phase=phase)
     for state in filter(None, states):
         out.MergeFrom(state)
@@ -269,7 +269,7 @@ def _override(param: Any, overrides: Mapping[str, Any], where: str) -> None:
 
 
 def _clean(param: Any, where: str) -> None:
-    """Take out of the solver its nets and what is ours to do; upgrade ``solver_type: NESTEROV`` to ``type: "Nesterov"``."""
+    """Clear the solver's nets and the fields that sparknet replaces; upgrade ``solver_type: NESTEROV`` to ``type: "Nesterov"``."""
     if param.HasField("solver_type") and param.HasField("type"):
         msg = f"{where}: got type {param.type!r} and the old solver_type; Caffe takes one of them"
         raise NetError(msg)

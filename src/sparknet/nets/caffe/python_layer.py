@@ -37,9 +37,9 @@ class RDDDataLayer(load().Layer):  # type: ignore[misc] # Caffe's classes have n
 
     and fed by :func:`~sparknet.nets.caffe.feeding`. A CaffeNet takes the same prototxt, with the layer as its inputs.
 
-    Values go to the tops as they are in the batch, in float32; a ``transform_param`` does nothing here, as for each of
-    Caffe's Python layers. The first batch is told of in a line on standard error for each top, and its values are logged
-    as a warning where a net could hardly learn from them.
+    The tops get the values of the batch in float32. A ``transform_param`` has no effect, as in all Python layers of Caffe. For
+    the first batch, a line about each top goes to standard error, and a warning is logged if a net could hardly learn from the
+    values.
     """
 
     def setup(self, bottom: Any, top: Any) -> None:
@@ -62,7 +62,7 @@ class RDDDataLayer(load().Layer):  # type: ignore[misc] # Caffe's classes have n
         self._told = False
 
     def connect(self, source: Source | None) -> None:
-        """Take batches from ``source``; None: from the one of the layer's own name. A NetError if it is fed already."""
+        """Take batches from ``source``, or, if it is None, from the source of the layer's name; a NetError if it is fed already."""
         if source is not None and self._connected is not None:
             msg = "feeding(): this net is fed already; leave its block first"
             raise NetError(msg)
@@ -98,7 +98,7 @@ class RDDDataLayer(load().Layer):  # type: ignore[misc] # Caffe's classes have n
         """Do nothing: data has no gradient."""
 
     def _tell(self, batch: Mapping[str, NDArray]) -> None:
-        """Say once what the layer feeds."""
+        """Print once what the layer feeds."""
         if self._told:
             return
         self._told = True

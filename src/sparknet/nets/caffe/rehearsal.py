@@ -1,4 +1,4 @@
-"""A forward pass, layer by layer, that tells which layer does not take a batch of so many rows."""
+"""A forward pass, layer by layer, that finds the layer which does not take a batch's number of rows."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -17,12 +17,12 @@ def rehearse(
     seed: Callable[[], None],
     optional: Collection[str] = (),
 ) -> None:
-    """Run the first of the ``parts`` of a batch forward, with Python layers backward too; the others are only checked.
+    """Run the first of the ``parts`` of a batch forward, and backward if there are Python layers; the other parts are only checked.
 
     Parameters
     ----------
     net, feeder
-        A ``caffe.Net`` and what fills its inputs.
+        A ``caffe.Net`` and its Feeder.
     parts
         Columns for the inputs; those of ``optional`` inputs may be missing.
     seed
@@ -33,14 +33,16 @@ def rehearse(
     DataError
         A column does not fit.
     NetError
-        A layer refuses the rows; or the net takes them, and gives as many rows as for another number of them.
+        A layer refuses the rows, or an output keeps its number of rows whatever the batch has.
     """
     for part in reversed(parts):
         feeder.feed(part, optional, reshape=False)
     seed()
     layers = list(enumerate(net._layer_names))
     _each(net, layers, net._forward, _rows(feeder, len(parts)))
-    if any(layer.type == "Python" for layer in net.layers):  # only these may find it out on the way back
+    if any(
+        layer.type == "Python" for layer in net.layers
+    ):  # only Python layers may refuse rows in the backward pass alone
         _each(net, layers[::-1], net._backward, _rows(feeder, len(parts)))
         net.clear_param_diffs()
     _check_outputs(net, feeder)
@@ -68,7 +70,7 @@ def _rows(feeder: Feeder, passes: int) -> str:
 
 
 def _check_outputs(net: Any, feeder: Feeder) -> None:
-    """Raise a NetError for an output with the declared rows that got its values for another number, so from elsewhere."""
+    """Raise a NetError for an output that keeps the declared rows though the batch has another number."""
     rows, declared = feeder.rows, feeder.declared_rows
     for name, before in feeder.output_shapes.items():
         now = tuple(net.blobs[name].shape)

@@ -1,4 +1,4 @@
-"""The metrics of a net's test phase: which of its outputs are numbers about a batch, and how batches add up."""
+"""The metrics of a net's test phase: which outputs are numbers about a batch, and how to add up batches."""
 
 from collections.abc import Mapping
 from math import prod
@@ -13,7 +13,7 @@ __all__ = ["Reports"]
 
 
 class Reports:
-    """Adds up what the last ``forward`` of one test-phase net reports.
+    """Returns sums and divisors of the metrics of the last ``forward`` of one test-phase net.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class Reports:
     net
         The ``caffe.Net``.
     feeder
-        Feeds it, and has not yet.
+        The net's Feeder, before its first use.
 
     Attributes
     ----------
@@ -35,19 +35,19 @@ class Reports:
         written = names_as_written(param, net)
         weights = zip(net._blob_names, net._blob_loss_weights, strict=True)
         self._weighted = {written.get(name, name) for name, weight in weights if weight}
-        # One number in an array, such as the metric of a Python layer. It is told from one number for each example by
-        # the declared batch, so by none of one example.
+        # One number in an array, such as the metric of a Python layer. The declared batch size distinguishes it from one number
+        # for each example, unless it is 1.
         several = feeder.declared_rows > 1
         self._numbers = {name for name, shape in feeder.output_shapes.items() if shape and prod(shape) == 1 and several}
         self.names = [name for name in feeder.output_shapes if self._is_metric(name)]
 
     def total(self, name: str, value: float, rows: int) -> tuple[float, float]:
-        """Return a sum, and what to divide it by, for a scalar output of ``rows`` examples."""
+        """Return sum and divisor for a scalar output of ``rows`` examples."""
         layer, labels = self._reporting(name)
         return (value * rows, rows) if layer is None else total_of(layer, labels, value, rows)
 
     def totals(self, outputs: Mapping[str, NDArray], rows: int) -> dict[str, tuple[float, float]]:
-        """Return metric -> a sum, and what to divide it by; of a padded batch ``rows`` count."""
+        """Return metric -> sum and divisor; of a padded batch, ``rows`` count."""
         found: dict[str, tuple[float, float]] = {}
         for name, array in outputs.items():
             (layer, labels), values = self._reporting(name), array.to_host()
@@ -60,7 +60,7 @@ class Reports:
         return found
 
     def _reporting(self, name: str) -> tuple[Any, Any]:
-        """Return the layer that has written a blob last, and the labels that it has read."""
+        """Return the last layer that wrote a blob, and the labels that this layer read."""
         layer = next((layer for layer in reversed(self._param.layer) if name in layer.top), None)
         if layer is None or len(layer.bottom) < 2:
             return layer, None

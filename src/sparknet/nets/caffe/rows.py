@@ -1,4 +1,4 @@
-"""How the rows of a batch lie in the inputs of a phase, and what its RDDDataLayers say of them, which a CaffeNet keeps to."""
+"""The rows of a batch in the inputs of a phase, and the rules of its RDDDataLayers for them, which a CaffeNet follows."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,14 +16,14 @@ __all__ = ["ANY", "Rows", "rows_of_layers"]
 
 @dataclass(frozen=True)
 class Rows:
-    """What is said of the rows of a phase.
+    """The rules for the rows of a phase.
 
     Parameters
     ----------
     layers
-        What each RDDDataLayer says, with the batch size that the net was made with; they agree.
+        The parameters of each RDDDataLayer, with the batch size of the net; they agree.
     axes
-        Input -> axis of the batch, for those that have it elsewhere than first.
+        Input -> batch axis, for those whose batch axis is not the first.
     """
 
     layers: tuple[LayerParam, ...] = ()
@@ -31,12 +31,12 @@ class Rows:
 
     @property
     def even(self) -> Even | None:
-        """What becomes of short batches; None where nothing is said of them."""
+        """What happens to short batches; None if no layer says it."""
         return next((Even(p.batch_size, p.ragged, p.padding) for p in self.layers if p.ragged != "reshape"), None)
 
     @property
     def labels(self) -> list[tuple[str, int, float | None]]:
-        """Columns of labels whose classes are said: the name, the classes, and what may occur beside them."""
+        """Columns of labels with declared classes: the name, the number of classes, and another label that is allowed."""
         return [(name, n, param.padding.get(name)) for param in self.layers for name, n in param.classes.items()]
 
     def check(self, rows: int) -> None:
@@ -50,19 +50,18 @@ class Rows:
             raise DataError(msg)
 
 
-ANY = Rows()  # nothing is said
+ANY = Rows()  # no rules
 
 
 def rows_of_layers(layers: Iterable[Any], batch_size: int | None, fields: Sequence[Field], net: Any) -> Rows:
-    """Return what the RDDDataLayers among ``layers`` say, with another ``batch_size`` unless that is None, and the fields.
+    """Return the rules of the RDDDataLayers among ``layers`` and of the fields, with ``batch_size`` unless that is None.
 
     ``net`` is the NetParameter that was made of the layers.
 
     Raises
     ------
     NetError
-        One says other things of short batches than another: a batch of a CaffeNet feeds all of them. Or the inputs differ in
-        their rows.
+        Two layers have different rules for short batches, although one batch feeds both. Or the inputs differ in their rows.
     """
     found = [LayerParam.from_json(layer.python_param.param_str) for layer in layers if is_rdd_layer(layer)]
     params = [replace(param, batch_size=batch_size or param.batch_size) for param in found]

@@ -1,8 +1,8 @@
-"""The way into Caffe: the one module of the project that imports it.
+"""Importing Caffe: no other module of the project does.
 
-Caffe is imported at the first use, with its log and its BLAS set first: OpenBLAS reads its number
-of threads when it is loaded. One thread for each process, because two spin against each other on a
-busy machine, and because one thread gives the same bits everywhere.
+Caffe is imported at the first use, after its log and its BLAS were configured, because OpenBLAS reads its number of threads when it
+is loaded. Each process has one BLAS thread: more of them wait for each other on a busy machine, and one gives the same bits
+everywhere.
 """
 
 import functools
@@ -30,8 +30,7 @@ class MissingFileError(NetError, FileNotFoundError):
 def load() -> Any:
     """Return the ``caffe`` module, imported quietly and with one BLAS thread.
 
-    ``GLOG_minloglevel`` and ``OPENBLAS_NUM_THREADS`` are respected where the environment has them;
-    the environment is left as it was.
+    ``GLOG_minloglevel`` and ``OPENBLAS_NUM_THREADS`` of the environment are respected. The environment does not change.
 
     Raises
     ------
@@ -52,13 +51,13 @@ def load() -> Any:
     finally:
         for name in added:
             os.environ.pop(name, None)
-    if not hasattr(caffe, "get_solver"):  # a folder called caffe on sys.path imports as an empty package
+    if not hasattr(caffe, "get_solver"):  # a folder named caffe on sys.path is imported as an empty package
         raise MissingDependency(_NO_WHEEL)
     return caffe
 
 
 def _how_to_load_it() -> str:
-    """Return what to do about libraries that are missing: the wheel says what it was built on, a stock Caffe does not."""
+    """Return the fix for missing libraries; a wheel of sparknet names the system it was built on, another Caffe does not."""
     origin = getattr(importlib.util.find_spec("caffe"), "origin", None)
     note = Path(origin or "caffe").with_name(_BUILT_ON)
     release, *packages = note.read_text(encoding="utf-8").splitlines() if note.is_file() else [""]
@@ -85,9 +84,9 @@ _NAN = "NaN or -inf in the input"  # of max pooling, as the wheel words it
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turn what Caffe refuses inside the block into a NetError that begins with ``what``.
+    """Turn an error of Caffe inside the block into a NetError that begins with ``what``.
 
-    Max pooling refuses NaN, on which it would write outside its memory: such an error has ``nonfinite``, the net has diverged.
+    Max pooling refuses NaN, because it would write outside its memory. Such an error has ``nonfinite``: the net has diverged.
     """
     try:
         yield

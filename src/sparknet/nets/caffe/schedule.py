@@ -1,4 +1,4 @@
-"""What a solver prototxt says of learning: checks of it, and where its schedule stands after k steps."""
+"""The learning-rate fields of a solver prototxt: their checks, and the place in the schedule after some steps."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ __all__ = ["SOLVERS", "check_solver", "steps_passed"]
 
 SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  # in the order of the old solver_type
 _NO_MOMENTUM = ("AdaGrad", "RMSProp")
-# What each policy computes with; Caffe takes 0 for what is not there, and the rate then vanishes or never changes.
+# Policy -> the fields that it needs. Caffe takes 0 for a missing one, and the rate then vanishes or never changes.
 _POLICIES = {
     "fixed": (),
     "step": ("gamma", "stepsize"),
@@ -22,14 +22,14 @@ _POLICIES = {
 
 
 def check_solver(param: Any, where: str) -> None:
-    """Raise a NetError where Caffe would end the process, or learn with a rate that nobody meant."""
+    """Raise a NetError for a solver with which Caffe would end the process, or learn with a wrong rate."""
     for problem in _problems(param):
         msg = f"{where}: {problem}"
         raise NetError(msg)
 
 
 def _problems(param: Any) -> list[str]:
-    """Return what is wrong with the solver, the first thing first."""
+    """Return what is wrong with the solver, in the order of the checks."""
     out = []
     if param.type not in SOLVERS:
         out.append(f"solver type {param.type!r}; Caffe has {', '.join(SOLVERS)}")
@@ -55,25 +55,25 @@ def _problems(param: Any) -> list[str]:
 
 
 def _out_of_range(param: Any) -> list[str]:
-    """Return which of the numbers that the solver's rate is computed with it cannot have."""
+    """Return which numbers in the solver's rate are out of range."""
     used, has = _POLICIES.get(param.lr_policy, ()), f"lr_policy {param.lr_policy!r} has"
     out = [
         f"{has} {name} {getattr(param, name)}, expected more than 0"
         for name in ("stepsize", "max_iter")
         if name in used and getattr(param, name) <= 0
     ]
-    if not math.isfinite(param.base_lr):  # a float of 32 bits
+    if not math.isfinite(param.base_lr):  # may be infinite: it is a float of 32 bits
         out.append(f"base_lr {param.base_lr:g}, expected a finite number")
-    if "gamma" in used and not param.gamma >= 0:  # a NaN is not either
+    if "gamma" in used and not param.gamma >= 0:  # also true for NaN
         out.append(f"{has} gamma {param.gamma:g}, expected at least 0")
     return out
 
 
 def steps_passed(param: Any, iteration: int) -> int:
-    """Return how many rates of a "multistep" schedule are behind a solver after ``iteration`` steps.
+    """Return how many values of a "multistep" schedule a solver has passed after ``iteration`` steps.
 
-    Caffe moves on by at most one ``stepvalue`` a step, at the start of the step: value i is passed at
-    step ``max(value, step of the value before + 1)``.
+    Caffe passes at most one ``stepvalue`` in a step, at its start: value i is passed at step ``max(value, step of the value
+    before + 1)``.
     """
     if param.lr_policy != "multistep":
         return 0

@@ -1,7 +1,7 @@
-"""Weights that the test phase alone has: those of a training layer by the name in ``param { name: }``, or of nobody.
+"""Weights of layers that only the test phase has: shared with a training layer by ``param { name: }``, or not trained at all.
 
-Caffe gives a test net the weights of the layers of the same name. A layer of the test phase alone that shares a training
-layer's weights keeps what its filler gave it there; here it gets the weights that it asks for.
+Caffe gives a test net the weights of training layers with the same name. A layer that only the test phase has keeps its filler's
+values in Caffe, even if it shares a training layer's weights by name. Here it gets these weights.
 """
 
 import logging
@@ -13,13 +13,13 @@ from sparknet.nets.caffe.notes import note
 
 __all__ = ["copy_shared", "shared_by_name"]
 
-_CONSTANT = ("constant", "bilinear")  # fillers that give every net the same weights
+_CONSTANT = ("constant", "bilinear")  # fillers whose weights are the same in every net
 
 Pairs = list[tuple[Any, Any]]
 
 
 def shared_by_name(train_param: Any, train: Any, test_param: Any, test: Any, loaded: Container[str] = ()) -> Pairs:
-    """Return pairs of blobs: one of a layer that only the test net has, and the training net's that it asks for.
+    """Return pairs of blobs: one of a layer that only the test net has, and the blob of the training net that it shares.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def shared_by_name(train_param: Any, train: Any, test_param: Any, test: Any, loa
     Raises
     ------
     NetError
-        Shapes differ; or a layer has random weights that no step trains.
+        Shapes differ, or a layer has random weights that no step trains.
     """
     owned: dict[str, Any] = {}
     for layer in train_param.layer:
@@ -48,7 +48,7 @@ def shared_by_name(train_param: Any, train: Any, test_param: Any, test: Any, loa
 
 
 def copy_shared(pairs: Pairs) -> None:
-    """Copy the weights of the training net to where the test net needs them."""
+    """Copy weights of the training net to the layers of the test net that share them."""
     for target, source in pairs:
         target.data[...] = source.data.reshape(target.data.shape)
 
@@ -71,7 +71,7 @@ def _pairs(layer: Any, blobs: list[Any], owned: dict[str, Any], loaded: Containe
 
 
 def _untrained(layer: Any) -> None:
-    """Say that a layer keeps the weights of its fillers; a NetError if they are random."""
+    """Note that a layer keeps the weights of its fillers; a NetError if these are random."""
     what = f"layer {layer.name!r} ({layer.type}) is in the TEST phase alone and has weights of its own, which no step trains"
     if any(filler.type not in _CONSTANT for filler in _fillers(layer)):
         msg = (

@@ -1,6 +1,6 @@
-"""Numbers that Caffe would take for others: a prototxt has 64 bits, or 32 without a sign, where Caffe counts in C++'s int.
+"""Numbers that Caffe would misread: fields of a prototxt have 64 bits, or 32 without a sign, but Caffe counts in C++'s int.
 
-Caffe itself refuses a blob with too many values. It does not see what was cut off before, nor what a layer computes in int.
+Caffe itself refuses a blob with too many values. It does not notice a number that was cut to an int, or an overflow in a layer.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,15 +12,15 @@ from sparknet.errors import NetError
 __all__ = ["check_inputs", "check_lengths", "check_sizes", "check_tiles"]
 
 MOST = (1 << 31) - 1  # of C++'s int
-_HALF = 1 << 30  # twice a pad, and a length, are then below 2**32: what overflows is negative, and refused
-_PYRAMID = 31  # levels: the next one has 2**31 bins in a row
-_GATES = 4  # of an LSTM: numbers of each of its outputs
+_HALF = 1 << 30  # below it, twice a pad plus a length stays below 2**32: an overflow is negative, and is refused
+_PYRAMID = 31  # levels; one more would have 2**31 bins in a row
+_GATES = 4  # of an LSTM: each output needs four numbers
 
 
 def check_lengths(lengths: Sequence[int], where: str, layer: str) -> None:
-    """Refuse a shape with a length that Caffe's int does not hold, or of more values than it can count.
+    """Refuse a shape with a length, or a number of values, that C++'s int cannot hold.
 
-    Lengths of 0 and -1 are left to Caffe: some layers fill them in.
+    Lengths of 0 and -1 are left to Caffe, because some layers fill them in.
     """
     for length in lengths:
         if not -1 <= length <= MOST:
@@ -31,7 +31,7 @@ def check_lengths(lengths: Sequence[int], where: str, layer: str) -> None:
 
 
 def check_sizes(layers: Sequence[Any]) -> None:
-    """Refuse numbers of ``layers`` that Caffe would take for others; a NetError names layer, field and number."""
+    """Refuse numbers of ``layers`` that Caffe would misread; the NetError names layer, field and number."""
     for layer in layers:
         for where, field, value in _numbers(layer, ""):
             if field.name == "dim":
@@ -44,7 +44,7 @@ def check_sizes(layers: Sequence[Any]) -> None:
 
 
 def _numbers(message: Any, path: str) -> Iterator[tuple[str, Any, Sequence[int]]]:
-    """Yield the name, the descriptor and the values of every field of whole numbers that is set, also in inner messages."""
+    """Yield name, descriptor and values of every set field of whole numbers, also in inner messages."""
     for field, value in message.ListFields():
         where, values = f"{path}{field.name}", value if field.is_repeated else [value]
         if field.message_type is not None:
@@ -55,7 +55,7 @@ def _numbers(message: Any, path: str) -> Iterator[tuple[str, Any, Sequence[int]]
 
 
 def _check_computed(layer: Any) -> None:
-    """Refuse what overflows when a layer computes with it, and gives another size instead of an error."""
+    """Refuse numbers with which a layer's computation overflows, and gives a wrong size instead of an error."""
     for name in ("convolution_param", "pooling_param"):
         param = getattr(layer, name)
         kernels, dilations = _all(param, "kernel_size", "kernel_h", "kernel_w"), _all(param, "dilation")
@@ -74,13 +74,13 @@ def _check_computed(layer: Any) -> None:
 
 
 def _all(param: Any, *names: str) -> list[int]:
-    """Return all numbers under these names, which are lists or single ones."""
+    """Return all numbers of these fields, which are repeated or single."""
     known = (getattr(param, name, ()) for name in names)
     return [number for value in known for number in ([value] if isinstance(value, int) else value)]
 
 
 def check_tiles(net: Any, layers: Sequence[Any]) -> None:
-    """Refuse Tile layers of a ``caffe.Net`` whose tops are smaller than what is written there: the product overflowed."""
+    """Refuse Tile layers of a ``caffe.Net`` whose product of sizes overflowed: their tops are smaller than what they write."""
     for layer in layers:
         if layer.type == "Tile":
             bottom, top = (net.blobs[name] for name in (layer.bottom[0], layer.top[0]))
@@ -91,7 +91,7 @@ def check_tiles(net: Any, layers: Sequence[Any]) -> None:
 
 
 def check_inputs(net: Any, shapes: Mapping[str, Sequence[int]], layers: Sequence[Any]) -> None:
-    """Refuse layers that gave an input another shape than it is declared with: their top is the input itself."""
+    """Refuse layers that changed the declared shape of an input in place, because their top is the input itself."""
     for name, shape in shapes.items():
         found = tuple(net.blobs[name].shape)
         layer = next((each for each in layers if name in each.bottom and name in each.top), None)

@@ -1,4 +1,4 @@
-"""Snapshots as Caffe's solvers write them: a file of weights, and beside it the state that goes on from there."""
+"""Snapshots as Caffe's solvers write them: a file of weights, and a file with the solver's state."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ _OLD_AXES = 4
 
 
 def names(prefix: str, iteration: int, snapshot_format: str) -> tuple[Path, Path]:
-    """Return the paths of weights and state, as Caffe calls them; ``prefix`` may end in the name of a folder and a slash."""
+    """Return the paths of weights and state with Caffe's names; ``prefix`` may end with a folder and a slash."""
     if snapshot_format not in _FORMATS:
         msg = f"snapshot_format is {snapshot_format!r}, expected {' or '.join(map(repr, _FORMATS))}"
         raise NetError(msg)
@@ -31,7 +31,7 @@ def names(prefix: str, iteration: int, snapshot_format: str) -> tuple[Path, Path
 
 
 def write_state(path: Path, weights: Path, solver: Any, param: Any, state: SolverState) -> None:
-    """Write a solver's state, which names the file of weights that it goes with."""
+    """Write a solver's state; it names its file of weights."""
     step = getattr(solver, "current_step", None)
     metadata = {
         "learned_net": str(weights),
@@ -41,14 +41,14 @@ def write_state(path: Path, weights: Path, solver: Any, param: Any, state: Solve
 
 
 def read(path: Path, state: SolverState) -> tuple[dict[str, NDArray], Path | None]:
-    """Return the state in a file, and the path of the weights it names: as it is written, or beside the state.
+    """Return the state in a file, and the path of its weights: as the file names it, or beside the state.
 
     Parameters
     ----------
     path
         A ``.solverstate``, in protobuf's format or in HDF5.
     state
-        Of the solver that is to go on: shapes of its history.
+        The present state of the solver; it has the shapes of the history.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def read(path: Path, state: SolverState) -> tuple[dict[str, NDArray], Path | Non
 
 
 def _as(array: NDArray, mine: NDArray | None) -> NDArray:
-    """Return a history as Caffe takes it: rounded to float32, and in a shape of today where that of 2014 is the same."""
+    """Return an array of the history for Caffe: rounded to float32, and in today's shape if it has that of 2014."""
     if mine is None or array.dtype == np.int64:
         return array
     host = array.to_host().astype(np.float32, copy=False)

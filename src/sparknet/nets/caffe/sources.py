@@ -1,6 +1,6 @@
-"""Where RDDDataLayers take their batches from: sources, connected from Python by a name or to a net.
+"""Sources of batches for RDDDataLayers, connected from Python by a name or to a net.
 
-The names are known to the whole process, because Caffe makes layers without telling whose they are.
+Names are valid in the whole process, because Caffe makes a layer without saying for which net.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,16 +25,16 @@ def feeding(target: Any, batches: Iterable[Mapping[str, NDArray]]) -> Iterator[N
     Parameters
     ----------
     target
-        The name of a source, as the layer's ``param_str`` says it (``"train"`` and ``"test"`` where it says none); or a
-        ``caffe.Net`` or solver, whose one RDDDataLayer is fed.
+        The source's name in the layer's ``param_str``, by default ``"train"`` or ``"test"``; or a ``caffe.Net`` or solver with
+        one RDDDataLayer.
     batches
-        Mappings of column -> array ``(rows, ...)``, taken one at each forward pass; arrays of numpy will do. They end
-        where the iterable ends: repeat it for more than one epoch. What prefetches them is closed by whoever made it.
+        Mappings of column -> array ``(rows, ...)``; numpy arrays will do. Each forward pass takes one. Repeat the iterable for
+        more than one epoch, because the batches end with it. A Prefetcher among them is closed by the caller.
 
     Raises
     ------
     NetError
-        The source, or the net, is fed already; or the net has not exactly one RDDDataLayer.
+        The source or the net is fed already, or the net does not have exactly one RDDDataLayer.
 
     Examples
     --------
@@ -66,17 +66,17 @@ class Source:
         self._batches = enumerate(batches)
         self._layer: object = None
         self._taken = 0
-        self.number = -1  # of the batch that was taken last, counting those that were dropped
+        self.number = -1  # of the last batch taken; dropped ones count too
 
     def next(self, layer: object, param: LayerParam) -> Mapping[str, NDArray]:
-        """Return the columns of the next batch that ``layer`` has tops for; they fit its shapes.
+        """Return those columns of the next batch for which ``layer`` has tops; they fit its shapes.
 
         Raises
         ------
         NetError
-            There is none left, or another layer has taken some of them.
+            No batch is left, or another layer has taken some.
         DataError
-            A column is missing, or its shape does not fit; the next call goes on behind this batch.
+            A column is missing, or its shape does not fit; the next call takes the batch after this one.
         """
         if self._layer is None:
             self._layer = layer
@@ -86,7 +86,10 @@ class Source:
                 'too) a source of its own, as in param_str: \'{"source": "validation", ...}\''
             )
             raise NetError(msg)
-        for number, batch in self._batches:  # no generator of ours, which would end with the first bad batch
+        for (
+            number,
+            batch,
+        ) in self._batches:  # a loop over the iterator itself: a generator would end with the first bad batch
             self.number = number
             with located(f"batch {number}", batch=number):
                 columns = columns_of(batch, param.shapes)[0]

@@ -1,4 +1,4 @@
-"""The state of a Caffe solver as arrays: its history (momentum and the like) and its iteration."""
+"""The state of a Caffe solver as arrays: its history (such as momentum) and its iteration."""
 
 import tempfile
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ def get_state(solver: Any) -> dict[str, NDArray]:
 
 
 def set_state(solver: Any, param: Any, state: Mapping[str, NDArray]) -> None:
-    """Continue as the solver that ``state`` was taken from; ``param`` is the SolverParameter.
+    """Set the solver's state, so that it continues like the solver that ``state`` came from; ``param`` is the SolverParameter.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def set_state(solver: Any, param: Any, state: Mapping[str, NDArray]) -> None:
 
 
 def set_iteration(solver: Any, param: Any, iteration: int) -> None:
-    """Set how many steps the solver has taken, and with it its place in the schedule."""
+    """Set the solver's number of steps, and so its place in the schedule."""
     if type(solver).iter.fset is not None:
         solver.iter = iteration
         solver.current_step = steps_passed(param, iteration)
@@ -87,7 +87,7 @@ def _check(state: Mapping[str, NDArray], history: list[Any], kind: str) -> None:
 
 
 def _restore(solver: Any, iteration: int, current_step: int, history: list[Any]) -> None:
-    """Set the iteration of a Caffe that lets only a solverstate file set it; weights stay as they are."""
+    """Set the iteration by a solverstate file, for a Caffe with no other way; weights do not change."""
     message = messages().SolverState(iter=iteration, current_step=current_step)
     for view in history:
         blob = message.history.add()

@@ -1,6 +1,6 @@
-"""The test nets of a solver: Caffe makes one for each ``test_net``, ``test_iter`` and ``test_state``; here one is evaluated.
+"""The test nets of a solver: Caffe makes one for each ``test_net``, ``test_iter`` and ``test_state``, sparknet evaluates one.
 
-Several that differ only in what they read are one here, because what is read is what is passed.
+Test nets that differ only in the data they read count as one, because the caller passes the data.
 """
 
 import pickle
@@ -20,7 +20,7 @@ W = TypeVar("W")
 
 
 class Phase(NamedTuple):
-    """What a Definition says of one phase: its NetParameter, and beside it what the Definition calls by the same names."""
+    """One phase of a Definition: its NetParameter, and the phase's attributes of the Definition."""
 
     net: Any
     transform: Preprocessor | None
@@ -37,16 +37,16 @@ def test_nets(param: Any, own: Sequence[W], generic: W, *, has_net: bool) -> lis
     param
         The SolverParameter.
     own
-        The nets that it names for testing.
+        The nets that the solver names for testing.
     generic
-        The net that it trains, which is tested too where it is named by ``net`` or ``net_param``.
+        The net that the solver trains. It is tested too if ``net`` or ``net_param`` names it.
     has_net
-        Whether it is.
+        Whether one of these names it.
 
     Raises
     ------
     NetError
-        There is not a ``test_state`` for each.
+        There are ``test_state``s, but not one for each test net.
     """
     states = list(param.test_state)
     count = max(len(own), len(param.test_iter), len(states), 1) if has_net or not own else len(own)
@@ -58,7 +58,7 @@ def test_nets(param: Any, own: Sequence[W], generic: W, *, has_net: bool) -> lis
 
 
 def one_of(nets: Sequence[tuple[W, Any]], made: Callable[[W, Any], Phase]) -> Phase:
-    """Return the one phase that all test nets are; a NetError if they differ in more than in what they read."""
+    """Return the phase that all test nets have in common; a NetError if they differ in more than the data they read."""
     phases = [made(net, state) for net, state in nets]
     first = _compared(phases[0])
     for (_, state), phase in zip(nets[1:], phases[1:], strict=True):
@@ -78,7 +78,7 @@ def one_of(nets: Sequence[tuple[W, Any]], made: Callable[[W, Any], Phase]) -> Ph
 
 
 def _compared(phase: Phase) -> bytes:
-    """Return what decides of a phase: its layers without their batch sizes, and what happens to its images."""
+    """Return what is compared of a phase: its layers without batch sizes, and the changes to its images."""
     net = type(phase.net)()
     net.CopyFrom(phase.net)
     for layer in net.layer:
@@ -88,7 +88,7 @@ def _compared(phase: Phase) -> bytes:
 
 
 def _difference(one: Any, other: Any) -> str:
-    """Return in words what two nets differ in."""
+    """Return in words how two nets differ."""
     first, second = ({layer.name: layer for layer in net.layer} for net in (one, other))
     alone = [name for name in [*first, *second] if (name in first) != (name in second)]
     if alone:

@@ -1,8 +1,8 @@
-"""What data layers do to their images, ``transform_param``, as the steps of :mod:`sparknet.data.preprocess`.
+"""The changes of data layers to their images (``transform_param``), as steps of :mod:`sparknet.data.preprocess`.
 
-A pixel becomes ``(pixel - mean) * scale``, with a random crop and mirror in training and the centre crop in test. Our
-generator is not Caffe's, so random places differ; all else is equal to the last bit. Unlike Caffe's, a ``mirror`` in
-the test phase does nothing: an evaluation gives the same result each time.
+A pixel becomes ``(pixel - mean) * scale``, with a random crop and mirror in training and the centre crop in test. The random
+generator is not Caffe's, so random places differ; all else is equal to the last bit. Unlike in Caffe, a ``mirror`` does nothing in
+the test phase, so an evaluation gives the same result each time.
 """
 
 import logging
@@ -29,21 +29,21 @@ Find = Callable[[str, str], Path]
 
 
 def transform_of(layers: Sequence[Any], find: Find, *, train: bool) -> Preprocessor | None:
-    """Return what the data layers among ``layers`` do to their images, their first tops; None for nothing.
+    """Return the steps of the data layers among ``layers`` on their images, which are their first tops; None if there are none.
 
     Parameters
     ----------
     layers
         LayerParameters of one phase.
     find
-        Returns where a file is, for its name and for what it is: a ``mean_file``.
+        Returns the path of a file, called with its name and with what it is, ``"mean_file"``.
     train
-        The phase is the training phase; in the test phase there is no mirror.
+        True: the training phase. False: the test phase, which has no mirror.
 
     Raises
     ------
     NetError
-        A layer asks for what Caffe refuses, or for what there is no step for; a mean file is missing or damaged.
+        A layer asks for something that Caffe refuses, or for which there is no step. Or a mean file is missing or damaged.
     """
     steps = []
     for layer in layers:
@@ -60,7 +60,7 @@ def transform_of(layers: Sequence[Any], find: Find, *, train: bool) -> Preproces
 
 
 def changed_fields(fields: Sequence[Field], layers: Sequence[Any], transform: Preprocessor | None) -> list[Field]:
-    """Return the fields as they reach the net, for ``fields`` as they are stored; a NetError if they do not fit."""
+    """Return the fields as they reach the net, for the stored ``fields``; a NetError if they do not fit."""
     given = {field.name: field for field in fields}
     for layer in layers:
         if layer.type in DATA_LAYERS and layer.top and layer.top[0] in given:
@@ -101,14 +101,14 @@ def _steps(layer: Any, find: Find, *, train: bool) -> list[Preprocessor]:
     scale: list[Preprocessor] = [Scale(field, params["scale"])] if params.get("scale", 1) != 1 else []
     if "mean_file" in params:
         mean = _mean_image(params["mean_file"], find)
-        if layer.type == "WindowData" and height and width:  # its images are cut already, its mean is not
+        if layer.type == "WindowData" and height and width:  # its images are cut already, but the mean image is not
             mean = _centre(mean, height, width)
         return [
             *sized,
             SubtractMean(field, mean),
             *moves,
             *scale,
-        ]  # before the crop: a pixel's mean is that of its place
+        ]  # before the crop, because the mean of a pixel belongs to its place
     values = list(params.get("mean_value", ()))
     means: list[Preprocessor] = [SubtractMean(field, values if len(values) > 1 else values[0])] if values else []
     return [*sized, *moves, *means, *scale]  # moving uint8 is cheaper than moving float32
@@ -124,7 +124,7 @@ def _resize(param: Any, field: str) -> list[Preprocessor]:
 
 
 def _params(layer: Any) -> dict[str, Any]:
-    """Return what ``transform_param`` sets other than to its default; the scale of WindowData is elsewhere."""
+    """Return the fields of ``transform_param`` that differ from their defaults; WindowData has its scale elsewhere."""
     said = list(layer.transform_param.ListFields())
     if layer.type == "WindowData":
         said = [(field, value) for field, value in said if field.name != "scale"]
@@ -138,7 +138,7 @@ def _params(layer: Any) -> dict[str, Any]:
 
 
 def _check(layer: Any, params: dict[str, Any]) -> None:
-    """Raise a NetError for what Caffe itself refuses."""
+    """Raise a NetError for parameters that Caffe itself refuses."""
     if layer.type == "HDF5Data" and params:
         msg = f"got transform_param ({', '.join(params)}), but this type of layer takes none"
         raise NetError(msg)
@@ -153,7 +153,7 @@ def _check(layer: Any, params: dict[str, Any]) -> None:
 
 
 def _check_channels(layer: Any, field: Field) -> None:
-    """Raise a NetError if images that the layer would decode have another number of channels."""
+    """Raise a NetError if the field has another number of channels than the images that the layer would decode."""
     if len(field.shape) != 3:
         return
     for name, channels in _channels(layer):
@@ -172,7 +172,7 @@ def _check_channels(layer: Any, field: Field) -> None:
 
 
 def _channels(layer: Any) -> Iterator[tuple[str, int]]:
-    """Yield what the layer says of the colors of its images, and the number of channels that this means."""
+    """Yield the layer's fields about colors, with the number of channels that each means."""
     for name, channels in (("force_color", 3), ("force_gray", 1)):
         if getattr(layer.transform_param, name):
             yield name, channels

@@ -1,7 +1,7 @@
-"""Which layers do more than compute, and whether the user trusts a net with them: a prototxt may come from anywhere.
+"""Layers that do more than compute, and the user's trust in them: a prototxt may come from anywhere.
 
-What a CaffeNet replaces (data layers, an RDDDataLayer), leaves out (HDF5Output) or reads itself (the file of an InfogainLoss) never
-does it, so it needs no trust. A type that is not in the table may do anything, as the layers of another Caffe.
+A layer needs no trust if a CaffeNet replaces it (data layers, an RDDDataLayer), leaves it out (HDF5Output) or reads its file itself
+(InfogainLoss). A type that is not in the table, such as one of another Caffe, may do anything.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ from sparknet.nets.caffe.runtime import load
 
 __all__ = ["COMPUTES", "check_trust", "checked_trust"]
 
-# From the sources of the Caffe wheel: these types neither open files, nor read the environment, start threads or import modules.
+# These types open no files, read no environment, start no threads and import no modules (from the sources of the Caffe wheel).
 COMPUTES = frozenset(
     """
     AbsVal Accuracy ArgMax BNLL BatchNorm BatchReindex Bias Clip Concat ContrastiveLoss Convolution Crop
@@ -22,10 +22,10 @@ COMPUTES = frozenset(
     ReLU Reduction Reshape SPP Scale Sigmoid SigmoidCrossEntropyLoss Silence Slice Softmax SoftmaxWithLoss
     Split Swish TanH Threshold Tile
     """.split()
-) | {"InfogainLoss"}  # opens the file of its matrix, which is read and checked before: see carried
-# From the sources of other Caffes: these read so many bottoms, and do not ask how many they have.
+) | {"InfogainLoss"}  # opens a file, but that is read and checked before: see carried
+# These read so many bottoms without a check of their number (from the sources of other Caffes).
 _BOTTOMS = {"DetectionEvaluate": 2, "PriorBox": 2, "Proposal": 3}
-# And these read outside of their memory.
+# These read outside their memory.
 _OUTSIDE = {
     "BilinearInterpolate": "beside a bottom that is one pixel high or wide; a Deconvolution with a bilinear filler computes the same"
 }
@@ -33,7 +33,7 @@ _SHOWN = 4  # layers in a message
 
 
 def checked_trust(trust: Sequence[str]) -> tuple[str, ...]:
-    """Return types of layers as the user gives them; a NetError if they are none."""
+    """Return the types of layers that the user trusts; a NetError if the argument is of another kind."""
     if isinstance(trust, str) or not isinstance(trust, Iterable) or not all(isinstance(name, str) for name in trust):
         msg = f"trust is {trust!r}, expected types of layers, as in trust=('Python',)"
         raise NetError(msg)
@@ -52,17 +52,17 @@ def check_trust(layers: Sequence[Any], trust: Sequence[str], place: Callable[[in
     Parameters
     ----------
     layers
-        LayerParameters as Caffe is to make them, so with inputs in the place of data layers.
+        LayerParameters as Caffe will make them, with inputs in place of data layers.
     trust
-        Types of layers.
+        Trusted types of layers.
     place
-        Returns where the layer of a number stands, as in ``" (net.prototxt:12)"``.
+        Returns, for the number of a layer, its place in the prototxt, as in ``" (net.prototxt:12)"``.
 
     Raises
     ------
     NetError
-        One names all such layers, what they would do, and the option that allows it. No trust allows a layer that is known
-        to read memory that is not its own.
+        There are such layers; the message names all of them, what they would do, and the option that allows it. No option
+        allows a layer that is known to read outside its memory.
     """
     for i, layer in enumerate(layers):
         _check_memory(layer, place(i))
@@ -80,7 +80,7 @@ def check_trust(layers: Sequence[Any], trust: Sequence[str], place: Callable[[in
 
 
 def _check_memory(layer: Any, place: str) -> None:
-    """Refuse a layer of another Caffe that would read what is not its own."""
+    """Refuse a layer of another Caffe that would read outside its memory."""
     called = f"layer {layer.name!r} of type {layer.type}{place}"
     needed = _BOTTOMS.get(layer.type, 0)
     if len(layer.bottom) < needed:
@@ -92,7 +92,7 @@ def _check_memory(layer: Any, place: str) -> None:
 
 
 def _does(layer: Any) -> str:
-    """Return what a layer that is not trusted would do."""
+    """Return, in words, what an untrusted layer would do."""
     if layer.type == "Python":
         return f"imports the module {layer.python_param.module!r} and runs its code"
     return "may open files or run code"

@@ -1,7 +1,7 @@
-"""What a prototxt says that this Caffe does not know: every such field, with its line and the fork that has it.
+"""Fields and words of a prototxt that this Caffe does not know: all of them, with their lines and the forks that have them.
 
-protobuf names the first one only. Here the text is gone through along Caffe's messages. Where it is no prototxt at all,
-nothing is found, so that protobuf's own message says so.
+protobuf names the first one only. This module compares the text with Caffe's messages. In a text that is no prototxt it finds
+nothing; protobuf's own message is the better one then.
 """
 
 import re
@@ -20,25 +20,25 @@ __all__ = ["Unknown", "described", "forks_with", "unknown_in"]
 
 _SHOWN_LINES = 4
 _SHOWN_PHRASES = 50
-_FREE = ("engine",)  # enum fields that choose how to compute, and not what: an unknown word in one can be dropped
+_FREE = ("engine",)  # enum fields that choose how to compute, not what: an unknown word in them can be dropped
 # Forks' words for what Caffe says otherwise.
 _OTHERWISE = {"ceil_mode": "say round_mode: CEIL for true, round_mode: FLOOR for false"}
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """A field, or the word that an enum field is set to, that this Caffe does not know.
+    """A field, or a word as the value of an enum field, that this Caffe does not know.
 
     Parameters
     ----------
     message
-        The message of Caffe that it stands in, as ``LayerParameter``.
+        Caffe's message around it, such as ``LayerParameter``.
     name
-        What stands there.
+        The unknown field or word.
     enum
-        The field that is set to the word; empty for a field.
+        The enum field with the word; empty for an unknown field.
     known
-        What could stand there.
+        The known fields or words in its place.
     start, end
         Its place in the text, with its value.
     droppable
@@ -55,7 +55,7 @@ class Unknown:
 
 
 def unknown_in(text: str, descriptor: Any) -> list[Unknown]:
-    """Return what ``text``, a prototxt of the message of ``descriptor``, says that the message does not know."""
+    """Return all that is unknown in ``text``, a prototxt of the message of ``descriptor``."""
     try:
         return list(_unknown(parsed(text), descriptor))
     except ValueError:
@@ -63,7 +63,7 @@ def unknown_in(text: str, descriptor: Any) -> list[Unknown]:
 
 
 def described(text: str, unknown: Sequence[Unknown]) -> list[str]:
-    """Return for each unknown thing one phrase: its lines, what is not known, and the forks that know it; of 50 at most."""
+    """Return a phrase for each unknown thing, at most 50: its lines, its name, and the forks that know it."""
     lines: dict[tuple[str, str, str], list[int]] = {}
     first: dict[tuple[str, str, str], Unknown] = {}
     line = at = 0
@@ -78,7 +78,7 @@ def described(text: str, unknown: Sequence[Unknown]) -> list[str]:
 
 
 def forks_with(name: str, message: str = "type") -> str:
-    """Return which forks have a field of this name in a message, or by default a type of layer: a phrase, or nothing."""
+    """Return a phrase that names the forks with this field in a message, or with this type of layer; "" if there are none."""
     kind = re.sub("Parameter$", "", message).replace("V1Layer", "Layer").replace("V0Layer", "Layer")
     found = [fork for fork, kinds in _forks().items() if name in kinds.get(kind, "").split()]
     return f"known to {', '.join(found)}" if found else ""
@@ -109,7 +109,7 @@ def _unknown(nodes: Sequence[Node], descriptor: Any) -> Iterator[Unknown]:
 
 
 def _unknown_words(node: Node, message: str, known: tuple[str, ...]) -> Iterator[Unknown]:
-    """Yield the words that an enum field is set to and that are none of its ``known``; numbers may be."""
+    """Yield the values of an enum field that are not ``known`` words; numbers are allowed."""
     words = [word for word in node.words if word.text not in known and not re.match(r"[-\d\"']", word.text)]
     if words and node.name in _FREE:
         yield Unknown(message, words[0].text, node.name, known, node.start, node.end)

@@ -1,7 +1,7 @@
-"""What a layer says to another type of layer: Caffe ignores it, so it is said once.
+"""Parameters in a layer that belong to another type of layer: Caffe ignores them, so a note says it once.
 
-Caffe's message of a type's own parameters bears the type's name: the type Pooling reads the PoolingParameter of
-``pooling_param``. So only what several types read is a table here.
+The message of a type's own parameters has the name of the type: the type Pooling reads the PoolingParameter of ``pooling_param``. So
+the table here has only parameters that several types read.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ _READERS = {
 def note_unread(layer: Any) -> None:
     """Log which parameters of a LayerParameter its type does not read."""
     for field, value in layer.ListFields():
-        if not field.name.endswith("_param") or not value.ListFields():  # an empty message says nothing
+        if not field.name.endswith("_param") or not value.ListFields():  # an empty message sets nothing
             continue
         kind = field.message_type.name.removesuffix("Parameter")
         readers = _READERS.get(kind, (kind,))

@@ -1,4 +1,4 @@
-"""What a solver says and sparknet does in its own way: taken out of the solver, and said once, so that people find out."""
+"""Fields of a solver that sparknet replaces or ignores: they are cleared, and a note names them once."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from sparknet.nets.caffe.notes import note
 
 __all__ = ["UNUSED", "note_unused"]
 
-# The driver's rounds, evaluation, log and files take the place of these.
+# The driver's rounds, evaluation, log and files replace these.
 UNUSED = (
     *("test_iter", "test_interval", "test_compute_loss", "test_initialization", "display", "debug_info", "random_seed"),
     *("snapshot", "snapshot_prefix", "snapshot_diff", "snapshot_format", "snapshot_after_train"),
