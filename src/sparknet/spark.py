@@ -7,7 +7,8 @@ from sparknet.clusters.spark.inference.evaluate import evaluate
 from sparknet.clusters.spark.inference.predict import featurize, predict
 from sparknet.clusters.spark.jobs.startup import start_spark
 from sparknet.clusters.spark.packed.dataset import PackedDataset, ShardSize
-from sparknet.clusters.spark.packing.pack import load_packed, pack
+from sparknet.clusters.spark.packed.load import load_packed
+from sparknet.clusters.spark.packing.pack import pack
 from sparknet.clusters.spark.training.cluster import SparkCluster
 from sparknet.data.mean import channel_means, mean_image
 

@@ -167,7 +167,7 @@ def test_a_broadcast_that_was_destroyed_does_not_stay_with_the_shards_files(cont
     sent = context.broadcast(3)
     assert packed.map_shards(lambda shard: sent.value + len(shard)) == [8, 8]
     sent.destroy()
-    packed._kept.unpersist(blocking=True)  # as when executors are lost: computed again
+    packed._files.unpersist(blocking=True)  # as when executors are lost: computed again
     assert packed.map_shards(len) == [5, 5]
 
 

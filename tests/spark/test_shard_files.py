@@ -14,6 +14,7 @@ from sparknet import ClusterError, Field, FormatError, LocalCluster, SparkCluste
 from sparknet import data as local
 from sparknet.clusters.spark.jobs.local_files import local_directories
 from sparknet.clusters.spark.packed import shard_files
+from sparknet.clusters.spark.packed.files_of_shards import name_of
 from sparknet.clusters.spark.training.tasks import train_partition
 from sparknet.clusters.spark.workers.transport import SparkParcel
 from sparknet.data.preprocess import Scale
@@ -136,10 +137,10 @@ def test_a_shard_that_is_damaged_in_spark_itself_is_named_with_the_fix(spark, co
 
 def test_a_directory_that_cannot_be_written_is_named_with_the_fix(spark, context, packed):
     taken = context.parallelize([0], 1).map(lambda _: str(local_directories()[0])).first()
-    Path(taken, f"sparknet-{packed._name}").write_text("a file where a directory is to be")
+    Path(taken, f"sparknet-{name_of(packed.rdd)}").write_text("a file where a directory is to be")
     with pytest.raises(ClusterError, match=r"shard \d cannot be kept in .*give spark.local.dir a larger disk"):
         next(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), **OPTIONS))
-    Path(taken, f"sparknet-{packed._name}").unlink()
+    Path(taken, f"sparknet-{name_of(packed.rdd)}").unlink()
 
 
 def test_nothing_is_left_after_unpersist_nor_after_a_session_with_other_workers(spark, context, packed):
@@ -185,7 +186,7 @@ def test_releasing_a_set_that_is_not_kept_as_a_whole_writes_no_file(context, pac
         return item
 
     data = replace(packed, rdd=packed.rdd.map(watched))
-    assert len(context.runJob(data._kept, list, [0])) == 1  # one of two shards
+    assert len(context.runJob(data._files, list, [0])) == 1  # one of two shards
     before = piped.value
     data.unpersist()
     assert (files(context), piped.value) == ([], before)
@@ -195,7 +196,7 @@ def test_releasing_a_set_that_is_not_kept_as_a_whole_writes_no_file(context, pac
 def test_what_is_kept_is_read_back_by_index_and_a_failed_writing_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("SPARK_LOCAL_DIRS", f"{tmp_path}/a,{tmp_path}/b")
     batches = [{"x": np.full((n, 2), n)} for n in (3, 3, 1)]
-    (kept,) = shard_files.keep(1, ((i, dumps(batch)) for i, batch in enumerate(batches)), name="set")
+    (kept,) = shard_files.write(1, ((i, dumps(batch)) for i, batch in enumerate(batches)), name="set")
     assert kept.path == tmp_path / "b" / "sparknet-set" / "shard-1"
     with shard_files.opened(kept) as shard:
         for i in (2, 0, 1):
@@ -208,9 +209,9 @@ def test_what_is_kept_is_read_back_by_index_and_a_failed_writing_leaves_nothing(
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(shard_files.keep(0, failing(), name="set"))
+        list(shard_files.write(0, failing(), name="set"))
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["shard-1"]
-    shard_files.drop("set")
+    shard_files.remove("set")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
@@ -218,7 +219,7 @@ def test_a_worker_reads_its_own_solver_state_and_none_of_the_others(tmp_path, mo
     monkeypatch.setenv("SPARK_LOCAL_DIRS", str(tmp_path))
     net = FACTORY(seed=1)
     batch = {"data": POINTS[:5], "label": LABELS[:5]}
-    (kept,) = shard_files.keep(1, [(1, dumps(batch))], name="set")
+    (kept,) = shard_files.write(1, [(1, dumps(batch))], name="set")
     sent = SimpleNamespace(value=[dumps(net.get_weights()), b"that of worker 0", dumps(net.get_state())])
     parcel = SparkParcel(sent)
     task_of = partial(Task, num_batches=1, first_step=0, tau=2, seed=3)

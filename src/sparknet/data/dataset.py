@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from sparknet.data.fields import Field, rows_of_batch
-from sparknet.data.layout import check_shards, is_whole, shard_length, share_and_seed, split_positions
+from sparknet.data.layout import check_shards, dealt, is_whole, shard_length, share_and_seed, split_positions
+from sparknet.data.packed_set import PackedSet
 from sparknet.data.prefetch import Prefetcher
 from sparknet.data.preprocess import Preprocessor
-from sparknet.data.ragged import Even, Ragged, check_padding, say_dropped
+from sparknet.data.ragged import Even, Ragged, check_padding
 from sparknet.data.shards import Shard, called, check_function
 from sparknet.data.sums import check_summable
-from sparknet.data.unsized import Unsized
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 
@@ -22,7 +22,7 @@ __all__ = ["Dataset", "cut"]
 
 
 @dataclass(frozen=True)
-class Dataset(Unsized):
+class Dataset(PackedSet):
     """Packed minibatches in memory.
 
     Parameters
@@ -68,14 +68,10 @@ class Dataset(Unsized):
         """Number of minibatches."""
         return len(self.batches)
 
-    @property
-    def even(self) -> Even:
-        """What happens to short minibatches: ``ragged`` and ``padding``, or ``"reshape"`` where the data set does not say it."""
-        return Even(self.batch_size, self.ragged or "reshape", dict(self.padding or {}))
-
     def shard(self, worker: int, workers: int) -> Sequence[Mapping[str, NDArray]]:
         """Return the minibatches of ``worker`` out of ``workers``; nothing is copied."""
-        return self.batches[worker::workers]
+        numbers = dealt(self.num_batches, worker, workers)
+        return self.batches[numbers.start : numbers.stop : numbers.step]
 
     def first_batch(self) -> Mapping[str, NDArray]:
         """Return the first minibatch, as stored."""
@@ -243,7 +239,5 @@ class Dataset(Unsized):
 
 def cut(arrays: Mapping[str, "np.ndarray[Any, Any]"], even: Even, what: str) -> list[dict[str, NDArray]]:
     """Return the minibatches as views; the last examples are left out where ``even`` says so, and ``what`` begins the log's line."""
-    n, batch_size = len(next(iter(arrays.values()))), even.batch_size
-    if even.ragged == "drop":
-        n = say_dropped(what, n, batch_size)
+    n, batch_size = even.num_packed(len(next(iter(arrays.values()))), what), even.batch_size
     return [{name: NDArray(a[i : i + batch_size]) for name, a in arrays.items()} for i in range(0, n, batch_size)]

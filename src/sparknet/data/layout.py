@@ -17,6 +17,7 @@ __all__ = [
     "Layout",
     "check_packing",
     "check_shards",
+    "dealt",
     "is_whole",
     "packed_positions",
     "shard_length",
@@ -55,7 +56,7 @@ class Layout:
 
     def batches(self, shard: int) -> range:
         """Return the numbers of the shard's minibatches."""
-        return range(shard, self.num_batches, self.shards)
+        return dealt(self.num_batches, shard, self.shards)
 
     def examples(self, shard: int) -> int:
         """Return how many examples the shard has."""
@@ -150,6 +151,17 @@ def split_positions(count: int, fraction: float, seed: int) -> tuple[Array, Arra
     return train, test
 
 
+def dealt(num_batches: int, shard: int, shards: int) -> range:
+    """Return the numbers of the minibatches that a shard gets when ``num_batches`` are dealt out to ``shards``, one after the other.
+
+    Examples
+    --------
+    >>> [list(dealt(7, shard, 3)) for shard in range(3)]
+    [[0, 3, 6], [1, 4], [2, 5]]
+    """
+    return range(shard, num_batches, shards)
+
+
 def shard_length(num_batches: int, worker: int, workers: int) -> int:
     """Return how many minibatches the shard of ``worker`` has.
 
@@ -158,7 +170,7 @@ def shard_length(num_batches: int, worker: int, workers: int) -> int:
     >>> [shard_length(7, worker, 3) for worker in range(3)]
     [3, 2, 2]
     """
-    return len(range(worker, num_batches, workers))
+    return len(dealt(num_batches, worker, workers))
 
 
 def check_shards(num_batches: int, workers: int, batch_size: int) -> None:

@@ -61,6 +61,13 @@ class Even:
         """Return how many minibatches of a set are used: all, or one less if a short last one is left out."""
         return batches - (self.ragged == "drop" and examples % self.batch_size > 0)
 
+    def num_packed(self, examples: int, what: str) -> int:
+        """Return how many examples are packed: all, or those of whole minibatches; the log says how many are left out.
+
+        A DataError that begins with ``what`` if none is packed.
+        """
+        return say_dropped(what, examples, self.batch_size) if self.ragged == "drop" else examples
+
 
 def evened(batch: Mapping[str, NDArray], even: Even | None) -> tuple[int, Mapping[str, NDArray]]:
     """Return how many rows of a batch count, and the batch with padding; 0 if it is left out."""

@@ -2,28 +2,26 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from sparknet.clusters.spark.jobs.running import collected, is_stored, release, run_job
+from sparknet.clusters.spark.jobs.running import collected, release, run_job
 from sparknet.clusters.spark.jobs.sessions import check_packed, is_stopped
-from sparknet.clusters.spark.packed import saving, shard_files
+from sparknet.clusters.spark.packed import saving
 from sparknet.clusters.spark.packed.exchange import as_records, exchanged
+from sparknet.clusters.spark.packed.files_of_shards import FilesOfShards
 from sparknet.clusters.spark.packed.manifest import Manifest
+from sparknet.clusters.spark.packed.positions import Positions, in_order, split_part
 from sparknet.clusters.spark.packed.shard_tasks import mapped_shards
 from sparknet.clusters.spark.packed.sums import tree_sum
 from sparknet.data.dataset import Dataset
 from sparknet.data.fields import Field
 from sparknet.data.layout import Layout, is_whole, share_and_seed, split_positions
+from sparknet.data.packed_set import PackedSet
 from sparknet.data.preprocess import Preprocessor
-from sparknet.data.ragged import Even, Ragged, check_padding, say_dropped
+from sparknet.data.ragged import Ragged, check_padding
 from sparknet.data.records import Records
 from sparknet.data.shards import Shard, check_function
-from sparknet.data.unsized import Unsized
 from sparknet.errors import DataError
 from sparknet.ndarray import NDArray
 from sparknet.serialization import loads
@@ -31,7 +29,9 @@ from sparknet.serialization import loads
 if TYPE_CHECKING:
     from pyspark import RDD
 
-__all__ = ["PackedDataset", "ShardSize", "first_of", "kept_of", "packed_from"]
+    from sparknet.clusters.spark.packed.shard_files import ShardFile
+
+__all__ = ["PackedDataset", "ShardSize", "packed_from", "storage_level"]
 
 
 class ShardSize(NamedTuple):
@@ -43,7 +43,7 @@ class ShardSize(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class PackedDataset(Unsized):
+class PackedDataset(PackedSet):
     """Minibatches on Spark: partition ``k`` holds the minibatches ``k, k + shards, ...`` as messages.
 
     Parameters
@@ -75,8 +75,8 @@ class PackedDataset(Unsized):
     preprocessor: Preprocessor | None = None
     ragged: Ragged | None = None
     padding: Mapping[str, float] | None = None
-    # The id of the RDD -> where its shards' files are: shared by all that `replace` makes of this one.
-    _kept_by_rdd: "dict[int, RDD[shard_files.Kept]]" = field(default_factory=dict, repr=False)
+    # Shared by all that `replace` makes of this one.
+    _files_of_shards: FilesOfShards = field(default_factory=FilesOfShards, repr=False)
 
     _iteration_hint = (
         "map_shards(fn) goes through its minibatches where they are, to_local() brings them into this process"
@@ -107,11 +107,6 @@ class PackedDataset(Unsized):
         layout = self._layout(self.shards)
         examples = [layout.examples(k) for k in range(self.shards)]
         return [ShardSize(len(layout.batches(k)), n, n * self._records.size) for k, n in enumerate(examples)]
-
-    @property
-    def even(self) -> Even:
-        """What becomes of short minibatches, as far as the data set says it."""
-        return Even(self.batch_size, self.ragged or "reshape", dict(self.padding or {}))
 
     @property
     def _records(self) -> Records:
@@ -207,7 +202,7 @@ class PackedDataset(Unsized):
         return self._dealt(shards)._persisted(self.rdd.getStorageLevel())
 
     def _dealt(self, shards: int) -> "PackedDataset":
-        return self._repacked(partial(np.arange, self.num_examples), self._layout(shards))
+        return self._repacked(in_order(self.num_examples, self.num_examples), self._layout(shards))
 
     def train_test_split(
         self,
@@ -225,19 +220,19 @@ class PackedDataset(Unsized):
         check_packed(self.rdd, "train_test_split()")
         share, chosen = share_and_seed(test_size, seed, random_state, fraction)
         parts_of_all = split_positions(self.num_examples, share, chosen)
-        totals = [kept_of(int((part >= 0).sum()), self.even, "train_test_split()") for part in parts_of_all]
+        totals = [self.even.num_packed(int((part >= 0).sum()), "train_test_split()") for part in parts_of_all]
         parts = []
         for which, total in enumerate(totals):
-            moved = partial(_part, which, self.num_examples, share, chosen, total)
+            positions = split_part(which, self.num_examples, share, chosen, total)
             shards = min(self.shards, -(-total // self.batch_size))
-            part = self._repacked(moved, Layout(total, self.batch_size, shards))
+            part = self._repacked(positions, Layout(total, self.batch_size, shards))
             parts.append(part._persisted(self.rdd.getStorageLevel()))
         train, test = parts
         return train, test
 
-    def _repacked(self, moved: Callable[[], Any], layout: Layout) -> "PackedDataset":
+    def _repacked(self, positions: Positions, layout: Layout) -> "PackedDataset":
         rows = as_records(self.rdd, self._records, self.batch_size)
-        packed = packed_from(rows, moved, self.fields, layout, self.preprocessor)
+        packed = packed_from(rows, positions, self.fields, layout, self.preprocessor)
         return replace(packed, ragged=self.ragged, padding=self.padding)
 
     def _persisted(self, storage: Any) -> "PackedDataset":
@@ -277,68 +272,41 @@ class PackedDataset(Unsized):
         saving.write(self.rdd, os.fspath(path).rstrip("/"), manifest)
 
     @property
-    def _name(self) -> str:
-        return f"{self.rdd.context.applicationId}-{self.rdd.id()}"
+    def _files(self) -> "RDD[ShardFile]":
+        return self._files_of_shards.of(self.rdd)
 
     @property
-    def _kept(self) -> "RDD[shard_files.Kept]":
-        """Where the file of each shard is, which the first use writes: see :mod:`sparknet.clusters.spark.packed.shard_files`."""
-        from pyspark import StorageLevel
-
-        key = self.rdd.id()
-        if key not in self._kept_by_rdd:
-            kept = self._keeping(shard_files.keep_before)
-            self._kept_by_rdd[key] = kept.persist(StorageLevel.MEMORY_AND_DISK)
-        return self._kept_by_rdd[key]
-
-    def _keeping(self, keep: Callable[..., Any] = shard_files.keep) -> "RDD[shard_files.Kept]":
-        """Return :attr:`_kept` computed from the minibatches again, wherever that runs."""
-        return self.rdd.mapPartitionsWithIndex(partial(keep, name=self._name))
+    def _files_again(self) -> "RDD[ShardFile]":
+        return self._files_of_shards.written_again(self.rdd)
 
     def unpersist(self) -> None:
         """Release the cluster's memory and files; the set must not be used any more."""
-        kept = self._kept_by_rdd.pop(self.rdd.id(), None)
         if is_stopped(self.rdd.context):  # and everything went with it
+            self._files_of_shards.forget(self.rdd)
             return
-        if kept is not None:
-            drop, context = partial(_drop, self._name), self.rdd.context
-            with suppress(Exception):  # what is not reached goes with its executor
-                if is_stored(kept):  # what is not would be written first
-                    kept.foreach(drop)  # Spark sends a task to where the file is
-            kept.unpersist()
-            # Files that lie elsewhere, of shards that were moved or lost: as many tasks as run at once,
-            # which most often reach every executor.
-            with suppress(Exception):
-                context.parallelize(range(context.defaultParallelism)).foreach(drop)
+        self._files_of_shards.remove(self.rdd)
         self.rdd.unpersist()
-
-
-def kept_of(examples: int, even: Even, what: str) -> int:
-    """Return how many of the ``examples`` are packed: all, or those of whole minibatches; the log says what is left out."""
-    return say_dropped(what, examples, even.batch_size) if even.ragged == "drop" else examples
 
 
 def packed_from(
     rows: "RDD[tuple[int, bytes]]",
-    moved: Callable[[], Any],
+    positions: Positions,
     fields: tuple[Field, ...],
     layout: Layout,
     preprocessor: Preprocessor | None,
 ) -> PackedDataset:
     """Return the data set of :func:`sparknet.clusters.spark.packed.exchange.exchanged`, not computed yet."""
-    rdd = exchanged(rows, moved, Records(fields), layout)
+    rdd = exchanged(rows, positions, Records(fields), layout)
     return PackedDataset(rdd, fields, layout.batch_size, layout.num_batches, layout.total, layout.shards, preprocessor)
 
 
-# ---- in the Python workers
-def _part(which: int, count: int, fraction: float, seed: int, total: int) -> Any:
-    return first_of(split_positions(count, fraction, seed)[which], total)
+def storage_level(storage: Any) -> Any:
+    """Return a ``pyspark.StorageLevel`` that stores, by default ``MEMORY_AND_DISK``; a DataError for anything else."""
+    from pyspark import StorageLevel
 
-
-def first_of(positions: Any, total: int) -> Any:
-    """Return the positions, with those behind the first ``total`` as examples to leave out (-1)."""
-    return np.where(positions < total, positions, -1)
-
-
-def _drop(name: str, _element: Any) -> None:
-    shard_files.drop(name)
+    if storage is None:
+        return StorageLevel.MEMORY_AND_DISK
+    if not isinstance(storage, StorageLevel) or not (storage.useMemory or storage.useDisk):
+        msg = f"storage: got {storage!s}, expected a pyspark.StorageLevel that stores, such as StorageLevel.DISK_ONLY"
+        raise DataError(msg)
+    return storage

@@ -8,7 +8,7 @@ all of them, 8 bytes for each, and after it a byte for each that the shard has.
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparknet.clusters.spark.jobs.local_files import local_directories, naming, restore_directories
+from sparknet.clusters.spark.packed.positions import Positions
 from sparknet.data.layout import Layout
 from sparknet.data.records import Records
 from sparknet.errors import ClusterError, FormatError
@@ -32,7 +33,7 @@ _FIX = "was a file of the data set removed or copied? Save or pack it again"
 
 
 def exchanged(
-    rows: "RDD[tuple[int, bytes]]", moved: Callable[[], Array], records: Records, layout: Layout
+    rows: "RDD[tuple[int, bytes]]", positions: Positions, records: Records, layout: Layout
 ) -> "RDD[tuple[int, bytes]]":
     """Return (minibatch number, message), shard ``k`` in partition ``k`` in the order of the numbers.
 
@@ -40,12 +41,12 @@ def exchanged(
     ----------
     rows
         (position of the first, records one after the other).
-    moved
-        Returns the new position of each old one, -1 for an example to leave out; called in the tasks.
+    positions
+        The new positions; called in the tasks.
     records, layout
         What the records are, and how they are to lie.
     """
-    pieces = rows.mapPartitions(partial(_pieces, moved=moved, records=records, layout=layout))
+    pieces = rows.mapPartitions(partial(_pieces, positions=positions, records=records, layout=layout))
     shards = pieces.partitionBy(layout.shards, _same)
     return shards.mapPartitionsWithIndex(partial(_assembled, records=records, layout=layout))
 
@@ -71,13 +72,13 @@ def _same(key: int) -> int:
 
 # ---- before the shuffle: rows -> (shard, (places in it, records))
 def _pieces(
-    rows: Iterable[tuple[int, bytes]], *, moved: Callable[[], Array], records: Records, layout: Layout
+    rows: Iterable[tuple[int, bytes]], *, positions: Positions, records: Records, layout: Layout
 ) -> Iterator[tuple[int, tuple[bytes, bytes]]]:
     restore_directories()
-    positions = moved()
+    new = positions()
     for start, data in rows:
         found = np.frombuffer(data, np.uint8).reshape(-1, records.size)
-        where = positions[start : start + len(found)]
+        where = new[start : start + len(found)]
         kept = np.flatnonzero(where >= 0)
         shard, place = layout.locate(where[kept])
         order = np.lexsort((place, shard))  # neighbours are written at once

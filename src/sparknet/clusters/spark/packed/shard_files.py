@@ -4,8 +4,8 @@ Spark pipes a cached partition from its JVM to Python from beginning to end at e
 store that happens once: the first task writes the messages to a file, and later ones read the few
 that a round needs, so a round's cost follows its minibatches and not the shard.
 
-The file is a cache, never the truth. What a task is given is a ``Kept``, computed from the partition
-by :func:`keep` and persisted by Spark where the file is, so that Spark sends tasks to the file, and
+The file is a cache, never the truth. What a task is given is a ``ShardFile``, computed from the partition
+by :func:`write` and persisted by Spark where the file is, so that Spark sends tasks to the file, and
 writes it again when an executor was lost. A task that runs elsewhere, or finds the file gone or
 damaged, says so, and is run again on the partition itself.
 """
@@ -25,9 +25,9 @@ from sparknet.files.replacing import whole_file
 from sparknet.ndarray import NDArray
 from sparknet.serialization import loads
 
-__all__ = ["DamagedFileError", "Kept", "KeptShard", "drop", "is_watched", "keep", "keep_before", "opened"]
+__all__ = ["DamagedFileError", "OpenShardFile", "ShardFile", "is_watched", "opened", "remove", "write", "write_first"]
 
-_KEPT_BY: list[int | None] = []  # the task of this Python worker that ran keep_before() last
+_WRITTEN_BY: list[int | None] = []  # the task of this Python worker that ran write_first() last
 
 
 class DamagedFileError(FormatError):
@@ -35,7 +35,7 @@ class DamagedFileError(FormatError):
 
 
 @dataclass(frozen=True)
-class Kept:
+class ShardFile:
     """The file of a shard: messages one after the other, then the ``count + 1`` offsets between them, int64."""
 
     path: Path
@@ -44,7 +44,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class KeptShard:
+class OpenShardFile:
     """An open file of a shard: minibatches by shard-local index."""
 
     file: int
@@ -62,7 +62,7 @@ class KeptShard:
             raise DamagedFileError(str(error)) from error
 
 
-def keep(shard: int, partition: Iterable[tuple[int, bytes]], *, name: str) -> Iterator[Kept]:
+def write(shard: int, partition: Iterable[tuple[int, bytes]], *, name: str) -> Iterator[ShardFile]:
     """Write the shard's (minibatch number, message) pairs to its file, whole or not at all; ``name`` is the data set's.
 
     Raises
@@ -83,20 +83,20 @@ def keep(shard: int, partition: Iterable[tuple[int, bytes]], *, name: str) -> It
         raise ClusterError(msg) from error
 
 
-def keep_before(shard: int, partition: Iterable[tuple[int, bytes]], *, name: str) -> Iterator[Kept]:
-    """Do what :func:`keep` does, as a Python function whose result Spark stores before another one gets it."""
-    yield from keep(shard, partition, name=name)
-    _KEPT_BY[:] = [_this_task()]
+def write_first(shard: int, partition: Iterable[tuple[int, bytes]], *, name: str) -> Iterator[ShardFile]:
+    """Do what :func:`write` does, as a Python function whose result Spark stores before another one gets it."""
+    yield from write(shard, partition, name=name)
+    _WRITTEN_BY[:] = [_this_task()]
 
 
 def is_watched() -> bool:
     """Say whether Spark can end this task.
 
-    It cannot where the same Python worker has just run :func:`keep_before` for it: Spark watches a worker for the first of
+    It cannot where the same Python worker has just run :func:`write_first` for it: Spark watches a worker for the first of
     the functions that a task runs in it, and that one has returned (SPARK-35009, SPARK-54217). A job that is cancelled
     then keeps its core until the second function returns too.
     """
-    return [_this_task()] != _KEPT_BY
+    return [_this_task()] != _WRITTEN_BY
 
 
 def _this_task() -> int | None:
@@ -106,7 +106,7 @@ def _this_task() -> int | None:
     return None if task is None else task.taskAttemptId()
 
 
-def _written(path: Path, messages: Iterable[bytes]) -> Kept:
+def _written(path: Path, messages: Iterable[bytes]) -> ShardFile:
     offsets = [0]
     with whole_file(path, synced=False) as file:
         for message in messages:
@@ -116,26 +116,28 @@ def _written(path: Path, messages: Iterable[bytes]) -> Kept:
         with naming(path.parent):
             file.write(np.array(offsets, np.int64).tobytes())
             file.flush()
-        return Kept(path, file.tell(), len(offsets) - 1)
+        return ShardFile(path, file.tell(), len(offsets) - 1)
 
 
 @contextmanager
-def opened(kept: Kept) -> Iterator[KeptShard | None]:
+def opened(written: ShardFile) -> Iterator[OpenShardFile | None]:
     """Open the file for the length of the block; None if it is not on this machine, or not what was written."""
-    table = 8 * (kept.count + 1)
+    table = 8 * (written.count + 1)
     try:
-        file = os.open(kept.path, os.O_RDONLY)
+        file = os.open(written.path, os.O_RDONLY)
     except OSError:
         yield None
         return
     try:
-        whole = os.fstat(file).st_size == kept.size
-        yield KeptShard(file, np.frombuffer(os.pread(file, table, kept.size - table), np.int64)) if whole else None
+        whole = os.fstat(file).st_size == written.size
+        yield (
+            OpenShardFile(file, np.frombuffer(os.pread(file, table, written.size - table), np.int64)) if whole else None
+        )
     finally:
         os.close(file)
 
 
-def drop(name: str) -> None:
+def remove(name: str) -> None:
     """Remove the files of data set ``name`` from this executor."""
     for directory in local_directories():
         shutil.rmtree(directory / _folder(name), ignore_errors=True)

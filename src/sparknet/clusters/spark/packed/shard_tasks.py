@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparknet.clusters.spark.jobs.error_values import as_value
 from sparknet.clusters.spark.jobs.running import collected, pickled
-from sparknet.clusters.spark.packed.shard_files import DamagedFileError, Kept, is_watched, opened
+from sparknet.clusters.spark.packed.shard_files import DamagedFileError, ShardFile, is_watched, opened
 from sparknet.data.layout import shard_length
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Even
@@ -26,18 +26,18 @@ __all__ = ["mapped_shards", "on_shard", "shard_replies"]
 
 
 @dataclass(frozen=True)
-class Away:
+class NoFile:
     """The reply of a task that ran where its shard's file is not, or is damaged: nothing was done."""
 
     directory: Path
 
 
 @dataclass(frozen=True)
-class Unwatched(Away):
+class JustWritten(NoFile):
     """The reply of a task that wrote its shard's file, and that Spark could not end if it went on: nothing else was done."""
 
 
-def shard_replies(data: "PackedDataset", work: Callable[[int, Iterable[Kept]], Iterator[Any]]) -> list[Any]:
+def shard_replies(data: "PackedDataset", work: Callable[[int, Iterable[ShardFile]], Iterator[Any]]) -> list[Any]:
     """Return what the tasks bring back, in the order of shards; those away from their file are run on its minibatches.
 
     Those that wrote their file in this job are run on it in another one, which Spark can end whenever it is cancelled.
@@ -49,15 +49,15 @@ def shard_replies(data: "PackedDataset", work: Callable[[int, Iterable[Kept]], I
     ClusterError
         A shard cannot be read back, or the job failed.
     """
-    replies = collected(data._kept.mapPartitionsWithIndex(work))
-    for kind in (Unwatched, Away):
+    replies = collected(data._files.mapPartitionsWithIndex(work))
+    for kind in (JustWritten, NoFile):
         again = [shard for shard, reply in enumerate(replies) if isinstance(reply, kind)]
         if again:
-            kept = data._kept if kind is Unwatched else data._keeping()
-            for shard, reply in zip(again, collected(kept.mapPartitionsWithIndex(work), again), strict=True):
+            files = data._files if kind is JustWritten else data._files_again
+            for shard, reply in zip(again, collected(files.mapPartitionsWithIndex(work), again), strict=True):
                 replies[shard] = reply
     for shard, reply in enumerate(replies):
-        if isinstance(reply, Away):
+        if isinstance(reply, NoFile):
             msg = (
                 f"shard {shard} cannot be read back from {reply.directory}: its disk, or the packed partition, "
                 "is damaged; pack or load again"
@@ -77,21 +77,21 @@ def mapped_shards(data: "PackedDataset", fn: Callable[[Shard], Any]) -> list[Any
 
 
 # ---- in the Python workers
-def on_shard(partition: Iterable[Kept], work: Callable[[Stored], Any]) -> Iterator[Any]:
-    """Yield ``work(stored minibatches)`` of one shard, an error of sparknet as a value, or Away."""
-    (kept,) = partition  # to the end: Spark kills a Python worker that leaves its input unread
-    away = Away(kept.path.parent)
+def on_shard(partition: Iterable[ShardFile], work: Callable[[Stored], Any]) -> Iterator[Any]:
+    """Yield ``work(stored minibatches)`` of one shard, an error of sparknet as a value, or NoFile."""
+    (written,) = partition  # to the end: Spark kills a Python worker that leaves its input unread
+    no_file = NoFile(written.path.parent)
     if not is_watched():
-        yield Unwatched(kept.path.parent)
+        yield JustWritten(written.path.parent)
         return
-    with opened(kept) as stored:
-        reply = away if stored is None else as_value(partial(work, stored))
-        yield away if isinstance(reply, DamagedFileError) else reply
+    with opened(written) as stored:
+        reply = no_file if stored is None else as_value(partial(work, stored))
+        yield no_file if isinstance(reply, DamagedFileError) else reply
 
 
 def _mapped(
     index: int,
-    partition: Iterable[Kept],
+    partition: Iterable[ShardFile],
     *,
     fn: Callable[[Shard], Any],
     lengths: list[int],

@@ -5,19 +5,17 @@ the chunks are counted, every example's place is known. The rules of that are th
 :mod:`sparknet.data.layout`, so the same rows give the same minibatches with and without Spark.
 """
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from sparknet.clusters.spark.jobs.running import release
-from sparknet.clusters.spark.jobs.sessions import check_rows, running_context
-from sparknet.clusters.spark.packed import saving
-from sparknet.clusters.spark.packed.dataset import PackedDataset, first_of, kept_of, packed_from
-from sparknet.clusters.spark.packed.exchange import as_records
+from sparknet.clusters.spark.jobs.sessions import check_rows
+from sparknet.clusters.spark.packed.dataset import PackedDataset, packed_from, storage_level
+from sparknet.clusters.spark.packed.positions import shuffled
 from sparknet.clusters.spark.packing.arrow import arrow_is_installed, need_arrow
 from sparknet.clusters.spark.packing.chunks import Rows, Source
 from sparknet.clusters.spark.packing.counted import counted, placed
@@ -26,7 +24,7 @@ from sparknet.clusters.spark.packing.gather import chunks_of
 from sparknet.data.dataset import Dataset
 from sparknet.data.fields import Columns, Field, check_fields
 from sparknet.data.images.encoded import Decoders, with_decoders
-from sparknet.data.layout import Layout, check_packing, packed_positions, shuffle_seed
+from sparknet.data.layout import Layout, check_packing, shuffle_seed
 from sparknet.data.on_error import checked_on_error
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.preprocess.base import check_preprocessor
@@ -37,7 +35,7 @@ from sparknet.ndarray import NDArray
 from sparknet.nets.base import NetFactory
 from sparknet.training import check_fit
 
-__all__ = ["PackedDataset", "load_packed", "pack"]
+__all__ = ["pack"]
 
 
 def pack(
@@ -127,72 +125,21 @@ def pack(
     check_ragged(ragged, padding, [field.name for field in fields])
     if factory is not None:
         _check_net(factory, fields, batch_size, preprocessor)
-    storage = _storage_level(storage)
+    storage = storage_level(storage)
     source = _rows(rows, Source(Records(with_decoders(fields, decoder, columns)), columns or {}, id_column), arrow)
     many = source.rdd.getNumPartitions()
     chunks, counts = counted(chunks_of(source, shards or 1), storage)
     try:
         starts = np.cumsum([0, *(counts[k].rows if k in counts else 0 for k in range(many))]).tolist()
-        total = kept_of(starts[-1], Even(batch_size, ragged or "reshape"), "pack()")
+        total = Even(batch_size, ragged or "reshape").num_packed(starts[-1], "pack()")
         layout = Layout(total, batch_size, shards or min(chunks.getNumPartitions(), -(-total // batch_size)))
         records = chunks.mapPartitionsWithIndex(partial(placed, starts=starts, counts=counts))
-        moved = partial(_moved, starts[-1], permutation, total)
-        packed = packed_from(records, moved, fields, layout, preprocessor)
+        positions = shuffled(starts[-1], permutation, total)
+        packed = packed_from(records, positions, fields, layout, preprocessor)
         packed = replace(packed, ragged=ragged, padding=padding)
         return packed._persisted(storage)  # computed now, while the chunks are there
     finally:
         release(chunks)
-
-
-def load_packed(
-    spark: Any,
-    path: str | os.PathLike[str],
-    preprocessor: Preprocessor | None = None,
-    *,
-    shards: int | None = None,
-    storage: Any = None,
-    ragged: Ragged | None = None,
-    padding: Mapping[str, float] | None = None,
-) -> PackedDataset:
-    """Load what :meth:`PackedDataset.save` wrote: the same minibatches, persisted on the executors.
-
-    Parameters
-    ----------
-    spark
-        A SparkSession or SparkContext.
-    path
-        The directory.
-    preprocessor, storage
-        As for :func:`pack`.
-    shards
-        Default: as many as it was saved with.
-    ragged, padding
-        As for :func:`pack`; default: those that it was saved with.
-
-    Raises
-    ------
-    DataError
-        There is no whole data set under ``path``, or its manifest was changed or is of another set.
-    ClusterError
-        Minibatches are missing, damaged, there twice, or of another set.
-
-    Notes
-    -----
-    Every minibatch carries the identity of the set that it was saved with. Sets of older versions have none; they are loaded,
-    and a warning says so.
-    """
-    batches, manifest = saving.read(running_context(spark, "load_packed()"), os.fspath(path).rstrip("/"))
-    fields, layout, choice = manifest.fields, manifest.layout, manifest.choice
-    check_packing(layout.batch_size, shards)
-    check_preprocessor(preprocessor, fields)
-    check_ragged(ragged, padding, [field.name for field in fields])
-    choice = choice if ragged is None else {"ragged": ragged, "padding": padding}
-    total = kept_of(layout.total, Even(layout.batch_size, choice["ragged"] or "reshape"), "load_packed()")
-    rows = as_records(batches, Records(fields), layout.batch_size)
-    moved = partial(_moved, layout.total, None, total)
-    layout = replace(layout, total=total, shards=shards or layout.shards)
-    packed = packed_from(rows, moved, fields, layout, preprocessor)
-    return replace(packed, **choice)._persisted(_storage_level(storage))
 
 
 def _check_not_dropped(on_error: str) -> None:
@@ -212,17 +159,6 @@ def _check_net(
     check_fit(factory, Dataset([zeros], fields, batch_size, preprocessor), 0, "a minibatch of zeros", are_values=False)
 
 
-def _storage_level(storage: Any) -> Any:
-    from pyspark import StorageLevel
-
-    if storage is None:
-        return StorageLevel.MEMORY_AND_DISK
-    if not isinstance(storage, StorageLevel) or not (storage.useMemory or storage.useDisk):
-        msg = f"storage: got {storage!s}, expected a pyspark.StorageLevel that stores, such as StorageLevel.DISK_ONLY"
-        raise DataError(msg)
-    return storage
-
-
 def _rows(rows: Any, source: Source, arrow: bool | None) -> Rows:
     if arrow:
         need_arrow()
@@ -232,22 +168,3 @@ def _rows(rows: Any, source: Source, arrow: bool | None) -> Rows:
         return source.of_arrow(frame) if arrow or (arrow is None and arrow_is_installed()) else source.of_frame(frame)
     check_rdd(rows, "pack()")
     return source.of_rdd(rows)
-
-
-# ---- in the Python workers
-def _moved(count: int, shuffle: int | None, kept: int) -> Any:
-    """Return the new position of each of ``count`` examples; -1 for all but the first ``kept`` in their new order."""
-    if shuffle is None:
-        return _InOrder(count, kept)
-    return first_of(packed_positions(count, shuffle), kept)
-
-
-@dataclass(frozen=True)
-class _InOrder:
-    """The positions where the order stays, as an array would have them, but without its memory."""
-
-    count: int
-    kept: int
-
-    def __getitem__(self, where: slice) -> Any:
-        return first_of(np.arange(*where.indices(self.count)), self.kept)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from sparknet.clusters.spark.jobs.error_values import as_values
 from sparknet.clusters.spark.jobs.stacks import observed
-from sparknet.clusters.spark.packed.shard_files import Kept
+from sparknet.clusters.spark.packed.shard_files import ShardFile
 from sparknet.clusters.spark.packed.shard_tasks import on_shard
 from sparknet.clusters.spark.workers.net_cache import device_of, kept_net
 from sparknet.clusters.transport import Parcel
@@ -38,7 +38,7 @@ class Trained(NamedTuple):
 
 def train_partition(
     index: int,
-    partition: Iterable[Kept],
+    partition: Iterable[ShardFile],
     *,
     run: str,
     factory: NetFactory,
@@ -47,7 +47,7 @@ def train_partition(
     tasks: Sequence[Task],
     preprocessor: Preprocessor | None,
 ) -> Iterator[Any]:
-    """Yield the reply of worker ``index``: Trained, an error, or Away.
+    """Yield the reply of worker ``index``: Trained, an error, or NoFile.
 
     The parcel holds the weights and so many ``states``: one for all workers, or one for each.
     """

@@ -1,18 +1,29 @@
-"""Unsized: ``len`` and ``for`` of a data set could mean examples or minibatches, so they raise an error that names what to call.
+"""PackedSet: what packed data sets share, in memory and on a cluster."""
 
-The error for any other missing name, such as ``foreach``, gives the same advice.
-"""
-
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-__all__ = ["Unsized"]
+from sparknet.data.ragged import Even, Ragged
+
+__all__ = ["PackedSet"]
 
 
-class Unsized:
-    """A data set without ``len`` and iteration. It is true, because every set has examples."""
+class PackedSet:
+    """A data set of minibatches, without ``len`` and iteration. It is true, because every set has examples.
 
+    ``len`` and ``for`` could mean examples or minibatches, so they raise an error that names what to call. The error for any
+    other missing name, such as ``foreach``, gives the same advice.
+    """
+
+    batch_size: int
+    ragged: Ragged | None
+    padding: Mapping[str, float] | None
     _iteration_hint: str  # how to iterate over its minibatches, in a few words
+
+    @property
+    def even(self) -> Even:
+        """What happens to short minibatches: ``ragged`` and ``padding``, or ``"reshape"`` where the data set does not say it."""
+        return Even(self.batch_size, self.ragged or "reshape", dict(self.padding or {}))
 
     def __len__(self) -> NoReturn:
         name = type(self).__name__
