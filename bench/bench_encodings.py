@@ -31,9 +31,9 @@ import numpy as np
 from sparknet import dumps, loads
 from sparknet.serialization.payload import quantization
 from sparknet.serialization.payload.codes import NAMES, RAW, encoded_size
-from sparknet.serialization.payload.encodings import decode_into, encode_into, scratch
+from sparknet.serialization.payload.coding import compress, decode_payload, encode_elements
+from sparknet.serialization.payload.encodings import decode_into, encode_into, scratch_for
 from sparknet.serialization.payload.form import Form
-from sparknet.serialization.payload.stored import compress, restore, store
 
 SEED = 7
 FLOAT32 = 0x42
@@ -50,7 +50,7 @@ def weights_of(count):
 
 def encodings(weights, back):
     """Method -> a call, for each encoding both ways."""
-    room, found = scratch(len(weights)), {}
+    room, found = scratch_for(len(weights)), {}
     for code, name in NAMES.items():
         if code == RAW:
             continue
@@ -59,8 +59,8 @@ def encodings(weights, back):
             Form("weights", FLOAT32, weights.shape, code),
         )
         found |= {
-            f"{name} encode": lambda form=form, stored=stored: store(form, weights.view(np.uint8), stored),
-            f"{name} decode": lambda form=form, stored=stored: restore(form, [stored], None, back, 0),
+            f"{name} encode": lambda form=form, stored=stored: encode_elements(form, weights.view(np.uint8), stored),
+            f"{name} decode": lambda form=form, stored=stored: decode_payload(form, [stored], None, back, 0),
             f"{name} encode, one core": lambda code=code, stored=stored: encode_into(code, weights, stored, room),
             f"{name} decode, one core": lambda code=code, stored=stored: decode_into(code, stored, back, room),
         }
@@ -97,7 +97,7 @@ def compressions(weights, back):
                 form, [weights.view(np.uint8)], method
             )
             if parts:
-                found[f"{name} + {method} decode"] = lambda form=form, method=method, parts=parts: restore(
+                found[f"{name} + {method} decode"] = lambda form=form, method=method, parts=parts: decode_payload(
                     form, parts, method, back, 0
                 )
     return found, left

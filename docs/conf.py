@@ -36,7 +36,7 @@ nitpick_ignore = [
     ("py:class", "sparknet.data.mean.Summed"),
     ("py:class", "sparknet.nets.caffe.prototxt.Definition"),
     ("py:class", "sparknet.serialization.message.header.Header"),
-    ("py:class", "sparknet.serialization.message.layout.Layout"),
+    ("py:class", "sparknet.serialization.message.layout.MessageLayout"),
     ("py:class", "sparknet.data.shards.Stored"),
 ]
 

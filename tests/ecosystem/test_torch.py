@@ -11,7 +11,7 @@ import torch
 from sparknet import NDArray, WeightCollection, dumps, iter_load, load, loads, nd, save
 from sparknet.errors import DeviceError, SchemaError
 from sparknet.serialization import Codec, load_into
-from sparknet.serialization.objects import collect
+from sparknet.serialization.objects import take_apart
 
 pytestmark = pytest.mark.torch
 
@@ -225,7 +225,7 @@ def test_an_element_of_a_tensor_shares_no_memory_and_a_swap_swaps():
 def test_tensors_on_the_cpu_are_written_from_their_own_memory_as_arrays_of_numpy():
     tensors = {"w": torch.ones(2, 3), "p": torch.nn.Parameter(torch.ones(2)), "n": NDArray(torch.ones(2))}
     tensors["b"] = torch.ones(4, dtype=torch.bfloat16)
-    arrays = collect(tensors).arrays
+    arrays = take_apart(tensors).arrays
     assert {type(array) for array in arrays} == {np.ndarray}
     own = [tensor.unwrap() if type(tensor) is NDArray else tensor for tensor in tensors.values()]
     assert [array.ctypes.data for array in arrays] == [tensor.data_ptr() for tensor in own]

@@ -20,10 +20,10 @@ from sparknet import NDArray, WeightCollection
 from sparknet.formats import write
 from sparknet.serialization import Codec, dumps, inspect, loads
 from sparknet.serialization.message import header, layout, plans
-from sparknet.serialization.payload import codes, encodings, stored
+from sparknet.serialization.payload import codes, coding, encodings
 
 TESTS = Path(__file__).parents[1]
-SHORT = {(codes, "CHUNK"): 512, (encodings, "CHUNK"): 512, (stored, "CHUNK"): 512}
+SHORT = {(codes, "CHUNK"): 512, (encodings, "CHUNK"): 512, (coding, "CHUNK"): 512}
 # the second bounds the number of payloads, and with it what a header costs that promises more than there is
 SHORT |= {(layout, "MAX_BIN"): 700, (header, "MAX_PAYLOAD"): 700 << 16}
 DTYPES = (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sparknet.serialization.memory import checksum as module
 from sparknet.serialization.memory import cores
-from sparknet.serialization.memory.checksum import BLOCK, NEAR, PIECE, Checksum, checksum, transfer
+from sparknet.serialization.memory.checksum import BLOCK, CACHED, PIECE, Checksum, checksum, transfer
 
 
 def by_definition(data):
@@ -72,7 +72,7 @@ def test_a_change_of_one_byte_changes_it(position, change):
 def small_pieces(request, monkeypatch):
     """Pieces of a few blocks, on so many cores."""
     monkeypatch.setattr(cores, "_cores", lambda: request.param)
-    monkeypatch.setattr(module, "NEAR", 2 * BLOCK)
+    monkeypatch.setattr(module, "CACHED", 2 * BLOCK)
     monkeypatch.setattr(module, "PIECE", 6 * BLOCK)
 
 
@@ -96,4 +96,4 @@ def test_a_copy_without_checksums_is_a_copy():
 
 
 def test_pieces_end_where_blocks_do():
-    assert NEAR % BLOCK == PIECE % NEAR == 0
+    assert CACHED % BLOCK == PIECE % CACHED == 0

@@ -34,7 +34,7 @@ from sparknet.serialization.memory import cores
 from sparknet.serialization.memory.buffers import as_memory
 from sparknet.serialization.message import layout
 from sparknet.serialization.payload.codes import CHUNK
-from sparknet.serialization.payload.encodings import scratch
+from sparknet.serialization.payload.encodings import scratch_for
 from sparknet.serialization.reader.decode import check_stored
 from sparknet.serialization.reader.opening import open_message
 
@@ -395,7 +395,9 @@ def test_a_codec_writes_and_reads_encoded_messages_of_one_size():
 def test_encoding_into_a_buffer_or_a_file_takes_no_memory_of_the_size_of_the_weights(encoding, tmp_path):
     obj = {"a": np.ones((64, CHUNK), "f4")}  # 32 MiB
     buffer = np.empty(1 << 25, np.uint8)
-    room = cores._cores() * scratch(1 << 23).nbytes + (1 << 20)  # what each core works in, and the objects themselves
+    room = cores._cores() * scratch_for(1 << 23).nbytes + (
+        1 << 20
+    )  # what each core works in, and the objects themselves
     for write in (
         lambda: dumps_into(obj, buffer, encoding=encoding),
         lambda: save(tmp_path / "a", obj, encoding=encoding),

@@ -11,7 +11,7 @@ from strategies import bit_patterns
 
 from sparknet.serialization.payload import narrowing
 from sparknet.serialization.payload.codes import BFLOAT16, BLOCK, CHUNK, FLOAT16, INT8, encoded_size
-from sparknet.serialization.payload.encodings import decode_into, encode_into, scratch
+from sparknet.serialization.payload.encodings import decode_into, encode_into, scratch_for
 from sparknet.serialization.payload.quantization import LARGEST, SMALLEST
 
 FLOATS = ["float32", "float64"]
@@ -23,18 +23,18 @@ ALL_BITS = np.arange(1 << 16, dtype="<u2")
 def encode(encoding, values):
     """The stored bytes; every value can be held."""
     stored = np.full(encoded_size(encoding, len(values)), 0xEE, np.uint8)
-    assert encode_into(encoding, values, stored, scratch(len(values))) == -1
+    assert encode_into(encoding, values, stored, scratch_for(len(values))) == -1
     return stored
 
 
 def decode(encoding, stored, count, dtype="float32"):
     values = np.full(count, 7, dtype)
-    assert decode_into(encoding, stored, values, scratch(count)) == ""
+    assert decode_into(encoding, stored, values, scratch_for(count)) == ""
     return values
 
 
 def refused(encoding, stored, count, text):
-    assert text in decode_into(encoding, stored, np.empty(count, np.float32), scratch(count))
+    assert text in decode_into(encoding, stored, np.empty(count, np.float32), scratch_for(count))
 
 
 def number(encoding, bits):
@@ -162,14 +162,14 @@ def test_float16_does_not_hold_finite_values_that_would_become_infinite(dtype, a
     values = np.full(CHUNK + 10, np.inf, dtype)
     values[at] = -65520
     stored = np.empty(2 * len(values), np.uint8)
-    assert encode_into(FLOAT16, values, stored, scratch(len(values))) == at
+    assert encode_into(FLOAT16, values, stored, scratch_for(len(values))) == at
     values[at] = np.nextafter(values[at], values.dtype.type(0))
     assert decode(FLOAT16, encode(FLOAT16, values), len(values))[at] == -65504
 
 
 def test_float64_beyond_float32_is_told_as_finite():
-    assert encode_into(FLOAT16, np.array([np.inf, 1e300]), np.empty(4, np.uint8), scratch(2)) == 1
-    assert encode_into(INT8, np.array([0, 1e300]), np.empty(6, np.uint8), scratch(2)) == 1
+    assert encode_into(FLOAT16, np.array([np.inf, 1e300]), np.empty(4, np.uint8), scratch_for(2)) == 1
+    assert encode_into(INT8, np.array([0, 1e300]), np.empty(6, np.uint8), scratch_for(2)) == 1
 
 
 def test_golden_bytes_of_narrow_floats():
@@ -251,7 +251,9 @@ def test_blocks_of_int8_know_nothing_of_one_another(first, second):
 def test_int8_tells_where_the_first_value_is_that_is_not_finite(dtype, value, at):
     values = np.ones(CHUNK + 8, dtype)
     values[[at, -1]] = value
-    assert encode_into(INT8, values, np.empty(encoded_size(INT8, len(values)), np.uint8), scratch(len(values))) == at
+    assert (
+        encode_into(INT8, values, np.empty(encoded_size(INT8, len(values)), np.uint8), scratch_for(len(values))) == at
+    )
 
 
 # In numbers of the format's page, not of the module: the neighbours of the smallest and of the largest scale.
@@ -277,7 +279,7 @@ def test_any_bytes_of_int8_are_refused_or_finite(stored):
     count = next(n for n in range(len(stored), 0, -1) if encoded_size(INT8, n) <= len(stored))
     values = np.empty(count, np.float32)
     data = np.frombuffer(stored, np.uint8, encoded_size(INT8, count))
-    assert decode_into(INT8, data, values, scratch(count)) or np.isfinite(values).all()
+    assert decode_into(INT8, data, values, scratch_for(count)) or np.isfinite(values).all()
 
 
 def test_int8_is_scales_and_codes_of_one_chunk_and_then_of_the_next():
@@ -309,9 +311,9 @@ def test_memory_that_is_not_aligned_and_read_only_gives_the_same(encoding, dtype
     odd[:] = values
     odd.flags.writeable = False
     there = np.empty(stored.size + 1, np.uint8)[1:]
-    assert encode_into(encoding, odd, there, scratch(count)) == -1
+    assert encode_into(encoding, odd, there, scratch_for(count)) == -1
     assert (there == stored).all()
     there.flags.writeable = False
     back = np.empty(values.nbytes + 1, np.uint8)[1:].view(dtype)
-    assert decode_into(encoding, there, back, scratch(count)) == ""
+    assert decode_into(encoding, there, back, scratch_for(count)) == ""
     assert (back == decode(encoding, stored, count, dtype)).all()

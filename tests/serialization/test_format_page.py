@@ -42,7 +42,10 @@ def test_the_page_has_all_encodings():
 def test_the_page_has_all_keys_of_the_header_in_their_order():
     keys = re.findall(r"^\| `(\w+)` \|", section("The header"), re.MULTILINE)
     whole = header.Header(
-        *("weights", ["a"], [1], b"\x42", [(3,)], [0], {"epoch": 3}), encodings=b"\1", compression="zstd", stored=[1]
+        *("weights", ["a"], [1], b"\x42", [(3,)], [0], {"epoch": 3}),
+        encodings=b"\1",
+        compression="zstd",
+        stored_sizes=[1],
     )
     assert keys == list(header_reading._unpack(planning.encode_header(whole)))
     assert set(keys) == header_reading._KEYS

@@ -13,7 +13,7 @@ import numpy as np
 
 from sparknet.errors import FormatError, SchemaError, SparknetError
 from sparknet.ndarray import NDArray
-from sparknet.serialization.objects import collect, ready
+from sparknet.serialization.objects import ready, take_apart
 from sparknet.serialization.payload.dtypes import code_of
 from sparknet.weights import WeightCollection
 
@@ -48,7 +48,7 @@ def flatten(obj: Any) -> dict[str, Array]:
     TypeError
         ``obj`` is of another type than :func:`sparknet.dumps` takes, or a name in a mapping is not a str.
     """
-    kind, names, counts, arrays = collect(obj)
+    kind, names, counts, arrays = take_apart(obj)
     if kind == "weights":
         names = [f"{layer}/{i}" for layer, count in zip(names, counts, strict=True) for i in range(count)]
     elif kind == "array":

@@ -14,7 +14,7 @@ from sparknet.formats.casting import cast, check_cast
 from sparknet.formats.contents import Contents
 from sparknet.formats.table import FORMATS, AnyPath, format_by_suffix, format_to_read
 from sparknet.serialization.message.metadata import check_metadata
-from sparknet.serialization.objects import collect
+from sparknet.serialization.objects import take_apart
 
 __all__ = ["Conversion", "convert", "read", "write"]
 
@@ -203,7 +203,7 @@ def convert(
             obj = cast(obj, dtype)
     kept = FORMATS[names[1]].kept(metadata)
     write(target, obj, file_format=names[1], metadata=kept)
-    kind, layers, counts, arrays = collect(obj)
+    kind, layers, counts, arrays = take_apart(obj)
     lost = [key for key in metadata if key not in kept]
     if names[1] != "sparknet":
         lost += [layer for layer, count in zip(layers, counts, strict=False) if not count]  # only weights have counts

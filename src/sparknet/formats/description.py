@@ -12,7 +12,7 @@ from sparknet.formats.outline import outline
 from sparknet.formats.prototxt import read_text
 from sparknet.formats.sniffing import format_of, looks
 from sparknet.formats.table import FORMATS
-from sparknet.serialization.objects import collect
+from sparknet.serialization.objects import take_apart
 from sparknet.serialization.visible import visible
 
 __all__ = ["ArrayInfo", "FileInfo", "describe"]
@@ -136,7 +136,7 @@ def describe(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> F
         msg = f"{str(path)!r}: {size} bytes of no known format; expected {', '.join(FORMATS)}, or a prototxt of a net or solver{looks(path)}"
         raise FormatError(msg, tensor=None, offset=None)
     obj, metadata = read(path, file_format=name, max_bytes=max_bytes)
-    kind = collect(obj).kind
+    kind = take_apart(obj).kind
     named = [("" if kind == "array" else name, array) for name, array in flatten(obj).items()]
     tensors = tuple(ArrayInfo(name, array.dtype.name, array.shape, array.nbytes) for name, array in named)
     parameters = sum(array.size for _, array in named)

@@ -18,7 +18,7 @@ from sparknet.formats.contents import Array, Contents, split_name
 from sparknet.formats.conversion import read
 from sparknet.formats.table import format_to_read
 from sparknet.ndarray import NDArray
-from sparknet.serialization.objects import collect
+from sparknet.serialization.objects import take_apart
 from sparknet.serialization.visible import visible
 from sparknet.weights import WeightCollection
 from sparknet.weights.given import given_weights
@@ -147,7 +147,7 @@ def layers_of(path: str | os.PathLike[str], *, file_format: str | None = None, m
         layer, index = split_name(key)
         if index is None:
             msg = (
-                f"{os.fspath(path)!r} holds {collect(obj).kind} {key[:200]!r}; expected layers of arrays, called "
+                f"{os.fspath(path)!r} holds {take_apart(obj).kind} {key[:200]!r}; expected layers of arrays, called "
                 "'conv1/0', 'conv1/1', ..."
             )
             raise SchemaError(msg, got=list(arrays))

@@ -14,7 +14,7 @@ from sparknet.serialization.message.metadata import check_metadata
 from sparknet.serialization.objects import describe
 from sparknet.serialization.payload.dtypes import NAMES
 from sparknet.serialization.payload.form import choose
-from sparknet.serialization.reader.decode import Wishes, decode
+from sparknet.serialization.reader.decode import ReadOptions, decode
 from sparknet.serialization.reader.opening import open_message
 from sparknet.serialization.receiving import receive
 from sparknet.serialization.writer.elements import elements_of
@@ -102,11 +102,11 @@ class Codec:
         metadata: bool = False,
     ) -> Any:
         """Return the object in a message, as :func:`loads` does; what it may inflate to is what the schema says."""
-        found = open_message(as_memory(buffer, "Codec.loads()").toreadonly())
-        check_fits(found.plan.header, self._plan.header, "Codec.loads()")
-        wishes = Wishes(copy=copy, device=device, verify=verify, max_bytes=sum(self._plan.header.sizes))
-        obj = decode(found, wishes)
-        return (obj, dict(found.plan.header.metadata)) if metadata else obj
+        message = open_message(as_memory(buffer, "Codec.loads()").toreadonly())
+        check_fits(message.plan.header, self._plan.header, "Codec.loads()")
+        options = ReadOptions(copy=copy, device=device, verify=verify, max_bytes=sum(self._plan.header.sizes))
+        obj = decode(message, options)
+        return (obj, dict(message.plan.header.metadata)) if metadata else obj
 
     def load_into(self, weights: Any, source: Any, *, verify: bool | None = None) -> dict[str, Any]:
         """Receive one message into arrays that are there already, as :func:`load_into` does; return its metadata."""
@@ -114,9 +114,9 @@ class Codec:
         check_fits(header, self._plan.header, "Codec.load_into()")
         return receive(header, arrays, source, verify, "Codec.load_into()")
 
-    def _message(self, obj: Any, who: str, metadata: dict[str, Any] | None) -> Message:
+    def _message(self, obj: Any, caller: str, metadata: dict[str, Any] | None) -> Message:
         header, arrays = describe(obj, checksum=self._plan.summed, encoding=self._encoding)
-        check_fits(header, self._plan.header, who)
+        check_fits(header, self._plan.header, caller)
         elements = elements_of(self._plan.header, arrays)
         if not metadata:
             return Message(self._plan, elements)

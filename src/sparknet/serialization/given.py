@@ -58,7 +58,7 @@ _READING = _Side(
 )
 
 
-def check_writer(given: Any, who: str) -> None:
+def check_writer(given: Any, caller: str) -> None:
     """Refuse what a message cannot be written to.
 
     Raises
@@ -68,12 +68,12 @@ def check_writer(given: Any, who: str) -> None:
     BlockingIOError
         It is a socket that does not block.
     """
-    _check(given, _WRITING, who, "a socket or a file object")
+    _check(given, _WRITING, caller, "a socket or a file object")
 
 
-def check_reader(given: Any, who: str, *, paths: bool = False) -> None:
+def check_reader(given: Any, caller: str, *, paths: bool = False) -> None:
     """Refuse what no message can be read from as from a stream, as :func:`check_writer` does; ``paths``: whether they are taken."""
-    _check(given, _READING, who, "a path, a socket or a file object" if paths else "a socket or a file object")
+    _check(given, _READING, caller, "a path, a socket or a file object" if paths else "a socket or a file object")
 
 
 def path_of(source: Any) -> Path | None:
@@ -92,13 +92,13 @@ def is_message(given: Any) -> bool:
     return isinstance(given, bytes | bytearray) and given.startswith(MAGIC[:-1])
 
 
-def _check(given: Any, side: _Side, who: str, expected: str) -> None:
+def _check(given: Any, side: _Side, caller: str, expected: str) -> None:
     what, fix = _wrong(given, side)
     if what:
-        msg = f"{who}: got {what}, expected {expected} with {' or '.join(side.methods[-2:])}{f'; {fix}' if fix else ''}"
+        msg = f"{caller}: got {what}, expected {expected} with {' or '.join(side.methods[-2:])}{f'; {fix}' if fix else ''}"
         raise TypeError(msg)
     if hasattr(given, "gettimeout") and given.gettimeout() == 0:
-        msg = f"{who}: got a socket that does not block; set a timeout in seconds, sock.settimeout(30), or let it block"
+        msg = f"{caller}: got a socket that does not block; set a timeout in seconds, sock.settimeout(30), or let it block"
         raise BlockingIOError(msg)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparknet.serialization.message.header import Header
-from sparknet.serialization.message.layout import HEAD, VERSION, Layout
+from sparknet.serialization.message.layout import HEAD, VERSION, MessageLayout
 from sparknet.serialization.payload.codes import NAMES as ENCODINGS
 from sparknet.serialization.payload.dtypes import NAMES
 from sparknet.serialization.visible import visible
@@ -75,7 +75,7 @@ class MessageInfo:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, header: Header, layout: Layout, *, verified: bool) -> "MessageInfo":
+    def of(cls, header: Header, layout: MessageLayout, *, verified: bool) -> "MessageInfo":
         """Return the description of a message with this header and layout."""
         rows = zip(
             header.tensor_names(),

@@ -16,7 +16,7 @@ from sparknet.serialization.payload.form import choose
 from sparknet.weights import WeightCollection
 
 
-class Collected(NamedTuple):
+class ObjectParts(NamedTuple):
     """An object as a message sees it. ``names`` are those of the tensors (mapping) or layers (weights)."""
 
     kind: str
@@ -25,7 +25,7 @@ class Collected(NamedTuple):
     arrays: list[Any]  # numpy.ndarray, or NDArray of another backend
 
 
-def collect(obj: Any, *, live: bool = False) -> Collected:
+def take_apart(obj: Any, *, live: bool = False) -> ObjectParts:
     """Return the parts of an NDArray, a numpy array, a mapping of them or a WeightCollection; shares memory.
 
     ``live``: what is on other backends is an NDArray, on the host too, because its library is asked how it is written to. To be read,
@@ -34,9 +34,9 @@ def collect(obj: Any, *, live: bool = False) -> Collected:
     unwrap = _live if live else _read
     if isinstance(obj, WeightCollection):
         arrays = [unwrap(array, layer, i) for layer, found in obj.items() for i, array in enumerate(found)]
-        return Collected("weights", list(obj), [len(layer) for layer in obj.values()], arrays)
+        return ObjectParts("weights", list(obj), [len(layer) for layer in obj.values()], arrays)
     if not isinstance(obj, Mapping):
-        return Collected("array", [], [], [unwrap(obj, "")])
+        return ObjectParts("array", [], [], [unwrap(obj, "")])
     names = list(obj)
     if not set(map(type, names)) <= {str}:
         wrong = next((name for name in names if not isinstance(name, str)), None)
@@ -48,7 +48,7 @@ def collect(obj: Any, *, live: bool = False) -> Collected:
         names = list(map(str.__str__, names))  # np.str_ and other kinds of str as what they say
     pairs = zip(names, obj.values(), strict=True)
     arrays = [array if type(array) is np.ndarray else unwrap(array, name) for name, array in pairs]
-    return Collected("mapping", names, [], arrays)
+    return ObjectParts("mapping", names, [], arrays)
 
 
 def _read(array: Any, name: str, index: int | None = None) -> Any:
@@ -99,9 +99,9 @@ def describe(
 ) -> tuple[Header, list[Any]]:
     """Return the header of an object, without the values of checksums, and its arrays.
 
-    ``live``: arrays to be written to, as of :func:`collect`.
+    ``live``: arrays to be written to, as of :func:`take_apart`.
     """
-    kind, names, counts, arrays = collect(obj, live=live)
+    kind, names, counts, arrays = take_apart(obj, live=live)
     codes = _codes(kind, names, counts, arrays)
     shapes = [array.shape for array in arrays]
     encodings = choose(encoding, codes, shapes)

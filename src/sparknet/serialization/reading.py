@@ -9,8 +9,8 @@ from sparknet.serialization.inspection import MessageInfo
 from sparknet.serialization.memory.buffers import aligned, as_memory
 from sparknet.serialization.memory.streams import read_at
 from sparknet.serialization.message.layout import truncated
-from sparknet.serialization.reader.decode import Wishes, check_stored, check_tensors, decode
-from sparknet.serialization.reader.opening import Found, check_gaps, open_message
+from sparknet.serialization.reader.decode import ReadOptions, check_stored, check_tensors, decode
+from sparknet.serialization.reader.opening import OpenMessage, check_gaps, open_message
 from sparknet.serialization.reader.sources import (
     is_mappable,
     looked_at,
@@ -82,9 +82,9 @@ def loads(
     >>> loads(dumps(NDArray([1, 2]), metadata={"step": 7}), metadata=True)[1]
     {'step': 7}
     """
-    found = open_message(as_memory(buffer, "loads()").toreadonly())
-    obj = decode(found, Wishes(copy=copy or mmap is False, device=device, verify=verify, max_bytes=max_bytes))
-    return (obj, dict(found.plan.header.metadata)) if metadata else obj
+    message = open_message(as_memory(buffer, "loads()").toreadonly())
+    obj = decode(message, ReadOptions(copy=copy or mmap is False, device=device, verify=verify, max_bytes=max_bytes))
+    return (obj, dict(message.plan.header.metadata)) if metadata else obj
 
 
 def load(
@@ -152,30 +152,30 @@ def load(
         msg = f"load(): got mmap={mmap} and copy={copy}; expected one of them, or the opposite: copy=True is mmap=False"
         raise ValueError(msg)
     mmap = not copy if mmap is None else mmap
-    wishes = Wishes(owned=True, device=device, verify=verify, keys=keys, max_bytes=max_bytes)
+    options = ReadOptions(owned=True, device=device, verify=verify, keys=keys, max_bytes=max_bytes)
     path = path_of(source)
     if path is None:
         check_reader(source, "load()", paths=True)
-        found = next_message(source)
+        message = next_message(source)
     else:
-        found, wishes = _of_file(path, wishes, mmap=mmap)
-    obj = decode(found, wishes)
-    return (obj, dict(found.plan.header.metadata)) if metadata else obj
+        message, options = _of_file(path, options, mmap=mmap)
+    obj = decode(message, options)
+    return (obj, dict(message.plan.header.metadata)) if metadata else obj
 
 
-def _of_file(path: Path, wishes: Wishes, *, mmap: bool) -> tuple[Found, Wishes]:
+def _of_file(path: Path, options: ReadOptions, *, mmap: bool) -> tuple[OpenMessage, ReadOptions]:
     """Return the message that is all of a file, mapped or read, and how to decode it then."""
     with path.open("rb") as file:
         if not is_mappable(file):
-            return whole(file), wishes
-        found = mapped(file)
-        if mmap or wishes.keys is not None:
-            return found, wishes._replace(copy=not mmap, owned=False)
-        data = aligned(found.plan.layout.total)
+            return whole(file), options
+        message = mapped(file)
+        if mmap or options.keys is not None:
+            return message, options._replace(copy=not mmap, owned=False)
+        data = aligned(message.plan.layout.total)
         ends = read_at(file, data)
     if ends < len(data):
         raise truncated(ends, f"its {len(data)} bytes")
-    return found._replace(data=data.data), wishes
+    return message._replace(data=data.data), options
 
 
 def inspect(source: Any, *, verify: bool = False) -> MessageInfo:
@@ -205,13 +205,13 @@ def inspect(source: Any, *, verify: bool = False) -> MessageInfo:
     >>> info.kind, info.tensors[0].name, info.tensors[0].shape, info.metadata
     ('mapping', 'a', (2,), {'epoch': 3})
     """
-    found = looked_at(source, "inspect()")
-    header = found.header()
+    message = looked_at(source, "inspect()")
+    header = message.header()
     if verify:
-        check_gaps(found)
-        check_tensors(found, range(len(header.codes)), required=True)
-        check_stored(found)
-    return MessageInfo.of(header, found.plan.layout, verified=verify)
+        check_gaps(message)
+        check_tensors(message, range(len(header.codes)), required=True)
+        check_stored(message)
+    return MessageInfo.of(header, message.plan.layout, verified=verify)
 
 
 def verify(source: Any) -> None:

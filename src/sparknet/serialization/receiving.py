@@ -7,7 +7,7 @@ import numpy as np
 from sparknet.ndarray.array import NDArray, wrap
 from sparknet.serialization.given import check_reader
 from sparknet.serialization.memory.buffers import Array, Bytes, as_bytes, as_memory, is_ready
-from sparknet.serialization.memory.checksum import NEAR, Checksum, checksum, transfer
+from sparknet.serialization.memory.checksum import CACHED, Checksum, checksum, transfer
 from sparknet.serialization.memory.streams import read_into
 from sparknet.serialization.message.header import Header
 from sparknet.serialization.message.layout import truncated
@@ -24,7 +24,7 @@ from sparknet.serialization.reader.decode import (
     wrong,
 )
 from sparknet.serialization.reader.opening import (
-    Found,
+    OpenMessage,
     check_gap,
     check_gaps,
     head_of_stream,
@@ -91,49 +91,49 @@ def load_into(weights: Any, source: Any, *, verify: bool | None = None) -> dict[
     return receive(header, arrays, source, verify, "load_into()")
 
 
-def receive(header: Header, arrays: list[Any], source: Any, verify: bool | None, who: str) -> dict[str, Any]:
+def receive(header: Header, arrays: list[Any], source: Any, verify: bool | None, caller: str) -> dict[str, Any]:
     """Receive one message into arrays that have this header; return its metadata."""
-    targets = Targets(header, arrays, who)
+    targets = Targets(header, arrays, caller)
     if not is_memory(source):
         return _from_stream(targets, source, verify)
-    return _from_memory(targets, open_message(as_memory(source, who).toreadonly()), verify)
+    return _from_memory(targets, open_message(as_memory(source, caller).toreadonly()), verify)
 
 
-def _from_memory(targets: Targets, found: Found, verify: bool | None) -> dict[str, Any]:
-    targets.check_fit(found)
-    check_gaps(found)
+def _from_memory(targets: Targets, message: OpenMessage, verify: bool | None) -> dict[str, Any]:
+    targets.check_fit(message)
+    check_gaps(message)
     arrays = targets.arrays
     tensors = range(len(arrays))
     if verify is False:
-        refuse_bools(found, tensors)
+        refuse_bools(message, tensors)
     else:
-        check_tensors(found, tensors, required=bool(verify))
-    pairs = list(zip(views(found, tensors), map(_in_memory, arrays), strict=True))
-    large = [(value, array) for value, array in pairs if value.nbytes > NEAR and is_ready(array)]
+        check_tensors(message, tensors, required=bool(verify))
+    pairs = list(zip(views(message, tensors), map(_in_memory, arrays), strict=True))
+    large = [(value, array) for value, array in pairs if value.nbytes > CACHED and is_ready(array)]
     transfer([value for value, _ in large], [array for _, array in large], sums=False)
     for value, array in pairs:
-        if value.nbytes <= NEAR or not is_ready(array):
+        if value.nbytes <= CACHED or not is_ready(array):
             _assign(array, value)
-    return dict(found.plan.header.metadata)  # the plan's own is kept
+    return dict(message.plan.header.metadata)  # the plan's own is kept
 
 
 def _from_stream(targets: Targets, stream: Any, verify: bool | None) -> dict[str, Any]:
-    check_reader(stream, targets.who)
-    found = head_of_stream(stream)
-    if found is None:
+    check_reader(stream, targets.caller)
+    message = head_of_stream(stream)
+    if message is None:
         raise ended()
-    targets.check_fit(found)
-    if not found.plan.header.is_raw:
-        return _from_memory(targets, rest_of_stream(stream, found), verify)
-    summed = has_checksums(found, required=bool(verify)) and verify is not False
+    targets.check_fit(message)
+    if not message.plan.header.is_raw:
+        return _from_memory(targets, rest_of_stream(stream, message), verify)
+    summed = has_checksums(message, required=bool(verify)) and verify is not False
     arrays = list(map(_in_memory, targets.arrays))
-    incoming = _Incoming(stream, found.plan, found.checksums if summed else None)
-    for run in found.plan.runs:
-        if found.plan.is_small(run):
+    incoming = _Incoming(stream, message.plan, message.checksums if summed else None)
+    for run in message.plan.runs:
+        if message.plan.is_small(run):
             incoming.receive_run(run, arrays)
         else:
             incoming.receive_large(run.start, arrays[run.start])
-    return dict(found.plan.header.metadata)  # the plan's own is kept
+    return dict(message.plan.header.metadata)  # the plan's own is kept
 
 
 class _Incoming:
@@ -161,14 +161,14 @@ class _Incoming:
         """Receive a tensor where it belongs, if its memory is laid out as in the message."""
         layout, header = self._plan.layout, self._plan.header
         direct = is_ready(array) and header.codes[tensor] != BOOL
-        value: Array = array if direct else _room(array, header.shapes[tensor], self._plan.dtypes[tensor])
+        value: Array = array if direct else _memory_for(array, header.shapes[tensor], self._plan.dtypes[tensor])
         flat, state = as_bytes(value), Checksum()
         for payload in self._plan.payloads(tensor):
             gap = np.empty(len(layout.gaps[payload]), np.uint8)
             self._read(gap, tensor)
             check_gap(self._plan, tensor, payload, gap.tobytes())
-            for begin in range(0, layout.lengths[payload], NEAR):
-                block = flat[begin : min(begin + NEAR, layout.lengths[payload])]
+            for begin in range(0, layout.lengths[payload], CACHED):
+                block = flat[begin : min(begin + CACHED, layout.lengths[payload])]
                 self._read(block, tensor)
                 if self._sums is not None:  # while it is in the cache
                     state.update(block)
@@ -187,8 +187,8 @@ class _Incoming:
             view = view[count:]
             self._position += count
 
-    def _check(self, tensor: int, value: Array, found: int) -> None:
-        if self._sums is not None and found != self._sums[tensor]:
+    def _check(self, tensor: int, value: Array, checksum_of_value: int) -> None:
+        if self._sums is not None and checksum_of_value != self._sums[tensor]:
             raise wrong(self._plan, tensor, DAMAGED)
         if self._plan.header.codes[tensor] == BOOL and value.size and value.view(np.uint8).max() > 1:
             raise wrong(self._plan, tensor, NO_BOOL)
@@ -202,11 +202,11 @@ def _in_memory(array: Any) -> Any:
     return array if view is None else view
 
 
-def _room(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def _memory_for(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return memory to receive an array in: where its library has some, from which it goes to the device without another copy."""
     if type(array) is NDArray and array._backend.room is not None and array.dtype == dtype:
-        room: Array = array._backend.room(array._array)
-        return room
+        memory: Array = array._backend.room(array._array)
+        return memory
     return np.empty(shape, dtype)
 
 

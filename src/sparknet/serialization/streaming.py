@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sparknet.serialization.given import check_reader
-from sparknet.serialization.reader.decode import Wishes, decode
+from sparknet.serialization.reader.decode import ReadOptions, decode
 from sparknet.serialization.reader.opening import head_of_stream, rest_of_stream
 
 __all__ = ["iter_load"]
@@ -53,13 +53,15 @@ def iter_load(
     [(1, 7), (2, 8)]
     """
     check_reader(fileobj, "iter_load()")
-    return _objects(fileobj, Wishes(owned=True, device=device, verify=verify, max_bytes=max_bytes), metadata=metadata)
+    return _objects(
+        fileobj, ReadOptions(owned=True, device=device, verify=verify, max_bytes=max_bytes), metadata=metadata
+    )
 
 
-def _objects(stream: Any, wishes: Wishes, *, metadata: bool) -> Iterator[Any]:
+def _objects(stream: Any, options: ReadOptions, *, metadata: bool) -> Iterator[Any]:
     while head := head_of_stream(stream):
         # no names for these: they are the caller's to let go
         if metadata:
-            yield decode(rest_of_stream(stream, head), wishes), dict(head.plan.header.metadata)
+            yield decode(rest_of_stream(stream, head), options), dict(head.plan.header.metadata)
         else:
-            yield decode(rest_of_stream(stream, head), wishes)
+            yield decode(rest_of_stream(stream, head), options)

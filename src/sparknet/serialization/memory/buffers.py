@@ -18,13 +18,13 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 _LITTLE = "<|=" if sys.byteorder == "little" else "<|"
 
 
-def as_memory(buffer: Any, who: str) -> memoryview:
+def as_memory(buffer: Any, caller: str) -> memoryview:
     """Return a bytes-like object as a flat memoryview of bytes; shares memory."""
     try:
         return memoryview(buffer).cast("B")
     except TypeError as error:
         fix = "; of a file, use load() or open it" if isinstance(buffer, str | os.PathLike) else ""
-        msg = f"{who}: got {type(buffer).__name__} ({error}); expected a contiguous bytes-like object{fix}"
+        msg = f"{caller}: got {type(buffer).__name__} ({error}); expected a contiguous bytes-like object{fix}"
         raise TypeError(msg) from error
 
 
@@ -34,9 +34,9 @@ def aligned(size: int) -> Bytes:
     Large arrays of numpy begin 16 bytes into a page. Zen 3 processors copy from the start of a page (of a file's cache,
     say) to there at a tenth of their speed: reading a file of 244 MB takes 135 ms so, and 46 ms into memory that is aligned.
     """
-    room = np.empty(size + ALIGNMENT, np.uint8)
-    begin = -room.__array_interface__["data"][0] % ALIGNMENT
-    return room[begin : begin + size]
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    begin = -memory.__array_interface__["data"][0] % ALIGNMENT
+    return memory[begin : begin + size]
 
 
 def writable_bytes(size: int) -> tuple[bytes, Bytes]:

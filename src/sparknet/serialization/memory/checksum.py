@@ -17,8 +17,8 @@ from sparknet.serialization.memory.buffers import Bytes
 from sparknet.serialization.memory.cores import each
 
 BLOCK = 4096
-NEAR = 1 << 20  # bytes copied at a time, and summed while they are in the cache; a multiple of BLOCK
-PIECE = 1 << 23  # bytes that one core takes at a time; a multiple of NEAR
+CACHED = 1 << 20  # bytes copied at a time, and summed while they are in the cache; a multiple of BLOCK
+PIECE = 1 << 23  # bytes that one core takes at a time; a multiple of CACHED
 _WORDS = BLOCK // 8
 
 
@@ -40,7 +40,7 @@ def transfer(sources: Sequence[Any], targets: Sequence[Any] | None = None, *, su
     found = [0] * len(sources)
     pieces: list[tuple[int, int]] = []  # index, start
     for index, source in enumerate(sources):
-        if targets is not None or source.nbytes > NEAR:
+        if targets is not None or source.nbytes > CACHED:
             pieces += [(index, start) for start in range(0, source.nbytes, PIECE)]
         elif sums:
             found[index] = checksum(source)
@@ -52,10 +52,10 @@ def transfer(sources: Sequence[Any], targets: Sequence[Any] | None = None, *, su
     def work(piece: tuple[int, int]) -> bytes:
         index, start = piece
         digests = []
-        for begin in range(start, min(start + PIECE, len(flat[index])), NEAR):
-            block = flat[index][begin : begin + NEAR]
+        for begin in range(start, min(start + PIECE, len(flat[index])), CACHED):
+            block = flat[index][begin : begin + CACHED]
             if into:
-                copied = into[index][begin : begin + NEAR]
+                copied = into[index][begin : begin + CACHED]
                 copied[:] = block
                 block = copied  # what is summed is what was written, even if somebody changes the source meanwhile
             if sums:

@@ -121,5 +121,5 @@ def _read_some(file: Any, target: memoryview) -> int | None:
     return None if data is None else len(data)
 
 
-def _not_blocking(what: str, who: str) -> BlockingIOError:
-    return BlockingIOError(f"the file object {what} no more now; {who} needs one that blocks")
+def _not_blocking(what: str, caller: str) -> BlockingIOError:
+    return BlockingIOError(f"the file object {what} no more now; {caller} needs one that blocks")

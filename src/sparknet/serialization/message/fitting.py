@@ -17,33 +17,33 @@ _CONVERSIONS = {
 }
 
 
-def check_fits(got: Header, expected: Header, who: str) -> None:
+def check_fits(got: Header, expected: Header, caller: str) -> None:
     """Raise a SchemaError that names the first difference in kind, names, shapes and dtypes.
 
     Parameters
     ----------
     got, expected
         Of what came, and of what it must be like.
-    who
+    caller
         The function that was called, for the error.
     """
     if got.kind != expected.kind:
         fix = _CONVERSIONS.get((got.kind, expected.kind), "")
-        msg = f"{who}: got a message of kind {got.kind!r}, expected one of kind {expected.kind!r}{fix}"
+        msg = f"{caller}: got a message of kind {got.kind!r}, expected one of kind {expected.kind!r}{fix}"
         raise SchemaError(msg, got=got.kind, expected=expected.kind)
     if got.names != expected.names:
-        msg = f"{who}: {_difference_of_names(got.names, expected.names)}"
+        msg = f"{caller}: {_difference_of_names(got.names, expected.names)}"
         raise SchemaError(msg, got=got.names, expected=expected.names)
     if got.counts != expected.counts:
         at = _first_difference(got.counts, expected.counts)
-        msg = f"{who}: layer {expected.names[at]!r} has {got.counts[at]} arrays, expected {expected.counts[at]}"
+        msg = f"{caller}: layer {expected.names[at]!r} has {got.counts[at]} arrays, expected {expected.counts[at]}"
         raise SchemaError(msg, got=got.counts, expected=expected.counts)
     if got.codes == expected.codes and got.shapes == expected.shapes:
         return
     for name, have, want in zip(expected.tensor_names(), _tensors(got), _tensors(expected), strict=True):
         if have != want:
             where = f"tensor {name!r}" if name else "the array"
-            msg = f"{who}: {where} is {have[1]} of shape {have[0]}, expected {want[1]} of shape {want[0]}"
+            msg = f"{caller}: {where} is {have[1]} of shape {have[0]}, expected {want[1]} of shape {want[0]}"
             raise SchemaError(msg, tensor=name, got=have, expected=want)
 
 

@@ -32,7 +32,7 @@ class Header:
     )  # whether nothing but checksums, if any, is behind the other columns
     encodings: bytes = b""  # code of each tensor; none if all are raw
     compression: str | None = None
-    stored: Sequence[int] = ()  # bytes of each tensor's payload; only with compression
+    stored_sizes: Sequence[int] = ()  # bytes of each tensor's payload; only with compression
 
     @cached_property
     def sizes(self) -> list[int]:
@@ -49,7 +49,7 @@ class Header:
     @cached_property
     def payload_sizes(self) -> list[int]:
         """Size of each tensor's payload in bytes."""
-        return list(self.stored) if self.compression else self.encoded_sizes
+        return list(self.stored_sizes) if self.compression else self.encoded_sizes
 
     @cached_property
     def is_raw(self) -> bool:

@@ -35,7 +35,7 @@ _SHORTEST = 6  # bytes of a gap: a pad of 1, a prefix of 5
 _GAPS = {6: _NIL + _BIN32} | {n: _BIN8 + bytes([n - 7]) + bytes(n - 7) + _BIN32 for n in range(7, 70)}
 
 
-class Layout(NamedTuple):
+class MessageLayout(NamedTuple):
     """Offsets and lengths in bytes of every payload, and the gap (pad and prefix) before each."""
 
     starts: list[int]
@@ -46,7 +46,7 @@ class Layout(NamedTuple):
     total: int  # bytes of the whole message
 
 
-def lay_out(header_size: int, sizes: list[int]) -> Layout:
+def lay_out(header_size: int, sizes: list[int]) -> MessageLayout:
     """Return the layout of a message with a header of that size and tensors of these ``sizes`` in bytes."""
     lengths, first = _split(sizes)
     end = HEAD + header_size
@@ -56,7 +56,7 @@ def lay_out(header_size: int, sizes: list[int]) -> Layout:
     starts = list(accumulate(steps, initial=begin))
     starts.pop()
     total = starts[-1] + lengths[-1] if lengths else end
-    return Layout(starts, lengths, list(map(_gap, widths, lengths)), first, end, total)
+    return MessageLayout(starts, lengths, list(map(_gap, widths, lengths)), first, end, total)
 
 
 @lru_cache(maxsize=4096)

@@ -14,7 +14,7 @@ import numpy as np
 
 from sparknet.serialization.memory.buffers import ALIGNMENT
 from sparknet.serialization.message.header import MAX_NDIM, Header
-from sparknet.serialization.message.layout import Layout, are_equal, head, runs_of_equals
+from sparknet.serialization.message.layout import MessageLayout, are_equal, head, runs_of_equals
 from sparknet.serialization.payload.dtypes import dtype_of
 from sparknet.serialization.payload.form import Form
 
@@ -46,7 +46,7 @@ class Plan:
 
     prefix: bytes  # the header's bytes before the checksums, which come last
     header: Header  # its checksums are None or empty: each message has its own
-    layout: Layout
+    layout: MessageLayout
 
     @property
     def summed(self) -> bool:

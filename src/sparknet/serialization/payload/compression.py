@@ -48,7 +48,7 @@ def method_of(compression: str) -> Method:
     return make()
 
 
-def compress_chunk(method: Method, chunk: Bytes, width: int, room: Bytes) -> bytes:
+def compress_chunk(method: Method, chunk: Bytes, width: int, scratch: Bytes) -> bytes:
     """Return the compressed chunk, or its own bytes if they do not get fewer.
 
     Parameters
@@ -57,7 +57,7 @@ def compress_chunk(method: Method, chunk: Bytes, width: int, room: Bytes) -> byt
         The bytes of whole elements, one or more.
     width
         Size of an element in bytes.
-    room
+    scratch
         As many bytes as the chunk or more, to work in.
 
     Examples
@@ -72,7 +72,7 @@ def compress_chunk(method: Method, chunk: Bytes, width: int, room: Bytes) -> byt
     """
     planes = chunk
     if width > 1:
-        planes, length = room[: len(chunk)], len(chunk) // width
+        planes, length = scratch[: len(chunk)], len(chunk) // width
         for byte in range(width):
             planes[byte * length : (byte + 1) * length] = chunk[byte::width]
     stored = method.compress(planes)

@@ -24,12 +24,12 @@ _GROUP = 4  # chunks that are computed at a time: threads that call numpy for le
 _U4, _I4, _F4 = (np.dtype(name) for name in ("<u4", "<i4", "<f4"))
 
 
-def scratch(count: int) -> Array:
+def scratch_for(count: int) -> Array:
     """Return memory that :func:`encode_into` and :func:`decode_into` work in for up to ``count`` values at a time."""
     return np.empty((2, min(count, _GROUP * CHUNK)), _U4)
 
 
-def encode_into(encoding: int, values: Array, stored: Bytes, room: Array) -> int:
+def encode_into(encoding: int, values: Array, stored: Bytes, scratch: Array) -> int:
     """Encode values; return the index of the first that the encoding cannot hold, or -1.
 
     Parameters
@@ -41,36 +41,36 @@ def encode_into(encoding: int, values: Array, stored: Bytes, room: Array) -> int
         number of chunks.
     stored
         ``encoded_size(encoding, len(values))`` bytes to write to; half written if a value cannot be held.
-    room
-        Of :func:`scratch`.
+    scratch
+        Of :func:`scratch_for`.
 
     Examples
     --------
     >>> values = np.float32([1, -2.5, 1 / 3])
-    >>> stored, room = np.empty(encoded_size(INT8, 3), np.uint8), scratch(3)
-    >>> encode_into(INT8, values, stored, room)
+    >>> stored, scratch = np.empty(encoded_size(INT8, 3), np.uint8), scratch_for(3)
+    >>> encode_into(INT8, values, stored, scratch)
     -1
     >>> stored[4:].view(np.int8)
     array([  51, -127,   17], dtype=int8)
-    >>> encode_into(INT8, np.float32([0, np.nan]), stored[:6], room)
+    >>> encode_into(INT8, np.float32([0, np.nan]), stored[:6], scratch)
     1
     """
     encode = _CODECS[encoding].encode
     with np.errstate(all="ignore"):  # signalling NaN, and float64 beyond float32, are what they are
         for here, there in _groups(encoding, len(values)):
-            near = _float32(values[here])
-            bad = encode(near, stored[there], room[:, : len(near)], values[here])
+            singles = _float32(values[here])
+            bad = encode(singles, stored[there], scratch[:, : len(singles)], values[here])
             if bad >= 0:
                 return int(here.start) + bad
     return -1
 
 
-def decode_into(encoding: int, stored: Bytes, values: Array, room: Array) -> str:
+def decode_into(encoding: int, stored: Bytes, values: Array, scratch: Array) -> str:
     """Decode values; say what is wrong with the bytes, or nothing.
 
     Parameters
     ----------
-    encoding, stored, room
+    encoding, stored, scratch
         As for :func:`encode_into`.
     values
         One axis, contiguous, little-endian float32 or float64: what to write to.
@@ -78,7 +78,7 @@ def decode_into(encoding: int, stored: Bytes, values: Array, room: Array) -> str
     Examples
     --------
     >>> values = np.empty(3)
-    >>> decode_into(BFLOAT16, np.frombuffer(bytes.fromhex("803f20c0ab3e"), np.uint8), values, scratch(3))
+    >>> decode_into(BFLOAT16, np.frombuffer(bytes.fromhex("803f20c0ab3e"), np.uint8), values, scratch_for(3))
     ''
     >>> values
     array([ 1.        , -2.5       ,  0.33398438])
@@ -86,13 +86,13 @@ def decode_into(encoding: int, stored: Bytes, values: Array, room: Array) -> str
     decode = _CODECS[encoding].decode
     for here, there in _groups(encoding, len(values)):
         target = values[here]
-        near = target if target.dtype == _F4 else room[0, : len(target)].view(_F4)
-        problem = decode(stored[there], near, room[1])
+        singles = target if target.dtype == _F4 else scratch[0, : len(target)].view(_F4)
+        problem = decode(stored[there], singles, scratch[1])
         if problem:
             return problem
-        if near is not target:
+        if singles is not target:
             with np.errstate(invalid="ignore"):  # signalling NaN, which a damaged message may hold
-                np.copyto(target, near)
+                np.copyto(target, singles)
     return ""
 
 
@@ -108,13 +108,13 @@ def _float32(values: Array) -> Array:
     """Return values as float32: themselves, or rounded to odd; those beyond float32 become infinite."""
     if values.dtype == _F4:
         return values
-    near = values.astype(_F4)
-    exact, back = np.abs(values), np.abs(near).astype(values.dtype)
-    bits = near.view(_I4)
-    even = ~bits & 1 & np.isfinite(near)
+    singles = values.astype(_F4)
+    exact, back = np.abs(values), np.abs(singles).astype(values.dtype)
+    bits = singles.view(_I4)
+    even = ~bits & 1 & np.isfinite(singles)
     bits += even & (exact > back)
     bits -= even & (exact < back)
-    return near
+    return singles
 
 
 class _Codec(NamedTuple):

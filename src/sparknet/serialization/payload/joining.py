@@ -12,7 +12,7 @@ import numpy as np
 from sparknet.serialization.memory.buffers import Array, Bytes
 from sparknet.serialization.payload.codes import BLOCK, CHUNK, INT8, RAW, SCALE, encoded_size
 from sparknet.serialization.payload.dtypes import dtype_of
-from sparknet.serialization.payload.encodings import decode_into, encode_into, scratch
+from sparknet.serialization.payload.encodings import decode_into, encode_into, scratch_for
 from sparknet.serialization.payload.form import Form, not_encodable
 
 _SMALL = 1 << 14  # elements of a tensor; for larger ones a call of their own is a twentieth of the time
@@ -60,11 +60,11 @@ def _groups(forms: Sequence[Form]) -> Iterator[range]:
     """Yield runs of neighbours of one encoding and element type that take a chunk together, at most."""
     start, total, last = 0, 0, None
     for n, form in enumerate(forms):
-        room, kind = _padded(form), (form.encoding, form.code)
-        if n > start and (kind != last or total + room > CHUNK):
+        length, kind = _padded(form), (form.encoding, form.code)
+        if n > start and (kind != last or total + length > CHUNK):
             yield range(start, n)
             start, total = n, 0
-        total, last = total + room, kind
+        total, last = total + length, kind
     if forms:
         yield range(start, len(forms))
 
@@ -74,56 +74,56 @@ def _padded(form: Form) -> int:
     return -(-form.count // BLOCK) * BLOCK if form.encoding == INT8 else form.count
 
 
-def _with_pads(rooms: Iterable[int], parts: Iterable[Array], pad: Array) -> list[Array]:
-    """Return parts with what fills each up to its room behind it."""
-    return [piece for room, part in zip(rooms, parts, strict=True) for piece in (part, pad[: room - len(part)])]
+def _with_pads(padded: Iterable[int], parts: Iterable[Array], pad: Array) -> list[Array]:
+    """Return parts with what fills each up to its length behind it."""
+    return [piece for length, part in zip(padded, parts, strict=True) for piece in (part, pad[: length - len(part)])]
 
 
 def _encode(forms: list[Form], arrays: list[Array]) -> list[Bytes]:
     encoding, dtype = forms[0].encoding, dtype_of(forms[0].code)
     flat: list[Any] = [array.reshape(-1) for array in arrays]
-    counts, rooms = list(map(len, flat)), list(map(_padded, forms))
-    parts = _with_pads(rooms, flat, _ZEROS) if encoding == INT8 else flat
+    counts, padded = list(map(len, flat)), list(map(_padded, forms))
+    parts = _with_pads(padded, flat, _ZEROS) if encoding == INT8 else flat
     values = np.concatenate(parts, dtype=dtype, casting="same_kind")
     stored = np.empty(encoded_size(encoding, len(values)), np.uint8)
-    bad = encode_into(encoding, values, stored, scratch(len(values)))
+    bad = encode_into(encoding, values, stored, scratch_for(len(values)))
     if bad >= 0:
-        ends = np.cumsum(rooms)
+        ends = np.cumsum(padded)
         n = int(np.searchsorted(ends, bad, side="right"))
-        raise not_encodable(forms[n], bad - int(ends[n]) + rooms[n], values[bad])
+        raise not_encodable(forms[n], bad - int(ends[n]) + padded[n], values[bad])
     if encoding == INT8:
-        stored = _by_tensor(stored, counts, rooms)
-        sizes = [count + SCALE * (room // BLOCK) for count, room in zip(counts, rooms, strict=True)]
+        stored = _by_tensor(stored, counts, padded)
+        sizes = [count + SCALE * (length // BLOCK) for count, length in zip(counts, padded, strict=True)]
     else:
         sizes = [encoded_size(encoding, count) for count in counts]
     ends = np.cumsum(sizes).tolist()
     return [stored[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _by_tensor(stored: Bytes, counts: list[int], rooms: list[int]) -> Bytes:
+def _by_tensor(stored: Bytes, counts: list[int], padded: list[int]) -> Bytes:
     """Return the scales and codes of each tensor one after the other, of the scales of all and the codes of all."""
-    scale, code = 0, SCALE * (sum(rooms) // BLOCK)
+    scale, code = 0, SCALE * (sum(padded) // BLOCK)
     pieces: list[Bytes] = []
-    for count, room in zip(counts, rooms, strict=True):
-        scales = SCALE * (room // BLOCK)
+    for count, length in zip(counts, padded, strict=True):
+        scales = SCALE * (length // BLOCK)
         pieces += [stored[scale : scale + scales], stored[code : code + count]]
-        scale, code = scale + scales, code + room
+        scale, code = scale + scales, code + length
     return np.concatenate(pieces)
 
 
 def _decode(forms: list[Form], payloads: list[Bytes]) -> list[Array] | None:
     """Return the tensors of a group, or None where something is wrong with one of them."""
-    encoding, rooms, counts = forms[0].encoding, list(map(_padded, forms)), [form.count for form in forms]
+    encoding, padded, counts = forms[0].encoding, list(map(_padded, forms)), [form.count for form in forms]
     if encoding == INT8:
         begins = [len(payload) - count for payload, count in zip(payloads, counts, strict=True)]
         scales = [payload[:begin] for payload, begin in zip(payloads, begins, strict=True)]
         codes = [payload[begin:] for payload, begin in zip(payloads, begins, strict=True)]
-        stored = np.concatenate([*scales, *_with_pads(rooms, codes, _NO_CODES)])
+        stored = np.concatenate([*scales, *_with_pads(padded, codes, _NO_CODES)])
     else:
         stored = np.concatenate(payloads)
-    values = np.empty(sum(rooms), dtype_of(forms[0].code))
-    if decode_into(encoding, stored, values, scratch(len(values))):
+    values = np.empty(sum(padded), dtype_of(forms[0].code))
+    if decode_into(encoding, stored, values, scratch_for(len(values))):
         return None
-    starts = [0, *np.cumsum(rooms).tolist()]
+    starts = [0, *np.cumsum(padded).tolist()]
     each = zip(starts, counts, forms, strict=False)
     return [values[start : start + count].reshape(form.shape).copy() for start, count, form in each]

@@ -12,46 +12,46 @@ _U2, _U4, _I4, _F4 = (np.dtype(name) for name in ("<u2", "<u4", "<i4", "<f4"))
 _HALF_OVERFLOW = 65520  # the smallest value that rounds to an infinite float16
 
 
-def encode_bfloat16(near: Array, stored: Bytes, room: Array, _: Array) -> int:
+def encode_bfloat16(singles: Array, stored: Bytes, scratch: Array, _: Array) -> int:
     """Keep the upper half of the bits, rounded. There is no value that it cannot hold: -1."""
-    bits, rounded = near.view(_U4), room[0]
+    bits, rounded = singles.view(_U4), scratch[0]
     np.right_shift(bits, 16, out=rounded)
-    has_nan = np.isnan(np.maximum.reduce(near))  # a tenth of all faster here, where near is in the cache
+    has_nan = np.isnan(np.maximum.reduce(singles))  # a tenth of all faster here, where singles is in the cache
     np.bitwise_and(rounded, 1, out=rounded)
     np.add(rounded, 0x7FFF, out=rounded)  # just below half a unit, or half a unit where the last bit kept is 1
     np.add(rounded, bits, out=rounded)
     np.right_shift(rounded, 16, out=rounded)
     if has_nan:  # rounding could carry into the sign, or leave an infinity
-        nan = np.isnan(near)
+        nan = np.isnan(singles)
         rounded[nan] = bits[nan] >> 16 | 0x40
     np.copyto(stored.view(_U2), rounded, casting="unsafe")
     return -1
 
 
-def decode_bfloat16(stored: Bytes, near: Array, _: Array) -> str:
+def decode_bfloat16(stored: Bytes, singles: Array, _: Array) -> str:
     """Fill the lower half of the bits with 0."""
-    bits = near.view(_U4)
+    bits = singles.view(_U4)
     np.copyto(bits, stored.view(_U2))
     np.left_shift(bits, 16, out=bits)
     return ""
 
 
-def encode_float16(near: Array, stored: Bytes, room: Array, values: Array) -> int:
+def encode_float16(singles: Array, stored: Bytes, scratch: Array, values: Array) -> int:
     """Return the index of the first finite value that would become infinite, or -1.
 
     To a value is added 8192 times its power of two (at least 2**-14, that of subnormal float16): the sum ends with the digit
     that the float16 ends with, so the addition rounds as wanted, and the sum's last bits count in its units. Exponent and
     those bits, moved together by an addition, are the float16, but for a constant: the factor is 8194 to make up for it.
     """
-    magnitude, total = room.view(_F4)
-    np.abs(near, out=magnitude)
+    magnitude, total = scratch.view(_F4)
+    np.abs(singles, out=magnitude)
     special = None
     if not np.maximum.reduce(magnitude) < _HALF_OVERFLOW:
         special = ~(magnitude < _HALF_OVERFLOW)
         beyond = special & np.isfinite(values)
         if beyond.any():
             return int(beyond.argmax())
-    bits, (result, other) = near.view(_U4), room  # other: the bits of total
+    bits, (result, other) = singles.view(_U4), scratch  # other: the bits of total
     np.bitwise_and(bits, 0x7F800000, out=other)
     np.maximum(total, 2**-14, out=total)
     np.multiply(total, 8194, out=total)
@@ -63,23 +63,23 @@ def encode_float16(near: Array, stored: Bytes, room: Array, values: Array) -> in
     np.bitwise_or(result, other, out=result)
     if special is not None:
         odd = bits[special]
-        result[special] = odd >> 16 & 0x8000 | 0x7C00 | odd >> 13 & 0x3FF | np.isnan(near[special]) * 0x200
+        result[special] = odd >> 16 & 0x8000 | 0x7C00 | odd >> 13 & 0x3FF | np.isnan(singles[special]) * 0x200
     np.copyto(stored.view(_U2), result, casting="unsafe")
     return -1
 
 
-def decode_float16(stored: Bytes, near: Array, room: Array) -> str:
+def decode_float16(stored: Bytes, singles: Array, scratch: Array) -> str:
     """Move the bits to their places and multiply by 2**112, the difference of the exponents' biases."""
     halves = stored.view(_U2)
     if _flushes_subnormals():
-        np.copyto(near, halves.view("<f2"))
+        np.copyto(singles, halves.view("<f2"))
         return ""
-    bits = near.view(_U4)
-    np.copyto(near.view(_I4), halves.view("<i2"))  # the sign fills the upper half
+    bits = singles.view(_U4)
+    np.copyto(singles.view(_I4), halves.view("<i2"))  # the sign fills the upper half
     np.left_shift(bits, 13, out=bits)
     np.bitwise_and(bits, 0x8FFFFFFF, out=bits)
-    np.multiply(near, 2.0**112, out=near)
-    magnitude = room.view(_U2)[: len(halves)]
+    np.multiply(singles, 2.0**112, out=singles)
+    magnitude = scratch.view(_U2)[: len(halves)]
     np.bitwise_and(halves, 0x7FFF, out=magnitude)
     if np.maximum.reduce(magnitude) >= 0x7C00:
         bits[magnitude >= 0x7C00] |= 0x7F800000

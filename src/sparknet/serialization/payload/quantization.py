@@ -28,20 +28,24 @@ _U4, _I4, _F4 = np.dtype("<u4"), np.dtype("<i4"), np.dtype("<f4")
 _ROUND = 1.5 * 2**23  # a float32 of this size has no fraction, and the last byte of this one is 0
 
 
-def encode_int8(near: Array, stored: Bytes, room: Array, _: Array) -> int:
+def encode_int8(singles: Array, stored: Bytes, scratch: Array, _: Array) -> int:
     """Return the index of the first value that is not finite, or -1.
 
     To x/s is added ``_ROUND``: the sum is rounded to an integer, and its last byte is the code.
     """
-    scales, codes = _scales_and_codes(stored, len(near))
-    bits = room[0]
+    scales, codes = _scales_and_codes(stored, len(singles))
+    bits = scratch[0]
     total = bits.view(_F4)
-    np.abs(near, out=total)
-    peaks = np.maximum.reduceat(bits, np.arange(0, len(near), BLOCK)).view(_F4)  # bits of positive floats are in order
+    np.abs(singles, out=total)
+    peaks = np.maximum.reduceat(bits, np.arange(0, len(singles), BLOCK)).view(
+        _F4
+    )  # bits of positive floats are in order
     if not np.isfinite(peaks).all():
-        return int((~np.isfinite(near)).argmax())
+        return int((~np.isfinite(singles)).argmax())
     scale = np.minimum(np.maximum(peaks / 127, SMALLEST), LARGEST)
-    for (values, scales_of_rows), (quotients, _) in zip(_by_block(near, scale), _by_block(total, scale), strict=True):
+    for (values, scales_of_rows), (quotients, _) in zip(
+        _by_block(singles, scale), _by_block(total, scale), strict=True
+    ):
         np.divide(values, scales_of_rows, out=quotients)
     np.add(total, _ROUND, out=total)
     np.copyto(codes, bits.view(_I4).reshape(codes.shape), casting="unsafe")
@@ -49,9 +53,9 @@ def encode_int8(near: Array, stored: Bytes, room: Array, _: Array) -> int:
     return -1
 
 
-def decode_int8(stored: Bytes, near: Array, _: Array) -> str:
+def decode_int8(stored: Bytes, singles: Array, _: Array) -> str:
     """Multiply codes by scales; say what is wrong with them, or nothing."""
-    stored_scales, codes = _scales_and_codes(stored, len(near))
+    stored_scales, codes = _scales_and_codes(stored, len(singles))
     scales = stored_scales.reshape(-1)
     bits, least, most = scales.view(_U4), SMALLEST.view(np.uint32), LARGEST.view(np.uint32)
     above = (bits - least) * (bits != 0)  # what is less than the least wraps around
@@ -59,8 +63,8 @@ def decode_int8(stored: Bytes, near: Array, _: Array) -> str:
         return f"a scale is {scales[above.argmax()]}, expected 0 or a value from {SMALLEST} to {LARGEST}"
     if np.minimum.reduce(codes, axis=None) == -128:
         return "a code is -128, expected -127 to 127"
-    np.copyto(near.reshape(codes.shape), codes)
-    for values, scales_of_rows in _by_block(near, scales):
+    np.copyto(singles.reshape(codes.shape), codes)
+    for values, scales_of_rows in _by_block(singles, scales):
         np.multiply(values, scales_of_rows, out=values)
     return ""
 

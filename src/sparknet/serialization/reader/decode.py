@@ -13,15 +13,15 @@ from sparknet.errors import FormatError
 from sparknet.files.regular import check_max_bytes
 from sparknet.ndarray.array import NDArray, wrap_all
 from sparknet.serialization.memory.buffers import Array, as_bytes
-from sparknet.serialization.memory.checksum import NEAR, Checksum, checksum, transfer
+from sparknet.serialization.memory.checksum import CACHED, Checksum, checksum, transfer
 from sparknet.serialization.message.header import Header
 from sparknet.serialization.message.layout import START
 from sparknet.serialization.message.plans import Plan
+from sparknet.serialization.payload.coding import decode_payload
 from sparknet.serialization.payload.compression import check_limit
 from sparknet.serialization.payload.dtypes import BOOL
 from sparknet.serialization.payload.joining import decode_small, is_small
-from sparknet.serialization.payload.stored import restore
-from sparknet.serialization.reader.opening import Found, check_gaps
+from sparknet.serialization.reader.opening import OpenMessage, check_gaps
 from sparknet.weights import WeightCollection
 
 DAMAGED = "is damaged: its checksum does not match"
@@ -30,7 +30,7 @@ _SHOWN = 8  # names in an error
 SMALL = 1 << 20  # bytes; verifying so much takes a tenth of a millisecond, so it is always done
 
 
-class Wishes(NamedTuple):
+class ReadOptions(NamedTuple):
     """How the caller wants the object; ``owned``: the bytes were read into memory for it alone."""
 
     copy: bool = False
@@ -51,72 +51,72 @@ class Wishes(NamedTuple):
         return reads if self.verify is None else self.verify
 
 
-def decode(found: Found, wishes: Wishes) -> Any:
+def decode(message: OpenMessage, options: ReadOptions) -> Any:
     """Return the object in a message, after the checks that are due."""
-    check_max_bytes(wishes.max_bytes)
-    header = found.plan.header
-    names = None if wishes.keys is None else _wanted(header, wishes.keys)
+    check_max_bytes(options.max_bytes)
+    header = message.plan.header
+    names = None if options.keys is None else _wanted(header, options.keys)
     chosen = None if names is None else _choose(header, names)
-    check_gaps(found, chosen)
+    check_gaps(message, chosen)
     tensors = range(len(header.codes)) if chosen is None else chosen
-    due, required = wishes.is_due(len(found.data)), bool(wishes.verify)
+    due, required = options.is_due(len(message.data)), bool(options.verify)
     if header.compression:
         inflated = sum(header.sizes[tensor] for tensor in tensors if header.compression_of(tensor))
-        check_limit(inflated, len(found.data), wishes.max_bytes)
-    sums_copies = wishes.copy and header.is_raw
+        check_limit(inflated, len(message.data), options.max_bytes)
+    sums_copies = options.copy and header.is_raw
     if due and not sums_copies:
-        check_tensors(found, tensors, required=required)
-    hosts = views(found, tensors)
-    if wishes.copy:
-        hosts = _copies(found, tensors, hosts, due=due and sums_copies, required=required and sums_copies)
+        check_tensors(message, tensors, required=required)
+    hosts = views(message, tensors)
+    if options.copy:
+        hosts = _copies(message, tensors, hosts, due=due and sums_copies, required=required and sums_copies)
     backend = get_backend("numpy")
-    if wishes.moves:
-        backend = backend_for_device(str(wishes.device))
+    if options.moves:
+        backend = backend_for_device(str(options.device))
         hosts = [backend.asarray(host, copy=True) for host in hosts]
     arrays = wrap_all(hosts, backend)
     return _assemble(header, arrays, names)
 
 
-def check_tensors(found: Found, tensors: Sequence[int], *, required: bool) -> None:
+def check_tensors(message: OpenMessage, tensors: Sequence[int], *, required: bool) -> None:
     """Read these tensors and refuse what is damaged; ``required``: a message without checksums is refused too."""
-    if has_checksums(found, required=required):
-        split = [tensor for tensor in tensors if found.plan.is_split(tensor)] if found.plan.has_splits else []
-        whole = [tensor for tensor in tensors if not found.plan.is_split(tensor)] if split else tensors
-        _refuse_damaged(found, whole, transfer(list(map(found.payload, whole))))
-        _refuse_damaged(found, split, (_checksum_of_split(found, tensor) for tensor in split))
-    refuse_bools(found, tensors)
+    if has_checksums(message, required=required):
+        split = [tensor for tensor in tensors if message.plan.is_split(tensor)] if message.plan.has_splits else []
+        whole = [tensor for tensor in tensors if not message.plan.is_split(tensor)] if split else tensors
+        _refuse_damaged(message, whole, transfer(list(map(message.payload, whole))))
+        _refuse_damaged(message, split, (_checksum_of_split(message, tensor) for tensor in split))
+    refuse_bools(message, tensors)
 
 
-def _checksum_of_split(found: Found, tensor: int) -> int:
+def _checksum_of_split(message: OpenMessage, tensor: int) -> int:
     state = Checksum()
-    for payload in found.payloads(tensor):
+    for payload in message.payloads(tensor):
         state.update(payload)
     return state.value()
 
 
-def has_checksums(found: Found, *, required: bool) -> bool:
+def has_checksums(message: OpenMessage, *, required: bool) -> bool:
     """Say whether the message carries checksums; refuse one that does not if they are ``required``."""
-    if required and not found.plan.summed:
+    if required and not message.plan.summed:
         msg = "verify=True, but the message carries no checksums: it was written with checksum=False"
         raise FormatError(msg, tensor=None, offset=START)
-    return found.plan.summed
+    return message.plan.summed
 
 
-def _refuse_damaged(found: Found, tensors: Iterable[int], sums: Iterable[int]) -> None:
-    expected = found.checksums
+def _refuse_damaged(message: OpenMessage, tensors: Iterable[int], sums: Iterable[int]) -> None:
+    expected = message.checksums
     for tensor, value in zip(tensors, sums, strict=True):
         if expected[tensor] != value:
-            raise wrong(found.plan, tensor, DAMAGED)
+            raise wrong(message.plan, tensor, DAMAGED)
 
 
-def refuse_bools(found: Found, tensors: Sequence[int]) -> None:
+def refuse_bools(message: OpenMessage, tensors: Sequence[int]) -> None:
     """Refuse bools that are neither 0 nor 1."""
-    codes = found.plan.header.codes
+    codes = message.plan.header.codes
     if BOOL in codes:
         for tensor in tensors:
-            is_plain = codes[tensor] == BOOL and found.plan.is_raw(tensor)
-            if is_plain and any(part.size and part.max() > 1 for part in found.payloads(tensor)):
-                raise wrong(found.plan, tensor, NO_BOOL)
+            is_plain = codes[tensor] == BOOL and message.plan.is_raw(tensor)
+            if is_plain and any(part.size and part.max() > 1 for part in message.payloads(tensor)):
+                raise wrong(message.plan, tensor, NO_BOOL)
 
 
 def wrong(plan: Plan, tensor: int, what: str) -> FormatError:
@@ -126,12 +126,12 @@ def wrong(plan: Plan, tensor: int, what: str) -> FormatError:
     return FormatError(f"tensor {name!r} (from byte {start}) {what}", tensor=name, offset=start)
 
 
-def views(found: Found, tensors: Sequence[int]) -> list[Array]:
+def views(message: OpenMessage, tensors: Sequence[int]) -> list[Array]:
     """Return tensors as arrays that share memory with the message, but for those that are split or not stored raw."""
-    plan, (starts, _, _, first, *_) = found.plan, found.plan.layout
+    plan, (starts, _, _, first, *_) = message.plan, message.plan.layout
     # Of a memoryview np.ndarray keeps only the object below, and does not hold a bytearray's size or a map open. What is
     # below this one is an array that does both.
-    data = np.frombuffer(found.data, np.uint8).data
+    data = np.frombuffer(message.data, np.uint8).data
     if len(tensors) == len(starts) and plan.header.is_raw:  # all of them, and none is split
         make: Any = np.ndarray
         return (
@@ -139,11 +139,11 @@ def views(found: Found, tensors: Sequence[int]) -> list[Array]:
             if plan.rows
             else list(map(make, plan.header.shapes, plan.dtypes, repeat(data), starts))
         )
-    shapes, decoded = plan.header.shapes, _small(found, tensors)
+    shapes, decoded = plan.header.shapes, _small(message, tensors)
     return [
         decoded[tensor]
         if tensor in decoded
-        else _in_one_piece(found, tensor)
+        else _in_one_piece(message, tensor)
         if plan.is_split(tensor) or not plan.is_raw(tensor)
         else np.ndarray(shapes[tensor], plan.dtypes[tensor], data, starts[first[tensor]])
         for tensor in tensors
@@ -165,62 +165,64 @@ def _in_rows(plan: Plan, data: memoryview) -> list[Array]:
     return [*arrays, *map(make, shapes[rest], dtypes[rest], repeat(data), starts[rest])]
 
 
-def _small(found: Found, tensors: Sequence[int]) -> dict[int, Array]:
+def _small(message: OpenMessage, tensors: Sequence[int]) -> dict[int, Array]:
     """Return the small tensors that are encoded and not compressed, decoded together."""
-    plan, data = found.plan, np.frombuffer(found.data, np.uint8)
+    plan, data = message.plan, np.frombuffer(message.data, np.uint8)
     forms, header, (starts, lengths, _, first, *_) = plan.forms, plan.header, plan.layout
     small = [n for n in tensors if is_small(forms[n]) and not header.compression_of(n) and not plan.is_split(n)]
     payloads = [data[starts[first[n]] : starts[first[n]] + lengths[first[n]]] for n in small]
-    arrays = decode_small([forms[n] for n in small], payloads, lambda place: _in_one_piece(found, small[place]))
+    arrays = decode_small([forms[n] for n in small], payloads, lambda place: _in_one_piece(message, small[place]))
     for array in arrays:
-        array.flags.writeable = not found.data.readonly
+        array.flags.writeable = not message.data.readonly
     return dict(zip(small, arrays, strict=True))
 
 
-def _in_one_piece(found: Found, tensor: int) -> Array:
-    whole: Array = np.empty(found.plan.header.shapes[tensor], found.plan.dtypes[tensor])
-    if found.plan.is_raw(tensor):
+def _in_one_piece(message: OpenMessage, tensor: int) -> Array:
+    whole: Array = np.empty(message.plan.header.shapes[tensor], message.plan.dtypes[tensor])
+    if message.plan.is_raw(tensor):
         flat, end = as_bytes(whole), 0
-        for payload in found.payloads(tensor):
+        for payload in message.payloads(tensor):
             flat[end : end + len(payload)] = payload
             end += len(payload)
     else:
-        _restore(found, tensor, whole)
-    whole.flags.writeable = not found.data.readonly
+        _restore(message, tensor, whole)
+    whole.flags.writeable = not message.data.readonly
     return whole
 
 
-def check_stored(found: Found) -> None:
+def check_stored(message: OpenMessage) -> None:
     """Decode all tensors that are not stored raw, a chunk at a time, and refuse what this format does not write."""
-    for tensor in range(len(found.plan.header.codes)):
-        if not found.plan.is_raw(tensor):
-            _restore(found, tensor, None)
+    for tensor in range(len(message.plan.header.codes)):
+        if not message.plan.is_raw(tensor):
+            _restore(message, tensor, None)
 
 
-def _restore(found: Found, tensor: int, whole: Array | None) -> None:
-    plan = found.plan
+def _restore(message: OpenMessage, tensor: int, whole: Array | None) -> None:
+    plan = message.plan
     start = plan.layout.starts[plan.layout.first[tensor]]
-    restore(plan.forms[tensor], found.payloads(tensor), plan.header.compression_of(tensor), whole, start)
+    decode_payload(plan.forms[tensor], message.payloads(tensor), plan.header.compression_of(tensor), whole, start)
 
 
-def _copies(found: Found, tensors: Sequence[int], views: list[Array], *, due: bool, required: bool) -> list[Array]:
+def _copies(
+    message: OpenMessage, tensors: Sequence[int], views: list[Array], *, due: bool, required: bool
+) -> list[Array]:
     """Return arrays that own their memory; what is ``due`` is summed while it is copied."""
-    summed = due and has_checksums(found, required=required)
+    summed = due and has_checksums(message, required=required)
     copies = [_owned(view) for view in views]
-    large = [n for n, view in enumerate(views) if view.nbytes > NEAR and copies[n] is not view]
+    large = [n for n, view in enumerate(views) if view.nbytes > CACHED and copies[n] is not view]
     sums = dict(zip(large, transfer([views[n] for n in large], [copies[n] for n in large], sums=summed), strict=True))
     if summed:
         sums |= {n: checksum(copy) for n, copy in enumerate(copies) if n not in sums}
-        _refuse_damaged(found, tensors, (sums[n] for n in range(len(copies))))
+        _refuse_damaged(message, tensors, (sums[n] for n in range(len(copies))))
     if due:
-        refuse_bools(found, tensors)
+        refuse_bools(message, tensors)
     return copies
 
 
 def _owned(view: Array) -> Array:
     """Return memory for a copy of a large view, the copy of a small one, or what is one already."""
     if not view.flags.owndata:
-        return view.copy() if view.nbytes <= NEAR else np.empty_like(view)
+        return view.copy() if view.nbytes <= CACHED else np.empty_like(view)
     view.flags.writeable = True
     return view
 

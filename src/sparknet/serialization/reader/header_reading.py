@@ -43,7 +43,7 @@ def decode_header(raw: bytes) -> Header:
         *(kind, names, counts, codes, _shapes(columns, len(codes)), sums, _metadata(columns), sums_last),
         encodings=_encodings(columns, codes),
         compression=_take(columns, "compression", str) if "compression" in columns else None,
-        stored=_uints(columns, "stored", 8, len(codes)) if "stored" in columns else (),
+        stored_sizes=_uints(columns, "stored", 8, len(codes)) if "stored" in columns else (),
     )
     if columns:
         _refuse(f"it has no place for {', '.join(sorted(columns))} in a message of kind {kind!r}")
@@ -160,7 +160,7 @@ def _check(header: Header, size: int) -> None:
     if header.kind == "weights" and len(header.counts) != len(header.names):
         _refuse(f"{len(header.names)} names and {len(header.counts)} counts")
     lengths = {"dtypes": tensors, "ndims": len(header.shapes)}
-    optional = {"checksums": header.checksums, "stored": header.stored if header.compression else None}
+    optional = {"checksums": header.checksums, "stored": header.stored_sizes if header.compression else None}
     lengths |= {column: len(values) for column, values in optional.items() if values is not None}
     for column, length in lengths.items():
         if length != expected:
@@ -177,11 +177,11 @@ def _check(header: Header, size: int) -> None:
 
 def _check_stored(header: Header) -> None:
     """Refuse a compression that there is not, and payloads that it has made larger."""
-    if header.stored and not header.compression:
+    if header.stored_sizes and not header.compression:
         _refuse("'stored' without 'compression'")
     if header.compression and header.compression not in METHODS:
         _refuse(f"unknown compression {header.compression[:40]!r}; the message needs a newer version of sparknet")
-    if any(stored > size for stored, size in zip(header.stored, header.encoded_sizes, strict=False)):
+    if any(stored > size for stored, size in zip(header.stored_sizes, header.encoded_sizes, strict=False)):
         _refuse("'stored': a compressed tensor takes more bytes than one that is not")
 
 

@@ -28,7 +28,7 @@ from sparknet.serialization.message.plans import Gaps, Plan, keep
 from sparknet.serialization.reader.header_reading import decode_header
 
 
-class Found(NamedTuple):
+class OpenMessage(NamedTuple):
     """A message that was opened: its bytes, its plan, and its checksums, 4 bytes each."""
 
     data: memoryview
@@ -87,16 +87,16 @@ def _plan_of(raw: bytes) -> tuple[Plan, bytes]:
     return plan, sums
 
 
-def head_of_stream(stream: Any) -> Found | None:
+def head_of_stream(stream: Any) -> OpenMessage | None:
     """Read a message up to its first gap, and not a byte more; None at the end of the stream."""
     begin = read_up_to(stream, START).tobytes()
     if not begin:
         return None
     head = memoryview(begin + read_up_to(stream, header_size(begin) + 10).tobytes())
-    return Found(head, *read_head(head))
+    return OpenMessage(head, *read_head(head))
 
 
-def rest_of_stream(stream: Any, head: Found) -> Found:
+def rest_of_stream(stream: Any, head: OpenMessage) -> OpenMessage:
     """Read on to the end of the message that begins so; memory grows with what has come."""
     total = head.plan.layout.total
     buffer = read_up_to(stream, total, bytes(head.data))
@@ -105,7 +105,7 @@ def rest_of_stream(stream: Any, head: Found) -> Found:
     return head._replace(data=buffer.data)
 
 
-def open_message(data: memoryview, *, of_file: bool = False) -> Found:
+def open_message(data: memoryview, *, of_file: bool = False) -> OpenMessage:
     """Return the message that is exactly ``data``, a buffer's or a file's; the gaps between payloads are not looked at yet."""
     plan, sums = read_head(data)
     total = plan.layout.total
@@ -115,7 +115,7 @@ def open_message(data: memoryview, *, of_file: bool = False) -> Found:
         more = len(data) - total
         msg = f"the message ends at byte {total}, {more} more bytes follow; {next_call(total, of_file=of_file)}"
         raise FormatError(msg, tensor=None, offset=total)
-    return Found(data, plan, sums)
+    return OpenMessage(data, plan, sums)
 
 
 def next_call(total: int, *, of_file: bool) -> str:
@@ -125,15 +125,15 @@ def next_call(total: int, *, of_file: bool) -> str:
     return f"pass buffer[:{total}], or of several messages, use iter_load(io.BytesIO(buffer))"
 
 
-def check_gaps(found: Found, tensors: Sequence[int] | None = None) -> None:
+def check_gaps(message: OpenMessage, tensors: Sequence[int] | None = None) -> None:
     """Compare the pad and prefix before every payload, or those of these tensors, with the canonical bytes."""
-    plan, layout = found.plan, found.plan.layout
-    if tensors is None and _are_canonical(found.data, plan.gaps):
+    plan, layout = message.plan, message.plan.layout
+    if tensors is None and _are_canonical(message.data, plan.gaps):
         return
     for tensor in range(len(plan.header.codes)) if tensors is None else tensors:
         for payload in plan.payloads(tensor):
             start, gap = layout.starts[payload], layout.gaps[payload]
-            check_gap(plan, tensor, payload, bytes(found.data[start - len(gap) : start]))
+            check_gap(plan, tensor, payload, bytes(message.data[start - len(gap) : start]))
 
 
 def _are_canonical(data: memoryview, gaps: Gaps) -> bool:
@@ -143,7 +143,7 @@ def _are_canonical(data: memoryview, gaps: Gaps) -> bool:
     if not gaps.rows:
         return True
     rows = (np.ndarray(row.shape, np.uint8, data, row.start, (row.step, 1)) for row in gaps.rows)
-    return all(found.tobytes() == row.contents for found, row in zip(rows, gaps.rows, strict=True))
+    return all(there.tobytes() == row.contents for there, row in zip(rows, gaps.rows, strict=True))
 
 
 def check_gap(plan: Plan, tensor: int, payload: int, got: bytes) -> None:

@@ -9,7 +9,7 @@ from sparknet.errors import FormatError, StreamEnd, shown
 from sparknet.serialization.given import check_reader, path_of
 from sparknet.serialization.memory.buffers import as_memory
 from sparknet.serialization.message.layout import truncated
-from sparknet.serialization.reader.opening import Found, head_of_stream, next_call, open_message, rest_of_stream
+from sparknet.serialization.reader.opening import OpenMessage, head_of_stream, next_call, open_message, rest_of_stream
 
 
 def is_stream(source: Any) -> bool:
@@ -32,25 +32,25 @@ def is_mappable(file: BinaryIO) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
-def mapped(file: BinaryIO) -> Found:
+def mapped(file: BinaryIO) -> OpenMessage:
     """Return the message that is all of a regular file, mapped read-only."""
     return open_message(memoryview(memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_READ)), of_file=True)
 
 
-def whole(file: BinaryIO) -> Found:
+def whole(file: BinaryIO) -> OpenMessage:
     """Return the message that is all of what a file gives until it ends, in memory of its own."""
     try:
-        found = next_message(file)
+        message = next_message(file)
     except StreamEnd:
         raise truncated(0, "the version") from None
     if file.read(1):
-        total = found.plan.layout.total
+        total = message.plan.layout.total
         msg = f"the message ends at byte {total}, more bytes follow; {next_call(total, of_file=True)}"
         raise FormatError(msg, tensor=None, offset=total)
-    return found
+    return message
 
 
-def next_message(stream: Any) -> Found:
+def next_message(stream: Any) -> OpenMessage:
     """Return the next message of a stream, in memory of its own, and read nothing behind it.
 
     Raises
@@ -71,21 +71,21 @@ def ended() -> StreamEnd:
     return StreamEnd("the stream has ended: no byte of another message came, and all before it are whole")
 
 
-def looked_at(source: Any, who: str) -> Found:
+def looked_at(source: Any, caller: str) -> OpenMessage:
     """Return the message at a path, in memory or next in a stream; one that can seek is where it was before.
 
     Bytes are a message, not a path: they may come from anywhere, and must not choose which file is opened.
     """
     path = None if isinstance(source, bytes) else path_of(source)
     if isinstance(source, bytes) and source.startswith(b"/"):
-        msg = f"{who}: got {shown(source)}, expected a message; of a path in bytes, write os.fsdecode(path)"
+        msg = f"{caller}: got {shown(source)}, expected a message; of a path in bytes, write os.fsdecode(path)"
         raise FormatError(msg, tensor=None, offset=0)
     if path is not None:
         with path.open("rb") as file:
             return mapped(file) if is_mappable(file) else whole(file)
     if not is_stream(source):
-        return open_message(as_memory(source, who).toreadonly())
-    check_reader(source, who)
+        return open_message(as_memory(source, caller).toreadonly())
+    check_reader(source, caller)
     if not (hasattr(source, "seekable") and source.seekable()):
         return next_message(source)
     place = source.tell()

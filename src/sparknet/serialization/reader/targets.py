@@ -15,7 +15,7 @@ import numpy as np
 from sparknet.errors import SchemaError
 from sparknet.serialization.message.fitting import check_fits
 from sparknet.serialization.message.header import Header
-from sparknet.serialization.reader.opening import Found
+from sparknet.serialization.reader.opening import OpenMessage
 
 __all__ = ["Targets", "repeats"]
 
@@ -34,17 +34,17 @@ class Targets:
         An array may not be written to, or shares memory with itself or with another one; the message names it.
     """
 
-    __slots__ = ("_header", "_tied", "arrays", "who")
+    __slots__ = ("_header", "_tied", "arrays", "caller")
 
-    def __init__(self, header: Header, arrays: list[Any], who: str) -> None:
-        self._header, self.arrays, self.who = header, arrays, who
+    def __init__(self, header: Header, arrays: list[Any], caller: str) -> None:
+        self._header, self.arrays, self.caller = header, arrays, caller
         for tensor, array in enumerate(arrays):
             self._refuse(tensor, _read_only(array))
         self._tied = [] if _own_their_memory(arrays) else self._find_tied()
 
     def _refuse(self, tensor: int, problem: str) -> None:
         if problem:
-            msg = f"{self.who}: {self._named(tensor)} {problem}"
+            msg = f"{self.caller}: {self._named(tensor)} {problem}"
             raise ValueError(msg)
 
     def _find_tied(self) -> list[tuple[int, int]]:
@@ -63,7 +63,7 @@ class Targets:
             tied.append((first, second))
         return tied
 
-    def check_fit(self, found: Found) -> None:
+    def check_fit(self, message: OpenMessage) -> None:
         """Refuse a message that does not fit; without checksums nothing tells whether tied weights have the same elements.
 
         Raises
@@ -71,12 +71,12 @@ class Targets:
         SchemaError
             It has another schema, or different elements for what is one array here.
         """
-        check_fits(found.plan.header, self._header, self.who)
-        sums = found.checksums if self._tied else []
+        check_fits(message.plan.header, self._header, self.caller)
+        sums = message.checksums if self._tied else []
         for first, second in self._tied if sums else ():
             if sums[first] != sums[second]:
                 msg = (
-                    f"{self.who}: {self._named(first)} and {self._named(second)} are the same memory here, as tied weights are, "
+                    f"{self.caller}: {self._named(first)} and {self._named(second)} are the same memory here, as tied weights are, "
                     f"and the message has different elements for them; {_COPY}"
                 )
                 raise SchemaError(msg, tensor=self._header.tensor_names()[second])

@@ -12,12 +12,12 @@ import numpy as np
 
 from sparknet.ndarray import NDArray
 from sparknet.serialization.memory.buffers import Array, Bytes, are_ready, as_bytes, is_ready, little_endian
-from sparknet.serialization.memory.checksum import NEAR
+from sparknet.serialization.memory.checksum import CACHED
 from sparknet.serialization.message.header import Header
 from sparknet.serialization.objects import ready
+from sparknet.serialization.payload.coding import encode_elements, encoded_chunks
 from sparknet.serialization.payload.form import Form
 from sparknet.serialization.payload.joining import encode_small, is_small
-from sparknet.serialization.payload.stored import store, store_chunks
 
 
 class Elements(Protocol):
@@ -104,15 +104,15 @@ class Encoded:
 
     def blocks(self, size: int) -> Iterator[Bytes]:
         """Yield encoded chunks."""
-        return store_chunks(self.form, blocks(self.source, size))
+        return encoded_chunks(self.form, blocks(self.source, size))
 
     def write(self, out: Bytes) -> None:
         """Encode on several cores what lies in one piece, else a chunk at a time."""
         if is_plain(self.source):
-            store(self.form, as_bytes(self.source), out)
+            encode_elements(self.form, as_bytes(self.source), out)
             return
         end = 0
-        for chunk in self.blocks(NEAR):
+        for chunk in self.blocks(CACHED):
             out[end : end + len(chunk)] = chunk
             end += len(chunk)
 

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparknet.serialization.memory.buffers import Bytes, as_bytes, as_memory, writable_bytes
-from sparknet.serialization.memory.checksum import NEAR, Checksum, checksum, transfer
+from sparknet.serialization.memory.checksum import CACHED, Checksum, checksum, transfer
 from sparknet.serialization.message.header import Header
 from sparknet.serialization.message.plans import Plan
 from sparknet.serialization.objects import describe
+from sparknet.serialization.payload.coding import compress
 from sparknet.serialization.payload.compression import method_of
-from sparknet.serialization.payload.stored import compress
 from sparknet.serialization.writer.elements import Encoded, are_plain, blocks, elements_of, is_plain, payloads
 from sparknet.serialization.writer.planning import plan_to_write
 
@@ -56,11 +56,11 @@ def _compressed(header: Header, elements: list[Any], compression: str) -> tuple[
     smaller = []
     for form, each in zip(header.forms(), elements, strict=True):
         source = each.source if type(each) is Encoded else each
-        parts = compress(form, blocks(source, NEAR), compression)
+        parts = compress(form, blocks(source, CACHED), compression)
         smaller.append(np.concatenate(parts) if parts else each)
     if all(payload is each for payload, each in zip(smaller, elements, strict=True)):
         return header, elements
-    return replace(header, compression=compression, stored=[payload.nbytes for payload in smaller]), smaller
+    return replace(header, compression=compression, stored_sizes=[payload.nbytes for payload in smaller]), smaller
 
 
 def buffers(message: Message) -> list[Any]:
@@ -94,12 +94,12 @@ def to_parts(message: Message) -> list[memoryview]:
     return [memoryview(part) if type(part) is bytes else _flat(part) for part in buffers(message)]
 
 
-def to_buffer(message: Message, buffer: Any, who: str) -> int:
+def to_buffer(message: Message, buffer: Any, caller: str) -> int:
     """Write the message to the start of a writable buffer that is large enough; return its size in bytes."""
-    view, size = as_memory(buffer, who), message.size
+    view, size = as_memory(buffer, caller), message.size
     if len(view) < size or view.readonly:
         got = "a read-only buffer" if view.readonly else f"a buffer of {len(view)} bytes"
-        msg = f"{who}: got {got}; the message needs {size} writable bytes"
+        msg = f"{caller}: got {got}; the message needs {size} writable bytes"
         raise ValueError(msg)
     _fill(message, np.frombuffer(view, np.uint8, size))
     return size
@@ -166,7 +166,7 @@ def _blockwise(message: Message, tensor: int, sums: dict[int, int]) -> Iterator[
     """Yield a tensor in blocks, each within one payload."""
     starts, lengths = message.plan.layout.starts, message.plan.layout.lengths
     state, payload, filled = Checksum(), message.plan.layout.first[tensor], 0
-    for block in blocks(message.elements[tensor], NEAR):
+    for block in blocks(message.elements[tensor], CACHED):
         if message.plan.summed:
             state.update(block)
         rest = block

@@ -58,7 +58,7 @@ def encode_header(header: Header) -> bytes:
         columns["encodings"] = header.encodings
     if header.compression:
         columns["compression"] = header.compression
-        columns["stored"] = np.array(header.stored, "<u8").tobytes()
+        columns["stored"] = np.array(header.stored_sizes, "<u8").tobytes()
     check_metadata(header.metadata)
     if header.metadata:
         columns["metadata"] = header.metadata

@@ -13,9 +13,9 @@ from strategies import max_examples
 from sparknet import FormatError
 from sparknet.serialization.memory.cutting import recut
 from sparknet.serialization.payload.codes import BFLOAT16, CHUNK, FLOAT16, INT8, RAW, chunk_lengths
+from sparknet.serialization.payload.coding import compress, decode_payload, encode_elements, encoded_chunks
 from sparknet.serialization.payload.dtypes import BOOL, NAMES, dtype_of
 from sparknet.serialization.payload.form import Form, choose
-from sparknet.serialization.payload.stored import compress, restore, store, store_chunks
 
 FLOAT32, FLOAT64, INT16 = 0x42, 0x43, 0x21
 METHODS = ["zstd", "lz4"]
@@ -41,21 +41,21 @@ def cut(data, *places):
 def payload_of(form, elements, method=None, places=()):
     pieces = cut(as_bytes(elements), *places)
     if method is None:
-        return np.concatenate([np.empty(0, np.uint8), *(chunk.copy() for chunk in store_chunks(form, pieces))])
+        return np.concatenate([np.empty(0, np.uint8), *(chunk.copy() for chunk in encoded_chunks(form, pieces))])
     return np.concatenate([np.empty(0, np.uint8), *compress(form, pieces, method)])
 
 
 def restored(form, parts, method=None):
     elements = np.ones(form.shape, dtype_of(form.code))
-    restore(form, parts, method, elements, 128)
-    restore(form, parts, method, None, 128)
+    decode_payload(form, parts, method, elements, 128)
+    decode_payload(form, parts, method, None, 128)
     return elements
 
 
 def refused(form, payload, method, text):
     for elements in np.empty(form.shape, dtype_of(form.code)), None:
         with pytest.raises(FormatError, match=text) as caught:
-            restore(form, [payload], method, elements, 128)
+            decode_payload(form, [payload], method, elements, 128)
         assert (caught.value.tensor, caught.value.offset) == (form.name, 128)
         assert str(caught.value).startswith(f"tensor {form.name!r} (from byte 128): ")
 
@@ -95,7 +95,7 @@ def test_where_bytes_are_cut_changes_nothing(code, encoding, method, places, oth
 def test_several_cores_store_what_one_does(encoding, code, count):
     form, elements = Form("a", code, (count,), encoding), elements_of(code, (count,))
     stored = np.empty(form.size(count), np.uint8)
-    store(form, as_bytes(elements), stored)
+    encode_elements(form, as_bytes(elements), stored)
     assert (stored == payload_of(form, elements)).all()
 
 
@@ -105,7 +105,7 @@ def test_the_first_element_that_cannot_be_stored_is_named_whoever_finds_one_firs
     elements[bad] = np.nan
     form = Form("a", FLOAT32, elements.shape, INT8)
     with pytest.raises(ValueError, match=rf"holds nan at \({bad[0]},\)"):
-        store(form, as_bytes(elements), np.empty(form.size(elements.size), np.uint8))
+        encode_elements(form, as_bytes(elements), np.empty(form.size(elements.size), np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -120,12 +120,12 @@ def test_the_first_element_that_cannot_be_stored_is_named_whoever_finds_one_firs
 def test_what_cannot_be_stored_gets_advice_that_can_be_followed(encoding, value, fix):
     form = Form("a", FLOAT64, (1,), encoding)
     with pytest.raises(ValueError, match=fix):
-        store(form, as_bytes(np.array([value])), np.empty(form.size(1), np.uint8))
+        encode_elements(form, as_bytes(np.array([value])), np.empty(form.size(1), np.uint8))
 
 
 def test_raw_chunks_are_views():
     elements = elements_of(INT16, (CHUNK + 5,))
-    chunks = list(store_chunks(Form("a", INT16, elements.shape), [as_bytes(elements)]))
+    chunks = list(encoded_chunks(Form("a", INT16, elements.shape), [as_bytes(elements)]))
     assert [len(chunk) for chunk in chunks] == [2 * CHUNK, 10]
     assert all(np.shares_memory(chunk, elements) for chunk in chunks)
 
@@ -235,7 +235,7 @@ def test_a_payload_without_room_for_its_chunks_costs_no_memory(method):
     form = Form("a", FLOAT64, (2**20, 2**20))
     tracemalloc.start()
     with pytest.raises(FormatError, match="lengths of its compressed chunks"):
-        restore(form, [np.zeros(1000, np.uint8)], method, None, 128)
+        decode_payload(form, [np.zeros(1000, np.uint8)], method, None, 128)
     assert tracemalloc.get_traced_memory()[1] < 4 << 20  # the scratch memory of a chunk
     tracemalloc.stop()
 

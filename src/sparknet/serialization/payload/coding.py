@@ -16,14 +16,14 @@ from sparknet.serialization.memory.cutting import recut
 from sparknet.serialization.payload.codes import CHUNK, RAW, chunk_lengths
 from sparknet.serialization.payload.compression import Method, compress_chunk, inflate_chunk, method_of
 from sparknet.serialization.payload.dtypes import BOOL, dtype_of, itemsize
-from sparknet.serialization.payload.encodings import decode_into, encode_into, scratch
+from sparknet.serialization.payload.encodings import decode_into, encode_into, scratch_for
 from sparknet.serialization.payload.form import Form, not_encodable
 
 _LENGTH = 4  # bytes of an entry in the table of a compressed payload
 _RUN = 8  # chunks that one core takes at a time
 
 
-def store_chunks(form: Form, pieces: Iterable[Bytes]) -> Iterator[Bytes]:
+def encoded_chunks(form: Form, pieces: Iterable[Bytes]) -> Iterator[Bytes]:
     """Yield the payload of a tensor chunk by chunk; each is there until the next is asked for.
 
     Parameters
@@ -41,17 +41,17 @@ def store_chunks(form: Form, pieces: Iterable[Bytes]) -> Iterator[Bytes]:
     if form.encoding == RAW:
         yield from chunks
         return
-    room, stored = scratch(min(count, CHUNK)), np.empty(form.size(min(count, CHUNK)), np.uint8)
+    scratch, stored = scratch_for(min(count, CHUNK)), np.empty(form.size(min(count, CHUNK)), np.uint8)
     for index, chunk in enumerate(chunks):
         values = chunk.view(dtype_of(form.code))
         here = stored[: form.size(len(values))]
-        bad = encode_into(form.encoding, values, here, room)
+        bad = encode_into(form.encoding, values, here, scratch)
         if bad >= 0:
             raise not_encodable(form, index * CHUNK + bad, values[bad])
         yield here
 
 
-def store(form: Form, elements: Bytes, stored: Bytes) -> None:
+def encode_elements(form: Form, elements: Bytes, stored: Bytes) -> None:
     """Encode a tensor on several cores.
 
     Parameters
@@ -59,7 +59,7 @@ def store(form: Form, elements: Bytes, stored: Bytes) -> None:
     elements
         Their bytes, little-endian and in C order.
     stored
-        What to write to, as many bytes as ``Encoded.nbytes``.
+        What to write to, ``form.size(form.count)`` bytes.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def store(form: Form, elements: Bytes, stored: Bytes) -> None:
     def work(start: int) -> int:
         stop = min(start + _RUN * CHUNK, len(values))
         here = stored[form.size(start) : form.size(stop)]
-        return encode_into(form.encoding, values[start:stop], here, scratch(stop - start))
+        return encode_into(form.encoding, values[start:stop], here, scratch_for(stop - start))
 
     starts = range(0, len(values), _RUN * CHUNK)
     for start, bad in zip(starts, each(work, starts), strict=True):
@@ -85,19 +85,21 @@ def compress(form: Form, pieces: Iterable[Bytes], compression: str) -> list[Byte
     Parameters
     ----------
     pieces
-        As for :func:`store_chunks`.
+        As for :func:`encoded_chunks`.
     compression
         ``"zstd"`` or ``"lz4"``.
     """
-    method, room = method_of(compression), np.empty(form.size(min(form.count, CHUNK)), np.uint8)
-    chunks = [compress_chunk(method, chunk, form.width, room) for chunk in store_chunks(form, pieces)]
+    method, scratch = method_of(compression), np.empty(form.size(min(form.count, CHUNK)), np.uint8)
+    chunks = [compress_chunk(method, chunk, form.width, scratch) for chunk in encoded_chunks(form, pieces)]
     table = np.array([len(chunk) for chunk in chunks], f"<u{_LENGTH}")
     if table.nbytes + int(table.sum()) >= form.size(form.count):
         return []
     return [table.view(np.uint8), *(np.frombuffer(chunk, np.uint8) for chunk in chunks)]
 
 
-def restore(form: Form, parts: list[Bytes], compression: str | None, elements: Array | None, offset: int) -> None:
+def decode_payload(
+    form: Form, parts: list[Bytes], compression: str | None, elements: Array | None, offset: int
+) -> None:
     """Decode a payload; without ``elements`` only check that it can be.
 
     Parameters
@@ -124,22 +126,22 @@ def restore(form: Form, parts: list[Bytes], compression: str | None, elements: A
 
     def work(run: range) -> None:
         opened = _opened(form, pieces[run.start : run.stop], run.start, compression, offset)
-        room, width = scratch(min(length, form.count)), itemsize(form.code)
+        scratch, width = scratch_for(min(length, form.count)), itemsize(form.code)
         spare = np.empty(0 if flat is not None else min(length, form.count) * width, np.uint8)
         for index, stored in zip(run, opened, strict=True):
             start, stop = index * length * width, min((index + 1) * length, form.count) * width
             target = spare[: stop - start] if flat is None else flat[start:stop]
-            problem = _decode(form, stored, target, room)
+            problem = _decode(form, stored, target, scratch)
             if problem:
                 raise _damaged(form, problem, offset)
 
     each(work, (range(start, min(start + together, len(pieces))) for start in range(0, len(pieces), together)))
 
 
-def _decode(form: Form, stored: Bytes, target: Bytes, room: Array) -> str:
+def _decode(form: Form, stored: Bytes, target: Bytes, scratch: Array) -> str:
     """Write the elements of some chunks; say what is wrong with them, or nothing."""
     if form.encoding != RAW:
-        return decode_into(form.encoding, stored, target.view(dtype_of(form.code)), room)
+        return decode_into(form.encoding, stored, target.view(dtype_of(form.code)), scratch)
     np.copyto(target, stored)
     return "a bool is neither 0 nor 1" if form.code == BOOL and target.max() > 1 else ""
 
@@ -160,10 +162,10 @@ def _opened(form: Form, chunks: list[Bytes], first: int, compression: str | None
     if compression is None:
         yield from chunks
         return
-    method, room = method_of(compression), np.empty(form.size(min(form.count, CHUNK)), np.uint8)
+    method, scratch = method_of(compression), np.empty(form.size(min(form.count, CHUNK)), np.uint8)
     for index, chunk in enumerate(chunks, first):
         size = form.size(min(CHUNK, form.count - index * CHUNK))
-        yield chunk if len(chunk) == size else _inflated(form, method, chunk, room[:size], offset)
+        yield chunk if len(chunk) == size else _inflated(form, method, chunk, scratch[:size], offset)
 
 
 def _table(form: Form, parts: list[Bytes], offset: int) -> Array:
