@@ -96,6 +96,14 @@ def test_architecture_page_draws_the_rooms_of_the_contract():
     assert drawn == layers
 
 
+def test_the_files_to_change_are_there():
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
+    table = page.partition("## Where to change what\n")[2].partition("\n## ")[0]
+    files = re.findall(r"`([\w/]+\.py)`", table)
+    assert len(files) > 10
+    assert [file for file in files if not (ROOT / "src" / "sparknet" / file).exists()] == []
+
+
 def test_every_ruff_exception_is_explained():
     rules = (ROOT / "pyproject.toml").read_text().partition("ignore = [\n")[2].partition("\n]")[0]
     assert [line for line in rules.splitlines() if "#" not in line] == []
