@@ -34,11 +34,11 @@ class Codec:
     Parameters
     ----------
     example
-        An object as for :func:`dumps`, of which kind, names, shapes and dtypes are kept and no array; or what
+        An object as for :func:`dumps`: its kind, names, shapes and dtypes are kept, its arrays are not. Or what
         ``WeightCollection.schema()`` returns.
     encoding, checksum, metadata
-        Of every message, as for :func:`dumps`. Each method that writes takes ``metadata`` of its one message too, such as the
-        number of a step: its names are added to these, or take their place.
+        For every message, as for :func:`dumps`. Each method that writes takes more ``metadata`` for its one message, such as
+        the number of a step; a name that is here too takes the new value.
 
     Examples
     --------
@@ -101,7 +101,7 @@ class Codec:
         verify: bool | None = None,
         metadata: bool = False,
     ) -> Any:
-        """Return the object in a message, as :func:`loads` does; what it may inflate to is what the schema says."""
+        """Return the object in a message, as :func:`loads` does; the schema says how much it may inflate to."""
         message = open_message(as_memory(buffer, "Codec.loads()").toreadonly())
         check_fits(message.plan.header, self._plan.header, "Codec.loads()")
         options = ReadOptions(copy=copy, device=device, verify=verify, max_bytes=sum(self._plan.header.sizes))

@@ -1,7 +1,7 @@
-"""What callers give in the place of a stream, and what to write instead: said before a byte is read or written.
+"""What callers give as a source or destination: whether it is one, and what to write instead, before a byte is read or written.
 
-A stream blocks, takes or gives bytes, and has done with the buffer when it returns. What is not like that is told by its
-methods and by the class that they come from; nothing is imported for it.
+A stream blocks, takes or gives bytes, and no longer needs the buffer when the call returns. Whether an object is like that is
+decided by its methods and by the classes that define them, so that no package has to be imported.
 """
 
 import os
@@ -20,7 +20,7 @@ _PATH = 200  # characters of a path in a message
 
 
 class _Side(NamedTuple):
-    """One direction: the methods of which a stream has one, and what to write instead of each wrong thing."""
+    """One direction: the methods of which a stream has at least one, and what to write instead of everything else."""
 
     methods: tuple[str, ...]
     path: str
@@ -72,7 +72,7 @@ def check_writer(given: Any, caller: str) -> None:
 
 
 def check_reader(given: Any, caller: str, *, paths: bool = False) -> None:
-    """Refuse what no message can be read from as from a stream, as :func:`check_writer` does; ``paths``: whether they are taken."""
+    """Refuse what is no stream to read a message from, as :func:`check_writer` does; ``paths``: whether the caller takes paths too."""
     _check(given, _READING, caller, "a path, a socket or a file object" if paths else "a socket or a file object")
 
 
@@ -103,7 +103,7 @@ def _check(given: Any, side: _Side, caller: str, expected: str) -> None:
 
 
 def _wrong(given: Any, side: _Side) -> tuple[str, str]:
-    """Return what was given and what to write instead; nothing of a stream."""
+    """Return what was given and what to write instead; two empty strings for a stream."""
     kind = type(given).__name__
     if is_message(given) or isinstance(given, bytearray | memoryview):
         return f"{kind}, a message in memory" if is_message(given) else kind, side.memory
@@ -120,7 +120,7 @@ def _wrong(given: Any, side: _Side) -> tuple[str, str]:
 
 
 def _is_asynchronous(given: Any, method: str) -> bool:
-    """Say whether a method has to be awaited, or is one that keeps its argument; the class that defines it decides."""
+    """Say whether a method has to be awaited or keeps its argument; the class that defines it decides."""
     owner = next((kind for kind in type(given).__mro__ if method in vars(kind)), None)
     flags = getattr(getattr(getattr(given, method, None), "__code__", None), "co_flags", 0)
     return bool(flags & _COROUTINE) or (owner is not None and owner.__module__.partition(".")[0] in _ASYNCHRONOUS)

@@ -119,6 +119,6 @@ class MessageInfo:
 
 
 def _how_stored(tensor: TensorInfo) -> str:
-    """Say in how many bytes a tensor is stored and why, if they are not its elements as they are."""
+    """Say in how many bytes a tensor is stored and how, unless it is stored raw."""
     ways = [way for way in (tensor.encoding, tensor.compression) if way not in ("raw", None)]
     return f", {tensor.stored_nbytes:,} as {' + '.join(map(str, ways))}" if ways else ""

@@ -1,4 +1,4 @@
-"""What callers give in the place of an array, and how it becomes one. For errors alone."""
+"""What callers give instead of an array, and how it becomes one. For the texts of errors only."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What an object is made of: its kind, its names and its arrays, for those who write it and for those who write into it."""
+"""What an object is made of: its kind, its names and its arrays. Writers read these arrays, ``load_into`` writes to them."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -28,8 +28,8 @@ class ObjectParts(NamedTuple):
 def take_apart(obj: Any, *, live: bool = False) -> ObjectParts:
     """Return the parts of an NDArray, a numpy array, a mapping of them or a WeightCollection; shares memory.
 
-    ``live``: what is on other backends is an NDArray, on the host too, because its library is asked how it is written to. To be read,
-    what is on the host is numpy's.
+    ``live``: the arrays are to be written to. Then those of other backends are NDArrays, also on the host, because their library says
+    how they are written to. Otherwise all that are on the host are numpy's.
     """
     unwrap = _live if live else _read
     if isinstance(obj, WeightCollection):

@@ -13,8 +13,8 @@ from sparknet.serialization.reader.decode import ReadOptions, check_stored, chec
 from sparknet.serialization.reader.opening import OpenMessage, check_gaps, open_message
 from sparknet.serialization.reader.sources import (
     is_mappable,
-    looked_at,
     mapped,
+    message_of,
     next_message,
     whole,
 )
@@ -41,7 +41,7 @@ def loads(
     copy
         False: arrays are read-only views that share memory with ``buffer`` and keep all of it alive.
         True: arrays own their memory and are writable.
-        What is encoded or compressed in the message becomes arrays of its own either way, after a checksum that is due.
+        Tensors that are encoded or compressed in the message become arrays of their own in both cases.
     device
         ``"cuda:N"`` copies the arrays there; by default they are on the host.
     verify
@@ -52,10 +52,10 @@ def loads(
         ``verify=True``, which also refuses a message without checksums. The structure and the
         header's own checksum are always checked.
     max_bytes
-        Size in bytes that the compressed tensors of the message may have when they are inflated; that is known, and
-        compared, before anything is inflated. None: 1 GiB, or 16 times the message if that is more.
+        The most bytes that the compressed tensors of the message may have when they are inflated. Their size is known, and
+        compared with this limit, before anything is inflated. None: 1 GiB, or 16 times the message if that is more.
     mmap
-        A word of :func:`load`, which maps files: False is ``copy=True`` here, True changes nothing.
+        As for :func:`load`, which maps files. Here False means ``copy=True``, and True changes nothing.
     metadata
         True: a pair of the object and what the writer said about the message. Of a message that is not to be read,
         ``inspect(buffer).metadata`` is the same.
@@ -115,8 +115,7 @@ def load(
     copy
         The same in the word of :func:`loads`: ``copy=True`` is ``mmap=False``.
     keys
-        Only these names (layers, for weights), in the order of the file; of the others nothing is
-        read (but from a stream) or checked.
+        Only these names (layers, for weights), in the order of the file; the others are not checked, and from a file not read.
     device, verify, max_bytes
         As for :func:`loads`; None verifies files of up to 1 MiB, with ``mmap=False``, from a stream, or if a device is given.
     metadata
@@ -127,7 +126,7 @@ def load(
     TypeError
         ``source`` is neither a path nor a stream that can be read here; the message says what to write instead.
     FormatError
-        The file holds no message, or a damaged one; what it looks like is said.
+        The file holds no message, or a damaged one; the error says what it looks like.
     StreamEnd
         A stream, not a path, has ended before the first byte of a message.
     KeyError
@@ -184,8 +183,8 @@ def inspect(source: Any, *, verify: bool = False) -> MessageInfo:
     Parameters
     ----------
     source
-        The path of a file (str or PathLike), a message in a bytes-like object, or a stream as for :func:`load`: one that can
-        seek is then where it was before; of another, such as a socket, the message is read and gone.
+        The path of a file (str or PathLike), a message in a bytes-like object, or a stream as for :func:`load`. A stream that
+        can seek is put back where it was; from another, such as a socket, the message is taken.
     verify
         Read everything too: structure, checksums, bools. Without, only the header and its
         checksum are read, and the size of the whole is compared with what the header says.
@@ -205,7 +204,7 @@ def inspect(source: Any, *, verify: bool = False) -> MessageInfo:
     >>> info.kind, info.tensors[0].name, info.tensors[0].shape, info.metadata
     ('mapping', 'a', (2,), {'epoch': 3})
     """
-    message = looked_at(source, "inspect()")
+    message = message_of(source, "inspect()")
     header = message.header()
     if verify:
         check_gaps(message)

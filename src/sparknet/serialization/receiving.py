@@ -1,4 +1,7 @@
-"""Messages straight into live arrays: no copy that can be left out, and no memory of the size of a message that is stored raw."""
+"""Messages received in arrays that are there already, without a copy that can be avoided.
+
+Only encoded or compressed messages need memory of their size.
+"""
 
 from typing import Any
 
@@ -137,7 +140,7 @@ def _from_stream(targets: Targets, stream: Any, verify: bool | None) -> dict[str
 
 
 class _Incoming:
-    """A message that is read from a stream, its head already is; ``sums``: what to compare tensors with, or None."""
+    """A message that is read from a stream, whose head has been read. ``sums``: the checksums to compare tensors with, or None."""
 
     def __init__(self, stream: Any, plan: Plan, sums: list[int] | None) -> None:
         self._stream, self._plan, self._sums = stream, plan, sums
@@ -203,7 +206,7 @@ def _in_memory(array: Any) -> Any:
 
 
 def _memory_for(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return memory to receive an array in: where its library has some, from which it goes to the device without another copy."""
+    """Return memory to receive an array in: that of its library, if it has some that goes to the device without another copy."""
     if type(array) is NDArray and array._backend.room is not None and array.dtype == dtype:
         memory: Array = array._backend.room(array._array)
         return memory
@@ -211,7 +214,10 @@ def _memory_for(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Arr
 
 
 def _assign(array: Any, value: Array, *, given: bool = False) -> None:
-    """Copy the elements to an array of any memory order, byte order and device; memory that is ``given`` is not used again."""
+    """Copy the elements to an array of any memory order, byte order and device.
+
+    ``given``: the caller does not use the memory of ``value`` again.
+    """
     if type(array) is NDArray:
         write = array._backend.write
         if write is not None and write(array._array, value, given):

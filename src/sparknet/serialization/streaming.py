@@ -60,7 +60,7 @@ def iter_load(
 
 def _objects(stream: Any, options: ReadOptions, *, metadata: bool) -> Iterator[Any]:
     while head := head_of_stream(stream):
-        # no names for these: they are the caller's to let go
+        # not bound to names here: the caller alone decides how long they live
         if metadata:
             yield decode(rest_of_stream(stream, head), options), dict(head.plan.header.metadata)
         else:

@@ -31,13 +31,13 @@ def dumps(
         dtypes and values alone. Arrays must not be changed meanwhile, by another thread say: the message might then be
         refused as damaged.
     encoding
-        How float32 and float64 are written, all else is ``"raw"``: ``"raw"``, or with less precision ``"bfloat16"`` (range
-        of float32, 8 bits of precision; a float64 beyond it becomes infinite), ``"float16"`` (up to 65,504, 11 bits), ``"int8"`` (off
-        by less than 0.4 % of the largest of each 256 neighbours, or by 6e-39 if that is more). They are read as what they were,
-        float32 or float64.
+        How float32 and float64 are written; other types are always raw. ``"raw"`` keeps every bit. With less precision:
+        ``"bfloat16"`` (range of float32, 8 bits of precision; a float64 beyond it becomes infinite), ``"float16"`` (up to
+        65,504, 11 bits), ``"int8"`` (off by less than 0.4 % of the largest of each 256 neighbours, or by 6e-39 if that is
+        more). Readers get float32 or float64 again.
     compression
-        ``"zstd"`` or ``"lz4"``: lossless, and slow; random-looking weights shrink by a tenth or two. Needs
-        ``sparknet[compression]``. What does not shrink is written as without.
+        ``"zstd"`` or ``"lz4"``: lossless and slow; weights that look random shrink by 10 to 20 %. Needs
+        ``sparknet[compression]``. A tensor that does not shrink is written uncompressed.
     checksum
         Write a checksum for each tensor (4 bytes each, about the time of reading the tensor).
     metadata
@@ -89,8 +89,7 @@ def dump_parts(
     -------
     list of memoryview
         Joined they are ``dumps(obj)``. Those of tensors share memory with ``obj``: do not change
-        it before they are sent. Copied are only arrays that are not C-contiguous, not
-        little-endian or not on the host.
+        it before they are sent. Only arrays that are not C-contiguous, not little-endian or not on the host are copied.
 
     Examples
     --------
@@ -163,7 +162,7 @@ def save(
     ----------
     path
         The file; one that exists is replaced (a reader that has it mapped keeps the old one), and its permissions are
-        kept: one that is read-only is refused. Of a symbolic link it is the file that the link leads to.
+        kept: one that is read-only is refused. Where it is a symbolic link, the file that the link leads to is replaced.
     obj, encoding, compression, checksum, metadata
         As for :func:`dumps`.
 
@@ -173,9 +172,9 @@ def save(
         The path ends as the files of another program do (``.npz``, ``.caffemodel``, ``.pt``): nobody could read it by that name.
         :func:`sparknet.formats.write` writes those of other programs.
     OSError
-        It cannot be written: no such directory, no permission, disk full, or what is there is no regular file (for a
-        device or FIFO see :func:`dump`). The old file is as it was; only where the last step fails, to sync the
-        directory, the new one is there, and a power failure may still undo that.
+        It cannot be written: no such directory, no permission, disk full, or what is there is no regular file (for a device or
+        FIFO see :func:`dump`). The old file is as it was. Only if the last step fails, which syncs the directory, the new file
+        is there, and a power failure may still undo that.
 
     Examples
     --------
@@ -221,9 +220,9 @@ def dump(
     obj, encoding, compression, checksum, metadata
         As for :func:`dumps`.
     fileobj
-        A socket, or what has ``write(bytes-like)``: a binary file, a pipe. It needs no ``seek``. It gets the tensors' own
-        memory and has to be done with it when ``write`` returns: what keeps it, as asyncio's writers do, would send what is
-        there later. Those are refused; give them ``dumps(obj)``.
+        A socket, or what has ``write(bytes-like)``: a binary file, a pipe. It needs no ``seek``. It is given the tensors' own
+        memory and must not need it after ``write`` has returned. Writers that keep it, as asyncio's do, would send what is
+        there later, so they are refused; give them ``dumps(obj)``.
 
     Raises
     ------

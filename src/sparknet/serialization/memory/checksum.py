@@ -35,7 +35,7 @@ def transfer(sources: Sequence[Any], targets: Sequence[Any] | None = None, *, su
     sources, targets
         Pairs of arrays of equal size in bytes.
     sums
-        False: copies alone; what is returned means nothing.
+        False: only copy; the numbers that are returned mean nothing.
     """
     found = [0] * len(sources)
     pieces: list[tuple[int, int]] = []  # index, start

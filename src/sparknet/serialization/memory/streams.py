@@ -1,4 +1,4 @@
-"""Messages in files and streams: reading and writing pieces of them. It knows nothing of the format, nor of names of files."""
+"""Reading from and writing to open files and streams. This module knows neither the format nor the names of files."""
 
 import io
 import os

@@ -23,9 +23,9 @@ def check_fits(got: Header, expected: Header, caller: str) -> None:
     Parameters
     ----------
     got, expected
-        Of what came, and of what it must be like.
+        The headers of the message, and of what it has to fit.
     caller
-        The function that was called, for the error.
+        The public function that was called, for the error.
     """
     if got.kind != expected.kind:
         fix = _CONVERSIONS.get((got.kind, expected.kind), "")

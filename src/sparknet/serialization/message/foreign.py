@@ -1,4 +1,4 @@
-"""What bytes look like that are no message of ours: the usual files of other programs, told by how they begin. For errors alone."""
+"""Files of other programs, recognized by their first bytes or by the ends of their names. For the texts of errors only."""
 
 from pathlib import Path
 

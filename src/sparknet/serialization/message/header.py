@@ -27,16 +27,14 @@ class Header:
     shapes: Sequence[tuple[int, ...]]
     checksums: Sequence[int] | None
     metadata: dict[str, Any] = field(default_factory=dict)
-    sums_last: bool = field(
-        default=True, compare=False
-    )  # whether nothing but checksums, if any, is behind the other columns
-    encodings: bytes = b""  # code of each tensor; none if all are raw
+    sums_last: bool = field(default=True, compare=False)  # whether the checksums, if there are any, are the last column
+    encodings: bytes = b""  # code of each tensor's encoding; empty if all are raw
     compression: str | None = None
     stored_sizes: Sequence[int] = ()  # bytes of each tensor's payload; only with compression
 
     @cached_property
     def sizes(self) -> list[int]:
-        """Size of each tensor in bytes, as it is handed out."""
+        """Size in bytes of the elements of each tensor, as a reader gets them."""
         if self.codes and are_equal(self.codes) and are_equal(self.shapes):  # as most of many tensors are
             return [_nbytes(self.codes[0], self.shapes[0])] * len(self.codes)
         return list(map(_nbytes, self.codes, self.shapes))
@@ -57,7 +55,7 @@ class Header:
         return not self.compression and not any(self.encodings)
 
     def compression_of(self, tensor: int) -> str | None:
-        """Return how a tensor is compressed: one whose payload is as large as without compression is not."""
+        """Return the compression of a tensor; None if its payload is as large as without compression, because it is stored without then."""
         smaller = self.payload_sizes[tensor] < self.encoded_sizes[tensor]
         return self.compression if smaller else None
 

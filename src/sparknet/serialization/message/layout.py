@@ -52,7 +52,7 @@ def lay_out(header_size: int, sizes: list[int]) -> MessageLayout:
     end = HEAD + header_size
     begin = (end + _SHORTEST + ALIGNMENT - 1) & -ALIGNMENT
     steps = [(length + _SHORTEST + ALIGNMENT - 1) & -ALIGNMENT for length in lengths]  # from one payload to the next
-    widths = [begin - end, *map(sub, steps, lengths)]  # of the gaps; the last is that of a payload there is not
+    widths = [begin - end, *map(sub, steps, lengths)]  # of the gaps; the last is left over: no payload follows
     starts = list(accumulate(steps, initial=begin))
     starts.pop()
     total = starts[-1] + lengths[-1] if lengths else end

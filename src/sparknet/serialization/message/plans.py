@@ -1,7 +1,7 @@
 """Plans: all that is the same for every message of one schema, so that rounds of a training plan once.
 
-A plan is found again by comparison, by the writer with names, dtypes and shapes, by the reader with the header's
-bytes. Of 2,000 small tensors that saves half the time of writing, and more of that of reading.
+The writer recognizes a plan by names, dtypes and shapes, the reader by the bytes of the header. Of 2,000 small tensors that
+saves half the time of writing, and more of that of reading.
 """
 
 from collections import deque
@@ -19,7 +19,7 @@ from sparknet.serialization.payload.dtypes import dtype_of
 from sparknet.serialization.payload.form import Form
 
 JOIN = 1 << 18  # bytes of small tensors that are written or read at a time
-_KEPT = 1 << 12  # payloads; plans of more are not kept, for the memory they take: about 500 bytes for each
+_KEPT = 1 << 12  # payloads; a plan of more is not kept, because each takes about 500 bytes
 _KEPT_HEADER = 1 << 20  # bytes of a header whose plan is kept
 
 
@@ -136,7 +136,7 @@ class Plan:
         return range(self.layout.first[tensor], self.layout.first[tensor + 1])
 
     def head(self, sums: list[int]) -> bytes:
-        """Return the bytes of a message before its first gap; without checksums ``sums`` do not count."""
+        """Return the bytes of a message before its first gap; ``sums`` are ignored where messages carry no checksums."""
         column = np.array(sums, "<u4").tobytes() if self.summed else b""
         return head(self.prefix + column, len(self.layout.lengths))
 
@@ -146,14 +146,14 @@ _read: deque[Plan] = deque(maxlen=8)
 
 
 def recurs(header: Header) -> bool:
-    """Say whether messages with this header are to be expected again; compressed sizes and metadata are seldom the same.
+    """Say whether another message may have this header: metadata and compressed sizes are seldom the same twice.
 
-    In metadata 1 and True are equal, too, but not written alike.
+    Headers with metadata could not be compared either: 1 and True are equal, and are written differently.
     """
     return not header.metadata and not header.compression
 
 
 def keep(plan: Plan, plans: deque[Plan]) -> None:
-    """Keep a plan that is small and will be used again; payloads are counted, for a message may promise many in few bytes."""
+    """Keep a plan that is small and may be used again. Its payloads are counted, because a header of few bytes can promise many."""
     if recurs(plan.header) and len(plan.layout.lengths) <= _KEPT and len(plan.prefix) <= _KEPT_HEADER:
         plans.appendleft(plan)

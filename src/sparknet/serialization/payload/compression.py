@@ -27,7 +27,7 @@ class Method(NamedTuple):
     """One method: its functions, and the error that its library raises for bad bytes."""
 
     compress: Callable[[Bytes], bytes]
-    inflate: Callable[[Bytes, int], bytes]  # gives exactly so many bytes, or is wrong
+    inflate: Callable[[Bytes, int], bytes]  # how many bytes it should give: the caller compares
     error: type[Exception]
 
 
@@ -58,7 +58,7 @@ def compress_chunk(method: Method, chunk: Bytes, width: int, scratch: Bytes) -> 
     width
         Size of an element in bytes.
     scratch
-        As many bytes as the chunk or more, to work in.
+        Memory to work in, of at least as many bytes as the chunk.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def compress_chunk(method: Method, chunk: Bytes, width: int, scratch: Bytes) -> 
 
 
 def inflate_chunk(method: Method, stored: Bytes, width: int, chunk: Bytes) -> str:
-    """Write a chunk that is stored compressed, in fewer bytes than it has; say what is wrong with them, or nothing."""
+    """Inflate a chunk that is stored compressed; say what is wrong with the stored bytes, or nothing."""
     try:
         planes = np.frombuffer(method.inflate(stored, len(chunk)), np.uint8)
     except method.error as error:
@@ -118,7 +118,7 @@ def check_limit(inflated: int, message: int, max_bytes: int | None) -> None:
 
 
 def _zstd() -> Method:
-    # by version: a module that is not there is looked for anew at each import, which takes longer than to inflate a chunk
+    # chosen by version: each import of a module that is missing searches for it again, which takes longer than inflating a chunk
     zstd: Any = _import("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd", "backports.zstd")
     compressor = zstd.ZstdCompressor(_LEVEL)
     options = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}

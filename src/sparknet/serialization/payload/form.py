@@ -41,12 +41,12 @@ class Form:
 
     @property
     def width(self) -> int:
-        """Bytes that are put side by side before compression: those of an encoded element."""
+        """Bytes of an encoded element; before compression the first bytes of all elements are put side by side, then the second ones."""
         return 1 if self.encoding == INT8 else self.size(1)
 
 
 def choose(encoding: str, codes: bytes, shapes: Iterable[tuple[int, ...]]) -> bytes:
-    """Return the header's column of encodings: the wanted one for floats that take fewer bytes so; empty if all are raw.
+    """Return the header's column of encodings: the wanted one for floats that it makes smaller, else raw; empty if all are raw.
 
     Raises
     ------

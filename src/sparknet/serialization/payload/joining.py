@@ -1,7 +1,7 @@
-"""Many small tensors encoded and decoded as one: numpy's price of a call is that of thousands of elements.
+"""Many small tensors encoded and decoded together: a call of numpy takes as long as the arithmetic on thousands of elements.
 
-Encodings work value by value, but for int8, whose scales are those of blocks of 256. There each tensor is filled up with zeros to
-whole blocks, which change no scale and whose codes are left out again. So the bytes are those of each tensor alone.
+The encodings work value by value, except int8, which has a scale for each block of 256 values. For int8 each tensor is filled up with
+zeros to whole blocks. Zeros change no scale, and their codes are left out. So the bytes are those of each tensor encoded alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ from sparknet.serialization.payload.dtypes import dtype_of
 from sparknet.serialization.payload.encodings import decode_into, encode_into, scratch_for
 from sparknet.serialization.payload.form import Form, not_encodable
 
-_SMALL = 1 << 14  # elements of a tensor; for larger ones a call of their own is a twentieth of the time
+_SMALL = 1 << 14  # elements of a tensor; for a larger one, a call of its own takes at most a twentieth of the time
 _ZEROS = np.zeros(BLOCK)
 _NO_CODES = np.zeros(BLOCK, np.uint8)
 
@@ -47,7 +47,8 @@ def decode_small(forms: Sequence[Form], payloads: Sequence[Bytes], one: Callable
     forms, payloads
         Of each tensor, the payload not compressed.
     one
-        Decodes the tensor of a place alone: for those of a group in which something is wrong, whose error names it.
+        Decodes one tensor, by its index. It is called for each tensor of a group that cannot be decoded, so that the error
+        names the damaged one.
     """
     arrays: list[Array] = []
     for group in _groups(forms):
@@ -75,7 +76,7 @@ def _padded(form: Form) -> int:
 
 
 def _with_pads(padded: Iterable[int], parts: Iterable[Array], pad: Array) -> list[Array]:
-    """Return parts with what fills each up to its length behind it."""
+    """Return each part, followed by what fills it up to its padded length."""
     return [piece for length, part in zip(padded, parts, strict=True) for piece in (part, pad[: length - len(part)])]
 
 
@@ -101,7 +102,7 @@ def _encode(forms: list[Form], arrays: list[Array]) -> list[Bytes]:
 
 
 def _by_tensor(stored: Bytes, counts: list[int], padded: list[int]) -> Bytes:
-    """Return the scales and codes of each tensor one after the other, of the scales of all and the codes of all."""
+    """Return scales and codes tensor by tensor, from the scales of all tensors and then the codes of all."""
     scale, code = 0, SCALE * (sum(padded) // BLOCK)
     pieces: list[Bytes] = []
     for count, length in zip(counts, padded, strict=True):

@@ -1,4 +1,4 @@
-"""float32 to int8 and back, some whole chunks or one that is shorter at a time, with a scale for each block of 256 values.
+"""float32 to int8 and back, with a scale for each block of 256 values; several whole chunks at a time, or one shorter chunk.
 
 A block's scale *s* is its largest magnitude / 127, at least 2**-126 and at most ``LARGEST``, in float32; that of a block of
 zeros is 0. A value *x* becomes the integer *q* next to *x/s*, ties to even, and comes back as *qs*, with

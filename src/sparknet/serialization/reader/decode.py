@@ -31,7 +31,7 @@ SMALL = 1 << 20  # bytes; verifying so much takes a tenth of a millisecond, so i
 
 
 class ReadOptions(NamedTuple):
-    """How the caller wants the object; ``owned``: the bytes were read into memory for it alone."""
+    """What the caller asked for. ``owned``: the bytes lie in memory that was made for this object alone."""
 
     copy: bool = False
     owned: bool = False
@@ -46,7 +46,7 @@ class ReadOptions(NamedTuple):
         return self.device not in (None, "cpu")
 
     def is_due(self, size: int) -> bool:
-        """Say whether the elements of a message of ``size`` bytes are verified: if not told, where that costs little."""
+        """Say whether the elements of a message of ``size`` bytes are verified; by default they are where that costs little."""
         reads = self.copy or self.owned or self.moves or size <= SMALL
         return reads if self.verify is None else self.verify
 
@@ -129,8 +129,8 @@ def wrong(plan: Plan, tensor: int, what: str) -> FormatError:
 def views(message: OpenMessage, tensors: Sequence[int]) -> list[Array]:
     """Return tensors as arrays that share memory with the message, but for those that are split or not stored raw."""
     plan, (starts, _, _, first, *_) = message.plan, message.plan.layout
-    # Of a memoryview np.ndarray keeps only the object below, and does not hold a bytearray's size or a map open. What is
-    # below this one is an array that does both.
+    # Of a memoryview, np.ndarray keeps only the object that it is a view of: a bytearray could be resized then, a map be closed.
+    # So it is given a view of an array, which prevents both.
     data = np.frombuffer(message.data, np.uint8).data
     if len(tensors) == len(starts) and plan.header.is_raw:  # all of them, and none is split
         make: Any = np.ndarray
@@ -206,7 +206,7 @@ def _restore(message: OpenMessage, tensor: int, whole: Array | None) -> None:
 def _copies(
     message: OpenMessage, tensors: Sequence[int], views: list[Array], *, due: bool, required: bool
 ) -> list[Array]:
-    """Return arrays that own their memory; what is ``due`` is summed while it is copied."""
+    """Return arrays that own their memory; checksums that are ``due`` are computed while the elements are copied."""
     summed = due and has_checksums(message, required=required)
     copies = [_owned(view) for view in views]
     large = [n for n, view in enumerate(views) if view.nbytes > CACHED and copies[n] is not view]
@@ -220,7 +220,7 @@ def _copies(
 
 
 def _owned(view: Array) -> Array:
-    """Return memory for a copy of a large view, the copy of a small one, or what is one already."""
+    """Return the copy of a small view, memory for the copy of a large one, and as it is an array that owns its memory."""
     if not view.flags.owndata:
         return view.copy() if view.nbytes <= CACHED else np.empty_like(view)
     view.flags.writeable = True

@@ -52,7 +52,7 @@ def decode_header(raw: bytes) -> Header:
 
 
 def _names(joined: str) -> list[str]:
-    """Split names; none and one empty name look alike, see ``_check``."""
+    """Split the names. No name and one empty name look alike; :func:`_check` tells them apart."""
     _at_most(MAX_TENSORS, joined.count("\0") + 1, "names")
     names = joined.split("\0")
     if len(set(names)) != len(names):

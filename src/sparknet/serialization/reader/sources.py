@@ -1,4 +1,4 @@
-"""Where a message can be read from: a path, memory, or a stream. It owns what is opened, mapped and read; not what is in it."""
+"""Where messages come from: a path, memory or a stream. This module opens, maps and reads; what is in a message is others' business."""
 
 import mmap as memory_map
 import os
@@ -13,7 +13,7 @@ from sparknet.serialization.reader.opening import OpenMessage, head_of_stream, n
 
 
 def is_stream(source: Any) -> bool:
-    """Say whether this is a socket or a file object; what is memory, as a mapped file is, is none."""
+    """Say whether this is a socket or a file object; memory, such as a mapped file, is no stream."""
     return any(hasattr(source, method) for method in ("recv_into", "readinto", "read")) and not is_memory(source)
 
 
@@ -71,8 +71,8 @@ def ended() -> StreamEnd:
     return StreamEnd("the stream has ended: no byte of another message came, and all before it are whole")
 
 
-def looked_at(source: Any, caller: str) -> OpenMessage:
-    """Return the message at a path, in memory or next in a stream; one that can seek is where it was before.
+def message_of(source: Any, caller: str) -> OpenMessage:
+    """Return the message at a path, in memory or next in a stream; a stream that can seek is put back where it was.
 
     Bytes are a message, not a path: they may come from anywhere, and must not choose which file is opened.
     """

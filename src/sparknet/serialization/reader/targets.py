@@ -1,9 +1,9 @@
 """Which arrays a message can be received in: those that may be written to, and whose elements have their own memory each.
 
-Where elements share memory, the one that is written first would be lost in silence. Within one array that is told exactly. Of two arrays
-dense ones are compared as a whole, others by the first and the last run of neighbours: columns that alternate in one matrix are taken, as they
-should be, and what overlaps elsewhere alone is not seen. Arrays that are one and the same, as tied weights of torch are, are taken where the
-message has the same elements for them.
+Where two elements share memory, the one that is written first would be lost in silence. Within one array this is found out exactly.
+Two dense arrays are compared as a whole. Others are compared by their first and their last run of neighbouring bytes: so columns that
+alternate in one matrix are taken, and an overlap that lies elsewhere is not noticed. Two arrays that are the same memory, as tied weights
+of torch are, are taken if the message has the same elements for both.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -108,11 +108,13 @@ def repeats(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> bool
             break
         extent += step * (side - 1)
     else:
-        return False  # each step leaves what the smaller ones reach, as in every array that was sliced or transposed
+        return (
+            False  # each step leads beyond what the smaller ones reach, as in every array that was sliced or transposed
+        )
     span, count = itemsize + sum(step * (side - 1) for step, side in axes), prod(shape)
     if not axes[0][0] or count * itemsize > span:
         return True
-    # What is left was made by strides of one's own: every byte is marked, and counted.
+    # Only strides that somebody chose come here: each byte of an element is marked, and the marks are counted.
     marks = np.zeros(span, np.uint8)
     steps, sides = zip(*axes, strict=True)
     np.ndarray((*sides, itemsize), np.uint8, marks, 0, (*steps, 1))[...] = 1
@@ -120,7 +122,7 @@ def repeats(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> bool
 
 
 def _read_only(array: Any) -> str:
-    """Say why an array cannot be written to, and what to do; nothing of one that can."""
+    """Say why an array cannot be written to, and what to do; an empty string if it can."""
     if type(array) is np.ndarray:
         return (
             "" if array.flags.writeable else "is read-only, as a view of a message is; make a copy first, np.array(x)"
@@ -130,7 +132,7 @@ def _read_only(array: Any) -> str:
 
 
 def _own_their_memory(arrays: Sequence[Any]) -> bool:
-    """Say whether all are arrays of numpy that share memory with nothing, as most are: asked first, because addresses take longer."""
+    """Say whether all are arrays of numpy that own their memory, as most do. This is asked first: to compare addresses takes longer."""
     if not set(map(type, arrays)) <= {np.ndarray} or len(set(map(id, arrays))) < len(arrays):
         return False
     return all(array.flags.owndata and array.flags.forc for array in arrays)
@@ -145,7 +147,7 @@ def _place(array: Any) -> Place | None:
 
 
 def _lie_apart(places: list[Place | None], sizes: Sequence[int]) -> bool:
-    """Say whether all arrays are in C order and each ends before the next begins: of thousands told in no time."""
+    """Say whether all arrays are in C order and each ends before the next begins; fast for thousands of arrays."""
     known = [place[0] for place in places if place is not None and place[1] is None]
     if len(known) < len(places):
         return False
@@ -156,7 +158,7 @@ def _lie_apart(places: list[Place | None], sizes: Sequence[int]) -> bool:
 
 
 def _blocks(array: Any, place: Place | None) -> list[tuple[int, int]]:
-    """Return addresses between which every byte is the array's: the whole, or where there are holes its first and its last run."""
+    """Return (start, end) addresses of memory that is the array's alone: all of it, or its first and last run if it has holes."""
     if place is None:
         return []
     address, strides = place
@@ -173,7 +175,7 @@ def _blocks(array: Any, place: Place | None) -> list[tuple[int, int]]:
 
 
 def _overlaps(blocks: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield pairs of tensors of which blocks (start, end, tensor), in order, overlap; where there are any, at least one."""
+    """Yield pairs of tensors whose blocks overlap: at least one if there are any. Blocks are (start, end, tensor), sorted."""
     furthest, owner = -1, -1
     for start, end, tensor in blocks:
         if start < furthest:
