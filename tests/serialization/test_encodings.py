@@ -275,11 +275,21 @@ def test_a_code_of_minus_128_is_refused():
 
 
 @given(st.binary(min_size=8, max_size=2000))
+@example(np.float32(2.0**-126).tobytes() + bytes(range(1, 100)))
+@example(np.float32(float.fromhex("0x1.020406p+121")).tobytes() + b"\x7f\x81\x00")
 def test_any_bytes_of_int8_are_refused_or_finite(stored):
     count = next(n for n in range(len(stored), 0, -1) if encoded_size(INT8, n) <= len(stored))
     values = np.empty(count, np.float32)
     data = np.frombuffer(stored, np.uint8, encoded_size(INT8, count))
-    assert decode_into(INT8, data, values, scratch_for(count)) or np.isfinite(values).all()
+    problem = decode_into(INT8, data, values, scratch_for(count))
+    scales, codes = data[: len(data) - count].view("<f4"), data[len(data) - count :].view(np.int8)
+    plain = (scales.view("<u4") == 0) | ((scales >= 2.0**-126) & (scales <= float.fromhex("0x1.020406p+121")))
+    if plain.all() and (codes != -128).all():
+        assert problem == ""
+        assert values.tobytes() == (codes * np.repeat(scales, BLOCK)[:count]).tobytes()
+        assert np.isfinite(values).all()
+    else:
+        assert problem
 
 
 def test_int8_is_scales_and_codes_of_one_chunk_and_then_of_the_next():

@@ -1,6 +1,8 @@
 """The rooms of serialization: how many floors its modules stand on. Their order is a contract of import-linter."""
 
 import ast
+import re
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import sparknet.serialization
 
 HOME = Path(sparknet.serialization.__file__).parent
 FLOORS = 8
+ROOT = Path(__file__).parents[2]
 
 
 def module_name(path):
@@ -47,3 +50,12 @@ def test_no_module_stands_on_more_than_seven_others():
 def test_the_imports_that_are_counted_are_those_of_the_modules():
     assert {"reader.opening", "memory.buffers", "message.header"} <= imported_by("reader.decode")
     assert longest_chain("memory.cores") == ("memory.cores",)
+
+
+def test_the_architecture_page_has_the_rooms_in_the_order_of_the_contract():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = {contract["id"]: contract for contract in project["tool"]["importlinter"]["contracts"]}
+    layers = " ".join(contracts["serialization-rooms"]["layers"])
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text().partition("`serialization` has")[2]
+    rows = re.findall(r"^\| `(\w+)` \|", page.partition("## ")[0], re.MULTILINE)
+    assert rows == [name for name in re.findall(r"\w+", layers) if (HOME / name).is_dir()]

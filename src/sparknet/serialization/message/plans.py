@@ -88,9 +88,7 @@ class Plan:
 
     @cached_property
     def rows(self) -> list[range]:
-        """Runs of more than ``MANY`` raw tensors with one dtype and one shape, which has axes and elements: equal steps apart."""
-        if not self.header.is_raw or self.has_splits:
-            return []
+        """Runs of more than ``MANY`` tensors of one dtype and one shape, which has axes and elements; for messages that are raw and not split."""
         codes, shapes = self.header.codes, self.header.shapes
         rows = []
         for run in self._equal_lengths:
