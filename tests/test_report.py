@@ -10,7 +10,7 @@ from sparknet import Field, LocalCluster, averaged_sgd
 from sparknet.data import pack
 from sparknet.main_job import master
 from sparknet.nets import MLP
-from sparknet.report import round_line, shown, told
+from sparknet.report import collected_log, printed_warnings, round_line
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_the_accuracies_of_many_classes_are_one_part_of_the_line(finished):
 def test_what_the_library_notes_is_collected_and_logged_nowhere_else(caplog):
     logger = logging.getLogger("sparknet.nets.caffe")
     before = logger.level, logger.propagate, list(logger.handlers)
-    with told("sparknet.nets.caffe") as said:
+    with collected_log("sparknet.nets.caffe") as said:
         logging.getLogger("sparknet.nets.caffe.below").info("one")
         logger.warning("two %d", 2)
         logger.debug("three")
@@ -43,7 +43,7 @@ def test_what_the_library_notes_is_collected_and_logged_nowhere_else(caplog):
 
 def test_what_was_noted_before_an_error_is_printed(capsys):
     def failing():
-        with told("sparknet.nets.caffe"):
+        with collected_log("sparknet.nets.caffe"):
             logging.getLogger("sparknet.nets.caffe").warning("noted")
             raise KeyError
 
@@ -54,7 +54,7 @@ def test_what_was_noted_before_an_error_is_printed(capsys):
 
 def test_what_is_shown_is_printed_at_once_to_standard_error(capsys):
     logger = logging.getLogger("sparknet.clusters.spark.jobs.watching")
-    with shown("sparknet.clusters.spark"):
+    with printed_warnings("sparknet.clusters.spark"):
         logger.warning("pack(): one %d", 1)
         assert capsys.readouterr().err == "pack(): one 1\n"
     logger.warning("and now nothing")
@@ -62,7 +62,7 @@ def test_what_is_shown_is_printed_at_once_to_standard_error(capsys):
 
 
 def test_warnings_of_every_library_are_shown_in_a_line_with_the_traceback_that_they_have(capsys):
-    with shown():
+    with printed_warnings():
         logging.getLogger("another.library").warning("a\n%s", "b")
         logging.getLogger().info("not this")
         logging.getLogger().error("failed", exc_info=KeyError("x"))

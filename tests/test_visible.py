@@ -12,7 +12,7 @@ import sparknet
 from sparknet.cli import main
 from sparknet.formats import FileInfo, take_layers, write
 from sparknet.nets import MLP
-from sparknet.report import told
+from sparknet.report import collected_log
 from sparknet.serialization.visible import say, visible
 
 EVIL = "\x1b[2J\x07\x9b31m\r\u202egnp\u2028é"
@@ -106,7 +106,7 @@ def test_train_shows_layers_and_errors_as_text(capsys, tmp_path):
 
 def test_what_the_library_notes_is_shown_as_text_where_the_command_fails(capsys):
     def failing():
-        with told("sparknet.nets.caffe"):
+        with collected_log("sparknet.nets.caffe"):
             logging.getLogger("sparknet.nets.caffe").warning("layer %s", EVIL)
             raise KeyError
 

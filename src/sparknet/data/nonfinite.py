@@ -15,21 +15,21 @@ from sparknet.data.columns import columns_of, few
 from sparknet.data.fields import Columns, Field
 from sparknet.ndarray import NDArray
 
-__all__ = ["Nonfinite", "find_nonfinite", "merged", "warn_of_nonfinite"]
+__all__ = ["NonfiniteValues", "find_nonfinite", "merged", "warn_of_nonfinite"]
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Nonfinite:
+class NonfiniteValues:
     """The NaN and infinite values of a field: their number in each column, and the first one with its place."""
 
     counts: Counter[str]
     first: str
 
-    def __add__(self, later: "Nonfinite") -> "Nonfinite":
+    def __add__(self, later: "NonfiniteValues") -> "NonfiniteValues":
         """Return both together; ``later`` follows this one."""
-        return Nonfinite(self.counts + later.counts, self.first)
+        return NonfiniteValues(self.counts + later.counts, self.first)
 
     def __str__(self) -> str:
         number = self.counts.total()
@@ -40,7 +40,7 @@ class Nonfinite:
 
 def find_nonfinite(
     batch: Mapping[str, NDArray], fields: Sequence[Field], columns: Columns | None, place: Callable[[int], str]
-) -> dict[str, Nonfinite]:
+) -> dict[str, NonfiniteValues]:
     """Return the NaN and infinite values of a batch, by field; ``place(row)`` says in words where a row of the batch is.
 
     Examples
@@ -58,26 +58,26 @@ def find_nonfinite(
     return found
 
 
-def _of_field(values: Any, names: Sequence[str], place: Callable[[int], str]) -> Nonfinite:
+def _of_field(values: Any, names: Sequence[str], place: Callable[[int], str]) -> NonfiniteValues:
     """Return those of a field's values (examples, elements), of which at least one is; ``names`` are the field's columns."""
     wrong = ~np.isfinite(values)
     row, element = np.unravel_index(wrong.argmax(), wrong.shape)
     where = f"{values[row, element]} in {place(int(row))}"
     if len(names) != wrong.shape[1]:  # a column has several elements
-        return Nonfinite(Counter({", ".join(names): int(wrong.sum())}), f"{where}, element {element}")
+        return NonfiniteValues(Counter({", ".join(names): int(wrong.sum())}), f"{where}, element {element}")
     counts = Counter({name: int(n) for name, n in zip(names, wrong.sum(axis=0), strict=True) if n})
-    return Nonfinite(counts, f"{where}, column {names[element]!r}")
+    return NonfiniteValues(counts, f"{where}, column {names[element]!r}")
 
 
-def merged(parts: Iterable[Mapping[str, Nonfinite]]) -> dict[str, Nonfinite]:
+def merged(parts: Iterable[Mapping[str, NonfiniteValues]]) -> dict[str, NonfiniteValues]:
     """Return what was found in several parts, in their order."""
-    found: dict[str, Nonfinite] = {}
+    found: dict[str, NonfiniteValues] = {}
     for part in parts:
         found.update({name: found[name] + more if name in found else more for name, more in part.items()})
     return found
 
 
-def warn_of_nonfinite(found: Mapping[str, Nonfinite], fix: str) -> None:
+def warn_of_nonfinite(found: Mapping[str, NonfiniteValues], fix: str) -> None:
     """Log a warning for each field; ``fix`` says what to do."""
     for name, values in found.items():
         _LOG.warning("pack(): field %r: %s; a net cannot learn from it: %s", name, values, fix)

@@ -29,11 +29,11 @@ from sparknet.report import (
     WEIGHTS_OF_CAFFE,
     EventLog,
     check_folder,
+    collected_log,
     input_lines,
     opened_folder,
+    printed_warnings,
     round_line,
-    shown,
-    told,
 )
 from sparknet.serialization.visible import say
 from sparknet.serialization.writing import write_file
@@ -45,19 +45,19 @@ __all__ = ["run"]
 def run(args: argparse.Namespace) -> None:
     """Run the job that the command line describes; progress goes to standard output."""
     ctrl_c = CtrlC()
-    with shown(), ctrl_c.installed():
+    with printed_warnings(), ctrl_c.installed():
         _run(args, ctrl_c)
 
 
 def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
     rule = rule_of(args)
     images = load_image_set(args.data)
-    with told("sparknet.nets.caffe") as notes:
+    with collected_log("sparknet.nets.caffe") as notes:
         factory, batch_size = factory_of(args, images)
     steps = pixel_steps(args, images)
     preprocessor = preprocessor_of(steps)
     first = _first_batch(images, batch_size, args.workers, preprocessor)
-    with told("sparknet"):  # the training logs the same again
+    with collected_log("sparknet"):  # the training logs the same again
         net = check_fit(factory, first, args.seed)
     weights = start_weights(net, args)
     out = check_folder(args.out)
@@ -67,7 +67,7 @@ def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
     # a test minibatch is not split into passes
     test_rows = net.even(train=False).batch_size if hasattr(net, "even") else batch_size
     with (
-        told("sparknet.data.ragged") as said,
+        collected_log("sparknet.data.ragged") as said,
         packed_images(args, images, (batch_size, test_rows), preprocessor, ctrl_c) as (cluster, train, test),
     ):
         rounds = averaged_sgd(

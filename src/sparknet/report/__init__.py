@@ -2,7 +2,7 @@
 
 from sparknet.report.folder import EVENTS, WEIGHTS, WEIGHTS_OF_CAFFE, check_folder, opened_folder
 from sparknet.report.inputs import input_lines
-from sparknet.report.notes import shown, told
+from sparknet.report.notes import collected_log, printed_warnings
 from sparknet.report.rounds import EventLog, round_line
 
 __all__ = [
@@ -11,9 +11,9 @@ __all__ = [
     "WEIGHTS_OF_CAFFE",
     "EventLog",
     "check_folder",
+    "collected_log",
     "input_lines",
     "opened_folder",
+    "printed_warnings",
     "round_line",
-    "shown",
-    "told",
 ]

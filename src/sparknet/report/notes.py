@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from sparknet.report.wording import for_command
 from sparknet.serialization.visible import say
 
-__all__ = ["shown", "told"]
+__all__ = ["collected_log", "printed_warnings"]
 
 
 @contextmanager
-def told(name: str) -> Iterator[list[str]]:
+def collected_log(name: str) -> Iterator[list[str]]:
     """Collect what the logger ``name`` and those below it say inside the block; it is logged nowhere else.
 
     If the block fails, what was collected is printed.
@@ -35,7 +35,7 @@ def told(name: str) -> Iterator[list[str]]:
 
 
 @contextmanager
-def shown(name: str = "") -> Iterator[None]:
+def printed_warnings(name: str = "") -> Iterator[None]:
     """Print warnings of the logger ``name`` and those below it inside the block, at once, to standard error; "" is all loggers."""
     logger, shower = logging.getLogger(name), _Shower()
     logger.addHandler(shower)

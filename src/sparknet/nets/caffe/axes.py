@@ -11,7 +11,7 @@ import numpy as np
 
 from sparknet.errors import NetError
 
-__all__ = ["batch_first", "by_row", "check_rows", "output_axes", "placed"]
+__all__ = ["batch_first", "by_row", "check_rows", "input_shape", "output_axes"]
 
 Shape = tuple[int, ...]
 
@@ -27,12 +27,12 @@ def batch_first(shape: Sequence[int], axis: int) -> Shape:
     return (shape[axis], *shape[:axis], *shape[axis + 1 :])
 
 
-def placed(rows: int, example: Sequence[int], axis: int) -> Shape:
+def input_shape(rows: int, example: Sequence[int], axis: int) -> Shape:
     """Return the shape of an input for ``rows`` examples of the shape ``example``.
 
     Examples
     --------
-    >>> placed(4, (5, 3), 1)
+    >>> input_shape(4, (5, 3), 1)
     (5, 4, 3)
     """
     return (*example[:axis], rows, *example[axis:])
@@ -85,7 +85,7 @@ def output_axes(net: Any, feeder: Any) -> dict[str, int]:
 
 def _axes_of_inputs(feeder: Any, shapes: Mapping[str, Shape]) -> dict[str, int]:
     """Return the batch axis for blobs with the same number of steps and rows as an input with another batch axis."""
-    begins = {feeder.placed(name)[: axis + 1]: axis for name, axis in feeder.axes.items()}
+    begins = {feeder.input_shape(name)[: axis + 1]: axis for name, axis in feeder.axes.items()}
     return {
         name: axis for name, shape in shapes.items() for begin, axis in begins.items() if shape[: axis + 1] == begin
     }

@@ -20,7 +20,7 @@ from sparknet.nets.caffe.files import Places
 from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.runtime import messages, text_format
 
-__all__ = ["Carried", "carry", "placed", "without_writers"]
+__all__ = ["Carried", "carry", "with_files", "without_writers"]
 
 _MARK = "sparknet-carried-"
 _MATRIX_BOTTOM = 3  # an InfogainLoss with three bottoms takes its matrix from the last
@@ -80,7 +80,7 @@ def carry(net: Any, places: Places) -> Carried:
     return out
 
 
-def placed(text: str, files: Mapping[str, bytes], folder: Path) -> str:
+def with_files(text: str, files: Mapping[str, bytes], folder: Path) -> str:
     """Write the files to a folder, and return the text of a net with their paths for the marks."""
     if not files:
         return text

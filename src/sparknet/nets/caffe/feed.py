@@ -13,10 +13,10 @@ import numpy as np
 from sparknet.data.fields import rows_of_batch
 from sparknet.errors import DataError, NetError
 from sparknet.ndarray import NDArray
-from sparknet.nets.caffe.axes import batch_first, by_row, placed
+from sparknet.nets.caffe.axes import batch_first, by_row, input_shape
 from sparknet.nets.caffe.inputs import bare, inputs_of
 from sparknet.nets.caffe.names import names_as_written
-from sparknet.nets.caffe.rows import ANY, Rows
+from sparknet.nets.caffe.rows import ANY, RowRules
 from sparknet.nets.caffe.sizes import check_inputs, check_tiles
 
 __all__ = ["Feeder", "Labels", "as_array", "check_taken", "columns_of", "fill", "labels_of"]
@@ -98,7 +98,7 @@ class Feeder:
         Number of rows of the last batch.
     """
 
-    def __init__(self, definition: Any, net: Any, said: Rows = ANY) -> None:
+    def __init__(self, definition: Any, net: Any, said: RowRules = ANY) -> None:
         self.axes = said.axes
         declared = inputs_of(definition)
         check_inputs(net, declared, definition.layer)
@@ -150,9 +150,9 @@ class Feeder:
         """Return the values of an input, the batch first; a view."""
         return by_row(self._blobs[name].data, self.axes.get(name, 0))
 
-    def placed(self, name: str) -> tuple[int, ...]:
+    def input_shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of an input in the net, with the rows of the last batch."""
-        return placed(self.rows, self.shapes[name][1:], self.axes.get(name, 0))
+        return input_shape(self.rows, self.shapes[name][1:], self.axes.get(name, 0))
 
     def resize(self, rows: int, *, reshape: bool = True) -> None:
         """Give all inputs ``rows`` rows, so that none keeps those of a longer batch; with ``reshape`` all blobs too."""
@@ -160,7 +160,7 @@ class Feeder:
         for name, blob in self._blobs.items():
             axis = self.axes.get(name, 0)
             if rows and blob.shape[axis] != rows:
-                blob.reshape(*placed(rows, self.shapes[name][1:], axis))
+                blob.reshape(*input_shape(rows, self.shapes[name][1:], axis))
                 changed = True
         if changed and (reshape or self._tiled):  # an overflow in a Tile layer must show before it runs
             self._net.reshape()

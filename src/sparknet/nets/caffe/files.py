@@ -14,7 +14,7 @@ from sparknet.formats.outline import outline
 from sparknet.nets.caffe.notes import note
 from sparknet.nets.caffe.runtime import MissingFileError
 
-__all__ = ["Places", "is_there", "read_text", "shown", "solver_text"]
+__all__ = ["Places", "is_there", "quoted", "read_text", "solver_text"]
 
 _SHOWN = 100  # characters of a path in a message
 _LISTED = 5  # files of a folder in a message
@@ -48,7 +48,7 @@ class Places:
             if is_there(path):
                 _check_file(path, what)
                 return path
-        first = shown(paths[0]) if paths else "''"
+        first = quoted(paths[0]) if paths else "''"
         looked = ", ".join(repr(str(folder.absolute())) for folder in self.folders if folder != Path())
         work = f"working folder {str(Path.cwd())!r}"
         above = (
@@ -62,7 +62,7 @@ class Places:
         """Return a hint at a file with the last part of ``name``, for the end of a message; "" if there is none."""
         bare = Path(name).name
         found = next((folder / bare for folder in self.folders if name and bare and is_there(folder / bare)), None)
-        return f". There is {shown(found)}: write {bare!r}" if found else ""
+        return f". There is {quoted(found)}: write {bare!r}" if found else ""
 
     def _above(self, name: str) -> list[Path]:
         """Return the folders above the solver's, the nearest first, if ``name`` may begin at one of them."""
@@ -97,14 +97,14 @@ def read_text(path: Path, what: str) -> str:
     try:
         text, is_utf8 = prototxt.read_text(path)
     except (OSError, FormatError, UnicodeDecodeError) as error:
-        msg = f"the {what} {shown(path)} cannot be read as text: {error}{_what(path, error)}"
+        msg = f"the {what} {quoted(path)} cannot be read as text: {error}{_what(path, error)}"
         raise NetError(msg, path=str(path)) from error
     if not is_utf8:
         note(f"{path} is not UTF-8: read as Latin-1, which is right but for names in other letters", logging.WARNING)
     return text
 
 
-def shown(path: Path) -> str:
+def quoted(path: Path) -> str:
     """Return a path for a message: quoted, and not longer than a line."""
     text = str(path)
     return repr(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 20]}...{text[-17:]}")
@@ -133,5 +133,5 @@ def _check_file(path: Path, what: str, how: str = "") -> None:
     if path.is_dir():
         names = sorted(found.name for found in path.glob("*.prototxt"))[:_LISTED]
         has = f"; it has {', '.join(names)}" if names else ""
-        msg = f"the {what} {shown(path)} cannot be read{how}: it is a folder; name a file in it{has}"
+        msg = f"the {what} {quoted(path)} cannot be read{how}: it is a folder; name a file in it{has}"
         raise NetError(msg, path=str(path))

@@ -9,7 +9,7 @@ from typing import Any
 
 from sparknet.data.fields import Field
 from sparknet.errors import NetError
-from sparknet.nets.caffe.axes import batch_first, placed
+from sparknet.nets.caffe.axes import batch_first, input_shape
 from sparknet.nets.caffe.layer_param import LayerParam, is_rdd_layer
 from sparknet.nets.caffe.runtime import messages
 from sparknet.nets.caffe.sizes import check_lengths
@@ -67,7 +67,7 @@ class Shapes:
             hint = _axis_hint(field, dims) if field else ""
             msg = f"input {top!r} is declared with examples of shape {example}; the field given is {field}{hint}"
             raise NetError(msg, input=top, got=field.shape if field else axis, expected=example)
-        return placed(self.batch_size or dims[axis], example, axis)
+        return input_shape(self.batch_size or dims[axis], example, axis)
 
     def of_field(self, top: str, layer: Any, own_batch_size: int) -> tuple[int, ...]:
         """Return the shape of an input whose layer declares none."""
@@ -89,7 +89,7 @@ class Shapes:
         if not size:
             msg = f"layer {layer.name!r} ({layer.type}) does not say its batch size; pass batch_size="
             raise NetError(msg)
-        return placed(size, field.shape, field.batch_axis)
+        return input_shape(size, field.shape, field.batch_axis)
 
 
 def _axis_hint(field: Field, dims: Sequence[int]) -> str:
@@ -171,6 +171,6 @@ def _rdd_shapes(layer: Any, shapes: Shapes) -> list[tuple[int, ...]]:
         raise NetError(msg)
     axes = [param.batch_axis.get(top, 0) for top in param.tops]
     return [
-        shapes.declared(top, placed(param.batch_size, example, axis), axis)
+        shapes.declared(top, input_shape(param.batch_size, example, axis), axis)
         for (top, example), axis in zip(param.tops.items(), axes, strict=True)
     ]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sparknet.errors import SparknetError
-from sparknet.nets.caffe.carried import placed
+from sparknet.nets.caffe.carried import with_files
 from sparknet.nets.caffe.names import check_names
 from sparknet.nets.caffe.prototxt import Definition
 from sparknet.nets.caffe.runtime import load, messages, text_format, translated
@@ -24,7 +24,7 @@ def new_solver(definition: Definition, seed: int) -> Any:
     """Return a ``caffe.Solver`` whose weights depend on ``seed`` alone; a NetError if they cannot be kept by name."""
     with tempfile.TemporaryDirectory(prefix="sparknet-") as folder, translated("the net of the TRAIN phase"):
         net, solver = Path(folder) / "train.prototxt", Path(folder) / "solver.prototxt"
-        net.write_text(placed(definition.train, definition.files, Path(folder)), encoding="utf-8")
+        net.write_text(with_files(definition.train, definition.files, Path(folder)), encoding="utf-8")
         extra = f'net: "{net}"\nrandom_seed: {_seed_of_weights(seed)}\n'
         solver.write_text(definition.solver + extra, encoding="utf-8")
         with _layer_named(net, messages().TRAIN):
@@ -37,7 +37,7 @@ def new_test_net(definition: Definition, net: Any) -> Any:
     """Return the ``caffe.Net`` of the test phase; its weights are the memory of the training ``net``."""
     with tempfile.TemporaryDirectory(prefix="sparknet-") as folder, translated("the net of the TEST phase"):
         path = Path(folder) / "test.prototxt"
-        path.write_text(placed(definition.test, definition.files, Path(folder)), encoding="utf-8")
+        path.write_text(with_files(definition.test, definition.files, Path(folder)), encoding="utf-8")
         with _layer_named(path, messages().TEST):
             made = load().Net(str(path), messages().TEST)
         check_names(made)

@@ -26,7 +26,7 @@ from sparknet.nets.caffe.layers import check_modules, fed_net, in_todays_format,
 from sparknet.nets.caffe.lines import line_of
 from sparknet.nets.caffe.notes import noting
 from sparknet.nets.caffe.parsing import parse
-from sparknet.nets.caffe.rows import ANY, Rows, rows_of_layers
+from sparknet.nets.caffe.rows import ANY, RowRules, rows_of_layers
 from sparknet.nets.caffe.runtime import messages, text_format
 from sparknet.nets.caffe.schedule import SOLVERS, check_solver
 from sparknet.nets.caffe.tested import Phase, one_of, test_nets
@@ -76,8 +76,8 @@ class Definition:
     test_changes: Mapping[str, Sequence[str]] = dataclass_field(default_factory=dict)
     files: Carried = dataclass_field(default_factory=dict)
     initial: Initial = dataclass_field(default=(), repr=False)
-    train_rows: Rows = ANY
-    test_rows: Rows = ANY
+    train_rows: RowRules = ANY
+    test_rows: RowRules = ANY
     trust: tuple[str, ...] = ()
 
 

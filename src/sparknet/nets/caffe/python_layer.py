@@ -9,11 +9,11 @@ from sparknet.data.fields import rows_of_batch
 from sparknet.data.ranges import implausible, line_about
 from sparknet.errors import NetError, located
 from sparknet.ndarray import NDArray
-from sparknet.nets.caffe.axes import by_row, placed
+from sparknet.nets.caffe.axes import by_row, input_shape
 from sparknet.nets.caffe.feed import Labels, as_array, fill
 from sparknet.nets.caffe.layer_param import LayerParam
 from sparknet.nets.caffe.runtime import load
-from sparknet.nets.caffe.sources import Source, source_of
+from sparknet.nets.caffe.sources import BatchSource, source_of
 from sparknet.serialization.visible import say
 
 __all__ = ["RDDDataLayer"]
@@ -58,10 +58,10 @@ class RDDDataLayer(load().Layer):  # type: ignore[misc] # Caffe's classes have n
             for name, classes in self._param.classes.items()
         ]
         self._name = self._param.source or _PHASES[self.phase]
-        self._connected: Source | None = None
+        self._connected: BatchSource | None = None
         self._told = False
 
-    def connect(self, source: Source | None) -> None:
+    def connect(self, source: BatchSource | None) -> None:
         """Take batches from ``source``, or, if it is None, from the source of the layer's name; a NetError if it is fed already."""
         if source is not None and self._connected is not None:
             msg = "feeding(): this net is fed already; leave its block first"
@@ -115,4 +115,4 @@ class RDDDataLayer(load().Layer):  # type: ignore[misc] # Caffe's classes have n
 
     def _reshape(self, top: Any, rows: int) -> None:
         for i, shape in enumerate(self._param.tops.values()):  # Caffe's vectors can be indexed, not iterated
-            top[i].reshape(*placed(rows, shape, self._axes[i]))
+            top[i].reshape(*input_shape(rows, shape, self._axes[i]))

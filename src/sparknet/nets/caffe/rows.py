@@ -11,11 +11,11 @@ from sparknet.nets.caffe.axes import check_rows
 from sparknet.nets.caffe.inputs import inputs_of
 from sparknet.nets.caffe.layer_param import LayerParam, is_rdd_layer
 
-__all__ = ["ANY", "Rows", "rows_of_layers"]
+__all__ = ["ANY", "RowRules", "rows_of_layers"]
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowRules:
     """The rules for the rows of a phase.
 
     Parameters
@@ -50,10 +50,10 @@ class Rows:
             raise DataError(msg)
 
 
-ANY = Rows()  # no rules
+ANY = RowRules()  # no rules
 
 
-def rows_of_layers(layers: Iterable[Any], batch_size: int | None, fields: Sequence[Field], net: Any) -> Rows:
+def rows_of_layers(layers: Iterable[Any], batch_size: int | None, fields: Sequence[Field], net: Any) -> RowRules:
     """Return the rules of the RDDDataLayers among ``layers`` and of the fields, with ``batch_size`` unless that is None.
 
     ``net`` is the NetParameter that was made of the layers.
@@ -73,4 +73,4 @@ def rows_of_layers(layers: Iterable[Any], batch_size: int | None, fields: Sequen
     inputs = inputs_of(net)
     axes = {name: axis for name, axis in axes.items() if axis and name in inputs}
     check_rows(inputs, axes)
-    return Rows(tuple(params), axes)
+    return RowRules(tuple(params), axes)

@@ -13,9 +13,9 @@ from sparknet.ndarray import NDArray
 from sparknet.nets.caffe.feed import columns_of
 from sparknet.nets.caffe.layer_param import LayerParam
 
-__all__ = ["Source", "feeding", "source_of"]
+__all__ = ["BatchSource", "feeding", "source_of"]
 
-_SOURCES: dict[str, "Source"] = {}
+_SOURCES: dict[str, "BatchSource"] = {}
 
 
 @contextmanager
@@ -49,16 +49,16 @@ def feeding(target: Any, batches: Iterable[Mapping[str, NDArray]]) -> Iterator[N
             if target in _SOURCES:
                 msg = f"feeding(): the source {target!r} is fed already; leave its block first, or take another name"
                 raise NetError(msg)
-            _SOURCES[target] = Source(target, batches)
+            _SOURCES[target] = BatchSource(target, batches)
             undo.callback(_SOURCES.pop, target)
         else:
             layer = _only_layer(target)
-            layer.connect(Source("the net's", batches))
+            layer.connect(BatchSource("the net's", batches))
             undo.callback(layer.connect, None)
         yield
 
 
-class Source:
+class BatchSource:
     """Batches for one layer, in order."""
 
     def __init__(self, name: str, batches: Iterable[Mapping[str, NDArray]]) -> None:
@@ -104,7 +104,7 @@ class Source:
         raise NetError(msg, taken=self._taken)
 
 
-def source_of(name: str) -> Source:
+def source_of(name: str) -> BatchSource:
     """Return the source of this name; a NetError if nothing feeds it."""
     if name not in _SOURCES:
         fed = ", ".join(map(repr, _SOURCES)) or "none"

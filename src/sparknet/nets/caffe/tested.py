@@ -12,7 +12,7 @@ from sparknet.errors import NetError
 from sparknet.nets.caffe.carried import Carried
 from sparknet.nets.caffe.inputs import inputs_of
 from sparknet.nets.caffe.notes import note
-from sparknet.nets.caffe.rows import Rows
+from sparknet.nets.caffe.rows import RowRules
 
 __all__ = ["Phase", "one_of", "test_nets"]
 
@@ -26,7 +26,7 @@ class Phase(NamedTuple):
     transform: Preprocessor | None
     changes: Mapping[str, Sequence[str]]
     files: Carried
-    rows: Rows
+    rows: RowRules
 
 
 def test_nets(param: Any, own: Sequence[W], generic: W, *, has_net: bool) -> list[tuple[W, Any]]:

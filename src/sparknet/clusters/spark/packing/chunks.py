@@ -18,7 +18,7 @@ from sparknet.clusters.spark.packing.arrow import arrow_schema, batch_of_arrow, 
 from sparknet.data.columns import advice_on_id, id_of_row
 from sparknet.data.fields import Columns
 from sparknet.data.images.encoded import EncodedField
-from sparknet.data.nonfinite import Nonfinite, find_nonfinite
+from sparknet.data.nonfinite import NonfiniteValues, find_nonfinite
 from sparknet.data.records import Records
 from sparknet.data.rows import batch_of_columns, batch_of_rows
 from sparknet.errors import DataError, SparknetError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Chunk", "Rows", "Source", "error_of"]
 
-Chunk = tuple[int, int, bytes, Mapping[str, Nonfinite]]
+Chunk = tuple[int, int, bytes, Mapping[str, NonfiniteValues]]
 """Partition of the rows, their number, their records one after the other, and what in them is not finite, by field; or the
 partition, 0, and an error, pickled."""
 

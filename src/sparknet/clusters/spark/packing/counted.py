@@ -12,7 +12,7 @@ from sparknet.clusters.spark.jobs.error_values import raise_error
 from sparknet.clusters.spark.jobs.local_files import restore_directories
 from sparknet.clusters.spark.jobs.running import PerPartition, release, run_job
 from sparknet.clusters.spark.packing.chunks import Chunk, error_of
-from sparknet.data.nonfinite import Nonfinite, merged, warn_of_nonfinite
+from sparknet.data.nonfinite import NonfiniteValues, merged, warn_of_nonfinite
 from sparknet.errors import ClusterError, DataError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Count(NamedTuple):
     task: int
     rows: Any = 0
     checksum: int = 0
-    nonfinite: Mapping[str, Nonfinite] = {}
+    nonfinite: Mapping[str, NonfiniteValues] = {}
 
     def with_chunk(self, chunk: Chunk) -> "Count":
         """Return the count with another chunk of the partition."""
