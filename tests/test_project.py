@@ -39,6 +39,7 @@ def test_round_trip_of_weights_loads_no_optional_package():
         "assert sparknet.loads(sparknet.dumps(w)) == w\n"
     )
     assert loaded.isdisjoint(OPTIONAL)
+    assert "array_api_compat" not in loaded  # which imports all of numpy
 
 
 EXCEPTIONS = [getattr(errors, name) for name in errors.__all__]

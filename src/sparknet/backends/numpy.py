@@ -1,17 +1,40 @@
 """The numpy backend: arrays in host memory. Imported through the registry only."""
 
 import reprlib
-from types import SimpleNamespace
 from typing import Any
 
-import array_api_compat.numpy as compat
 import numpy as np
 
 from sparknet.backends.backend import Backend
 
-# array-api-compat wraps these for numpy 1, which takes several times as long; numpy 2's are the standard's
-_OWN = ("empty", "empty_like", "eye", "full", "full_like", "ones", "ones_like", "zeros", "zeros_like")
-_namespace = SimpleNamespace(**(vars(compat) | {name: getattr(np, name) for name in _OWN}))
+# What is taken from numpy 2 itself: constants, and functions that array-api-compat wraps for numpy 1, which takes several times
+# as long.
+_OWN = """
+    e inf nan newaxis pi dtype
+    empty empty_like eye full full_like ones ones_like zeros zeros_like
+""".split()
+
+
+class _Namespace:
+    """numpy's array-API namespace: that of array-api-compat, imported when a function of it is first used.
+
+    array-api-compat imports all of numpy, f2py and the like too, which takes longer than all of sparknet. Programs that only read
+    and write weights do without.
+    """
+
+    def __init__(self) -> None:
+        vars(self).update({name: getattr(np, name) for name in _OWN})
+
+    def __getattr__(self, name: str) -> Any:
+        """Take over the functions of array-api-compat."""
+        import array_api_compat.numpy as compat
+
+        vars(self).update({key: value for key, value in vars(compat).items() if key not in _OWN})
+        try:
+            return vars(self)[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
 
 _NUMBERS = (np.number, np.bool_)
 
@@ -39,7 +62,7 @@ def _shown(obj: Any) -> str:
 BACKEND = Backend(
     name="numpy",
     device="cpu",
-    namespace=_namespace,
+    namespace=_Namespace(),
     array_type=np.ndarray,
     asarray=_asarray,
     to_host=np.asarray,
