@@ -39,6 +39,7 @@ PUBLIC_MODULES = [
     "sparknet.serialization",
     "sparknet.spark",
     "sparknet.training",
+    "sparknet.transport",
     "sparknet.weights",
     "sparknet.worker",
 ]

@@ -1,0 +1,58 @@
+"""How the work of a round reaches the workers, and how what came of it comes back.
+
+:class:`Hub` on the driver and :func:`serve` in each worker carry the protocol over TCP. The protocol itself is :class:`DriverSide` and
+:class:`WorkerSide`: state machines without sockets, threads and clocks, where events go in and actions come out.
+"""
+
+from sparknet.transport.actions import (
+    Abandon,
+    Answer,
+    Begin,
+    Combine,
+    Drop,
+    End,
+    GiveUp,
+    RunAgain,
+    Say,
+    Send,
+    Stop,
+    Train,
+)
+from sparknet.transport.driver_side import DriverSide
+from sparknet.transport.handshake import new_secret
+from sparknet.transport.hub import Hub
+from sparknet.transport.limits import Limits
+from sparknet.transport.messages import Beat, Close, Done, Failed, Hello, Pull, Slice, Work
+from sparknet.transport.serving import Do, Result, serve
+from sparknet.transport.worker_side import WorkerSide
+
+__all__ = [
+    "Abandon",
+    "Answer",
+    "Beat",
+    "Begin",
+    "Close",
+    "Combine",
+    "Do",
+    "Done",
+    "DriverSide",
+    "Drop",
+    "End",
+    "Failed",
+    "GiveUp",
+    "Hello",
+    "Hub",
+    "Limits",
+    "Pull",
+    "Result",
+    "RunAgain",
+    "Say",
+    "Send",
+    "Slice",
+    "Stop",
+    "Train",
+    "Work",
+    "WorkerSide",
+    "new_secret",
+    "serve",
+]

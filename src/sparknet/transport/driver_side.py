@@ -1,0 +1,390 @@
+"""The driver's side of the protocol: a state machine without sockets, threads and clocks.
+
+Each method takes what happened and the time, and returns what is to be done. A round goes out as work, each worker says
+when it is done, the driver fixes who takes part and pulls the results slice by slice: all workers' slice j before slice j + 1 is
+combined, in the order of the workers. So the order of arrival changes no bit, and the driver holds a few slices and no result.
+
+A worker that is lost comes back as another attempt at its shard. It gets the same work, and where its predecessor said how many
+steps it took, exactly so many. A second attempt whose predecessor lives waits as a spare.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sparknet.errors import ClusterError, SparknetError
+from sparknet.transport import faults
+from sparknet.transport.actions import Begin, Combine, Drop, End, GiveUp, RunAgain, Send
+from sparknet.transport.limits import Limits
+from sparknet.transport.messages import Beat, Close, Done, Failed, FromDriver, FromWorker, Hello, Pull, Slice, Work
+
+__all__ = ["DriverAction", "DriverSide"]
+
+DriverAction = Send | Drop | Begin | Combine | End | RunAgain | GiveUp
+
+
+@dataclass
+class _Peer:
+    shard: int
+    heard: float
+    said: float
+
+
+@dataclass
+class _Seat:
+    """A shard, who serves it, and how far its part of the open round is."""
+
+    since: float  # time from which it is without a worker
+    peer: int | None = None
+    spares: list[int] = field(default_factory=list)
+    done: Done | None = None  # what an attempt at the open work has said
+    ready: bool = False  # the worker that is there now has said it too
+    asked: int = 0  # slices asked of it in all
+    slices: dict[int, Any] = field(default_factory=dict)
+
+
+@dataclass
+class _Round:
+    number: int
+    bodies: Mapping[int, Any]  # shard -> body
+    deadline: float | None
+    quorum: int
+    taking_part: tuple[int, ...] | None = None  # None: it is not fixed yet
+    next: int = 0  # slice to be combined next
+
+    @property
+    def pulls(self) -> bool:
+        return self.taking_part is not None
+
+
+class DriverSide:
+    """The driver of one session.
+
+    Parameters
+    ----------
+    shards
+        How many; each wants one worker.
+    limits
+        How long it waits.
+    now
+        The time, in seconds from any beginning.
+    about
+        What each worker's ``Hello.about`` must say.
+    raised
+        Called with a shard and what its worker told of an error; returns the error to give up with.
+
+    Examples
+    --------
+    >>> driver = DriverSide(1, Limits(window=1), now=0.0)
+    >>> driver.joined(7, Hello(shard=0), now=0.1)
+    []
+    >>> driver.open({0: "task and weights"}, now=0.2)
+    [Send(peer=7, message=Work(round=1, body='task and weights', exactly=None))]
+    >>> for action in driver.received(7, Done(1, steps=50, slices=1), now=9.0):
+    ...     print(action)
+    Begin(round=1, done={0: Done(round=1, steps=50, slices=1, result=b'', notes=b'')})
+    Send(peer=7, message=Pull(round=1, number=0))
+    >>> driver.received(7, Slice(1, 0, b"sum"), now=9.1)
+    [Combine(round=1, number=0, slices=(b'sum',)), End(round=1)]
+    """
+
+    def __init__(
+        self,
+        shards: int,
+        limits: Limits,
+        now: float,
+        *,
+        about: Mapping[str, str] | None = None,
+        raised: Callable[[int, bytes], SparknetError] | None = None,
+    ) -> None:
+        self._limits = limits
+        self._about = dict(about or {})
+        self._raised = raised or faults.raised
+        self._peers: dict[int, _Peer] = {}
+        self._seats = [_Seat(since=now) for _ in range(shards)]
+        self._number = 0
+        self._round: _Round | None = None
+        self._failures = 0  # of the job, since something was last finished
+        self._ticked = now
+        self._error: SparknetError | None = None  # why no more rounds can be opened
+        self.ignored = 0  # messages that came late, twice, or from nobody known
+
+    def open(
+        self, bodies: Mapping[int, Any], now: float, *, deadline: float | None = None, quorum: int | None = None
+    ) -> list[DriverAction]:
+        """Begin a round: give each shard of ``bodies`` its work. A session that is over gives up, with what ended it.
+
+        Parameters
+        ----------
+        bodies
+            Shard -> task and weights.
+        now
+            The time.
+        deadline
+            Time from which on the round does with the workers that are done, once they are ``quorum``; None: it waits for all.
+        quorum
+            How many results are needed; default: all.
+        """
+        if self._error is not None:
+            return [GiveUp(self._error)]
+        assert self._round is None, "a round is open"
+        self._number += 1
+        self._round = _Round(self._number, dict(bodies), deadline, len(bodies) if quorum is None else quorum)
+        actions: list[DriverAction] = []
+        for shard, seat in enumerate(self._seats):
+            seat.done, seat.ready, seat.asked, seat.slices = None, False, 0, {}
+            seat.since = now
+            if shard in bodies and seat.peer is not None:
+                actions += self._work(shard, now)
+        return actions
+
+    def joined(self, peer: int, hello: Hello, now: float) -> list[DriverAction]:
+        """Take that a worker has said who it is, on the connection ``peer``, a number that never comes again."""
+        if self._is_over:
+            return [Drop(peer, "the session is over")]
+        if peer in self._peers:
+            self.ignored += 1
+            return []
+        if not 0 <= hello.shard < len(self._seats):
+            self.ignored += 1
+            return [Drop(peer, f"there is no shard {hello.shard}")]
+        for name, expected in self._about.items():
+            if hello.about.get(name) != expected:
+                return self._give_up(faults.unfit(hello.shard, name, hello.about.get(name), expected), now)
+        self._peers[peer] = _Peer(hello.shard, now, now)
+        seat = self._seats[hello.shard]
+        if seat.peer is not None:
+            seat.spares.append(peer)
+            return []
+        return self._seated(hello.shard, peer, now)
+
+    def received(self, peer: int, message: FromWorker, now: float) -> list[DriverAction]:
+        """Take a message of a worker's."""
+        known = self._peers.get(peer)
+        if known is None or self._is_over:
+            self.ignored += 1
+            return []
+        known.heard = now
+        if isinstance(message, Beat):
+            return []
+        actions = None
+        if not isinstance(message, Hello) and self._seats[known.shard].peer == peer:
+            actions = self._of_the_round(known.shard, message, now)
+        self.ignored += actions is None
+        return actions or []
+
+    def _of_the_round(self, shard: int, message: Done | Failed | Slice, now: float) -> list[DriverAction] | None:
+        """Take a message of the worker that serves a shard; None: it comes late or twice."""
+        seat, round_ = self._seats[shard], self._round
+        if round_ is None or message.round != round_.number:
+            return None
+        match message:
+            case Failed():
+                return self._give_up(self._raised(shard, message.reason), now)
+            case Done() if not seat.ready:
+                return self._done(shard, message, now)
+            case Slice() if self._is_asked(round_, shard, message.number):
+                seat.slices[message.number] = message.data
+                return self._pulled(now)
+        return None
+
+    def heard(self, peer: int, now: float) -> list[DriverAction]:
+        """Take that a part of a message has come."""
+        if peer in self._peers:
+            self._peers[peer].heard = now
+        return []
+
+    def lost(self, peer: int, now: float) -> list[DriverAction]:
+        """Take that a connection is gone."""
+        known = self._peers.pop(peer, None)
+        if known is None or self._is_over:
+            return []
+        seat = self._seats[known.shard]
+        if seat.peer != peer:
+            seat.spares.remove(peer)
+            return []
+        seat.peer, seat.ready, seat.since = None, False, now
+        seat.asked = 0 if self._round is None else self._round.next  # what it did not send is asked for again
+        return self._seated(known.shard, seat.spares.pop(0), now) if seat.spares else []
+
+    def job_failed(self, error: SparknetError, now: float) -> list[DriverAction]:
+        """Take that the job which runs the workers has failed: all of them are lost."""
+        if self._is_over:
+            return []
+        actions: list[DriverAction] = []
+        for peer in list(self._peers):
+            actions += [Drop(peer, "its job failed"), *self.lost(peer, now)]
+        self._failures += 1
+        if self._failures >= self._limits.tries:
+            return [*actions, *self._give_up(error, now)]
+        for seat in self._seats:
+            seat.since = now
+        return [*actions, RunAgain()]
+
+    def fail(self, error: SparknetError, now: float) -> list[DriverAction]:
+        """Take that the session cannot go on."""
+        return [] if self._is_over else self._give_up(error, now)
+
+    def tick(self, now: float) -> list[DriverAction]:
+        """Take that time has passed."""
+        self._ticked = now
+        if self._is_over:
+            return []
+        actions: list[DriverAction] = []
+        for number, peer in list(self._peers.items()):
+            if now - peer.heard >= self._limits.silence:
+                actions += [Drop(number, f"it has said nothing for {now - peer.heard:.0f} s"), *self.lost(number, now)]
+            elif now - peer.said >= self._limits.beat:
+                actions += self._send(number, Beat(), now)
+        actions += self._fixed(now)
+        actions += self._without_the_lost(now)
+        for shard in self._awaited():
+            seat = self._seats[shard]
+            if seat.peer is None and now - seat.since >= self._limits.join and not self._is_over:
+                actions += self._give_up(
+                    faults.missing(self._number, shard, now - seat.since, self._limits.join, self.waiting(now)), now
+                )
+        return actions
+
+    def wake(self) -> float:
+        """Return when :meth:`tick` is to be called next, later than the last time; infinity: only after something else."""
+        times = [min(peer.heard + self._limits.silence, peer.said + self._limits.beat) for peer in self._peers.values()]
+        times += [
+            self._seats[shard].since + self._limits.join for shard in self._awaited() if self._seats[shard].peer is None
+        ]
+        if self._round is not None and self._round.deadline is not None:
+            if not self._round.pulls:
+                times.append(self._round.deadline)
+            times += [
+                seat.since + self._limits.grace
+                for seat in map(self._seats.__getitem__, self._awaited())
+                if seat.peer is None
+            ]
+        return min((time for time in times if time > self._ticked), default=float("inf"))
+
+    def close(self, now: float, reason: str = "") -> list[DriverAction]:
+        """End the session: every worker is told so, spares too."""
+        if self._is_over:
+            return []
+        self._error, self._round = self._error or ClusterError("the session is closed"), None
+        return [action for peer in self._peers for action in self._send(peer, Close(reason), now)]
+
+    def waiting(self, now: float) -> str:
+        """Return what is waited for, in words; "" for nothing."""
+        round_, said = self._round, []
+        for shard in self._awaited():
+            seat = self._seats[shard]
+            if seat.peer is None:
+                said.append(f"shard {shard}: no worker for {now - seat.since:.0f} s")
+            elif not seat.ready:
+                said.append(f"shard {shard}: its steps")
+            elif round_ is not None and round_.pulls and round_.next not in seat.slices:
+                said.append(f"shard {shard}: slice {round_.next}")
+        return "; ".join(said)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._error is not None
+
+    def _awaited(self) -> tuple[int, ...]:
+        """Return the shards without which the open round does not go on; those without a result may yet be left out."""
+        if self._round is None:
+            return ()
+        return tuple(self._round.bodies) if self._round.taking_part is None else self._round.taking_part
+
+    def _is_asked(self, round_: _Round, shard: int, number: int) -> bool:
+        seat = self._seats[shard]
+        is_open = round_.taking_part is not None and shard in round_.taking_part and seat.ready
+        return is_open and round_.next <= number < seat.asked and number not in seat.slices
+
+    def _send(self, peer: int, message: FromDriver, now: float) -> list[DriverAction]:
+        self._peers[peer].said = now
+        return [Send(peer, message)]
+
+    def _seated(self, shard: int, peer: int, now: float) -> list[DriverAction]:
+        """Give a shard to a worker, and the shard's part of the open round with it."""
+        self._seats[shard].peer = peer
+        if self._round is None or shard not in self._awaited():
+            return []
+        return self._work(shard, now)
+
+    def _work(self, shard: int, now: float) -> list[DriverAction]:
+        assert self._round is not None
+        seat = self._seats[shard]
+        assert seat.peer is not None
+        exactly = None if seat.done is None else seat.done.steps
+        return self._send(seat.peer, Work(self._round.number, self._round.bodies[shard], exactly), now)
+
+    def _done(self, shard: int, done: Done, now: float) -> list[DriverAction]:
+        seat = self._seats[shard]
+        if seat.done is not None and faults.told_alike(seat.done) != faults.told_alike(done):
+            return self._give_up(faults.differs(shard, seat.done, done), now)
+        seat.done, seat.ready, self._failures = seat.done or done, True, 0
+        return self._fixed(now) if self._round is not None and not self._round.pulls else self._pulled(now)
+
+    def _fixed(self, now: float) -> list[DriverAction]:
+        """Fix who takes part, if all are done, or the deadline has passed and enough are."""
+        round_ = self._round
+        if round_ is None or round_.pulls:
+            return []
+        done = tuple(shard for shard in sorted(round_.bodies) if self._seats[shard].ready)
+        is_late = round_.deadline is not None and now >= round_.deadline
+        if len(done) < len(round_.bodies) and not (is_late and len(done) >= max(1, round_.quorum)):
+            return []
+        counts = {shard: said.slices for shard, said in self._said(done).items()}
+        if len(set(counts.values())) > 1:
+            return self._give_up(faults.uneven(counts), now)
+        return self._pulled_from(done, now)
+
+    def _said(self, shards: tuple[int, ...]) -> dict[int, Done]:
+        return {shard: said for shard in shards if (said := self._seats[shard].done) is not None}
+
+    def _pulled_from(self, shards: tuple[int, ...], now: float) -> list[DriverAction]:
+        """Let these take part, and ask for their first slices."""
+        assert self._round is not None
+        self._round.taking_part, self._round.next = shards, 0
+        for seat in self._seats:
+            seat.asked, seat.slices = 0, {}
+        return [Begin(self._round.number, self._said(shards)), *self._pulled(now)]
+
+    def _pulled(self, now: float) -> list[DriverAction]:
+        """Combine the slices that are there for all, and ask for the next ones."""
+        round_, actions = self._round, list[DriverAction]()
+        if round_ is None or round_.taking_part is None:
+            return []
+        seats = [self._seats[shard] for shard in round_.taking_part]
+        first = seats[0].done
+        last = 0 if first is None else first.slices
+        while round_.next < last and all(round_.next in seat.slices for seat in seats):
+            slices = tuple(seat.slices.pop(round_.next) for seat in seats)
+            actions.append(Combine(round_.number, round_.next, slices))
+            round_.next += 1
+        if round_.next == last:
+            self._round, self._failures = None, 0
+            return [*actions, End(round_.number)]
+        for seat in seats:
+            while seat.peer is not None and seat.ready and seat.asked < min(last, round_.next + self._limits.window):
+                number, seat.asked = seat.asked, seat.asked + 1
+                if number not in seat.slices and number >= round_.next:
+                    actions += self._send(seat.peer, Pull(round_.number, number), now)
+        return actions
+
+    def _without_the_lost(self, now: float) -> list[DriverAction]:
+        """In a round with a deadline, go on without the workers that were lost while they were pulled and did not come back."""
+        round_ = self._round
+        if round_ is None or round_.taking_part is None or round_.deadline is None:
+            return []
+        gone = [
+            s
+            for s in round_.taking_part
+            if not self._seats[s].ready and now - self._seats[s].since >= self._limits.grace
+        ]
+        left = tuple(shard for shard in round_.taking_part if shard not in gone)
+        if not gone or len(left) < max(1, round_.quorum):
+            return []
+        return self._pulled_from(left, now)
+
+    def _give_up(self, error: SparknetError, now: float) -> list[DriverAction]:
+        told = self.close(now, str(error))
+        self._error = error
+        return [*told, GiveUp(error)]

@@ -1,0 +1,49 @@
+"""What ends a session, in words."""
+
+from collections.abc import Mapping
+
+from sparknet.errors import ClusterError, SparknetError
+from sparknet.transport.messages import Done
+
+__all__ = ["differs", "missing", "raised", "told_alike", "uneven", "unfit"]
+
+
+def missing(number: int, shard: int, since: float, most: float, waiting: str) -> SparknetError:
+    """Return the error for a shard that has no worker."""
+    msg = (
+        f"round {number}: shard {shard} has been without a worker for {since:.0f} s, expected one within "
+        f"{most:.0f} s; waited for: {waiting}"
+    )
+    return ClusterError(msg, shard=shard)
+
+
+def told_alike(done: Done) -> tuple[int, int, bytes]:
+    """Return what two attempts at the same work have to say alike."""
+    return done.steps, done.slices, done.result
+
+
+def unfit(shard: int, name: str, got: str | None, expected: str) -> SparknetError:
+    """Return the error for a worker that is not like the driver."""
+    return ClusterError(f"the worker of shard {shard} has {name} {got!r}, the driver {expected!r}", shard=shard)
+
+
+def raised(shard: int, reason: bytes) -> SparknetError:
+    """Return the error for work that raised one."""
+    return ClusterError(f"shard {shard}: {reason.decode(errors='replace')}", shard=shard)
+
+
+def differs(shard: int, first: Done, second: Done) -> SparknetError:
+    """Return the error for two attempts at the same work that do not agree."""
+    msg = (
+        f"shard {shard}: two attempts at the same work gave different results, after {first.steps} and {second.steps} steps; "
+        "the net, its factory or the data is not the same each time: seed what is random by the step"
+    )
+    return ClusterError(msg, shard=shard)
+
+
+def uneven(counts: Mapping[int, int]) -> SparknetError:
+    """Return the error for results that do not have the same form."""
+    said = ", ".join(f"shard {shard}: {count}" for shard, count in counts.items())
+    return ClusterError(
+        f"the results have different numbers of slices ({said}); the factory does not make the same net on all workers"
+    )

@@ -1,0 +1,46 @@
+"""How long a driver and its workers wait for each other, in seconds."""
+
+from dataclasses import dataclass
+
+from sparknet.errors import DataError
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of a session, in seconds unless said otherwise.
+
+    Parameters
+    ----------
+    beat
+        A side that has said nothing for so long says that it lives.
+    silence
+        A side that has heard nothing for so long takes the other for lost.
+    join
+        A shard that work waits for may be without a worker for so long.
+    grace
+        In a round with a deadline, a worker that is lost while its result is pulled may take so long to come back.
+    tries
+        How often the job that runs the workers may fail without a round's end, or a worker's end of work, in between.
+    window
+        Slices of a result that are asked for before the first of them is there.
+
+    Examples
+    --------
+    >>> Limits(beat=30, silence=20)
+    Traceback (most recent call last):
+    sparknet.errors.DataError: Limits: beat=30 s and silence=20 s; expected a silence of more than two beats
+    """
+
+    beat: float = 5.0
+    silence: float = 30.0
+    join: float = 120.0
+    grace: float = 10.0
+    tries: int = 4
+    window: int = 2
+
+    def __post_init__(self) -> None:
+        if self.silence <= 2 * self.beat:
+            msg = f"Limits: beat={self.beat} s and silence={self.silence} s; expected a silence of more than two beats"
+            raise DataError(msg)

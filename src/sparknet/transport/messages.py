@@ -1,0 +1,110 @@
+"""What a driver and its workers say to each other, as values; how they become bytes is the business of :mod:`.frames`.
+
+A message belongs to a round by its number, so that what comes late is known as such.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+__all__ = ["Beat", "Close", "Done", "Failed", "FromDriver", "FromWorker", "Hello", "Pull", "Slice", "Work"]
+
+
+@dataclass(frozen=True)
+class Hello:
+    """A worker is there and serves a shard.
+
+    Parameters
+    ----------
+    shard
+        Which, 0-based.
+    about
+        What must be the same on all workers and on the driver, such as versions and the schema of the weights.
+    """
+
+    shard: int
+    about: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker is to do in a round.
+
+    Parameters
+    ----------
+    round
+        Number of the round; it grows with each piece of work of a session.
+    body
+        The task and the weights. The protocol does not look into it.
+    exactly
+        Steps to take, where another attempt at the same work has told how many it took; None: as the task says.
+    """
+
+    round: int
+    body: Any
+    exactly: int | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A worker has ended its work; what came of it waits to be pulled.
+
+    Parameters
+    ----------
+    round
+        Of which round.
+    steps
+        Solver steps taken.
+    slices
+        In how many slices the result can be pulled.
+    result
+        What each attempt at this work must give alike, such as the loss.
+    notes
+        What may differ between attempts, such as seconds.
+    """
+
+    round: int
+    steps: int
+    slices: int
+    result: bytes = b""
+    notes: bytes = b""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The work of a round raised an error, which another attempt would raise too."""
+
+    round: int
+    reason: bytes
+
+
+@dataclass(frozen=True)
+class Pull:
+    """The driver asks for a slice of a result."""
+
+    round: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A slice of a result."""
+
+    round: int
+    number: int
+    data: Any
+
+
+@dataclass(frozen=True)
+class Beat:
+    """The sender lives. Said where nothing else was said for a while."""
+
+
+@dataclass(frozen=True)
+class Close:
+    """The session is over; a worker that is told so ends."""
+
+    reason: str = ""
+
+
+FromDriver: TypeAlias = Work | Pull | Beat | Close
+FromWorker: TypeAlias = Hello | Done | Failed | Slice | Beat

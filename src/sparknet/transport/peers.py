@@ -1,0 +1,68 @@
+"""The connection of one worker, as the hub uses it: proved first, then written by a thread of its own."""
+
+import contextlib
+import queue
+import socket
+import threading
+import time
+from typing import Any
+
+from sparknet.transport.handshake import GREETING_BYTES, PROOF_BYTES, DriverHandshake
+from sparknet.transport.wire import exactly, send
+
+__all__ = ["Peer", "greet", "shut"]
+
+_GREETS = 10.0  # seconds in which a peer has to prove itself
+
+
+def greet(connection: socket.socket, secret: bytes) -> None:
+    """Take the greeting of a peer, within a time for all of it; raise a ClusterError unless it knows the secret."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    until = time.monotonic() + _GREETS
+    handshake = DriverHandshake(secret)
+    connection.settimeout(_GREETS)
+    connection.sendall(handshake.answer(exactly(connection, GREETING_BYTES, until)))
+    handshake.check(exactly(connection, PROOF_BYTES, until))
+
+
+def shut(connection: socket.socket) -> None:
+    """End a connection; it stays open for the threads that use it, which find out."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+class Peer:
+    """A worker's connection; a thread of its own sends, so that a peer which does not read holds up nobody."""
+
+    def __init__(self, connection: socket.socket, shard: int) -> None:
+        self._connection, self.shard = connection, shard
+        self._messages = queue.SimpleQueue[Any]()
+        self._thread = threading.Thread(target=self._write, name="writes to a worker", daemon=True)
+        self._thread.start()
+
+    def send(self, message: Any) -> None:
+        """Send a message later; None: nothing follows."""
+        self._messages.put(message)
+
+    def end(self, until: float) -> None:
+        """Break the connection off once all is sent that was given to it, or the time has come."""
+        self._thread.join(max(0.0, until - time.monotonic()))
+        self.break_off()
+
+    def break_off(self) -> None:
+        """End the connection at once; the threads that use it find out."""
+        self._messages.put(None)
+        shut(self._connection)
+
+    def finish(self) -> None:
+        """Close the connection, in the thread that read of it: no other one may be using its number."""
+        self.break_off()
+        self._thread.join()
+        self._connection.close()
+
+    def _write(self) -> None:
+        try:
+            while (message := self._messages.get()) is not None:
+                send(self._connection, message)
+        except OSError:
+            shut(self._connection)  # perhaps in the middle of a message

@@ -1,0 +1,242 @@
+"""The worker's end over TCP: :func:`serve` connects to a hub and does the work that comes.
+
+The work is done in the thread that calls :func:`serve`. A second thread reads, a third one beats, so that a long step is not taken for a
+lost worker.
+"""
+
+import contextlib
+import queue
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sparknet.errors import ClusterError, SparknetError
+from sparknet.transport.actions import Abandon, Answer, Say, Stop, Train
+from sparknet.transport.handshake import ANSWER_BYTES, WorkerHandshake
+from sparknet.transport.limits import Limits
+from sparknet.transport.messages import Beat, Close, Done, Hello, Pull, Slice, Work
+from sparknet.transport.wire import exactly, messages, send
+from sparknet.transport.worker_side import WorkerAction, WorkerSide
+
+__all__ = ["Do", "Result", "serve"]
+
+_GREETS = 10.0  # seconds in which the driver has to prove itself
+_TO_WORKER = (Work, Pull, Beat, Close)
+_NONE_WANTED = 1 << 62  # a round after all others: the work of no round is wanted any more
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a worker's work.
+
+    Parameters
+    ----------
+    steps
+        Solver steps taken.
+    slices
+        Each is bytes, or a sequence of them. They are sent when the driver asks for them, and must not change until then.
+    result
+        What each attempt at this work gives alike, at most 1 MB together with ``notes``.
+    notes
+        What may differ between attempts.
+    """
+
+    steps: int
+    slices: Sequence[Any]
+    result: bytes = b""
+    notes: bytes = b""
+
+
+class Do(Protocol):
+    """The work of a worker; it may end early, with None, once ``is_wanted()`` is no longer true."""
+
+    def __call__(self, body: memoryview, exactly: int | None, is_wanted: Callable[[], bool]) -> Result | None:
+        """Return what came of the work.
+
+        Parameters
+        ----------
+        body
+            The bytes that the hub was given for this shard.
+        exactly
+            Steps to take where another attempt at the same work has told how many it took; None: as the work says.
+        is_wanted
+            Whether the driver still waits for this work.
+        """
+        ...
+
+
+def serve(
+    address: tuple[str, int],
+    hello: Hello,
+    *,
+    secret: bytes,
+    do: Do,
+    limits: Limits | None = None,
+    longest: int = 1 << 40,
+    tell: Callable[[Exception], bytes] | None = None,
+) -> None:
+    """Be the worker of a shard until the driver closes the session.
+
+    Parameters
+    ----------
+    address
+        Of the :class:`~sparknet.transport.Hub`.
+    hello
+        Which shard, and what must be the same on all workers.
+    secret
+        That of the session.
+    do
+        Called with the bytes of each piece of work, in this thread. An error that it raises ends the session, with its traceback.
+    limits
+        How long it waits; the hub's limits should be the same.
+    longest
+        Bytes that the work may have.
+    tell
+        Returns what the driver is told of an error of the work; default: its traceback.
+
+    Raises
+    ------
+    ClusterError
+        The driver cannot be reached, is another one, or is lost. A task of Spark should fail with it, so that it is started again.
+    """
+    limits = limits or Limits()
+    until = time.monotonic() + _GREETS
+    try:
+        connection = socket.create_connection(address, timeout=_GREETS)
+    except OSError as error:
+        msg = f"the driver does not answer at {address[0]}:{address[1]} ({error}); give an address of it that workers can reach"
+        raise ClusterError(msg) from error
+    with connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        handshake = WorkerHandshake(secret)
+        try:
+            connection.sendall(handshake.greeting())
+            connection.sendall(handshake.proof(exactly(connection, ANSWER_BYTES, until)))
+        except OSError as error:
+            msg = f"the driver at {address[0]}:{address[1]} broke off before work began ({error}); this worker may have another secret"
+            raise ClusterError(msg) from error
+        connection.settimeout(limits.silence)  # of reading, and of sending to a driver that does not read
+        _Worker(connection, hello, limits, do, tell or _traceback).run(longest)
+
+
+class _Worker:
+    def __init__(
+        self, connection: socket.socket, hello: Hello, limits: Limits, do: Do, tell: Callable[[Exception], bytes]
+    ) -> None:
+        self._connection, self._limits, self._do, self._tell = connection, limits, do, tell
+        self._machine = WorkerSide(hello, limits, time.monotonic())
+        self._begin = self._machine.begin()
+        self._lock = threading.Lock()  # of the machine; never held while something is sent
+        self._sending = threading.Lock()
+        self._messages = queue.SimpleQueue[Any]()  # None: the connection is gone
+        self._ended = threading.Event()
+        self._slices: Sequence[Any] = ()
+        self._newest = 0  # round of the newest work that has come
+        self._stop: Stop | None = None
+
+    def run(self, longest: int) -> None:
+        threads = [
+            threading.Thread(target=work, args=args, name=name, daemon=True)
+            for work, args, name in ((self._read, (longest,), "reads of the driver"), (self._beat, (), "beats"))
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self._act(self._begin)
+            while self._stop is None:
+                message = self._messages.get()
+                with self._lock:
+                    now = time.monotonic()
+                    actions = self._machine.lost() if message is None else self._machine.received(message, now)
+                del message
+                self._act(actions)
+        finally:
+            self._ended.set()
+            self._break_off()
+            for thread in threads:
+                thread.join()
+        if self._stop.is_lost:
+            raise ClusterError(self._stop.reason)
+
+    def _act(self, actions: Sequence[WorkerAction]) -> None:
+        for action in actions:
+            match action:
+                case Say(message):
+                    self._say(message)
+                case Answer(round_, number):
+                    self._say(Slice(round_, number, self._slices[number]))
+                case Train(work):
+                    self._slices = ()
+                    self._work(work)
+                case Abandon():
+                    self._slices = ()
+                case Stop():
+                    self._stop = self._stop or action
+
+    def _work(self, work: Work) -> None:
+        try:
+            result = self._do(memoryview(work.body), work.exactly, lambda: self._is_wanted(work.round))
+        except Exception as error:  # noqa: BLE001 - told to the driver, which gives up with it
+            reason = self._tell(error)
+            with self._lock:
+                actions = self._machine.failed(work.round, reason, time.monotonic())
+            self._act(actions)
+            return
+        if result is None:
+            return
+        self._slices = result.slices
+        done = Done(work.round, result.steps, len(result.slices), result.result, result.notes)
+        with self._lock:
+            actions = self._machine.ended(done, time.monotonic())
+        self._act(actions)
+
+    def _is_wanted(self, round_: int) -> bool:
+        return self._newest <= round_ and self._stop is None
+
+    def _say(self, message: Any) -> None:
+        with self._sending:
+            try:
+                send(self._connection, message)
+            except OSError:  # perhaps in the middle of a message; the thread that reads finds the end
+                self._break_off()
+
+    def _break_off(self) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+    def _read(self, longest: int) -> None:
+        with contextlib.suppress(SparknetError, OSError):
+            for message in messages(self._connection, longest=longest, allowed=_TO_WORKER, heard=self._heard):
+                if isinstance(message, Work):
+                    self._newest = max(self._newest, message.round)
+                if isinstance(message, Close):
+                    self._newest = _NONE_WANTED
+                self._messages.put(message)
+                del message
+        self._newest = _NONE_WANTED
+        self._messages.put(None)
+
+    def _heard(self) -> None:
+        with self._lock:
+            self._machine.heard(time.monotonic())
+
+    def _beat(self) -> None:
+        while not self._ended.wait(max(0.0, min(self._machine.wake() - time.monotonic(), self._limits.beat))):
+            with self._lock:
+                actions = self._machine.tick(time.monotonic())
+            if any(isinstance(action, Stop) for action in actions):
+                self._act(actions)
+                self._newest = _NONE_WANTED
+                self._messages.put(None)  # wakes the thread that waits for messages
+                self._break_off()  # and the one that sends
+                return
+            if not self._sending.locked():  # what is being sent says as well that this side lives
+                self._act(actions)
+
+
+def _traceback(error: Exception) -> bytes:
+    return "".join(traceback.format_exception(error)).encode(errors="replace")

@@ -1,0 +1,64 @@
+"""Sends messages on a socket and receives them, one function each way; nothing here knows what a message means."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from sparknet.transport.frames import HEADER_BYTES, framed, read_header
+
+__all__ = ["exactly", "messages", "receive", "send"]
+
+_PARTS = 64  # of a message, in one call of sendmsg
+
+
+def send(connection: socket.socket, message: Any) -> None:
+    """Send a message whose parts are not copied."""
+    parts = [memoryview(part).cast("B") for part in framed(message)]
+    while parts:
+        sent = connection.sendmsg(parts[:_PARTS])
+        while parts and sent >= parts[0].nbytes:
+            sent -= parts.pop(0).nbytes
+        if sent:
+            parts[0] = parts[0][sent:]
+
+
+def receive(
+    connection: socket.socket, *, longest: int, allowed: Sequence[type], heard: Callable[[], None] = lambda: None
+) -> Any:
+    """Receive one message; ``heard`` is called whenever a part of it has come."""
+    frame = read_header(exactly(connection, HEADER_BYTES), longest=longest, allowed=allowed)
+    heard()
+    text = exactly(connection, frame.text_bytes)
+    body = memoryview(bytearray(frame.body_bytes))
+    _fill(connection, body, heard=heard)
+    return frame.message(text, body)
+
+
+def messages(
+    connection: socket.socket, *, longest: int, allowed: Sequence[type], heard: Callable[[], None] = lambda: None
+) -> Iterator[Any]:
+    """Receive messages until the connection ends, with an OSError, or does not keep to the format, with a FormatError."""
+    while True:
+        yield receive(connection, longest=longest, allowed=allowed, heard=heard)
+
+
+def exactly(connection: socket.socket, count: int, until: float | None = None) -> bytes:
+    """Receive so many bytes; ``until`` is the time, by the monotonic clock, at which all of them must be there."""
+    buffer = bytearray(count)
+    _fill(connection, memoryview(buffer), until)
+    return bytes(buffer)
+
+
+def _fill(
+    connection: socket.socket, view: memoryview, until: float | None = None, heard: Callable[[], None] = lambda: None
+) -> None:
+    while view:
+        if until is not None:
+            connection.settimeout(max(0.001, until - time.monotonic()))
+        count = connection.recv_into(view)
+        if not count:
+            msg = f"the connection ended {len(view):,} bytes before the end of a message"
+            raise ConnectionError(msg)
+        view = view[count:]
+        heard()

@@ -1,0 +1,231 @@
+"""Whatever is lost, late, doubled or started again: a run ends with the bits of the undisturbed run."""
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from transport.simulation import World, undisturbed
+
+from sparknet.transport import Close, DriverSide
+
+SCHEDULES = 300
+TRIED = 3 * settings.default.max_examples  # all of them in CI, a fifth with pytest alone
+SEEN: set[str] = set()
+PICK = st.integers(0, 10**6)
+
+
+class Chaos(RuleBasedStateMachine):
+    """Everything that can happen to a session, in any order."""
+
+    driver: type[DriverSide] = DriverSide
+    deadline: float | None = None  # seconds
+
+    @initialize(
+        shards=st.integers(1, 3),
+        rounds=st.integers(1, 5),
+        doubles=st.booleans(),
+        late=st.lists(st.sampled_from([0, 0, 4, 7]), min_size=3, max_size=3),
+    )
+    def begin(self, shards, rounds, doubles, late):
+        self.doubles = doubles  # whether all is heard twice in the quiet end
+        self.world = World(shards, rounds, self.deadline, self.driver)
+        self.failed = 0
+        for shard in range(shards):
+            self.world.processes[self.world.start(shard)].late = late[shard]
+
+    def picked(self, number, which=lambda _: True):
+        some = [i for i, process in self.world.processes.items() if which(process)]
+        return some[number % len(some)] if some else None
+
+    @rule(shard=PICK)
+    def another_attempt_starts(self, shard):
+        if len(self.world.processes) < 12:
+            self.world.start(shard % self.world.shards)
+
+    @rule(number=PICK, is_seen=st.booleans())
+    def a_worker_dies(self, number, is_seen):
+        if (i := self.picked(number, lambda p: p.is_alive)) is not None:
+            self.world.die(self.world.processes[i], is_seen=is_seen)
+
+    @rule(number=PICK)
+    def a_worker_that_is_done_dies_and_stays_away(self, number):
+        if (i := self.picked(number, lambda p: p.is_alive and p.result)) is not None:
+            self.world.die(self.world.processes[i], is_seen=False)
+            for _ in range(13):  # seconds: it is missed, and in a round that does not wait for all no longer waited for
+                self.world.quiet_turn()
+                self.world.pass_time(1.0)
+
+    @rule(number=PICK)
+    def a_worker_stands_still_or_goes_on(self, number):
+        if (i := self.picked(number, lambda p: p.is_alive)) is not None:
+            self.world.processes[i].stands = not self.world.processes[i].stands
+
+    @rule(number=PICK, turns=st.sampled_from([0, 0, 3, 8]), late=st.integers(0, 8))
+    def a_worker_gets_slow(self, number, turns, late):
+        if (i := self.picked(number, lambda p: p.is_alive)) is not None:
+            self.world.processes[i].slow, self.world.processes[i].late = turns, late
+
+    @rule(number=PICK)
+    def a_connection_breaks(self, number):
+        if (i := self.picked(number, lambda p: p.is_open)) is not None and self.world.processes[
+            i
+        ].session == self.world.session:
+            self.world.cut(i)
+            self.world.act(self.world.driver.lost(i, self.world.now))
+
+    @rule(number=PICK)
+    def a_worker_ends_its_work(self, number):
+        if (i := self.picked(number, lambda p: p.work is not None)) is not None:
+            self.world.compute(self.world.processes[i])
+
+    @rule(number=PICK, twice=st.booleans())
+    def the_driver_hears(self, number, twice):
+        if (i := self.picked(number, lambda p: p.to_driver)) is not None:
+            self.world.to_driver(i, twice=twice)
+
+    @rule(number=PICK, twice=st.booleans())
+    def a_worker_hears(self, number, twice):
+        if (i := self.picked(number, lambda p: p.to_worker or not p.is_open)) is not None:
+            self.world.to_worker(i, twice=twice)
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 3.0, 11.0]))
+    def time_passes(self, seconds):
+        self.world.pass_time(seconds)
+
+    @rule(twice=st.booleans(), turns=st.integers(1, 6), seconds=st.sampled_from([0.0, 0.5]))
+    def all_goes_well_for_a_while(self, twice, turns, seconds):
+        for _ in range(turns):
+            self.world.quiet_turn(twice=twice)
+            self.world.pass_time(seconds)
+
+    @rule(twice=st.booleans(), turns=st.integers(1, 6))
+    def all_goes_well_and_fast(self, twice, turns):
+        for _ in range(turns):
+            self.world.quiet_turn(twice=twice)
+
+    @precondition(lambda self: self.failed < 2)
+    @rule()
+    def the_job_fails(self):
+        self.failed += 1
+        self.world.job_fails()
+
+    @precondition(lambda self: not self.world.is_over and self.world.session < 3)
+    @rule()
+    def the_driver_dies_and_resumes(self):
+        self.world.start_driver()
+
+    def teardown(self):
+        if not hasattr(self, "world"):
+            return
+        self.world.settle(twice=self.doubles)
+        self.law()
+
+    def law(self):
+        world = self.world
+        assert world.error is None
+        assert world.kept == (world.rounds, undisturbed(world.took_part))
+        assert self.deadline is not None or world.took_part == [tuple(range(world.shards))] * world.rounds
+        SEEN.update(world.seen)
+
+
+class ChaosWithDeadline(Chaos):
+    """The same where a round goes on with those that are done in time."""
+
+    deadline = 1.0
+
+
+def schedules(machine, count, *, phases=tuple(Phase), steps=40):
+    """Run so many schedules, the same ones each time."""
+    chosen = settings(
+        max_examples=count,
+        stateful_step_count=steps,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=phases,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(machine, settings=chosen)
+
+
+@pytest.mark.parametrize("machine", [Chaos, ChaosWithDeadline])
+def test_any_schedule_ends_with_the_bits_of_the_undisturbed_run_of_those_that_took_part(machine):
+    SEEN.clear()
+    schedules(machine, TRIED)
+    assert {"Send", "Drop", "Begin", "Combine", "End", "RunAgain"} <= SEEN
+
+
+def test_a_worker_lost_while_it_is_pulled_is_left_out_where_the_round_does_not_wait_for_all():
+    world = World(2, 1, deadline=3.0)
+    for shard in range(2):
+        world.start(shard)
+    while "Combine" not in world.seen:
+        world.quiet_turn()
+    world.die(world.processes[1], is_seen=True)
+    while not world.is_over:
+        world.to_driver(1)
+        world.pass_time(1.0)
+        world.quiet_turn()
+    assert "Begin again" in world.seen
+    assert world.took_part == [(0,)]
+    assert world.kept == (1, undisturbed([(0,)]))
+
+
+class GreetsTwice(DriverSide):
+    """Takes a greeting that comes a second time for another worker's."""
+
+    def joined(self, peer, hello, now):
+        self._peers.pop(peer, None)
+        return super().joined(peer, hello, now)
+
+
+class AsTheyArrive(DriverSide):
+    """Sums in the order in which the workers were done."""
+
+    def _pulled_from(self, shards, now):
+        return super()._pulled_from(tuple(sorted(shards, key=lambda s: self._seats[s].heard_done)), now)
+
+    def _done(self, shard, done, now):
+        self.count = getattr(self, "count", 0) + 1
+        self._seats[shard].heard_done = self.count
+        return super()._done(shard, done, now)
+
+
+class LosesASlice(DriverSide):
+    """Does not ask again for what a lost worker had been asked for."""
+
+    def lost(self, peer, now):
+        asked = [seat.asked for seat in self._seats]
+        actions = super().lost(peer, now)
+        for seat, before in zip(self._seats, asked, strict=True):
+            seat.asked = before
+        return actions
+
+
+class SpareFinishes(DriverSide):
+    """Sends a second attempt home."""
+
+    def joined(self, peer, hello, now):
+        actions = super().joined(peer, hello, now)
+        if any(peer in seat.spares for seat in self._seats):
+            actions = [*actions, *self._send(peer, Close(), now)]
+        return actions
+
+
+class CountsTheLost(DriverSide):
+    """Takes what a worker said before it was lost for the word of the one that follows."""
+
+    def lost(self, peer, now):
+        ready = [seat.ready for seat in self._seats]
+        actions = super().lost(peer, now)
+        for seat, before in zip(self._seats, ready, strict=True):
+            seat.ready = before
+        return actions
+
+
+@pytest.mark.parametrize("broken", [GreetsTwice, AsTheyArrive, LosesASlice, SpareFinishes, CountsTheLost])
+def test_a_machine_that_is_broken_is_found(broken):
+    machine = type(broken.__name__, (Chaos,), {"driver": broken})
+    with pytest.raises((AssertionError, KeyError)):
+        schedules(machine, SCHEDULES, phases=[Phase.generate])

@@ -1,0 +1,266 @@
+"""The protocol over real sockets, with workers in threads and in processes that are killed."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparknet.errors import ClusterError
+from sparknet.transport import Hello, Hub, Limits, Result, serve
+from sparknet.transport.frames import framed
+from sparknet.transport.handshake import GREETING_BYTES, WorkerHandshake, new_secret
+from sparknet.transport.messages import Slice
+
+SECRET = new_secret()
+LIMITS = Limits(beat=0.5, silence=60.0, join=120.0)
+WORKER = Path(__file__).with_name("socket_worker.py")
+
+
+def doubled(body, exactly, _is_wanted):
+    array = np.frombuffer(body, "f4") * 2
+    return Result(steps=exactly or 7, slices=[array[:3].tobytes(), (array[3:5].tobytes(), array[5:].tobytes())])
+
+
+class Workers:
+    """Workers in threads of this process; what ended them is kept."""
+
+    def __init__(self, hub, do=doubled, shards=2, limits=LIMITS, about=None):
+        self.errors = []
+        self.threads = [
+            threading.Thread(target=self.serve, args=(hub.address, Hello(shard, about or {}), do, limits))
+            for shard in range(shards)
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    def serve(self, address, hello, do, limits):
+        try:
+            serve(address, hello, secret=SECRET, do=do, limits=limits)
+        except ClusterError as error:
+            self.errors.append(error)
+
+    def join(self):
+        for thread in self.threads:
+            thread.join(200)
+            assert not thread.is_alive()
+
+
+class Sum:
+    def __init__(self):
+        self.parts = {}
+
+    def begin(self, _done):
+        self.parts = {}
+
+    def combine(self, number, slices):
+        assert number not in self.parts
+        self.parts[number] = sum(np.frombuffer(each, "f4") for each in slices)
+
+    def value(self):
+        return np.concatenate([self.parts[j] for j in sorted(self.parts)])
+
+
+def round_of(hub, bodies, **options):
+    total = Sum()
+    done = hub.round(bodies, combine=total.combine, begin=total.begin, **options)
+    return total.value(), done
+
+
+def test_rounds_go_out_and_come_back_slice_by_slice():
+    x = np.arange(8, dtype="f4")
+    with Hub(2, secret=SECRET, limits=LIMITS) as hub:
+        workers = Workers(hub)
+        for k in range(5):
+            value, done = round_of(hub, {0: x.tobytes(), 1: [(x + k)[:2].tobytes(), (x + k)[2:].tobytes()]})
+            assert (value == 2 * x + 2 * (x + k)).all()
+            assert {shard: said.steps for shard, said in done.items()} == {0: 7, 1: 7}
+    workers.join()
+    assert not workers.errors
+    assert hub.ignored == hub.strangers == 0
+
+
+def test_an_error_of_the_work_ends_the_session_with_its_traceback():
+    def fails(*_):
+        raise KeyError("conv1")
+
+    with Hub(2, secret=SECRET, limits=LIMITS) as hub:
+        workers = Workers(hub, fails)
+        with pytest.raises(ClusterError, match=r"shard \d: Traceback[\s\S]*KeyError: 'conv1'"):
+            round_of(hub, {0: b"1234", 1: b"1234"})
+        with pytest.raises(ClusterError, match="KeyError: 'conv1'"):  # no other round is opened
+            round_of(hub, {0: b"1234", 1: b"1234"})
+    workers.join()
+
+
+def test_what_differs_between_workers_and_driver_is_named():
+    with Hub(1, secret=SECRET, limits=LIMITS, about={"sparknet": "2.0"}) as hub:
+        workers = Workers(hub, shards=1, about={"sparknet": "1.0"})
+        with pytest.raises(ClusterError, match=r"the worker of shard 0 has sparknet '1\.0', the driver '2\.0'"):
+            round_of(hub, {0: bytes(32)})
+    workers.join()
+
+
+def test_a_shard_without_a_worker_is_named_in_time():
+    with Hub(2, secret=SECRET, limits=Limits(beat=0.1, silence=60.0, join=0.5)) as hub:
+        workers = Workers(hub, shards=1)
+        with pytest.raises(ClusterError, match="shard 1 has been without a worker"):
+            round_of(hub, {0: bytes(32), 1: bytes(32)})
+    workers.join()
+
+
+def test_a_worker_that_is_late_is_left_out_and_gives_its_work_up():
+    x, left = np.arange(8, dtype="f4"), threading.Event()
+
+    def slow(body, exactly, is_wanted):
+        if body[0] == 1:
+            while is_wanted():
+                time.sleep(0.01)
+            left.set()
+            return None
+        return doubled(body[4:], exactly, is_wanted)
+
+    with Hub(2, secret=SECRET, limits=LIMITS) as hub:
+        workers = Workers(hub, slow)
+        wait, go = b"\1\0\0\0" + x.tobytes(), bytes(4) + x.tobytes()
+        value, done = round_of(hub, {0: go, 1: wait}, deadline=0.1, quorum=1)
+        assert list(done) == [0]
+        assert (value == 2 * x).all()
+        value, done = round_of(hub, {0: go, 1: go})
+        assert left.is_set()
+        assert (value == 4 * x).all()
+    workers.join()
+
+
+def test_a_worker_whose_driver_is_gone_ends_with_an_error_that_says_so():
+    with pytest.raises(ClusterError, match=r"does not answer at 127\.0\.0\.1:1 "):
+        serve(("127.0.0.1", 1), Hello(0), secret=SECRET, do=doubled)
+    said = []
+
+    def run(address):
+        with pytest.raises(ClusterError) as caught:
+            serve(address, Hello(0), secret=SECRET, do=doubled)
+        said.append(str(caught.value))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=run, args=[listener.getsockname()])
+        thread.start()
+        connection, _ = listener.accept()
+        connection.close()
+        thread.join(200)
+    assert "broke off before work began" in said[0]
+
+
+def connected(hub, *sent):
+    connection = socket.create_connection(hub.address)
+    for each in sent:
+        connection.sendall(each)
+    return connection
+
+
+def ended(connection):
+    """Say whether the other side closes."""
+    connection.settimeout(200)
+    try:
+        while connection.recv(1 << 16):
+            pass
+    except ConnectionError:
+        pass
+    connection.close()
+    return True
+
+
+def test_strangers_change_nothing_but_a_counter():
+    x = np.arange(8, dtype="f4")
+    with Hub(2, secret=SECRET, limits=LIMITS) as hub:
+        workers = Workers(hub)
+        value, _ = round_of(hub, {0: x.tobytes(), 1: x.tobytes()})
+        said = [b"GET / HTTP/1.1\r\n\r\n" * 10, os.urandom(1000), WorkerHandshake(new_secret()).greeting() + bytes(32)]
+        strangers = [connected(hub, each) for each in said] + [connected(hub) for _ in range(5)]
+        again, _ = round_of(hub, {0: x.tobytes(), 1: x.tobytes()})
+        assert (again == value).all()
+        assert all(map(ended, strangers[:3]))
+        for each in strangers[3:]:
+            each.close()
+        for _ in range(200):
+            if hub.strangers == 8:
+                break
+            time.sleep(0.1)
+        assert hub.strangers == 8
+    workers.join()
+    assert not workers.errors
+
+
+def test_a_length_that_a_worker_makes_up_ends_its_connection():
+    with Hub(1, secret=SECRET, limits=LIMITS, longest=1000) as hub:
+        handshake = WorkerHandshake(SECRET)
+        connection = connected(hub, handshake.greeting())
+        answer = connection.recv(64, socket.MSG_WAITALL)
+        connection.sendall(handshake.proof(answer))
+        connection.sendall(framed(Hello(0))[0])
+        header = bytearray(framed(Slice(1, 0, b""))[0])
+        header[40:48] = (10 * 2**30).to_bytes(8, "big")
+        connection.sendall(header)
+        assert ended(connection)
+
+
+def test_a_recorded_connection_proves_nothing():
+    handshake = WorkerHandshake(SECRET)
+    with Hub(1, secret=SECRET, limits=LIMITS) as hub:
+        greeting = handshake.greeting()
+        first = connected(hub, greeting)
+        proof = handshake.proof(first.recv(64, socket.MSG_WAITALL))
+        assert len(greeting) == GREETING_BYTES
+        second = connected(hub, greeting, proof)
+        assert ended(second)
+        first.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
+def test_a_worker_process_that_is_killed_or_stopped_in_a_round_is_replaced_with_the_same_bits(number):
+    x = np.arange(100_000, dtype="f4")
+    bodies = {0: x.tobytes(), 1: (x + 1).tobytes()}
+    processes = []
+    with Hub(2, secret=SECRET, limits=Limits(beat=0.5, silence=5.0, join=120.0)) as hub:
+
+        def start(shard, *options):
+            command = [sys.executable, str(WORKER), str(hub.address[1]), str(shard), SECRET.hex(), *options]
+            processes.append(subprocess.Popen(command))
+
+        start(0)
+        start(1)
+        expected, _ = round_of(hub, bodies)
+        (processes[1]).send_signal(number)
+        start(1)
+        again, done = round_of(hub, bodies)
+        assert (again == expected).all()
+        assert sorted(done) == [0, 1]
+    if number == signal.SIGSTOP:
+        processes[1].send_signal(signal.SIGCONT)
+    statuses = [process.wait(200) for process in processes]
+    assert statuses == [0, -signal.SIGKILL if number == signal.SIGKILL else 1, 0]
+
+
+def test_workers_end_when_the_driver_vanishes():
+    program = (
+        "import sys, time; from sparknet.transport import Hub; from sparknet.transport import Limits\n"
+        f"hub = Hub(1, secret=bytes.fromhex({SECRET.hex()!r}), limits=Limits())\n"
+        "print(hub.address[1], flush=True); hub.round({0: bytes(4)}, combine=print)"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    port = driver.stdout.readline().strip()
+    worker = subprocess.Popen(
+        [sys.executable, str(WORKER), port, "0", SECRET.hex(), "sleeps"], stderr=subprocess.PIPE, text=True
+    )
+    worker.stderr.readline()  # it is at work
+    driver.kill()
+    _, said = worker.communicate(timeout=200)
+    assert worker.returncode == 1
+    assert "the connection to the driver was lost" in said
+    driver.communicate()
