@@ -122,6 +122,14 @@ def test_the_help_names_the_rules(capsys):
         (["--master", "spark://127.0.0.1:1"], "no Spark master answers at spark://127.0.0.1:1 (127.0.0.1:1: "),
         (["--master", "spark://nowhere"], "'nowhere' is not HOST:PORT"),
         (["--master", "mesos://x"], "expected local[N], local-cluster[N,cores,MB], spark://HOST:PORT"),
+        (
+            ["--processes", "2"],
+            "--processes 2: with --master local[2] Spark starts the workers; leave it out, or give --master none",
+        ),
+        (
+            ["--master", "none", "--processes", "2", "--workers", "3"],
+            "with --processes 2 each worker is a process; give --processes 3, or --workers 2",
+        ),
         (["--hidden", "1000000000000"], "this machine has "),
         (["--hidden", "1" + "0" * 400], "expected positive whole numbers below 2**63"),
         (["--out", __file__], "exists and is not a directory"),
@@ -350,6 +358,15 @@ def test_inspect_tells_other_formats_by_their_contents(capsys, tmp_path):
     assert (
         "12 bytes of no known format; expected sparknet, npy, npz, safetensors, caffemodel" in capsys.readouterr().err
     )
+
+
+def test_workers_in_processes_write_the_weights_that_workers_in_this_process_write(capsys, tmp_path):
+    written = []
+    for name, options in (("a", []), ("b", ["--processes", "2"])):
+        code, _, err = run(capsys, *FAST, "--workers", "2", *options, "--out", str(tmp_path / name))
+        assert (code, err) == (0, "")
+        written.append((tmp_path / name / "weights.sparknet").read_bytes())
+    assert written[0] == written[1]
 
 
 ONE_ROUND = ["train", "--master", "none", "--rounds", "1", "--tau", "1"]

@@ -73,6 +73,12 @@ def _add_rounds(train: argparse.ArgumentParser) -> None:
     """Add the options about the cluster, the rounds and what ends a round."""
     train.add_argument("--master", default="local[2]", help="Spark master, or 'none' for this process without Spark")
     train.add_argument(
+        "--processes",
+        type=at_least(1),
+        metavar="N",
+        help="with --master none: let the workers be child processes that work at the same time, at most so many",
+    )
+    train.add_argument(
         "--timeout",
         type=at_least(1),
         metavar="S",

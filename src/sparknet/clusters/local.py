@@ -4,7 +4,7 @@ For trying things out, for tests and as the yardstick of the other clusters, whi
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,24 +22,57 @@ __all__ = ["LocalCluster"]
 
 @dataclass(frozen=True)
 class LocalCluster:
-    """Workers in this process, on data packed by :func:`sparknet.data.pack`; moves no bytes.
+    """Workers in this process or in child processes, on data packed by :func:`sparknet.data.pack`.
 
     Data packed on Spark is collected into this process first.
+
+    Parameters
+    ----------
+    processes
+        None: the workers take their turns in this process, and no bytes are moved. A number: each worker is a child process, at
+        most so many, and all work at the same time. They are forked from this one, so data and factory need not be sent; what
+        has used CUDA before cannot be forked. A child that dies is started again, and the round has the same bits.
+
+    Examples
+    --------
+    >>> LocalCluster(processes=2)
+    LocalCluster(processes=2)
     """
+
+    processes: int | None = None
+
+    def __post_init__(self) -> None:
+        count = self.processes
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            msg = f"LocalCluster: processes={count!r}; expected a number of at least 1, or None for this process alone"
+            raise DataError(msg)
 
     @contextmanager
     def session(self, factory: NetFactory, data: Any, workers: int) -> Iterator[Session]:
-        """Open a session with one net that plays every worker in turn."""
-        nets = [factory(seed=0)]
-        try:
-            yield _LocalSession(nets, _in_memory(data), workers)
-        finally:
-            nets.clear()  # before its memory is given back
-            release_memory()
+        """Open a session; without ``processes`` one net plays every worker in turn."""
+        if self.processes is not None and workers > self.processes:
+            msg = (
+                f"LocalCluster: workers={workers} and processes={self.processes}; each worker is a process here: "
+                f"give processes={workers}, or workers={self.processes}"
+            )
+            raise DataError(msg)
+        nets: list[Net] = []
+        local = _LocalSession(nets, _in_memory(data), workers)
+        with ExitStack() as opened:
+            opened.callback(release_memory)
+            opened.callback(nets.clear)  # before its memory is given back
+            session: Session = local
+            if self.processes is not None:
+                from sparknet.clusters.processes import process_session
+
+                # Before the net is made: a device that is in use here could not be used in the children.
+                session = opened.enter_context(process_session(factory, local.data, workers, local.evaluate))
+            nets.append(factory(seed=0))
+            yield session
 
     def default_workers(self, data: Any) -> int:
-        """Return the number of shards of data packed on Spark; data in memory has none of its own: 1."""
-        return int(getattr(data, "shards", 1))
+        """Return the number of shards of data packed on Spark; data in memory has none: the number of processes, or 1."""
+        return int(getattr(data, "shards", self.processes or 1))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from sparknet.data.packing import pack
 from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import SparknetError, TrainingError
 from sparknet.main_job.ctrl_c import CtrlC
-from sparknet.main_job.master import packed_images
+from sparknet.main_job.master import check_processes, packed_images
 from sparknet.main_job.nets import factory_of
 from sparknet.main_job.pixels import pixel_steps, preprocessor_of
 from sparknet.main_job.rules import rule_of
@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
     rule = rule_of(args)
+    check_processes(args)
     images = load_image_set(args.data)
     with collected_log("sparknet.nets.caffe") as notes:
         factory, batch_size = factory_of(args, images)

@@ -15,12 +15,31 @@ from sparknet.clusters.local import LocalCluster
 from sparknet.data.images.sets import ImageSet
 from sparknet.data.packing import pack
 from sparknet.data.preprocess import Preprocessor
+from sparknet.errors import DataError
 from sparknet.main_job.ctrl_c import CtrlC
 from sparknet.training import Cluster
 
-__all__ = ["packed_images"]
+__all__ = ["check_processes", "packed_images"]
 
 _SLICE_BYTES = 8 << 20  # Spark refuses tasks of 128 MiB and more
+
+
+def check_processes(args: argparse.Namespace) -> None:
+    """Raise a DataError unless --processes, --master and --workers go together."""
+    if args.processes is None:
+        return
+    if args.master != "none":
+        msg = (
+            f"--processes {args.processes}: with --master {args.master} Spark starts the workers; "
+            "leave it out, or give --master none"
+        )
+        raise DataError(msg)
+    if args.workers > args.processes:
+        msg = (
+            f"--workers {args.workers}: with --processes {args.processes} each worker is a process; "
+            f"give --processes {args.workers}, or --workers {args.processes}"
+        )
+        raise DataError(msg)
 
 
 @contextmanager
@@ -36,7 +55,7 @@ def packed_images(
         train, test = ({"data": data, "label": label} for data, label in (images.train, images.test))
         packed = partial(pack, fields=images.fields, preprocessor=preprocessor, ragged=args.ragged)
         yield (
-            LocalCluster(),
+            LocalCluster(processes=args.processes),
             packed(train, batch_size=sizes[0], shuffle=True, seed=args.seed),
             packed(test, batch_size=sizes[1]),
         )

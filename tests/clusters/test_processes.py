@@ -1,0 +1,188 @@
+"""Workers in child processes: the bits of workers in this process, whatever becomes of the children."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparknet import ClusterError, DataError, Field, LocalCluster, NetError, averaged_sgd
+from sparknet.averaging import Nesterov, WeightedMean
+from sparknet.data import pack
+from sparknet.data.preprocess import Scale
+from sparknet.nets import MLP
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 3, 250)
+COLUMNS = {"data": RNG.normal(size=(3, 6))[LABELS] * 2 + RNG.normal(size=(250, 6)), "label": LABELS}
+DATA = pack(COLUMNS, [Field("data", (6,), "float32"), Field("label", (), "int64")], 8, Scale("data", 0.5))
+FACTORY = MLP.factory((6,), 3, (5,), learning_rate=0.1, momentum=0.9)
+ME = os.getpid()
+
+
+def train(cluster, factory=FACTORY, **options):
+    options = {"workers": 3, "tau": 5, "rounds": 4, "seed": 7, "evaluate": (DATA, 2), **options}
+    return list(averaged_sgd(factory, DATA, cluster=cluster, **options))
+
+
+def same(rounds, others):
+    assert [r.weights for r in rounds] == [r.weights for r in others]
+    assert [(r.loss, r.metrics, r.steps, r.examples) for r in rounds] == [
+        (r.loss, r.metrics, r.steps, r.examples) for r in others
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"solver_state": "local", "sampling": "window"},
+        {"solver_state": "reset", "rule": WeightedMean()},
+        {"rule": Nesterov()},
+    ],
+    ids=str,
+)
+def test_they_have_the_bits_of_workers_in_this_process(options):
+    same(train(LocalCluster(processes=3), **options), train(LocalCluster(), **options))
+
+
+def children(pid):
+    """Return the processes that a process has started, and those that they have."""
+    try:
+        found = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return found + [each for child in found for each in children(child)]
+
+
+def test_workers_that_are_killed_at_any_moment_change_no_bit():
+    rounds, dice, killed = 12, random.Random(7), 0
+    expected = train(LocalCluster(), rounds=rounds)
+    before, got = children(ME), []
+    for each in averaged_sgd(
+        FACTORY, DATA, cluster=LocalCluster(processes=3), workers=3, tau=5, rounds=rounds, seed=7, evaluate=(DATA, 2)
+    ):
+        got.append(each)
+        if len(got) < rounds and (
+            alive := [each for each in children(ME) if each not in before and not children(each)]
+        ):
+            victim = dice.choice(alive)
+            threading.Timer(dice.random() * 0.02, os.kill, (victim, signal.SIGKILL)).start()
+            killed += 1
+    same(got, expected)
+    assert killed >= rounds // 2
+
+
+def test_no_process_is_left_when_the_loop_is_broken_off():
+    before = children(ME)
+    for _ in averaged_sgd(FACTORY, DATA, cluster=LocalCluster(processes=2), workers=2, tau=5, rounds=100):
+        assert len(children(ME)) == len(before) + 3
+        break
+    assert children(ME) == before
+
+
+class Refuses:
+    """Makes a net that raises at its third step."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __call__(self, *, seed):
+        net = FACTORY(seed=seed)
+        step, taken = net.step, []
+
+        def refusing(batch):
+            taken.append(1)
+            if os.getpid() != ME and len(taken) > 2:
+                raise self.error
+            return step(batch)
+
+        net.step = refusing
+        return net
+
+
+def test_an_error_of_sparknet_in_a_worker_is_raised_as_it_is():
+    with pytest.raises(NetError, match=r"shard \d: minibatch \d+: no such blob") as caught:
+        train(LocalCluster(processes=3), Refuses(NetError("no such blob", blob="ip9")))
+    assert caught.value.blob == "ip9"
+
+
+def test_any_other_error_names_the_worker_and_has_its_traceback():
+    with pytest.raises(ClusterError, match=r"worker \d: ZeroDivisionError: of three") as caught:
+        train(LocalCluster(processes=3), Refuses(ZeroDivisionError("of three")))
+    assert "in refusing" in caught.value.traceback
+
+
+def deadly(*, seed):
+    if os.getpid() != ME:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return FACTORY(seed=seed)
+
+
+def test_a_worker_that_dies_each_time_ends_the_training_by_name():
+    with pytest.raises(ClusterError, match=r"worker \d has died 3 times .* signal SIGKILL"):
+        train(LocalCluster(processes=3), deadly)
+
+
+def test_more_workers_than_processes_are_refused_with_the_fix():
+    with pytest.raises(DataError, match=r"workers=3 and processes=2; .* give processes=3, or workers=2"):
+        train(LocalCluster(processes=2))
+
+
+@pytest.mark.parametrize("count", [0, -1, True, 1.0, "2"])
+def test_what_is_no_number_of_processes_is_refused(count):
+    with pytest.raises(DataError, match="expected a number of at least 1"):
+        LocalCluster(processes=count)
+
+
+def test_their_number_is_the_default_number_of_workers():
+    (first,) = averaged_sgd(FACTORY, DATA, cluster=LocalCluster(processes=2), tau=1, rounds=1)
+    assert first.workers == (0, 1)
+
+
+PROGRAM = """
+import signal, sys, time
+import numpy as np
+from sparknet import Field, LocalCluster, averaged_sgd
+from sparknet.data import pack
+from sparknet.nets import MLP
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started this may have had it ignored
+data = pack({"data": np.zeros((800, 6)), "label": np.zeros(800, int)}, [Field("data", (6,)), Field("label", (), "int64")], 8)
+for done in averaged_sgd(MLP.factory((6,), 2, (600,)), data, cluster=LocalCluster(processes=2), workers=2, tau=50, rounds=10**6):
+    print("round", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
+def test_all_processes_end_with_their_driver(number):
+    driver = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert driver.stdout.readline() == "round\n"
+    family = [driver.pid, *children(driver.pid)]
+    assert len(family) == 4
+    time.sleep(0.05)  # somewhere in a round
+    if number == signal.SIGINT:
+        os.killpg(driver.pid, number)  # as a terminal does
+    else:
+        driver.kill()
+    _, said = driver.communicate(timeout=200)
+    assert driver.returncode == -number, said
+    until = time.monotonic() + 200
+    while any(Path(f"/proc/{pid}").exists() for pid in family):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    if number == signal.SIGINT:
+        assert said.rstrip().endswith("KeyboardInterrupt"), said
+        assert said.count("Traceback") == 1, said
