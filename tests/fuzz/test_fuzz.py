@@ -16,7 +16,7 @@ from fuzz.running import BLOCK, FOUND, WORLDS, examine, fuzz, recorded_warnings,
 
 from sparknet import FormatError
 from sparknet.serialization import dumps, inspect, load_into, loads, reading, receiving
-from sparknet.serialization.reader import decode
+from sparknet.serialization.reader import decode, verifying
 
 STARTS = {name: BLOCK * WORLDS.index(name) for name in set(WORLDS)}
 TESTS = Path(__file__).parents[1]
@@ -167,7 +167,7 @@ def test_what_is_dear_is_found(monkeypatch, limit, value, entry):
     [
         ((decode, reading), "check_tensors", "has not the checksum in the header"),
         ((decode, reading, receiving), "check_gaps", "payloads have changed and the header has not"),
-        ((decode,), "refuse_bools", "a bool is neither 0 nor 1"),
+        ((decode, verifying), "refuse_bools", "a bool is neither 0 nor 1"),
         ((reading,), "check_stored", "it gives a value, but loads tensor"),
     ],
 )
@@ -178,7 +178,7 @@ def test_a_check_of_the_reader_that_is_left_out_is_found(monkeypatch, modules, f
 
 
 def test_what_is_found_is_written_and_read_again(monkeypatch, tmp_path):
-    monkeypatch.setattr(decode, "refuse_bools", lambda *_: None)
+    monkeypatch.setattr(verifying, "refuse_bools", lambda *_: None)
     path = next(found for found in fuzz("planted", 0, 400).findings if "a bool" in found.what).write(tmp_path)
     assert "message" in path.with_suffix(".txt").read_text()
     assert "a bool" in replay(path)

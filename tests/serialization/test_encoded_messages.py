@@ -35,8 +35,8 @@ from sparknet.serialization.memory.buffers import as_memory
 from sparknet.serialization.message import layout
 from sparknet.serialization.payload.codes import CHUNK
 from sparknet.serialization.payload.encodings import scratch_for
-from sparknet.serialization.reader.decode import check_stored
 from sparknet.serialization.reader.opening import open_message
+from sparknet.serialization.reader.views import check_stored
 
 ENCODINGS = ["raw", "float16", "bfloat16", "int8"]
 COMPRESSIONS = [None, "zstd", "lz4"]

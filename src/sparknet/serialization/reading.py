@@ -9,7 +9,7 @@ from sparknet.serialization.inspection import MessageInfo
 from sparknet.serialization.memory.buffers import aligned, as_memory
 from sparknet.serialization.memory.streams import read_at
 from sparknet.serialization.message.layout import truncated
-from sparknet.serialization.reader.decode import ReadOptions, check_stored, check_tensors, decode
+from sparknet.serialization.reader.decode import ReadOptions, decode
 from sparknet.serialization.reader.opening import OpenMessage, check_gaps, open_message
 from sparknet.serialization.reader.sources import (
     is_mappable,
@@ -18,6 +18,8 @@ from sparknet.serialization.reader.sources import (
     next_message,
     whole,
 )
+from sparknet.serialization.reader.verifying import check_tensors
+from sparknet.serialization.reader.views import check_stored
 
 __all__ = ["inspect", "load", "loads", "verify"]
 

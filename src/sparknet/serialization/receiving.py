@@ -17,15 +17,6 @@ from sparknet.serialization.message.layout import truncated
 from sparknet.serialization.message.plans import Plan
 from sparknet.serialization.objects import describe
 from sparknet.serialization.payload.dtypes import BOOL
-from sparknet.serialization.reader.decode import (
-    DAMAGED,
-    NO_BOOL,
-    check_tensors,
-    has_checksums,
-    refuse_bools,
-    views,
-    wrong,
-)
 from sparknet.serialization.reader.opening import (
     OpenMessage,
     check_gap,
@@ -36,6 +27,8 @@ from sparknet.serialization.reader.opening import (
 )
 from sparknet.serialization.reader.sources import ended, is_memory
 from sparknet.serialization.reader.targets import Targets
+from sparknet.serialization.reader.verifying import DAMAGED, NO_BOOL, check_tensors, has_checksums, refuse_bools, wrong
+from sparknet.serialization.reader.views import views
 
 __all__ = ["load_into"]
 

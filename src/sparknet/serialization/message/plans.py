@@ -23,19 +23,19 @@ _KEPT = 1 << 12  # payloads; a plan of more is not kept, because each takes abou
 _KEPT_HEADER = 1 << 20  # bytes of a header whose plan is kept
 
 
-class Rows(NamedTuple):
-    """Gaps in equal steps: how many and how long, the offset of the first, the step, and what is in all of them, in bytes."""
+class EqualGaps(NamedTuple):
+    """Equal gaps in equal steps."""
 
-    shape: tuple[int, int]
-    start: int
-    step: int
-    contents: bytes
+    shape: tuple[int, int]  # how many, and the bytes of each
+    start: int  # offset of the first in bytes
+    step: int  # bytes from one to the next
+    contents: bytes  # of all together
 
 
 class Gaps(NamedTuple):
-    """All gaps of a message: those in equal steps, and where the others lie and what is in them together."""
+    """All gaps of a message: the equal ones, and of the others where each lies and the contents of all together."""
 
-    rows: list[Rows]
+    equal: list[EqualGaps]
     places: list[slice]
     contents: bytes
 
@@ -65,36 +65,33 @@ class Plan:
         return self.header.forms()
 
     @cached_property
-    def gaps(self) -> "Gaps":
+    def gaps(self) -> Gaps:
         """Where the gaps lie, and what is in them."""
         starts, lengths, gaps, _, head, _ = self.layout
         places = list(map(slice, [head, *map(add, starts, lengths)], starts))
         if not self._equal_lengths:
             return Gaps([], places, b"".join(gaps))
-        rows: list[Rows] = []
-        apart: list[int] = []
+        equal: list[EqualGaps] = []
+        others: list[int] = []
         end = 0
         for run in self._equal_lengths:
-            first, width = (
-                run.start + 1,
-                len(gaps[run.start + 1]),
-            )  # the gap before the run depends on what lies before it
-            place = starts[first] - width, starts[first] - starts[run.start]
-            rows.append(Rows((len(run) - 1, width), *place, gaps[first] * (len(run) - 1)))
-            apart += range(end, first)
+            second, count = run.start + 1, len(run) - 1
+            others += range(end, second)  # the gap before the first payload of a run depends on what lies before it
             end = run.stop
-        apart += range(end, len(starts))
-        return Gaps(rows, [places[payload] for payload in apart], b"".join([gaps[payload] for payload in apart]))
+            width, step = len(gaps[second]), starts[second] - starts[run.start]
+            equal.append(EqualGaps((count, width), starts[second] - width, step, gaps[second] * count))
+        others += range(end, len(starts))
+        return Gaps(equal, [places[payload] for payload in others], b"".join([gaps[payload] for payload in others]))
 
     @cached_property
-    def rows(self) -> list[range]:
-        """Runs of more than ``MANY`` tensors of one dtype and one shape, which has axes and elements; for messages that are raw and not split."""
+    def alike(self) -> list[range]:
+        """Runs of many tensors of one dtype and one shape, which has axes and elements, in a raw message without splits."""
         codes, shapes = self.header.codes, self.header.shapes
-        rows = []
+        runs = []
         for run in self._equal_lengths:
-            alike = runs_of_equals(list(zip(codes[run.start : run.stop], shapes[run.start : run.stop], strict=True)))
-            rows += [run[each.start : each.stop] for each in alike]
-        return [run for run in rows if 0 < len(shapes[run.start]) < MAX_NDIM and 0 not in shapes[run.start]]
+            forms = list(zip(codes[run.start : run.stop], shapes[run.start : run.stop], strict=True))
+            runs += [run[part.start : part.stop] for part in runs_of_equals(forms)]
+        return [run for run in runs if 0 < len(shapes[run.start]) < MAX_NDIM and 0 not in shapes[run.start]]
 
     @cached_property
     def _equal_lengths(self) -> list[range]:

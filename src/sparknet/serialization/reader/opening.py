@@ -140,10 +140,10 @@ def _are_canonical(data: memoryview, gaps: Gaps) -> bool:
     """Say whether all gaps hold what they should."""
     if b"".join(map(data.__getitem__, gaps.places)) != gaps.contents:
         return False
-    if not gaps.rows:
+    if not gaps.equal:
         return True
-    rows = (np.ndarray(row.shape, np.uint8, data, row.start, (row.step, 1)) for row in gaps.rows)
-    return all(there.tobytes() == row.contents for there, row in zip(rows, gaps.rows, strict=True))
+    rows = (np.ndarray(run.shape, np.uint8, data, run.start, (run.step, 1)) for run in gaps.equal)
+    return all(there.tobytes() == run.contents for there, run in zip(rows, gaps.equal, strict=True))
 
 
 def check_gap(plan: Plan, tensor: int, payload: int, got: bytes) -> None:
