@@ -1,7 +1,7 @@
-"""The command ``sparknet``: which verb is called, and errors as one line with an exit code.
+"""The command ``sparknet``: it calls a verb, and prints an error as one line.
 
-Exit codes: 0 done, 1 the run broke off, 2 bad input (nothing was written), 130 interrupted (the last
-finished round's weights are on disk). Each verb has a module of its name, with its options and what it calls.
+Exit codes: 0 done, 1 the run broke off, 2 bad input (nothing was written), 130 interrupted (the weights of the last finished round
+are on disk). Each verb has a module of its name, with all its options and a function that runs it.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from sparknet.report.wording import error_text
         from sparknet.serialization.visible import say
 
-        traceback = getattr(error, "traceback", "")  # of a failed worker: a fault, not bad input
+        traceback = getattr(error, "traceback", "")  # a failed worker has one: it is a fault, not bad input
         if traceback:
             say(*traceback.splitlines(), file=sys.stderr)
         say(f"sparknet {args.command}: error: {error_text(error)}", file=sys.stderr)
@@ -54,7 +54,7 @@ def _interrupted() -> int:
 
 
 def _follows_interrupt(error: BaseException | None) -> bool:
-    """Say whether cleaning up after Ctrl-C raised ``error``."""
+    """Say whether ``error`` was raised while a KeyboardInterrupt was handled."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error is not None

@@ -1,4 +1,4 @@
-"""``python -m sparknet.cli``, as ``python -m sparknet``."""
+"""``python -m sparknet.cli`` does the same as ``python -m sparknet``."""
 
 import sys
 

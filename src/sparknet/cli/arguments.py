@@ -1,6 +1,6 @@
-"""What the verbs share: kinds of values on the command line, and how the help shows defaults.
+"""Types of values on the command line, and the format of the help; the verbs share them.
 
-A value of the wrong kind is an ArgumentTypeError, of which argparse makes a line and the exit code 2.
+For a value of the wrong type argparse prints a line and exits with code 2.
 """
 
 import argparse
@@ -12,14 +12,14 @@ MAX_BYTES = "bytes that a compressed file may become (default: 1 GiB, or 16 time
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the defaults that are values; of the others the help itself says what happens."""
+    """Shows a default if it is a value; the help text itself explains other defaults."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default in (None, False, ()) else super()._get_help_string(action)
 
 
 def at_least(least: int) -> "type[int]":
-    """Return the kind of whole numbers of at least ``least``."""
+    """Return the type of whole numbers from ``least`` on."""
 
     def number(text: str) -> int:
         value = int(text)
@@ -33,7 +33,7 @@ def at_least(least: int) -> "type[int]":
 
 
 def positive(text: str) -> float:
-    """Return a positive number that is finite."""
+    """Return the text as a positive, finite number."""
     value = float(text)
     if not (value > 0 and math.isfinite(value)):
         msg = f"got {text}, expected a positive number"
@@ -42,12 +42,12 @@ def positive(text: str) -> float:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Return names between commas."""
+    """Return the names in a list with commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def widths(text: str) -> tuple[int, ...]:
-    """Return positive whole numbers between commas; none of an empty text."""
+    """Return the positive whole numbers in a list with commas; an empty text has none."""
     try:
         found = tuple(int(part) for part in text.split(",") if part)
     except ValueError:

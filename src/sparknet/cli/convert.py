@@ -1,4 +1,4 @@
-"""``sparknet convert``: a file of weights in another format."""
+"""``sparknet convert`` writes a file of weights in another format."""
 
 import argparse
 

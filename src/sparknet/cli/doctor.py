@@ -1,4 +1,4 @@
-"""``sparknet doctor``: what this machine has, and what there is to say against a Spark cluster."""
+"""``sparknet doctor`` lists what this machine has, and warnings about a Spark cluster."""
 
 import argparse
 

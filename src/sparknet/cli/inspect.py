@@ -1,4 +1,4 @@
-"""``sparknet inspect``: what is in a file."""
+"""``sparknet inspect`` shows the contents of a file."""
 
 import argparse
 import contextlib

@@ -1,4 +1,4 @@
-"""``sparknet train``: its options, all of them. What they do is in :mod:`sparknet.main_job`."""
+"""``sparknet train``: all its options. :mod:`sparknet.main_job` does the work."""
 
 import argparse
 
@@ -70,7 +70,7 @@ def _add_net(train: argparse.ArgumentParser) -> None:
 
 
 def _add_rounds(train: argparse.ArgumentParser) -> None:
-    """Add the options about the cluster, the rounds and what ends a round."""
+    """Add the options about the cluster, the rounds and the rule."""
     train.add_argument("--master", default="local[2]", help="Spark master, or 'none' for this process without Spark")
     train.add_argument(
         "--processes",

@@ -1,4 +1,4 @@
-"""Data: fields, minibatches, preprocessing, sampling, and readers of image files."""
+"""Data: fields, minibatches, preprocessing, sampling, images, and readers of image files."""
 
 from sparknet.data import preprocess
 from sparknet.data.dataset import Dataset
