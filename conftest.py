@@ -1,6 +1,7 @@
 """What every test session shares: hypothesis profiles, the documentation's code blocks, and the rules of the markers."""
 
 import functools
+import gc
 import importlib.util
 import os
 import re
@@ -57,6 +58,12 @@ def pytest_configure(config):  # noqa: ARG001 -- pytest calls it so
     """Take Ctrl-C again where a shell started the tests in the background with SIGINT ignored: programs they start inherit it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish(session):  # noqa: ARG001 -- pytest calls it so
+    """Leave what is there now out of every collection of garbage: modules and tests, which stay until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import max_examples
 
 from sparknet import DataError, Field, LocalCluster, WeightCollection, averaged_sgd
 from sparknet.data import pack
@@ -30,6 +31,7 @@ def labels(batches):
 
 
 @pytest.mark.parametrize("sampling", ["epoch", "window"])
+@max_examples(30)  # each is two trainings
 @given(seed=st.integers(0, 2**40), tau=st.integers(1, 12), workers=st.integers(1, 3))
 def test_ones_own_rounds_have_the_bits_of_averaged_sgd(sampling, seed, tau, workers):
     data = packed()

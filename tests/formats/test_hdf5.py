@@ -124,7 +124,10 @@ def bomb(group):
 
 
 def flat_bomb(group):
-    group.create_dataset("0", data=np.zeros((1 << 20, 300), "f4"), chunks=(1 << 20, 1), compression="gzip")
+    made = group.create_dataset("0", shape=(1 << 20, 300), dtype="f4", chunks=(1 << 20, 1), compression="gzip")
+    zeros = zlib.compress(bytes(4 << 20))
+    for column in range(300):
+        made.id.write_direct_chunk((0, column), zeros)
 
 
 def elsewhere(group):
