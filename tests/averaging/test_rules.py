@@ -249,6 +249,14 @@ def test_a_state_that_does_not_fit_is_told(device1):
         rule.update(w, [w], [1], away)
 
 
+@pytest.mark.parametrize("largest", [np.inf, 1.7e308])
+def test_the_median_of_what_overflows_is_that_of_the_mean_without_a_warning(largest):
+    for values in ([largest, -largest], [largest, largest]):
+        results = [WeightCollection({"x": [[value]]}) for value in values]
+        ((got,), (expected,)) = (host(rule(None, results, [1, 1])) for rule in (Median(), Mean()))
+        assert got.tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("rule", [Median(), Mean(), Momentum()])
 def test_results_of_another_net_are_refused(rule):
     a, b = WeightCollection({"ip": [[1.0]]}), WeightCollection({"ip": [[1.0, 2.0]]})
@@ -256,8 +264,16 @@ def test_results_of_another_net_are_refused(rule):
         rule.update(a, [a, b], [1, 1], rule.init(a))
 
 
-@pytest.mark.parametrize("returned", [None, "weights", ({}, None), (WeightCollection({}), {"v": 1.0})])
-def test_a_rule_that_returns_something_else_is_told_what_to_return(returned):
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (None, "NoneType"),
+        ("weights", "str"),
+        (({}, None), r"\(a mapping of nothing, NoneType\)"),
+        ((WeightCollection({}), {"v": 1.0, "t": 1}), r"\(WeightCollection, a mapping of float, int\)"),
+    ],
+)
+def test_a_rule_that_returns_something_else_is_told_what_to_return(returned, said):
     class Wrong:
         def init(self, _):
             return {}
@@ -266,7 +282,7 @@ def test_a_rule_that_returns_something_else_is_told_what_to_return(returned):
             return returned
 
     w = WeightCollection({"ip": [[1.0]]})
-    with pytest.raises(TypeError, match=r"update\(\) returned .*expected \(weights, state\)"):
+    with pytest.raises(TypeError, match=rf"update\(\) returned {said}, expected \(weights, state\)"):
         next_start(Wrong(), w, [w], [1], {})
 
 

@@ -115,6 +115,27 @@ def test_a_newer_version_says_so():
         loads(message.replace(b"\xaasparknet/1", b"\xabsparknet/10"))
 
 
+@pytest.mark.parametrize(
+    ("begin", "text", "offset"),
+    [
+        (b"", "truncated message: it ends at byte 0, before the end of the version", 0),
+        (b"\x94", "truncated message: it ends at byte 1, before the end of the version", 1),
+        (b"\x94\xaasparknet/", "truncated message: it ends at byte 11, before the end of the version", 11),
+        (b"\x94\xaasparknet/2", "the message has version '2', this reader knows up to 1; upgrade sparknet", 1),
+        (b"\x94\xaesparknet/2/b/c", "the message has version '2/b/c', this reader knows up to 1; upgrade sparknet", 1),
+        (b"\x93\xaasparknet/1", "not a sparknet message: it begins with b'\\x93\\xaasparknet/1', expected b'\\x94", 0),
+        (b"\x94\xaaother/1/23", "not a sparknet message: it begins with b'\\x94\\xaaother/1/23', expected b'", 0),
+        (b"\x94\xa8sparknet", "not a sparknet message: it begins with b'\\x94\\xa8sparknet', expected b'\\x94", 0),
+        (b"\x95", "not a sparknet message: it begins with b'\\x95', expected b'\\x94", 0),
+    ],
+)
+def test_what_does_not_begin_as_a_message_is_told_from_one_that_ends_and_from_a_newer_one(begin, text, offset):
+    with pytest.raises(FormatError) as caught:
+        loads(begin)
+    assert str(caught.value).startswith(text)
+    assert (caught.value.tensor, caught.value.offset) == (None, offset)
+
+
 def test_an_error_says_which_tensor_and_where():
     message = bytearray(dumps(WeightCollection({"ip": [np.zeros(3), np.ones(3)]})))
     offset = inspect(message).tensors[1].offset
