@@ -236,7 +236,7 @@ def test_allclose_with_rtol_and_atol_is_numpys_of_equal_shapes(x, y, rtol, atol,
     with np.errstate(all="ignore"):
         near = x.shape == y.shape and np.allclose(x, y, **options)
     assert NDArray(x).allclose(NDArray(y), **options) == near
-    if x.shape == y.shape:
+    if (x.shape, x.dtype) == (y.shape, y.dtype):  # collections of another byte order do not fit
         assert WeightCollection({"a": [x]}).allclose(WeightCollection({"a": [y]}), **options) == near
 
 

@@ -190,7 +190,7 @@ def test_what_is_found_is_written_and_read_again(monkeypatch, tmp_path):
 
 
 def run(script, *arguments):
-    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, *script, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
