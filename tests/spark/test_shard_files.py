@@ -1,5 +1,6 @@
 """The store: a shard goes through the pipe once, and whatever becomes of its file, the bits stay the same."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -201,8 +202,10 @@ def test_what_is_kept_is_read_back_by_index_and_a_failed_writing_leaves_nothing(
     with shard_files.opened(kept) as shard:
         for i in (2, 0, 1):
             assert shard[i]["x"].to_host().tolist() == batches[i]["x"].tolist()
-    with shard_files.opened(replace(kept, path=tmp_path / "elsewhere")) as shard:
-        assert shard is None
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "elsewhere", tmp_path / "fifo", Path("/dev/zero")):
+        with shard_files.opened(replace(kept, path=path)) as shard:
+            assert shard is None
 
     def failing():
         yield 0, b"some bytes"

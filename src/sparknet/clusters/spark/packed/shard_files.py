@@ -124,7 +124,7 @@ def opened(written: ShardFile) -> Iterator[OpenShardFile | None]:
     """Open the file for the length of the block; None if it is not on this machine, or not what was written."""
     table = 8 * (written.count + 1)
     try:
-        file = os.open(written.path, os.O_RDONLY)
+        file = os.open(written.path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO is not waited for; its size is 0
     except OSError:
         yield None
         return
