@@ -1,4 +1,4 @@
-"""The public face of sparknet on Spark (its rooms: :mod:`sparknet.clusters.spark`)."""
+"""The public names of sparknet on Spark. The code is in the rooms of :mod:`sparknet.clusters.spark`."""
 
 from sparknet.clusters.spark.images.decoding import BadImages, decode_images
 from sparknet.clusters.spark.images.reading import image_classes, read_image_tars, read_images

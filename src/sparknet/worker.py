@@ -1,8 +1,7 @@
-"""One worker's part of a round, as pure functions of (weights, state, minibatches, seed).
+"""The part of one worker in a round, as pure functions of (weights, state, minibatches, seed).
 
-Nothing here knows about clusters, files or clocks, except that a round may be bounded in time. A net
-that is kept from an earlier round is a cache: everything that matters is set before it is used, so
-the result does not depend on whether it was there.
+Nothing here knows clusters or files, nor a clock, except for the time limit of a round. A net that is kept from an earlier round
+is only a cache: everything is set before it is used, so the result does not depend on it.
 """
 
 import math
@@ -32,26 +31,26 @@ __all__ = ["Outcome", "Task", "evaluate_batch", "evaluate_shard", "train_round"]
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker is asked to do in a round; small and picklable.
+    """The work of a worker in a round; small and picklable.
 
     Parameters
     ----------
     worker
-        Which worker, 0-based; it decides the shard and the random choices.
+        Number of the worker, 0-based. Its shard and its random choices follow from it.
     num_batches
-        Minibatches in the worker's shard.
+        Number of minibatches in the worker's shard.
     first_step
-        Steps this worker has taken before; the position in its data.
+        Number of steps that this worker has taken before: its position in its data.
     tau
         Solver steps to take.
     seed
         Seed of the whole run.
     max_seconds
-        Stop before ``tau`` steps once this many seconds have passed, but not before the first; None: never.
+        The round ends after so many seconds, even before ``tau`` steps, but never before the first step. None: no limit.
     sampling
-        In which order the minibatches are visited, as ``sparknet.data.sampling`` has them.
+        The order of the minibatches: a name in ``sparknet.data.sampling``.
     even
-        What becomes of a minibatch that is short; None: the net takes it as it is.
+        What happens to a short minibatch; None: the net takes it as it is.
     """
 
     worker: int
@@ -64,18 +63,19 @@ class Task:
     even: Even | None = None
 
     def indices(self) -> Iterator[int]:
-        """Iterate over the shard-local index of the minibatch of every step."""
+        """Iterate over the steps: the index in the shard of the minibatch of each one."""
         return SAMPLERS[self.sampling](self.num_batches, self.seed, self.worker).steps(self.first_step, self.tau)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a worker brings back: weights, solver state, and what it took.
+    """The result of a worker in a round.
 
-    ``steps`` are the minibatches gone through, ``seconds`` the time spent in them. ``updates`` of them had rows, and the net
-    took a step on each; the others have none because all of their images were dropped, or because they were short and are
-    left out. ``examples`` are rows that the net learned from, without padded ones. ``loss`` is the mean over the updates
-    (NaN for none). ``nonfinite`` says what is NaN or infinite of loss, weights and state, in words; None: nothing is.
+    ``steps`` is the number of minibatches, and ``seconds`` the time that they took. ``updates`` is the number of those with
+    rows, on which the net took a step; a minibatch has no rows if all of its images were dropped, or if it is short and left
+    out. ``examples`` is the number of rows that the net learned from, without padded ones. ``loss`` is the mean over the
+    updates (NaN if there was none). ``nonfinite`` says in words what is NaN or infinite in loss, weights and state; None if
+    nothing is.
     """
 
     worker: int
@@ -97,16 +97,16 @@ def train_round(
     state: SolverState,
     preprocessor: Preprocessor | None = None,
 ) -> Outcome:
-    """Set the net, take the task's steps on the shard, return weights and state.
+    """Take the steps of a task on a shard, from these weights and state, and return those after them.
 
     Parameters
     ----------
     net
-        Any net of the right kind; what is in it does not matter.
+        A net of the right kind, with any weights and state.
     stored
         The worker's minibatches.
     task
-        Which steps.
+        The steps to take.
     weights, state
         Where to start.
     preprocessor
@@ -115,14 +115,14 @@ def train_round(
     Raises
     ------
     SparknetError
-        A minibatch cannot be read, prepared or stepped on; the message begins with the shard and the minibatch's index in
-        it. What a preprocessor raises is a DataError that names the row, where one row is at fault.
+        A minibatch cannot be read or prepared, or the net refuses it. The message begins with the shard and the index of the
+        minibatch in it. An error of the preprocessor is a DataError, which names the row if a single row is at fault.
 
     Notes
     -----
-    The next minibatches are read, preprocessed and, by a net that has a ``prepare``, made ready in a thread while the net
-    steps. At most two are ready beside the one in use, and random choices depend on the step alone: the bits are those
-    of a plain loop.
+    The next minibatches are read and preprocessed in a thread while the net steps; the ``prepare`` of a net that has one is
+    called there too. At most two are ready beside the one in use. Random choices depend on the step alone, so the bits
+    are those of a plain loop.
     """
     net.set_weights(weights)
     net.set_state(state)
@@ -153,7 +153,7 @@ def train_round(
 
 
 def _step(net: Net, batch: Mapping[str, NDArray], losses: list[float]) -> str:
-    """Take a step and note its loss; say so where the net refuses to, because it has diverged, or nothing."""
+    """Take a step and append its loss. Return "", or a message if the net refuses the step because it has diverged."""
     try:
         losses.append(net.step(batch))
     except NetError as error:
@@ -164,7 +164,7 @@ def _step(net: Net, batch: Mapping[str, NDArray], losses: list[float]) -> str:
 
 
 def _nonfinite(losses: list[float], weights: WeightCollection, state: SolverState) -> str | None:
-    """Say which step first had a loss that is not finite, and which array holds such a number; None for neither."""
+    """Return a message about the first loss that is not finite, and the first array with such a number; None if all are finite."""
     step = next((step for step, loss in enumerate(losses) if not math.isfinite(loss)), None)
     found = first_nonfinite(weights, [state])
     said = [] if step is None else [f"the loss of its update {step + 1} of {len(losses)} is {losses[step]}"]
@@ -172,7 +172,7 @@ def _nonfinite(losses: list[float], weights: WeightCollection, state: SolverStat
 
 
 def _prepared(shard: Shard, task: Task, prepare: Any, step: tuple[int, int]) -> tuple[int, int, Mapping[str, NDArray]]:
-    """Return (shard-local index, rows without padding, minibatch as the net takes it) for (number in the round, index)."""
+    """Return (index in the shard, rows without padding, minibatch for the net) of a step: (its number in the round, the index)."""
     number, index = step
     rng = step_rng(task.seed, task.worker, task.first_step + number)
     with located(f"shard {task.worker}"):
@@ -190,9 +190,9 @@ def evaluate_shard(
     preprocessor: Preprocessor | None = None,
     even: Even | None = None,
 ) -> list[dict[str, tuple[float, float]]]:
-    """Return :func:`evaluate_batch` for each minibatch that has rows after the preprocessor's test behaviour, and is used.
+    """Return :func:`evaluate_batch` of each minibatch, prepared in the test behaviour; those without rows or left out have none.
 
-    One entry a minibatch and not one a shard, so that the sum can be rounded once, whatever the sharding.
+    There is an entry for each minibatch, not one for the shard, so that the sum is rounded once, whatever the shards are.
     """
     net.set_weights(weights)
 
@@ -208,10 +208,10 @@ def evaluate_shard(
 
 
 def evaluate_batch(net: Net, batch: Mapping[str, NDArray], rows: int) -> dict[str, tuple[float, float]]:
-    """Return the sum of each of the net's metrics, and what it is to be divided by.
+    """Return metric -> (sum, divisor) for a minibatch of which so many ``rows`` count; the others are padding.
 
-    Metrics are its scalar (0-d) test outputs, means over the minibatch such as loss and accuracy, unless the net's own
-    ``totals`` or ``total`` knows better. ``rows`` of the batch count; it may be padded.
+    The metrics are the scalar (0-d) test outputs of the net, which are means over the minibatch, such as loss and accuracy. A
+    net whose outputs are something else has a ``totals`` or a ``total`` of its own.
     """
     outputs = net.forward(batch)
     totals = getattr(net, "totals", None)

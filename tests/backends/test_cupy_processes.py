@@ -124,7 +124,7 @@ def task(monkeypatch):
 
 
 def kept(factory):
-    return net_cache.kept_net("run", factory, most=1, device=net_cache.device_of(factory))
+    return net_cache.cached_net("run", factory, most=1, device=net_cache.device_of(factory))
 
 
 def test_the_workers_of_a_machine_are_on_its_devices_in_turn(cupy, task):

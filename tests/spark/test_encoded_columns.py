@@ -112,9 +112,9 @@ def test_an_image_may_be_beside_columns_that_are_joined_and_an_id(frame, arrow):
 
 
 def test_encoded_images_are_taken_few_at_a_time_since_a_small_one_may_be_a_large_file():
-    source = chunks.Source(Records(tuple(FIELDS)), {}, None)
+    source = chunks.RowReader(Records(tuple(FIELDS)), {}, None)
     assert source.rows_of_chunk == 10_000
-    assert chunks.Source(Records(with_decoders(FIELDS, DECODER)), {}, None).rows_of_chunk == 64
+    assert chunks.RowReader(Records(with_decoders(FIELDS, DECODER)), {}, None).rows_of_chunk == 64
 
 
 # ---- predict, featurize, evaluate

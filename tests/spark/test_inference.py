@@ -253,10 +253,10 @@ def test_a_net_of_a_worker_has_the_weights_of_its_plan(monkeypatch):
 def test_the_net_used_last_is_kept(monkeypatch):
     monkeypatch.setattr(net_cache, "_NETS", OrderedDict())
     for key in "abca":
-        net_cache.kept_net(key, lambda key=key: f"net {key}", most=2)
+        net_cache.cached_net(key, lambda key=key: f"net {key}", most=2)
     assert list(net_cache._NETS) == [("c", "cpu"), ("a", "cpu")]
-    assert net_cache.kept_net("c", None, most=2) == "net c"
-    net_cache.kept_net("d", lambda: "net d", most=1)
+    assert net_cache.cached_net("c", None, most=2) == "net c"
+    net_cache.cached_net("d", lambda: "net d", most=1)
     assert list(net_cache._NETS) == [("d", "cpu")]
 
 

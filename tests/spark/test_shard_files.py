@@ -1,4 +1,4 @@
-"""The store: a shard goes through the pipe once, and whatever becomes of its file, the bits stay the same."""
+"""The files of shards: a shard goes through the pipe once, and whatever happens to its file, the bits stay the same."""
 
 import os
 import subprocess

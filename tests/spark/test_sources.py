@@ -141,9 +141,9 @@ def test_arrow_is_used_where_it_is_installed_and_rows_where_it_is_not(spark, mon
 
     used = []
     for way in ("of_arrow", "of_frame"):
-        plain = getattr(chunks.Source, way)
+        plain = getattr(chunks.RowReader, way)
         monkeypatch.setattr(
-            chunks.Source, way, lambda self, frame, way=way, plain=plain: used.append(way) or plain(self, frame)
+            chunks.RowReader, way, lambda self, frame, way=way, plain=plain: used.append(way) or plain(self, frame)
         )
     frame = frame_of(spark, "binary")
     assert contents(pack(frame, [DATA, LABEL], 2)) == expected()

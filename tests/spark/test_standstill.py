@@ -3,13 +3,13 @@
 import pytest
 
 from sparknet.clusters.spark.jobs import standstill
-from sparknet.clusters.spark.jobs.standstill import Stage, Standstill, Task
+from sparknet.clusters.spark.jobs.standstill import RunningTask, Stage, Standstill
 
 SLOW, STILL, TIMES = standstill._SLOW, standstill._STILL, standstill._TIMES
 
 
 def task(partition=3, seconds=0.0, attempt=0):
-    return Task(partition, attempt, "host7", "2", seconds)
+    return RunningTask(partition, attempt, "host7", "2", seconds)
 
 
 def stage(done=7, tasks=8, running=1, failed=0, key=(5, 0)):

@@ -1,6 +1,6 @@
-"""Clusters: where the workers are. The same run gives the same bits on each of them.
+"""Clusters: where the workers run. The same training gives the same bits on each of them.
 
-``SparkCluster`` is resolved when it is first used, so that nothing here imports pyspark.
+``SparkCluster`` is imported when it is first used, so that nothing here imports pyspark.
 """
 
 from importlib import import_module

@@ -1,6 +1,6 @@
-"""LocalCluster: the workers one after the other in this process.
+"""LocalCluster: the workers run one after the other in this process.
 
-For trying things out, for tests and as the yardstick of the other clusters, which must give its bits.
+It is for trials and tests. The other clusters must give the same bits as this one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ class LocalCluster:
 
     @contextmanager
     def session(self, factory: NetFactory, data: Any, workers: int) -> Iterator[Session]:
-        """Open a session; without ``processes`` one net plays every worker in turn."""
+        """Open a session. Without ``processes`` one net does the work of all workers in turn."""
         if self.processes is not None and workers > self.processes:
             msg = (
                 f"LocalCluster: workers={workers} and processes={self.processes}; each worker is a process here: "

@@ -1,4 +1,4 @@
-"""Adding up what the minibatches of an evaluation report."""
+"""The means of an evaluation, from the sums that its minibatches report."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -7,9 +7,9 @@ __all__ = ["mean_metrics"]
 
 
 def mean_metrics(parts: Iterable[Mapping[str, tuple[float, float]]]) -> dict[str, float]:
-    """Return metric -> mean, from its (sum, what to divide by) in each minibatch; NaN where all of these are 0.
+    """Return metric -> mean, from (sum, divisor) of the metric in each minibatch; NaN where all divisors are 0.
 
-    ``math.fsum`` rounds once, so the result does not depend on how the minibatches are spread.
+    ``math.fsum`` rounds once, so the result does not depend on how the minibatches are spread over workers.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""What a cluster asks of the way that weights take, to the workers and back; any way will do.
+"""The protocol of a transport: how messages, such as those of weights, travel to the workers and back.
 
-A transport moves messages, and knows neither nets nor rounds. The work of a worker opens a parcel, computes, and answers; it does not
-know which way the messages take. Spark's own way is :mod:`sparknet.clusters.spark.workers.transport`.
+A transport knows neither nets nor rounds. The work of a worker opens a parcel, computes, and answers. It does not know how the
+messages travel. :mod:`sparknet.clusters.spark.workers.transport` implements the protocol with Spark's broadcast and results.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ __all__ = ["Parcel", "Transport"]
 
 
 class Parcel(Protocol):
-    """Messages that were sent. It is small and picklable: it goes to the workers as a part of their work.
+    """Messages that were sent. A parcel is small and picklable: it comes to the workers as a part of their work.
 
     As a context manager it releases the messages at the end of the block.
     """
 
     def open(self, *places: int) -> list[bytes]:
-        """Return the messages at these places, in a worker; it need not receive the others."""
+        """Return the messages at these places, in a worker. It need not receive the others."""
         ...
 
     def answer(self, messages: Sequence[bytes]) -> Any:
-        """Return, in a worker, what stands for its messages in the result of its work: the messages, or where they can be had."""
+        """Return, in a worker, what stands for its messages in the result of its work: the messages themselves, or where to get them."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -33,7 +33,7 @@ class Parcel(Protocol):
 
 
 class Transport(Protocol):
-    """The driver's end of the way."""
+    """The driver's side."""
 
     def send(self, messages: Sequence[bytes]) -> Parcel:
         """Send messages to the workers. They can be opened until the parcel is released or the transport is closed."""
@@ -44,5 +44,5 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what is held on driver and workers."""
+        """Release all that the transport holds on driver and workers."""
         ...

@@ -1,7 +1,7 @@
-"""A pass over minibatches in test: the one loop of every evaluation, in this process and in the tasks of a cluster.
+"""One pass over minibatches in test: the loop of every evaluation, in this process and in the tasks of a cluster.
 
-The next minibatch is prepared in a thread while the net computes on the one before. Items are read in the caller's own thread: what
-makes them, such as a function of the user's that has an open connection, may belong to it. Order and results are those of the plain loop.
+The next minibatch is prepared in a thread while the net computes. Items are read in the caller's own thread, because a function of the
+user that makes them may need it, such as one with an open connection. Order and results are those of the plain loop.
 """
 
 from collections import deque
@@ -28,7 +28,7 @@ _END: Any = object()
 
 
 class Prepared(Generic[Batch]):
-    """What was made of an item in another thread: ``get()`` returns it, or raises the error in its place."""
+    """The result of preparing an item in another thread: ``get()`` returns it, or raises the error."""
 
     def __init__(self, prepare: Callable[[Item], Batch], item: Item) -> None:
         self._error: Exception | None = None
@@ -38,7 +38,7 @@ class Prepared(Generic[Batch]):
             self._error = error
 
     def get(self) -> Batch:
-        """Return what was made, or raise what was raised."""
+        """Return the prepared item, or raise the error."""
         if self._error is not None:
             raise self._error
         return self._batch
@@ -62,7 +62,7 @@ def one_pass(
     compute
         Called in the caller's thread, one item after the other.
     ahead
-        Items that are read and prepared before their turn. 0: no thread; for items that depend on what was computed before.
+        Number of items that are read and prepared before their turn. 0: no thread, for items that depend on earlier results.
 
     Examples
     --------
@@ -92,8 +92,8 @@ def _until_end(read: "SimpleQueue[Any]") -> Iterator[Any]:
 def as_tested(
     batch: Mapping[str, NDArray], preprocessor: Preprocessor | None, even: Even | None
 ) -> tuple[int, Mapping[str, NDArray]]:
-    """Return how many rows of a minibatch count, and the minibatch after the preprocessor's behaviour in test, as the net takes it.
+    """Return the number of rows that count, and the minibatch for the net, after the preprocessor's behaviour in test.
 
-    No rows: it is left out.
+    A minibatch without rows that count is left out.
     """
     return as_used(batch, preprocessor, even, step_rng(0, 0, 0), train=False)

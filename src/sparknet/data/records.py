@@ -1,7 +1,7 @@
-"""Examples as rows of bytes, without Spark.
+"""Records: examples as rows of bytes.
 
-A record is one example: the bytes of its fields one after the other. Records of a data set have one
-size, so that an example can be put where it belongs before its neighbours are there.
+A record is one example: the bytes of its fields one after the other. All records of a data set have the same size, so an example
+can be written to its place before its neighbours are there.
 """
 
 from collections.abc import Mapping

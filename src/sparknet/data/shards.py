@@ -178,7 +178,7 @@ def as_used(
     *,
     train: bool,
 ) -> Used:
-    """Return how many rows of a minibatch count, and the minibatch after the preprocessor, with its padding; no rows: it is left out."""
+    """Return the number of rows that count, and the minibatch after the preprocessor, padded; it is left out if no rows count."""
     return evened(preprocessed(stored, preprocessor, rng, train=train), even)
 
 

@@ -1,9 +1,8 @@
 """averaged_sgd: the driver of averaging SGD, an iterator over rounds.
 
-It owns the arguments and where a run starts; the order of things in a round is in :mod:`.run`. Neither knows
-how a cluster does it: that is the Session protocol, implemented in :mod:`sparknet.clusters`.
-The caller's own ``if`` and ``break`` replace callbacks; whatever was opened is closed in ``finally``,
-also when the caller breaks off.
+This module checks the arguments and finds where a run starts. The steps of a round are in :mod:`.run`. Neither knows
+how a cluster does its part: that is the Session protocol, which :mod:`sparknet.clusters` implements.
+An ``if`` and a ``break`` in the user's loop replace callbacks. What was opened is closed in ``finally``, also after a ``break``.
 """
 
 import os
@@ -56,73 +55,72 @@ def averaged_sgd(
     factory
         Picklable ``factory(seed=...)`` that makes the net on the driver and on each worker.
     data
-        The packed training data, of the cluster's kind. What becomes of its short minibatches it says itself (``ragged=`` of
-        ``pack``), else the net's data layer; the net is tried on a whole and a short one before round 0.
+        The packed training data, of the kind that the cluster takes. ``ragged=`` of ``pack`` says what happens to short
+        minibatches, or else the net's data layer. The net is tried on a whole and a short one before round 0.
     cluster
-        ``LocalCluster()`` or ``SparkCluster(spark)``; the same bits from both.
+        ``LocalCluster()`` or ``SparkCluster(spark)``. Both give the same bits.
     workers
-        How many; default: the number of shards that ``data`` was packed into.
+        Number of workers. Default: the number of shards that ``data`` was packed into.
     tau
-        Solver steps of each worker in a round. A worker whose shard is shorter than that goes on
-        into its next epoch. 0 changes nothing.
+        Solver steps of each worker in a round. A worker with a shorter shard goes on into its next epoch. With 0 a
+        round changes nothing.
     rounds
-        How many rounds there are in all, those before a checkpoint included.
+        Number of rounds in all, including those before a checkpoint.
     rule
-        How the results become the next start: a rule of :mod:`sparknet.averaging` or your own, with state or without; default
-        ``Mean()``. Its state, if it has one, is part of the checkpoint.
+        Makes the next start from the results: a rule of :mod:`sparknet.averaging` or your own, with or without state. Default:
+        ``Mean()``. The state, if there is one, is part of the checkpoint.
     seed
-        Of the initial weights, the order of minibatches and the preprocessor's random choices.
+        Seed of the initial weights, of the order of minibatches, and of the preprocessor's random choices.
     max_seconds
-        Each worker ends its round after this many seconds, even before ``tau`` steps, but not before its first.
+        Each worker ends its round after so many seconds, even before ``tau`` steps, but never before its first step.
     evaluate
         ``(test_data, every)``: measure the averaged weights on ``test_data`` after every ``every``-th
         round and after the last one.
     solver_state
-        What happens to momentum and the like: ``"average"`` it as the weights are, keep it
-        ``"local"`` to each worker, or ``"reset"`` it each round. The iteration count, and with it
-        the learning-rate schedule, always continues.
+        What happens to momentum and the like: ``"average"`` averages it as the weights, ``"local"`` keeps that of each
+        worker, ``"reset"`` starts each round without it. The iteration count, and with it the learning-rate schedule,
+        always goes on.
     sampling
-        Which minibatches a worker takes: ``"epoch"``, each of its shard once in an epoch, in an order
-        that is new in each epoch and goes on across rounds; or ``"window"``, as SparkNet did, in each
-        round a contiguous run of ``tau`` minibatches from a random place. Both depend on ``seed``
-        alone and wrap around where ``tau`` is more than the shard has.
+        Which minibatches a worker takes. ``"epoch"``: each one of its shard once in an epoch, in an order that is new in
+        each epoch and goes on across rounds. ``"window"``, as SparkNet did: in each round ``tau`` minibatches one after the
+        other, from a random place. Both depend on ``seed`` alone, and start again at the end of the shard.
     weights
-        Start from these instead of the factory's: a WeightCollection, or what has one, as ``formats.take_layers`` and
-        ``formats.read`` return it. A training that goes on from a checkpoint has its own, and the log says so.
+        Initial weights, instead of those of the factory: a WeightCollection, or what ``formats.take_layers`` or
+        ``formats.read`` returned. A training that goes on from a checkpoint takes its weights from there; the log says so.
     checkpoint
-        A directory on the driver, for this training alone. After each round, before it is yielded, all that the next round
-        starts from is written there, whole or not at all: see :class:`~sparknet.checkpoint.Checkpoint`. The last two
-        rounds are kept.
+        A directory on the driver, for this training alone. Before a round is yielded, all that the next one starts from is
+        written there, whole or not at all: see :class:`~sparknet.checkpoint.Checkpoint`. The last two rounds are kept.
     resume
-        True: go on from the last round in ``checkpoint``, if there is one, with the bits of a training that was never broken
-        off. Only the rounds after it are yielded. If there are ``rounds`` already, none is, the log says so, and ``Rounds.weights``
-        are those of the checkpoint. Net, data, ``workers``, ``seed``, ``solver_state`` and ``sampling`` must be those of before: names,
-        shapes and sizes are compared, the data itself is not. A rule with state must be the same, with the same settings.
-        ``tau``, ``rounds``, ``max_seconds``, ``evaluate``, and ``rule`` from one without state to another, may change. A warning in the log says where it goes on, and whether the preprocessor is another one.
+        True: go on from the last round in ``checkpoint``, if there is one, with the bits of a training without a break. Only
+        later rounds are yielded. If ``rounds`` rounds are there already, none is yielded, the log says so, and
+        ``Rounds.weights`` are those of the checkpoint. Net, data, ``workers``, ``seed``, ``solver_state`` and ``sampling`` must
+        be the same as before: names, shapes and sizes are compared, the data itself is not. A rule with state must be the
+        same, with the same settings. ``tau``, ``rounds``, ``max_seconds`` and ``evaluate`` may change, and so may a rule
+        without state to another one without. A warning in the log says where the training goes on, and whether the
+        preprocessor has changed.
         False: a checkpoint that is there already is an error.
     on_nonfinite
-        What a loss, a weight or a solver state does that is NaN or infinite after a worker's steps. ``"error"`` ends the training
-        at once, because the next rounds would be lost work: the message names round, worker and first layer. ``"leave_out"``
-        averages the others: such a worker takes no part in the round (``Round.workers`` says who did), starts the next
-        one from the average, and its own solver state, if ``solver_state="local"``, is as before the round; if no worker is left,
-        it is an error. ``"warn"`` goes on with what there is. Both log a warning in each such round. What is not finite
-        is never written to the checkpoint.
+        What happens if a loss, a weight or a solver state of a worker is NaN or infinite after its steps. ``"error"`` ends the
+        training at once, because the next rounds would be lost work; the message names the round, the worker and the first
+        layer. ``"leave_out"`` averages the other workers (``Round.workers`` says which). The worker that is left out starts the
+        next round from the average; with ``solver_state="local"`` its solver state stays as before the round. If no worker is
+        left, that is an error. ``"warn"`` goes on with the values as they are. Both log a warning in each such round. Values
+        that are not finite are never written to the checkpoint.
 
     Returns
     -------
     Rounds
-        An iterator over a :class:`Round` for each round, when it is finished. ``Rounds.weights`` are those to keep, also
-        where no round was left. Breaking off the loop releases everything on the cluster.
+        An iterator, which yields a :class:`Round` when it is finished. ``Rounds.weights`` are the weights to keep, also if no
+        round was left. A ``break`` in the loop releases everything on the cluster.
 
     Raises
     ------
     DataError, NetError, SchemaError, FormatError, OSError
         Before any work is sent out: an argument is wrong, the data does not fit the net, there are
         more workers than minibatches, the checkpoint does not fit the training or is damaged, its directory cannot be
-        written, the weights to start from are not finite. A round that cannot be written is an OSError too; those before it
-        stay whole.
+        written, or the initial weights are not finite. OSError also if a round cannot be written; earlier ones stay whole.
     TrainingError
-        After work had begun: results are not finite, see ``on_nonfinite``. It has ``round`` and ``worker``.
+        After work has begun: results are not finite, see ``on_nonfinite``. It has the fields ``round`` and ``worker``.
 
     Notes
     -----

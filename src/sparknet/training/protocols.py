@@ -1,4 +1,4 @@
-"""What the driver asks of packed data and of clusters; :mod:`sparknet.clusters` implements it."""
+"""The protocols of packed data and of clusters, as the driver uses them. :mod:`sparknet.clusters` implements them."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,10 +15,10 @@ __all__ = ["Cluster", "Collected", "PackedData", "Session"]
 
 
 class PackedData(Protocol):
-    """What the driver itself asks of a packed data set, in memory or on a cluster.
+    """A packed data set as the driver uses it, in memory or on a cluster.
 
-    A set that has ``even`` (:class:`~sparknet.data.ragged.Even`) and ``count()`` says with them what becomes of a short last
-    minibatch; the net takes that of any other set as it is.
+    With ``even`` (:class:`~sparknet.data.ragged.Even`) and ``count()`` a data set says what happens to a short last minibatch.
+    Of a data set without them the net takes that minibatch as it is.
     """
 
     @property
@@ -43,7 +43,7 @@ class PackedData(Protocol):
 
 @dataclass(frozen=True)
 class Collected:
-    """What a cluster brings back from a round: outcomes in worker order, seconds and bytes moved."""
+    """What a cluster returns from a round: outcomes in the order of the workers, seconds, and bytes moved."""
 
     outcomes: list[Outcome]
     broadcast: float
@@ -56,7 +56,7 @@ class Session(Protocol):
     """A cluster at work on one run."""
 
     def train(self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]) -> Collected:
-        """Run one round; ``states`` holds one state for all workers, or one for each."""
+        """Run one round. ``states`` has one state for all workers, or one for each."""
         ...
 
     def evaluate(self, weights: WeightCollection, data: Any) -> dict[str, float]:
@@ -65,12 +65,12 @@ class Session(Protocol):
 
 
 class Cluster(Protocol):
-    """Where the workers are."""
+    """Where the workers run."""
 
     def session(self, factory: NetFactory, data: Any, workers: int) -> AbstractContextManager[Session]:
-        """Open a session; leaving it releases everything that it holds on the cluster."""
+        """Open a session. When it is left, everything that it holds on the cluster is released."""
         ...
 
     def default_workers(self, data: Any) -> int:
-        """Return how many workers to use when the caller does not say."""
+        """Return the number of workers if the user does not say one."""
         ...

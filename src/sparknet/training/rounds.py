@@ -1,4 +1,4 @@
-"""What the driver returns: the rounds as they are finished, each with its weights and where its time went."""
+"""What the driver returns: an iterator over finished rounds, each with its weights and times."""
 
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ __all__ = ["Round", "Rounds", "Seconds"]
 
 @dataclass(frozen=True)
 class Seconds:
-    """Where a round's time went, in seconds; ``train`` has one entry for each worker."""
+    """The time of each part of a round, in seconds. ``train`` has one entry for each worker."""
 
     broadcast: float
     train: tuple[float, ...]
@@ -22,7 +22,7 @@ class Seconds:
     total: float
 
     def __getitem__(self, name: str) -> Any:
-        """Return a part by its name, as in ``seconds["train"]``."""
+        """Return the time of a part by its name, as in ``seconds["train"]``."""
         return getattr(self, name)
 
 
@@ -35,21 +35,21 @@ class Round:
     index
         0-based.
     weights
-        The averaged weights. The next round starts from this very object: copy it to change it.
+        The averaged weights. The next round starts from this same object: copy it before you change it.
     loss
-        Mean training loss over the round's steps, of the workers that took part.
+        Mean training loss over the steps of the round, of the workers whose results were averaged.
     metrics
         Test metrics (loss, accuracy, ...) of these weights; empty in rounds without evaluation.
     seconds
-        Where the time went.
+        The time of each part.
     steps, examples
-        Solver steps taken and examples seen in this round by all workers together, without padded rows. A minibatch whose
-        examples were all dropped (``Decode(on_error="drop")``), or that became short by it and is left out
-        (``ragged="drop"``), counts as a step, although the net does not see it.
+        Solver steps and examples of all workers in this round, without padded rows. A minibatch counts as a step even if the
+        net does not see it: because its examples were all dropped (``Decode(on_error="drop")``), or because it became short
+        by that and is left out (``ragged="drop"``).
     bytes_down, bytes_up
-        Bytes of weights and solver state sent to the workers, and brought back.
+        Bytes of weights and solver states sent to the workers, and sent back by them.
     workers
-        Which workers' results were averaged: all, but for those that ``on_nonfinite="leave_out"`` left out.
+        The workers whose results were averaged: all but those that ``on_nonfinite="leave_out"`` left out.
     """
 
     index: int
@@ -65,10 +65,10 @@ class Round:
 
 
 class Rounds(Iterator[Round]):
-    """The rounds of a training, an iterator: a round is computed when it is asked for.
+    """An iterator over the rounds of a training: each round is computed when it is asked for.
 
     What it holds on the cluster is released after the last round, after an error, by :meth:`close`, at the end of a
-    ``with`` block, and when the iterator itself is forgotten: a ``break`` is enough where the loop alone knows it.
+    ``with`` block, and when nothing refers to the iterator any more. So a ``break`` is enough if only the loop has it.
 
     Examples
     --------
@@ -89,20 +89,20 @@ class Rounds(Iterator[Round]):
 
     @property
     def weights(self) -> WeightCollection:
-        """The weights after the last round that was yielded; before the first one those that the training starts from.
+        """The weights after the last yielded round; before the first one the initial weights.
 
-        Where a training goes on from a checkpoint, these are the checkpoint's, also if no round is left. They are not a copy:
-        the next round starts from this very object.
+        If a training goes on from a checkpoint, the initial weights are those of the checkpoint, also if no round is left. They
+        are not a copy: the next round starts from this same object.
         """
         return self._weights
 
     @property
     def finished(self) -> int:
-        """Number of finished rounds, with those of the checkpoint that the training goes on from."""
+        """Number of finished rounds, including those before the checkpoint."""
         return self._finished
 
     def close(self) -> None:
-        """Release what the training holds on the cluster; there are no rounds after that."""
+        """Release what the training holds on the cluster. No more rounds are yielded."""
         self._rounds.close()
 
     def __next__(self) -> Round:

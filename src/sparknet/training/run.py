@@ -1,4 +1,4 @@
-"""The rounds of one run: send, train, collect, average, evaluate, keep. Its arguments are checked by :mod:`.driver`."""
+"""The rounds of one run: send, train, collect, average, evaluate, write. :mod:`.driver` checks the arguments."""
 
 import time
 from collections.abc import Generator, Sequence
@@ -28,7 +28,7 @@ __all__ = ["Run"]
 
 @dataclass(frozen=True)
 class Run:
-    """The checked arguments of a run, and the state of a solver that took no step."""
+    """The checked arguments of a run, and the state of a solver that has taken no step."""
 
     cluster: Cluster
     factory: NetFactory
@@ -48,7 +48,7 @@ class Run:
     divergence: Divergence
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides, with net and data, where every step of the run goes."""
+        """Return the settings that determine, with net and data, the result of every step."""
         names = ("workers", "seed", "solver_state", "sampling")
         sizes = {"num_batches": self.num_batches, "batch_size": self.data.batch_size}
         others = {
@@ -58,11 +58,11 @@ class Run:
         return {name: getattr(self, name) for name in names} | sizes | others
 
     def notes(self) -> dict[str, str]:
-        """Return what the weights are the result of, too, and what may all the same be another when the run goes on."""
+        """Return what else the weights depend on, but may change when the run is resumed."""
         return {"preprocessor": summary(self.data.preprocessor)}
 
     def rounds_from(self, position: Position, checkpoint: Checkpoint | None) -> Generator[Round, None, None]:
-        """Yield the rounds after ``position``; no other training writes to the checkpoint's directory meanwhile."""
+        """Yield the rounds after ``position``. Meanwhile no other training can write to the directory of the checkpoint."""
         held = nullcontext() if checkpoint is None else checkpoint.held(position.rounds)
         with held, self.cluster.session(self.factory, self.data, self.workers) as session:
             for index in range(position.rounds, self.rounds):
@@ -77,7 +77,7 @@ class Run:
                 metrics = self._metrics(session, position.weights, index)
                 keeping = time.perf_counter()
                 if checkpoint is not None and is_finite:
-                    checkpoint.write(position, nonfinite=True)  # has been looked at
+                    checkpoint.write(position, nonfinite=True)  # it was checked above
                 end = time.perf_counter()
                 seconds = Seconds(
                     broadcast=collected.broadcast,
@@ -102,7 +102,7 @@ class Run:
                 )
 
     def _next(self, position: Position, outcomes: Sequence[Outcome], taking_part: Sequence[Outcome]) -> Position:
-        """Return where the run stands when a round from ``position`` had these outcomes, and these are averaged."""
+        """Return the position after a round from ``position`` with these outcomes, of which those ``taking_part`` are averaged."""
         examples = [o.examples for o in taking_part]
         results = [o.weights for o in taking_part]
         weights, rule_state = next_start(self.rule, position.weights, results, examples, position.rule_state)
@@ -138,7 +138,7 @@ class Run:
 
 
 def _left_out(position: Position, outcome: Outcome) -> SolverState:
-    """Return the solver state of a worker that takes no part: as before the round, but for its iteration count."""
+    """Return the solver state of a worker that is left out: that before the round, with the new iteration count."""
     before = position.states[outcome.worker % len(position.states)]
     return {**before, **{name: outcome.state[name] for name in ("iteration",) if name in outcome.state}}
 

@@ -1,4 +1,4 @@
-"""Warnings about the values that a net gets: hardly any range, or changed by the preprocessor and by the net."""
+"""Warnings about the values that a net gets: a very small range, or the same change by the preprocessor and by the net."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from sparknet.nets.base import Net
 __all__ = ["warn_of_values"]
 
 _LOG = logging.getLogger(__name__)
-_COMPUTING = ("x ", "- ", "+ ")  # how the words of a scale, a mean and a shift begin
+_COMPUTING = ("x ", "- ", "+ ")  # the descriptions of a scale, a mean and a shift begin so
 
 
 def warn_of_values(net: Net, batch: Mapping[str, NDArray], preprocessor: Preprocessor | None) -> None:

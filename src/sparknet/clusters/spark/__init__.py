@@ -1,5 +1,4 @@
-"""Spark: packing RDDs and DataFrames, training on them, and starting a session with clear errors.
+"""Spark: packing RDDs and DataFrames, training on them, and inference over their rows.
 
-The only place that imports pyspark; its public face is :mod:`sparknet.spark`. Weights travel by Spark's
-own broadcast and collect.
+Only this package imports pyspark. Users import :mod:`sparknet.spark`, which has its public names.
 """

@@ -1,1 +1,1 @@
-"""Image files as rows, and rows of encoded images as rows of pixels."""
+"""Images on Spark: files as rows, and rows of encoded images as rows of pixels."""

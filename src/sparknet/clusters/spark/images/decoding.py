@@ -1,8 +1,8 @@
-"""decode_images: rows with images, encoded or as Spark's ``image`` source gives them, to rows with pixels.
+"""decode_images: rows with images, encoded or from Spark's ``image`` source, become rows with pixels.
 
-For rows that are used several times, or whose bad images are to be left out before they are packed; the ``decoder=`` of
-the verbs decodes by itself. To keep images encoded in the packed data set, and decode them when a minibatch is used, is
-:class:`sparknet.data.preprocess.Decode`'s part.
+It is for rows that are used several times, or whose bad images are to be left out before they are packed. ``pack``, ``predict``
+and their like also decode themselves, with ``decoder=``. :class:`sparknet.data.preprocess.Decode` keeps images encoded in the
+packed data set, and decodes them when a minibatch is used.
 """
 
 import logging
@@ -24,7 +24,7 @@ from sparknet.errors import DataError
 __all__ = ["BadImages", "decode_images"]
 
 _LOG = logging.getLogger(__name__)
-_NAMES = ("id", "path")  # columns that say which image a row has
+_NAMES = ("id", "path")  # columns that name the image of a row
 
 Array = np.ndarray[Any, Any]
 
@@ -46,33 +46,34 @@ def decode_images(
     decoder
         Size and channels of the pixels.
     image
-        The column with the images: bytes of an image file, or what Spark's ``image`` source makes of
-        one (whose channels, B, G, R, become R, G, B); also structs that have the bytes as ``bytes``.
+        The column with the images: the bytes of an image file, or a struct of Spark's ``image`` source (whose channels
+        B, G, R become R, G, B), or a struct with the bytes as ``bytes``.
     columns
-        What the values of plain tuples are called.
+        The names of the values in plain tuples.
     on_error
-        ``"error"``: a bad image is a DataError, which fails the job. ``"drop"``: its row is left out,
-        counted, and logged by its name in the executor's log.
+        ``"error"``: a bad image raises a DataError, which fails the job. ``"drop"``: its row is left out and
+        counted, and its name is in the log of the executor.
 
     Returns
     -------
     decoded
-        The good rows, with pixels (c, h, w) uint8 in place of the images. Nothing is decoded yet. Of a DataFrame a
-        DataFrame, whose image column is binary: the c·h·w bytes of the pixels, row by row, which :func:`sparknet.spark.pack`,
-        :func:`~sparknet.spark.predict` and their like take for a field of uint8. Of an RDD an RDD of dicts column -> value,
-        with the pixels as a numpy array.
+        The good rows, with pixels (c, h, w) uint8 in place of the images. Nothing is decoded yet. A DataFrame becomes a
+        DataFrame whose image column is binary: the c·h·w bytes of the pixels, row by row, which :func:`sparknet.spark.pack`,
+        :func:`~sparknet.spark.predict` and their like take for a field of uint8. An RDD becomes an RDD of dicts
+        column -> value, with the pixels as a numpy array.
     bad
-        What was dropped; complete once a job has gone through all rows.
+        The dropped images. It is complete after a job has gone through all rows.
 
     Raises
     ------
     DataError
-        ``rows`` or the decoder is none. The DataFrame has no such column, or one of another type. ``on_error`` is an unknown one.
+        ``rows`` or ``decoder`` is of another type. The DataFrame has no such column, or one of another type. ``on_error`` is
+        unknown.
 
     Notes
     -----
-    To pack or predict once and drop nothing, the verbs' own ``decoder=`` costs less: the pixels of a DataFrame made here
-    go through Spark's JVM before they are used.
+    To pack or predict once and drop nothing, ``decoder=`` of these functions costs less: the pixels of a DataFrame from
+    here go through Spark's JVM before they are used.
     """
     on_error = checked_on_error(on_error, "decode_images()", ERROR_OR_DROP)
     check_rows(rows, "decode_images()")
@@ -92,7 +93,7 @@ def decode_images(
 
 
 def _frame(frame: Any, image: str, work: Callable[..., Any]) -> Any:
-    """Return a DataFrame with the columns of another one, and pixels as binary in place of its images."""
+    """Return the DataFrame with pixels, as binary, in place of its images."""
     from pyspark.sql.types import BinaryType, StructField, StructType
 
     (place,) = check_columns([image], frame.columns, "decode_images(): the DataFrame")
@@ -163,7 +164,7 @@ def _as_mapping(row: Any, columns: Sequence[str], place: str) -> Mapping[str, An
 
 
 def _name(values: Mapping[str, Any], image: Any, place: str) -> str:
-    """Return what the image of a row is called, or where the row is."""
+    """Return the name of a row's image, or the place of the row if it has none."""
     names = (*map(values.get, _NAMES), getattr(image, "origin", None), place)
     return next(str(name) for name in names if name)
 

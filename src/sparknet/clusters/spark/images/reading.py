@@ -1,8 +1,7 @@
-"""Image files on Spark, as rows: from folders and tar files, with their labels.
+"""Image files as rows on Spark: from folders and tar files, with labels.
 
-Files are found and read by Spark's ``binaryFile`` source, so every file system that Spark knows will
-do. Only tar files on a file system of the machine are opened by the executors themselves: they are
-read image by image, whatever their size.
+Spark's ``binaryFile`` source finds and reads the files, so any file system that Spark knows can be used. Only tar files on a
+file system of the machine are opened by the tasks themselves, which read them image by image, whatever their size.
 """
 
 import codecs
@@ -46,30 +45,30 @@ def read_images(spark: Any, path: AnyPath, labels: Labels = None) -> "RDD[Any]":
         A SparkSession.
     path
         A folder, a file or a pattern, on any file system that Spark knows. Files whose names do not end
-        like those of images (.jpg, .jpeg, .png, .bmp, .gif, .ppm, .pgm, .webp) are left out, and so are, by
-        Spark, files and folders whose names begin with ``_`` or ``.``: rename them.
+        like those of images (.jpg, .jpeg, .png, .bmp, .gif, .ppm, .pgm, .webp) are left out. Spark also leaves
+        out files and folders whose names begin with ``_`` or ``.``: rename them.
     labels
-        What the images are: a mapping name -> label, or the path of a label file, with ``name label`` on each
-        line. A name is the image's path or any end of it, or its folder; so :func:`image_classes`
-        labels by folders. None: rows have no label.
+        The labels of the images: a mapping name -> label, or the path of a label file with ``name label`` on each
+        line. A name is the path of the image or any end of it, or its folder; :func:`image_classes` gives labels
+        by folders. None: rows have no label.
 
     Returns
     -------
     RDD of Row
-        ``id`` is the path (str), ``image`` the contents (bytes; none of an empty file), ``label`` an int. Nothing is
-        read yet. The order is Spark's, which depends on the cluster; ``rows.sortBy(lambda row: row.id)`` has one order everywhere.
+        ``id`` is the path (str), ``image`` the contents (bytes; an empty file has none), ``label`` an int. Nothing is
+        read yet. The order depends on the cluster; ``rows.sortBy(lambda row: row.id)`` gives the same order everywhere.
 
     Raises
     ------
     DataError
         The path does not exist, there is no image under it, or the label file is malformed. An image
-        without a label is one when the rows are used. On a file system of the machine also: a link leads to a folder that
-        it is in, or a FIFO, socket or device is called like an image.
+        without a label raises it when the rows are used. On a file system of the machine: a link leads to a folder that
+        it is in, or a FIFO, socket or device has the name of an image.
 
     Notes
     -----
-    Spark follows links. On a file system of the machine the log (``sparknet.clusters.spark.images.reading``) tells of those that lead
-    out of the folder, to what is in it too, or nowhere, and of names that Java cannot read: their images are left out.
+    Spark follows links. On a file system of the machine the log (``sparknet.clusters.spark.images.reading``) names those that lead
+    out of the folder, to files that are in it anyway, or nowhere, and files whose names Java cannot read, which are left out.
     """
     files, empty = _image_files(spark, path, "read_images()")
     images = files.select("path", "content").rdd.map(tuple)
@@ -79,31 +78,31 @@ def read_images(spark: Any, path: AnyPath, labels: Labels = None) -> "RDD[Any]":
 
 
 def read_image_tars(spark: Any, path: AnyPath, labels: Labels = None) -> "RDD[Any]":
-    """Read the images in tar files as Rows ``(id, image, label)``: what ImageNet comes as.
+    """Read the images in tar files, as ImageNet has them, as Rows ``(id, image, label)``.
 
     Parameters
     ----------
     spark
         A SparkSession.
     path
-        A folder with files ``*.tar`` at any depth, one such file or a pattern; not compressed. Spark leaves out
-        files and folders whose names begin with ``_`` or ``.``.
+        A folder with files ``*.tar`` at any depth, one such file, or a pattern. They must not be compressed. Spark leaves
+        out files and folders whose names begin with ``_`` or ``.``.
     labels
         As for :func:`read_images`; a tar file counts as a folder of its name without ``.tar``.
 
     Returns
     -------
     RDD of Row
-        As from :func:`read_images`; ``id`` is the tar file's path and the image's in it. On a file
-        system of the machine (``file:``, which all machines must share then) every tar file is a
-        task that has one image in memory at a time, in the order of the paths; on another one Spark reads whole
-        tar files, of at most 2 GiB.
+        As from :func:`read_images`; ``id`` is the path of the tar file and that of the image in it. On a file
+        system of the machine (``file:``, which all machines must share then) there is a task for each tar file, in
+        the order of the paths, with one image in memory at a time. On other file systems Spark reads whole tar
+        files, of at most 2 GiB.
 
     Raises
     ------
     DataError
-        As :func:`read_images`; a damaged or truncated tar file is one when the rows are used, and so is an image in it of
-        more than 256 MiB, or a link, FIFO or device called like an image.
+        As for :func:`read_images`. When the rows are used: a tar file is damaged or truncated, or has an image of more than
+        256 MiB, or a link, FIFO or device with the name of an image.
     """
     tars = _files(spark, path, "read_image_tars()", "*.tar")
     paths = sorted(row.path for row in run_job(tars.select("path").collect))
@@ -118,9 +117,9 @@ def read_image_tars(spark: Any, path: AnyPath, labels: Labels = None) -> "RDD[An
 
 
 def image_classes(spark: Any, path: AnyPath) -> dict[str, int]:
-    """Return folder -> label for images that lie in a folder for each class: 0, 1, ... in the order of the names.
+    """Return folder -> label for images with a folder for each class: 0, 1, ... in the order of the folders' names.
 
-    Those of the training images label the test images too: ``read_images(spark, "test", classes)``.
+    Use those of the training images for the test images too: ``read_images(spark, "test", classes)``.
     """
     files, empty = _image_files(spark, path, "image_classes()")
     paths = files.select("path").rdd.map(lambda row: row.path)
@@ -128,9 +127,9 @@ def image_classes(spark: Any, path: AnyPath) -> dict[str, int]:
     return {name: label for label, name in enumerate(sorted(folders))}
 
 
-def _image_files(spark: Any, path: AnyPath, who: str) -> tuple[Any, list[str]]:
-    """Return a DataFrame of the image files under ``path``, and the paths of the empty ones, which it never has."""
-    files = _files(spark, path, who)
+def _image_files(spark: Any, path: AnyPath, caller: str) -> tuple[Any, list[str]]:
+    """Return a DataFrame of the image files under ``path``, and the paths of the empty files, which are not in it."""
+    files = _files(spark, path, caller)
     images = files.filter(files.path.rlike(_IMAGES))
     empty = _empty_images(files, images) if _has_empty_files(files) else []
     if not empty and not run_job(lambda: images.select("path").head(1)):
@@ -140,28 +139,28 @@ def _image_files(spark: Any, path: AnyPath, who: str) -> tuple[Any, list[str]]:
 
 
 def _has_empty_files(files: Any) -> bool:
-    """Say whether there may be empty files, which Spark lists but does not read; runs no job."""
+    """Say whether there may be empty files, which Spark lists but does not read. No job is run."""
     try:
         listing = files._jdf.queryExecution().analyzed().relation().location()
         no_filters = files.sparkSession._jvm.PythonUtils.toSeq([])
         return bool(listing.allFiles().size() > listing.listFiles(no_filters, no_filters).head().files().size())
-    except Exception:  # noqa: BLE001 - these are Spark's own affairs: another version may have others
+    except Exception:  # noqa: BLE001 - not Spark's public API: another version may differ
         return True
 
 
 def _empty_images(files: Any, images: Any) -> list[str]:
-    """Return the paths of the empty images, of the form that the others have."""
+    """Return the paths of the empty images, written as Spark writes those of the others."""
     read = {row.path for row in run_job(images.select("path").collect)}
     listed = (re.sub(f"^{_LOCAL}/+", f"{_LOCAL}/", unquote(uri)) for uri in files.inputFiles())
     return sorted(name for name in listed if name.lower().endswith(SUFFIXES) and name not in read)
 
 
-def _files(spark: Any, path: AnyPath, who: str, pattern: str = "*") -> Any:
-    """Return a DataFrame of the files under ``path``; their contents are read only where they are selected."""
+def _files(spark: Any, path: AnyPath, caller: str, pattern: str = "*") -> Any:
+    """Return a DataFrame of the files under ``path``. Contents are read only if they are selected."""
     if not hasattr(spark, "read"):
-        msg = f"{who}: got {type(spark).__name__}, expected a SparkSession"
+        msg = f"{caller}: got {type(spark).__name__}, expected a SparkSession"
         raise DataError(msg)
-    running_context(spark, who)
+    running_context(spark, caller)
     suffixes = SUFFIXES if pattern == "*" else (pattern.removeprefix("*"),)
     for sentence in check_folders(_local_paths(spark, os.fspath(path)), suffixes, _encoding_of_names(spark)):
         _LOG.warning("%s: %s", path, sentence)
@@ -174,20 +173,20 @@ def _files(spark: Any, path: AnyPath, who: str, pattern: str = "*") -> Any:
 
 
 def _local_paths(spark: Any, path: str) -> list[str]:
-    """Return what a path or pattern leads to, if that is on a file system of this machine; else nothing."""
+    """Return the paths that a path or pattern leads to, if they are on a file system of this machine; else none."""
     jvm = spark._jvm
     try:
         pattern = jvm.org.apache.hadoop.fs.Path(path)
         if pattern.getFileSystem(spark._jsc.hadoopConfiguration()).getUri().getScheme() != _LOCAL.removesuffix(":"):
             return []
         found = jvm.org.apache.spark.deploy.SparkHadoopUtil.get().globPath(pattern).mkString("\0")
-    except Exception:  # noqa: BLE001 - what is wrong with the path is named when Spark loads it
+    except Exception:  # noqa: BLE001 - the error of a wrong path comes when Spark loads it
         return []
     return [re.sub(f"^{_LOCAL}/+", "/", each) for each in found.split("\0")] if found else []
 
 
 def _encoding_of_names(spark: Any) -> str:
-    """Return the encoding in which Java reads and writes the names of files, by a name that Python has for it."""
+    """Return Python's name of the encoding in which Java reads and writes file names."""
     name = spark._jvm.java.lang.System.getProperty("sun.jnu.encoding") or "utf-8"
     try:
         return codecs.lookup(name).name
@@ -196,7 +195,7 @@ def _encoding_of_names(spark: Any) -> str:
 
 
 def _labelled(spark: Any, images: "RDD[Any]", labels: Labels) -> "RDD[Any]":
-    """Return rows of (path, contents); with their labels, if there are any."""
+    """Return Rows of (path, contents) pairs, with their labels if there are any."""
     if labels is None:
         return images.map(partial(_row, labels=None))
     table = dict(labels) if isinstance(labels, Mapping) else _read_labels(spark, os.fspath(labels))

@@ -1,1 +1,1 @@
-"""A trained net over rows: predict, featurize and evaluate, and what becomes of rows that it cannot compute."""
+"""Inference over rows: predict, featurize and evaluate, and what happens to rows that the net cannot compute."""

@@ -1,7 +1,7 @@
-"""Rows that a net cannot compute, such as a null or an undecodable image: spared, and counted, where that was asked for.
+"""Rows that a net cannot compute, such as a null or an undecodable image: how they are found, and BadRows, which counts them.
 
-A minibatch with such rows is made again without them, and each of its rows is looked at alone; other
-minibatches cost nothing more. An error that no row alone has, such as wrong weights, is raised.
+If a minibatch cannot be computed, each of its rows is tried alone, and the minibatch is made again without the bad ones. Other
+minibatches cost nothing more. An error that no single row has, such as wrong weights, is raised.
 """
 
 from collections.abc import Sequence
@@ -17,20 +17,18 @@ __all__ = ["BadRows", "checked_choice", "refused"]
 
 
 def checked_choice(
-    on_error: str, bad_rows: "BadRows | None", who: str, known: Sequence[OnError] = get_args(OnError)
+    on_error: str, bad_rows: "BadRows | None", caller: str, known: Sequence[OnError] = get_args(OnError)
 ) -> OnError:
-    """Return what becomes of a row that cannot be computed; a DataError if it is none of ``known``, or ``bad_rows`` cannot count them."""
-    choice = checked_on_error(on_error, who, known)
+    """Return ``on_error``; a DataError if it is none of ``known``, or if ``bad_rows`` cannot count for this call."""
+    choice = checked_on_error(on_error, caller, known)
     if not isinstance(bad_rows, BadRows | None):
-        msg = f"{who}: got bad_rows={bad_rows!r:.60}, expected a BadRows(), which counts them, or None"
+        msg = f"{caller}: got bad_rows={bad_rows!r:.60}, expected a BadRows(), which counts them, or None"
         raise DataError(msg)
     if bad_rows is not None and bad_rows.is_taken:
-        msg = (
-            f"{who}: got bad_rows= of an earlier call, whose count would be lost; give each call a BadRows() of its own"
-        )
+        msg = f"{caller}: got bad_rows= of an earlier call, whose count would be lost; give each call a BadRows() of its own"
         raise DataError(msg)
     if choice == "error" and bad_rows is not None:
-        msg = f"{who}: got bad_rows= with on_error='error', which fails at the first one; pass on_error='drop'"
+        msg = f"{caller}: got bad_rows= with on_error='error', which fails at the first one; pass on_error='drop'"
         raise DataError(msg)
     return choice
 
@@ -60,13 +58,13 @@ class BadRows(Tallies):
 
 # ---- in the Python workers
 def refused(batches: RowBatches, rows: Sequence[Any], error: SparknetError, *, all_kept: bool) -> dict[int, str]:
-    """Return what is wrong with the bad rows of a minibatch, by their places in it; raise its error if none alone is bad.
+    """Return why rows of a minibatch are bad, by their places in it; raise the error of the minibatch if no single row is bad.
 
     With ``all_kept`` a row that the preprocessor leaves out is bad too.
     """
     alone = replace(batches, even=None)  # one row is no whole minibatch
     found = {i: reason for i, row in enumerate(rows) if (reason := _refusal(alone, row, all_kept))}
-    if not found:  # each can be read, and the net takes one for bad, such as a NaN
+    if not found:  # each row can be read, but the net refuses one, such as a NaN
         row = getattr(error, "row", None)
         if row is None:
             raise error
@@ -75,11 +73,11 @@ def refused(batches: RowBatches, rows: Sequence[Any], error: SparknetError, *, a
 
 
 def _refusal(batches: RowBatches, row: Any, all_kept: bool) -> str | None:
-    """Return what is wrong with a row that cannot be read, or that the preprocessor refuses; else None."""
+    """Return why a row cannot be read or the preprocessor refuses it; None for a good row."""
     try:
         count, _ = batches.minibatch([row])
         check_count(count, 1 if all_kept else count)
-    except MissingDependency:  # no row is to blame
+    except MissingDependency:  # not the fault of a row
         raise
     except SparknetError as error:
         return str(getattr(error, "reason", error))

@@ -1,4 +1,4 @@
-"""evaluate: the means over all rows of what a net's test phase reports, where the rows are."""
+"""evaluate: the means of what a net's test phase reports, over all rows, computed on their executors."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -53,30 +53,30 @@ def evaluate(
 ) -> dict[str, float]:
     """Return the mean over all rows of each number that the net's test phase reports: loss, accuracy, ...
 
-    It runs one job, and for packed data a small one before, which brings a minibatch.
+    It runs one job. For packed data a small job before that fetches the first minibatch.
 
     Parameters
     ----------
     rows
-        As for :func:`featurize`; or a :class:`PackedDataset`, whose minibatches are taken as they are and where they are,
-        with the bits of the evaluation in :func:`sparknet.averaged_sgd`.
+        As for :func:`featurize`; or a :class:`PackedDataset`, whose minibatches are used as they are, with the bits of the
+        evaluation in :func:`sparknet.averaged_sgd`.
     factory, weights, columns, decoder, batch_size
-        As for :func:`featurize`; a PackedDataset has its own columns and batch size, and holds pixels.
+        As for :func:`featurize`. A PackedDataset has its own columns and batch size, and holds pixels.
     fields
-        As for :func:`featurize`, with the labels; a PackedDataset has its own.
+        As for :func:`featurize`, and the labels. A PackedDataset has its own.
     preprocessor
         As for :func:`featurize`; default for a PackedDataset: its own.
     ragged, padding
-        What becomes of a short minibatch, the last of a partition or of packed data, as for :func:`sparknet.data.pack`.
-        Default for a PackedDataset: its own. The log says how many rows are left out; padded ones count nowhere.
+        What happens to a short minibatch, the last one of a partition or of packed data, as for :func:`sparknet.data.pack`.
+        Default for a PackedDataset: its own. The log says how many rows are left out. Padded rows do not count.
     id_column
-        A column whose value is named with a row that cannot be computed; packed data has none.
+        A column whose value is named in messages about a row; not for packed data.
     on_error
-        What becomes of a row that cannot be computed: ``"error"`` fails and names it, ``"drop"`` gives the means of the rows
-        without it, with the bits that they have alone. For rows that are not packed: ``pack`` refuses bad ones.
+        What happens to a row that cannot be computed: ``"error"`` fails and names it, ``"drop"`` leaves it out, and the means
+        have the bits of the other rows alone. Not for packed data, because ``pack`` refuses bad rows.
     bad_rows
-        A :class:`BadRows`, which counts them and says what is wrong; complete when this function returns. The log says how
-        many in any case.
+        A :class:`BadRows`, which counts these rows and says what is wrong. It is complete when this function returns. The
+        log says how many there are in any case.
 
     Raises
     ------
@@ -123,24 +123,24 @@ def _check_not_dropped(on_error: OnError) -> None:
 def _settled(
     net: TrainedNet, batches: RowBatches, ragged: Ragged | None, padding: Mapping[str, float] | None
 ) -> RowBatches:
-    """Return the minibatches with what becomes of short ones, which the net was tried on."""
-    even = settled(net.on_driver(), batches.batch_size, ragged, padding, f"{batches.who}: ", train=False)
+    """Return ``batches`` with what happens to short ones, after the net was tried on them."""
+    even = settled(net.on_driver(), batches.batch_size, ragged, padding, f"{batches.caller}: ", train=False)
     batches = replace(batches, even=even)
     try:
         _check_numbers(net, batches, batches.batch_size if even.ragged == "drop" else min(2, batches.batch_size))
     except NetError as error:
         if even.ragged == "reshape":
-            _check_numbers(net, batches, batches.batch_size)  # if not even that fits, this is what has to be said
+            _check_numbers(net, batches, batches.batch_size)  # an error for whole minibatches is more important
             fix = (
                 "ragged='drop' leaves out the last minibatch of a partition where it is short, ragged='pad' fills it up"
             )
-            raise error.placed(f"{batches.who}: {fix}") from error
+            raise error.placed(f"{batches.caller}: {fix}") from error
         raise
     return batches
 
 
 def _check_numbers(net: TrainedNet, batches: RowBatches, rows: int) -> None:
-    """Raise a DataError if the net, tried on so many rows, reports no number."""
+    """Raise a DataError if the net reports no number for a minibatch of so many rows."""
     if not any(values.ndim == 0 for values in tried(net, batches, None, rows)[0].values()):
         msg = "evaluate(): the net's test phase reports no number, such as a loss or an accuracy; use featurize()"
         raise DataError(msg)

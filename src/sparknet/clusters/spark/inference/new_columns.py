@@ -1,4 +1,4 @@
-"""New columns on rows: names that are free, and rows of any kind with values added."""
+"""New columns: the check of their names, and rows of any kind with values added."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,9 +13,9 @@ Array = np.ndarray[Any, Any]
 
 
 def check_added(added: Sequence[str], names: Sequence[str], key: Callable[[str], str] | None = None) -> None:
-    """Raise a DataError if a column that is to be added is there already, among ``names`` or twice in ``added``.
+    """Raise a DataError if a new column has the name of another one, in ``names`` or in ``added`` itself.
 
-    Names are the same if ``key`` returns the same for them; default: if they are equal.
+    Two names are the same if ``key`` returns the same for both; default: if they are equal.
     """
     for i, name in enumerate(added):
         if not isinstance(name, str):
@@ -31,7 +31,7 @@ def check_added(added: Sequence[str], names: Sequence[str], key: Callable[[str],
 
 
 def with_values(row: Any, values: Sequence[Array], *, names: Sequence[str]) -> Any:
-    """Return the row of an RDD with values added: under their names where it has names, else at its end."""
+    """Return the row of an RDD with values added: by their names if the row has names, else at its end."""
     plain = [value.item() if value.ndim == 0 else value for value in values]
     added = dict(zip(names, plain, strict=True))
     if isinstance(row, Mapping):

@@ -1,9 +1,8 @@
-"""featurize, predict: a trained net over the rows of an RDD or DataFrame, where the rows are.
+"""featurize, predict: a trained net computes new columns for the rows of an RDD or DataFrame, on their executors.
 
-Rows keep their order, partitions and columns. A DataFrame goes by way of its RDD of rows and comes back with a schema
-of its own: ``mapInPandas`` and ``mapInArrow`` would ask for pandas and pyarrow on every executor, and a JVM row for
-each image is what the DataFrame holds anyway. Factory and weights are broadcast once; each Python worker makes one net
-of them and keeps it.
+Rows keep their order, partitions and columns. A DataFrame is computed as an RDD of rows and made a DataFrame again, with a schema
+that sparknet writes. ``mapInPandas`` and ``mapInArrow`` would need pandas and pyarrow on every executor, and the DataFrame has
+a JVM row for each image anyway. The weights are sent once; each Python worker makes one net with them and keeps it.
 """
 
 import logging
@@ -70,43 +69,43 @@ def featurize(
     fields
         The net's inputs among the columns, those that the outputs depend on.
     columns
-        Field name -> column, or a list of columns whose values are joined, where they differ; as for
+        Field name -> column, or a list of columns whose values are joined, if the names differ; as for
         :func:`sparknet.data.pack`.
     decoder
         Of encoded images, as for :func:`sparknet.spark.pack`.
     batch_size
-        Rows that the net computes at once; the last minibatch of a partition may have fewer. Where the net takes this
-        number of rows alone, it is filled up with zeros, and what the net makes of those is left out.
+        Rows that the net computes at once; the last minibatch of a partition may have fewer. If the net takes only this
+        number of rows, a short minibatch is filled up with zeros, whose results are left out.
     preprocessor
-        Applied to each minibatch in its test behaviour; it must keep all rows. The one that the net was trained with: a warning
-        is logged where pixels would reach the net as they are stored. ``Compose()`` says that there was none.
+        Applied to each minibatch in its test behaviour; it must keep all rows. Give the one that the net was trained with:
+        without one a warning is logged if pixels reach the net as they are stored. ``Compose()`` says that there was none.
     id_column
-        A column whose value is named with a row that cannot be computed, such as the path of a file.
+        A column whose value is named in messages about a row, such as the path of a file.
     on_error
-        What becomes of a row that cannot be computed, such as one with a null or an undecodable image: ``"error"`` fails the
-        job and names it, ``"null"`` gives it nulls in the new columns, ``"drop"`` leaves it out. The rows of its minibatch are
-        computed without it.
+        What happens to a row that cannot be computed, such as one with a null or an undecodable image: ``"error"`` fails the
+        job and names the row, ``"null"`` gives it nulls in the new columns, ``"drop"`` leaves it out. The other rows of its
+        minibatch are computed without it.
     bad_rows
-        A :class:`BadRows`, which counts them and says what is wrong, for ``"null"`` and ``"drop"``. Nothing is computed yet
-        when this function returns: look at it once a job of yours has gone through all rows. The executors' logs say how many
-        in any case.
+        A :class:`BadRows`, which counts these rows and says what is wrong, for ``"null"`` and ``"drop"``. Nothing is computed
+        when this function returns, so look at it after a job of yours has computed all rows. The logs of the executors say
+        how many there are in any case.
 
     Returns
     -------
     DataFrame or RDD
-        Lazy, as ``rows`` is, and of its kind. Added to a DataFrame: a float, or an array of floats in row-major order.
-        Added to Rows and mappings of an RDD under their names, to tuples at their end: a float, or a numpy array.
+        Lazy, and of the kind of ``rows``. A DataFrame gets a float, or an array of floats in row-major order. An RDD gets a
+        float or a numpy array: Rows and mappings under the name, tuples at their end.
 
     Raises
     ------
     DataError, NetError, SchemaError
-        Columns, fields, outputs or weights do not fit; found before any job, with a net made on the driver. A row that
-        does not fit, or has a column of a new one's name, fails the job that computes it, and is named by its place.
+        Columns, fields, outputs or weights do not fit. This is found before any job, with a net made on the driver. A row
+        that does not fit, or that has a column with the name of a new one, fails the job, which says where the row is.
 
     Notes
     -----
-    The same rows in the same minibatches give the bits of ``net.forward`` in one process. The broadcast lives as long as
-    the Spark session does, because what is returned may be computed again at any time.
+    The same rows in the same minibatches give the bits of ``net.forward`` in one process. The weights stay on the executors
+    as long as the Spark session runs, because the result may be computed again at any time.
 
     Examples
     --------
@@ -144,14 +143,14 @@ def predict(
     on_error: OnError = "error",
     bad_rows: BadRows | None = None,
 ) -> Any:
-    """Add the class of each row: the place of the largest value of the blob ``output``; the first of equal ones.
+    """Add the class of each row: the index of the largest value of the blob ``output``, the first one of equal values.
 
     Parameters
     ----------
     rows, factory, weights, fields, columns, decoder, batch_size, preprocessor, id_column, on_error, bad_rows
         As for :func:`featurize`.
     output
-        Blob with the scores or probabilities of the classes, ``(rows, classes)``.
+        The blob with the scores or probabilities of the classes, of shape ``(rows, classes)``.
     column
         Name of the new column, of whole numbers.
     """
@@ -166,7 +165,7 @@ def predict(
 
 
 def _named(outputs: Any) -> dict[str, str]:
-    """Return blob -> name of the new column; a DataError if these are no blobs."""
+    """Return blob -> name of the new column; a DataError if ``outputs`` names no blobs."""
     if isinstance(outputs, str) or not isinstance(outputs, Iterable) or not outputs:
         msg = f"featurize(): got outputs={outputs!r:.60}, expected names of blobs, ['fc7'], or blob -> column, {{'fc7': 'features'}}"
         raise DataError(msg)
@@ -175,7 +174,7 @@ def _named(outputs: Any) -> dict[str, str]:
 
 @contextmanager
 def _output_named(output: str) -> Iterator[None]:
-    """Say of a net without the blob ``output``, which may be the default, how to name another."""
+    """Say in the error of a net without the blob ``output``, which may be the default, how to name another one."""
     try:
         yield
     except NetError as error:
@@ -209,12 +208,12 @@ def _extended(
     work = partial(task, batches=batches, net=net.sent(parcel), blobs=tuple(outputs), finish=finish)
     if not is_frame(rows):
         joined = rdd.mapPartitionsWithIndex(partial(work, join=partial(with_values, names=tuple(outputs.values()))))
-        watch_rows(rdd.context, joined._prev_jrdd.id(), batches.who)
+        watch_rows(rdd.context, joined._prev_jrdd.id(), batches.caller)
         return joined
     schema = _extended_schema(rows.schema, {outputs[name]: values for name, values in found.items()}, on_error)
     extended = rdd.mapPartitionsWithIndex(partial(work, join=with_columns))
     frame = rows.sparkSession.createDataFrame(extended, schema, verifySchema=False)
-    watch_rows(rdd.context, frame._jdf.queryExecution().logical().rdd().id(), batches.who)
+    watch_rows(rdd.context, frame._jdf.queryExecution().logical().rdd().id(), batches.caller)
     return frame
 
 
@@ -234,19 +233,21 @@ def _largest(values: Array) -> Array:
 
 
 def rdd_of(rows: Any, batches: RowBatches, added: Sequence[str]) -> Any:
-    """Return the RDD of rows; the columns are checked, as far as they are known."""
-    check_rows(rows, batches.who)
+    """Return the RDD of the rows. The columns are checked if they are known."""
+    check_rows(rows, batches.caller)
     if is_frame(rows):
-        check_frame(rows, batches.cells, batches.columns, batches.who)
-        check_columns([batches.id_column] if batches.id_column else [], rows.columns, f"{batches.who}: the DataFrame")
-        # Spark itself does not tell `label` from `Label`, unless it is told to.
+        check_frame(rows, batches.cells, batches.columns, batches.caller)
+        check_columns(
+            [batches.id_column] if batches.id_column else [], rows.columns, f"{batches.caller}: the DataFrame"
+        )
+        # By default `label` and `Label` are the same name to Spark.
         key = None if rows.sparkSession.conf.get("spark.sql.caseSensitive") == "true" else str.lower
-        with located(batches.who):
+        with located(batches.caller):
             check_added(added, rows.columns, key)
         return rows.rdd
     packed = ": give it the rows that were packed; evaluate() takes a PackedDataset"
-    check_rdd(rows, batches.who, packed * isinstance(rows, PackedDataset))
-    with located(batches.who):
+    check_rdd(rows, batches.caller, packed * isinstance(rows, PackedDataset))
+    with located(batches.caller):
         check_added(added, ())
     return rows
 

@@ -1,4 +1,4 @@
-"""Rows into minibatches, as a net takes them; where a row is, for messages about it."""
+"""RowBatches: rows become minibatches that a net takes, and a message about a row says where it is."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,8 +27,8 @@ class RowBatches:
 
     Parameters
     ----------
-    who
-        The caller's function, for messages.
+    caller
+        The function that the user has called, for messages.
     fields, columns, batch_size, preprocessor
         As for :func:`~sparknet.clusters.spark.inference.predict.featurize`.
     cells
@@ -36,10 +36,10 @@ class RowBatches:
     id_column
         The column that tells one row from another, for messages about them.
     even
-        What becomes of a short minibatch; None: the net takes it as it is.
+        What happens to a short minibatch; None: the net takes it as it is.
     """
 
-    who: str
+    caller: str
     fields: tuple[Field, ...]
     cells: tuple[Field, ...]
     columns: Columns
@@ -51,7 +51,7 @@ class RowBatches:
     @classmethod
     def of(
         cls,
-        who: str,
+        caller: str,
         fields: Sequence[Field],
         columns: Columns | None,
         batch_size: int,
@@ -59,42 +59,42 @@ class RowBatches:
         decoder: Decoders | None = None,
         id_column: str | None = None,
     ) -> "RowBatches":
-        """Return what these arguments of ``who`` say, after they were checked."""
+        """Return a RowBatches of these arguments of the function ``caller``, after checks."""
         check_packing(batch_size)
-        with located(who):
+        with located(caller):
             pickled("the preprocessor", preprocessor)
         fields = check_fields(fields, columns)
-        with located(who):
+        with located(caller):
             cells = with_decoders(fields, decoder, columns)
-        return cls(who, fields, cells, columns or {}, batch_size, preprocessor, id_column)
+        return cls(caller, fields, cells, columns or {}, batch_size, preprocessor, id_column)
 
     def parts(self, rows: Iterable[Any]) -> Iterator[tuple[range, list[Any]]]:
-        """Yield the rows of each minibatch, by their numbers and themselves, until there are none."""
+        """Yield the rows of each minibatch: their numbers in the partition, and the rows."""
         rows, done = iter(rows), 0
         while part := list(islice(rows, self.batch_size)):
             yield range(done, done + len(part)), part
             done += len(part)
 
     def minibatch(self, rows: Sequence[Any]) -> tuple[int, Batch]:
-        """Return how many rows of a minibatch count, after the preprocessor and without padding, and the minibatch itself."""
+        """Return the number of rows that count (after the preprocessor, without padding), and the minibatch."""
         batch = batch_of_rows(rows, self.cells, self.columns)
         return as_tested(batch, self.preprocessor, self.even)
 
     def prepared(self, part: tuple[Sequence[int], Sequence[Any]]) -> tuple[int, Batch]:
-        """Return the :meth:`minibatch` of the numbers and rows of one."""
+        """Return the :meth:`minibatch` of a pair of row numbers and rows."""
         return self.minibatch(part[1])
 
     @contextmanager
     def placing(self, partition: int, numbers: Sequence[int], rows: Sequence[Any]) -> Iterator[None]:
-        """Raise the error of a minibatch with the place of its row, or of its rows, in the whole."""
+        """Add to an error of the block the place of the bad row, or of the rows of the minibatch."""
         try:
             yield
         except SparknetError as error:
             row = getattr(error, "row", None)
             if row is None:
-                where = f"{self.who}: partition {partition}, rows {numbers[0]} to {numbers[-1]}"
+                where = f"{self.caller}: partition {partition}, rows {numbers[0]} to {numbers[-1]}"
                 raise error.placed(where, partition=partition) from error
-            place = f"{self.who}: {self.place(partition, numbers[row], rows[row])}"
+            place = f"{self.caller}: {self.place(partition, numbers[row], rows[row])}"
             advice = advice_on_id(rows[row], self.id_column)
             raise error.placed(place, instead=True, advice=advice, partition=partition, row=numbers[row]) from error
 

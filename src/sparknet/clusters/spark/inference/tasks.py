@@ -1,4 +1,4 @@
-"""What the tasks of featurize, predict and evaluate do: rows to minibatches, and these through the net of this worker."""
+"""The tasks of featurize, predict and evaluate: rows become minibatches, which the net of this worker computes."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,7 +29,7 @@ Numbered = tuple[
 Minibatch = Prepared[tuple[int, Batch]]
 
 _LOG = logging.getLogger(__name__)
-_NULL = np.array(None)  # what a row gets that cannot be computed: it becomes Python's None
+_NULL = np.array(None)  # for a row that cannot be computed; it becomes None
 
 
 def computed(
@@ -52,7 +52,7 @@ def computed(
             values = _values(net, batch, count, blobs, finish)
             return [join(row, ours) for row, ours in zip(rows, values, strict=True)]
 
-    parts = observed(batches.parts(rows), batches.who, partition)
+    parts = observed(batches.parts(rows), batches.caller, partition)
     for joined in one_pass(parts, batches.prepared, compute):
         yield from joined
 
@@ -69,7 +69,7 @@ def spared(
     on_error: OnError,
     tallies: Any,
 ) -> Iterator[Any]:
-    """Yield what :func:`computed` does; a bad row with nulls, or not at all. Bad rows are counted in ``tallies``."""
+    """Yield what :func:`computed` does. A bad row gets nulls or is left out, and is counted in ``tallies``."""
     tally = Tally()
 
     def compute(part: Numbered, minibatch: Minibatch) -> list[Any]:
@@ -81,11 +81,11 @@ def spared(
             kept = [i for i in range(len(rows)) if i in values or on_error == "null"]
             return [join(rows[i], values.get(i, [_NULL] * len(blobs))) for i in kept]
 
-    parts = observed(batches.parts(rows), batches.who, partition)
+    parts = observed(batches.parts(rows), batches.caller, partition)
     for joined in one_pass(parts, batches.prepared, compute):
         yield from joined
     if tally.count:
-        _LOG.warning("%s: %d rows of partition %d could not be computed", batches.who, tally.count, partition)
+        _LOG.warning("%s: %d rows of partition %d could not be computed", batches.caller, tally.count, partition)
         tallies.add({partition: tally})
 
 
@@ -105,7 +105,7 @@ def _values_of_good(
     rows: Sequence[Any],
     minibatch: Minibatch,
 ) -> tuple[dict[int, Sequence[Any]], dict[int, str]]:
-    """Return the values of the good rows of a minibatch, and what is wrong with the others, by their places in it."""
+    """Return the values of the good rows of a minibatch and the reasons why others are bad, by their places in it."""
     good, bad = list(range(len(rows))), dict[int, str]()
     while good:
         try:
@@ -120,10 +120,10 @@ def _values_of_good(
 
 
 def evaluated(partition: int, rows: Iterable[Any], *, batches: RowBatches, net: SentNet, tallies: Any) -> Iterator[Any]:
-    """Yield what :func:`~sparknet.worker.evaluate_batch` returns for each minibatch of a partition, or an error as a value.
+    """Yield what :func:`~sparknet.worker.evaluate_batch` returns for each minibatch of a partition, or an error.
 
-    For a minibatch that is left out it yields its number of rows. Where bad rows are counted, in ``tallies``, a minibatch
-    is filled up with the rows after it: the minibatches are those of a partition that never had bad rows.
+    For a minibatch that is left out, its number of rows is yielded. If bad rows are counted in ``tallies``, a minibatch with some
+    is filled up with the next rows. So the minibatches are those of a partition without bad rows.
     """
     tally = Tally()
     yield from as_values(_sums(partition, rows, batches, net, None if tallies is None else tally))
@@ -132,8 +132,8 @@ def evaluated(partition: int, rows: Iterable[Any], *, batches: RowBatches, net: 
 
 
 def _sums(partition: int, rows: Iterable[Any], batches: RowBatches, net: SentNet, tally: Tally | None) -> Iterator[Any]:
-    """Yield the sums of each minibatch, or its number of rows; the first bad row is an error where there is no tally."""
-    good = list[tuple[int, Any]]()  # numbers and rows of the minibatch before, if it had bad rows
+    """Yield the sums of each minibatch, or its number of rows if it is left out. Without a tally the first bad row is an error."""
+    good = list[tuple[int, Any]]()  # numbers and rows from the minibatch before, if that had bad ones
 
     def compute(part: Numbered, minibatch: Minibatch) -> Any:
         numbers, rows = part
@@ -150,14 +150,14 @@ def _sums(partition: int, rows: Iterable[Any], batches: RowBatches, net: SentNet
         good[:] = [(numbers[i], row) for i, row in enumerate(rows) if i not in bad]
         return None
 
-    parts = observed(_filled_up(rows, batches.batch_size, good), batches.who, partition)
-    # Which rows a minibatch has depends on the bad ones before, where they are counted.
+    parts = observed(_filled_up(rows, batches.batch_size, good), batches.caller, partition)
+    # If bad rows are counted, the rows of a minibatch depend on those before.
     sums = one_pass(parts, batches.prepared, compute, ahead=1 if tally is None else 0)
     return (found for found in sums if found is not None)
 
 
 def _filled_up(rows: Iterable[Any], batch_size: int, before: list[tuple[int, Any]]) -> Iterator[Numbered]:
-    """Yield the rows of each minibatch: first those that are in ``before`` at that moment."""
+    """Yield the rows of each minibatch: those that are in ``before`` at that moment, and then the next ones."""
     numbered = enumerate(rows)
     while part := [*before, *islice(numbered, batch_size - len(before))]:
         before.clear()

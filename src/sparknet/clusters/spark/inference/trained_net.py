@@ -1,4 +1,4 @@
-"""A net with its weights: made on the driver to be tried out, and by each worker that gets the weights, which keeps it."""
+"""A net with its weights: made on the driver to be tried, and on each worker, which keeps it for the next tasks."""
 
 import pickle
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Any
 
 from sparknet.clusters.spark.jobs.running import pickled
-from sparknet.clusters.spark.workers.net_cache import device_of, kept_net
+from sparknet.clusters.spark.workers.net_cache import cached_net, device_of
 from sparknet.clusters.transport import Parcel, Transport
 from sparknet.errors import located
 from sparknet.formats import Contents, Taken
@@ -23,7 +23,7 @@ _MOST_NETS = 2  # a job may go through one net after another
 
 @dataclass(frozen=True)
 class TrainedNet:
-    """What a net with weights is made of, on the driver.
+    """The parts of a net with weights, on the driver.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class TrainedNet:
     weights
         The message of the weights.
     device
-        Where the factory's nets are.
+        The device of the factory's nets.
     """
 
     factory: bytes
@@ -40,10 +40,10 @@ class TrainedNet:
     device: str
 
     @classmethod
-    def of(cls, who: str, factory: NetFactory, weights: WeightCollection | Contents | Taken) -> "TrainedNet":
-        """Return the net of a factory with these weights; an error begins with ``who``."""
-        weights = given_weights(weights, f"{who}: weights")
-        with located(who):
+    def of(cls, caller: str, factory: NetFactory, weights: WeightCollection | Contents | Taken) -> "TrainedNet":
+        """Return the parts of a factory's net with these weights; an error begins with ``caller``."""
+        weights = given_weights(weights, f"{caller}: weights")
+        with located(caller):
             return cls(pickled("the factory", factory), dumps(weights), device_of(factory))
 
     def on_driver(self) -> Net:
@@ -51,7 +51,7 @@ class TrainedNet:
         return _made(self.factory, self.weights, driver_net)
 
     def sent(self, parcel: Parcel) -> "SentNet":
-        """Return the net as workers have it, whose weights are the message in ``parcel``."""
+        """Return the net as workers get it; ``parcel`` holds its weights."""
         key = blake2b(blake2b(self.factory).digest() + blake2b(self.weights).digest()).hexdigest()
         return SentNet(key, self.factory, parcel, self.device)
 
@@ -62,7 +62,7 @@ class TrainedNet:
 
 @dataclass(frozen=True)
 class SentNet:
-    """A net on its way to the workers; small and picklable.
+    """A net that workers make; small and picklable.
 
     Parameters
     ----------
@@ -80,8 +80,8 @@ class SentNet:
     device: str
 
     def __call__(self) -> Net:
-        """Return this worker's net, made if the worker has not kept it."""
-        return kept_net(self.key, self._made, most=_MOST_NETS, device=self.device)
+        """Return the net of this worker, made if it is not kept."""
+        return cached_net(self.key, self._made, most=_MOST_NETS, device=self.device)
 
     def _made(self) -> Net:
         (weights,) = self.parcel.open(0)

@@ -1,4 +1,4 @@
-"""A net tried out on the driver, on minibatches of zeros: what does not fit shows before any job."""
+"""The trial of a net on the driver, with minibatches of zeros: what does not fit is found before any job."""
 
 import logging
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 
 
 def tried(net: TrainedNet, batches: RowBatches, blobs: Sequence[str] | None, *sizes: int) -> list[dict[str, Array]]:
-    """Return the blobs (None: all outputs) for minibatches of zeros of these sizes; a warning if pixels reach the net as stored."""
+    """Return the blobs (None: all outputs) for minibatches of zeros of these sizes. Warn if pixels reach the net as they are stored."""
     fields = check_preprocessor(batches.preprocessor, batches.fields)
     made = net.on_driver()
     check_axes(made, fields)
@@ -33,16 +33,16 @@ def tried(net: TrainedNet, batches: RowBatches, blobs: Sequence[str] | None, *si
     used = [evened(batch, batches.even)[1] for batch in zeros]
     found = [{name: values.to_host() for name, values in made.forward(batch, blobs).items()} for batch in used]
     if batches.preprocessor is None:
-        _warn_of_raw_pixels(batches.who, made, fields)
+        _warn_of_raw_pixels(batches.caller, made, fields)
     return found
 
 
 def tried_by_row(net: TrainedNet, batches: RowBatches, blobs: Sequence[str]) -> tuple[RowBatches, dict[str, Array]]:
-    """Return minibatches that the net can take, and what it makes of one; each of the blobs must have a row for each example.
+    """Return minibatches that the net takes, and the blobs for one of them. Each blob must have a row for each example.
 
-    A net that takes no other number of rows than ``batch_size`` has short minibatches filled up with zeros.
+    If the net takes only ``batch_size`` rows, short minibatches are filled up with zeros.
     """
-    sizes = [2, 3]  # what has 2 rows by chance has not 3 by chance too
+    sizes = [2, 3]  # a blob that has 2 rows by chance does not have 3 by chance too
     try:
         found = tried(net, batches, blobs, *sizes)
     except (NetError, DataError):
@@ -51,15 +51,15 @@ def tried_by_row(net: TrainedNet, batches: RowBatches, blobs: Sequence[str]) -> 
     for name in blobs:
         if [values[name].shape[:1] for values in found] != [(rows,) for rows in sizes]:
             msg = (
-                f"{batches.who}: the blob {name!r} has no row for each example: {sizes[0]} examples give the shape "
+                f"{batches.caller}: the blob {name!r} has no row for each example: {sizes[0]} examples give the shape "
                 f"{found[0][name].shape}; take another one, or evaluate() for means"
             )
             raise NetError(msg)
     return batches, found[0]
 
 
-def _warn_of_raw_pixels(who: str, net: Net, fields: Sequence[Field]) -> None:
-    """Log a warning if the net gets pixels as they are stored: trained with a preprocessor, it is wrong without any other sign."""
+def _warn_of_raw_pixels(caller: str, net: Net, fields: Sequence[Field]) -> None:
+    """Log a warning if the net gets pixels as they are stored. If it was trained with a preprocessor, nothing else shows the mistake."""
     changes = getattr(net, "input_changes", None)
     changed = {} if changes is None else changes(train=False)
     raw = [f.name for f in fields if f.dtype == "uint8" and len(f.shape) > 1 and f.name not in changed]
@@ -67,6 +67,6 @@ def _warn_of_raw_pixels(who: str, net: Net, fields: Sequence[Field]) -> None:
         _LOG.warning(
             "%s: the net gets the pixels of %s as they are stored, 0..255: preprocessor= is not given. It needs the one that the "
             "net was trained with; preprocessor=Compose() says that there was none",
-            who,
+            caller,
             ", ".join(map(repr, raw)),
         )

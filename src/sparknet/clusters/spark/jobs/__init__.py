@@ -1,1 +1,1 @@
-"""Spark sessions and their jobs: starting a session, running a job in it, watching it, and saying in one line what failed."""
+"""Spark sessions and their jobs: how a session is started, and how jobs are run, watched and cancelled."""

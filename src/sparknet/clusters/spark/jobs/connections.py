@@ -1,8 +1,8 @@
-"""Asking Spark's JVM something beside the caller's own thread, on a connection that is there only meanwhile.
+"""Calls to Spark's JVM from another thread, on a connection that ends with the call.
 
-pyspark gives each thread a connection of its own. Where py4j is interrupted, as by Ctrl-C, it has the JVM shut down all connections:
-at once where another thread has one that it does not use at that moment. The next call of the interrupted thread may meet
-that and fail. So threads of ours keep none.
+pyspark gives each thread its own connection. When Ctrl-C interrupts py4j, it makes the JVM close all connections. A connection that is
+idle at that moment is closed at once, and the next call of the interrupted thread may fail because of it. So no thread of
+sparknet keeps a connection.
 """
 
 import threading
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def asked(call: Callable[[], T]) -> T:
-    """Return ``call()``, or raise what it raises, from a thread whose connection ends with it."""
+    """Return ``call()``, made in a new thread, whose connection ends with it. An error of the call is raised here."""
     answers, errors = list[T](), list[BaseException]()
 
     def ask() -> None:

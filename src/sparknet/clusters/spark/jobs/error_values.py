@@ -1,4 +1,4 @@
-"""Errors of sparknet as values among the results of tasks: as exceptions, Spark would try the tasks again, in vain."""
+"""Errors of sparknet as results of tasks. Spark would run a task that raises them again, with the same result."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ def as_value(work: Callable[[], T]) -> T | SparknetError:
 
 
 def as_values(results: Iterable[T]) -> Iterator[T | SparknetError]:
-    """Yield the results, and an error that ends them as the last one."""
+    """Yield the results. An error that they raise is yielded too, as the last one."""
     try:
         yield from results
     except SparknetError as error:
@@ -34,7 +34,7 @@ def as_values(results: Iterable[T]) -> Iterator[T | SparknetError]:
 
 # ---- on the driver
 def raise_error(result: Any) -> None:
-    """Raise the result of a task if it is an error; of a package that is missing there, the message says how it gets there."""
+    """Raise the result of a task if it is an error. For a missing package the message says how to install it on the executors."""
     if isinstance(result, MissingDependency):
         raise type(result)(f"{result}{IMPORT_FIX}", name=result.name) from result
     if isinstance(result, SparknetError):

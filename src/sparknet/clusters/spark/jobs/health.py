@@ -1,4 +1,4 @@
-"""What a Spark session that was started elsewhere lacks, in words: its own settings decide, and nothing else tells."""
+"""Warnings about a Spark session that sparknet did not start: its settings, and the versions on its executors."""
 
 import platform
 from collections.abc import Iterable, Iterator
@@ -15,17 +15,17 @@ _COMPARED = ("sparknet", "numpy", "caffe")  # distributions that compute, or tha
 
 
 def session_warnings(spark: Any) -> dict[str, str]:
-    """Return what there is to say against training in a session: subject -> what is the matter, and the fix.
+    """Return the problems of training in a session: subject -> what is wrong, and the fix.
 
     Parameters
     ----------
     spark
-        A SparkSession or SparkContext; a short job is run on it.
+        A SparkSession or SparkContext. A short job runs on it.
 
     Raises
     ------
     ClusterError
-        It is none of them, or it was stopped.
+        It is neither, or it was stopped.
     """
     context = running_context(spark, "doctor")
     conf, master = context._conf, context.master
@@ -55,7 +55,7 @@ def _how_to_authenticate(master: str) -> str:
 
 
 def _of_executors(context: Any) -> Iterator[tuple[str, str]]:
-    """Yield what differs between the executors and the driver; as many tasks as run at once most often reach all."""
+    """Yield what differs between executors and driver. One task for each core usually reaches all executors."""
     here = _versions()
     try:
         found = set(run_job(context.parallelize(range(context.defaultParallelism)).mapPartitions(_told).collect))
@@ -73,13 +73,13 @@ def _of_executors(context: Any) -> Iterator[tuple[str, str]]:
 
 
 def _told(rows: Iterable[Any]) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
-    """Yield the host of this task, and its versions."""
+    """Yield the host of this task and its versions."""
     del rows
     yield platform.node(), _versions()
 
 
 def _versions() -> tuple[tuple[str, str], ...]:
-    """Return (name, version) of Python and what is compared; "" where it is not installed."""
+    """Return (name, version) of Python and of each compared package; "" for one that is not installed."""
     return ("Python", platform.python_version()), *((name, _version(name)) for name in _COMPARED)
 
 

@@ -1,7 +1,7 @@
-"""Ctrl-C while Spark works: the jobs that were waited for end, and one line says where the program was.
+"""Ctrl-C while Spark works: the jobs that the program waits for are cancelled, and one line says where the program was.
 
-The interrupt comes up inside py4j, where it waits for the JVM. py4j logs it with its own traceback, and so it does with
-what pyspark's handler of the signal tries first, a call on the connection that is being waited on.
+The interrupt is raised inside py4j, which is waiting for the JVM. py4j logs it with a traceback. pyspark's signal handler runs before
+that and makes a call on the connection that is in use; py4j logs the failure of this call too.
 """
 
 import logging
@@ -24,20 +24,20 @@ __all__ = ["interruptible", "tell_interrupts_briefly"]
 
 _MODULES = ("java_gateway", "clientserver")  # of py4j
 _LOG = logging.getLogger(__name__)
-# It logs to the root logger as well as to its own.
+# py4j logs to the root logger as well as to its own.
 _LOGGERS = [logging.getLogger(), *(logging.getLogger(f"py4j.{module}") for module in _MODULES)]
 _PACKAGES = {"sparknet", "pyspark", "py4j"}
 
-# Seconds from one time to the next: between a call and its job Spark may list the files of a source.
+# Seconds between two attempts. Spark may list the files of a source after the call and before its job starts.
 _AGAIN = [2.0**n / 10 for n in range(10)]
 
 
 def interruptible(action: Callable[[], Any], context: Any) -> Any:
-    """Return ``action()``; if it is interrupted, as by Ctrl-C, cancel the jobs that it started, and no others.
+    """Return ``action()``. If it is interrupted, as by Ctrl-C, cancel the jobs that it started, and no others.
 
-    Spark's own handler of that signal cancels every job of the process; notebooks have another, which cancels none.
-    The KeyboardInterrupt is raised without the calls in which it came up, also where cleaning up after it failed. If nobody
-    catches it, Python prints one line.
+    Spark's own handler of the signal cancels every job of the process; that of notebooks cancels none. The
+    KeyboardInterrupt is raised without the traceback inside Spark, even if cleaning up after it failed. If the program does
+    not catch it, Python prints one line.
     """
     tag, handled = f"sparknet-{uuid.uuid4().hex}", sys.exception()
     with _without_the_log_of_it():
@@ -62,7 +62,7 @@ def interruptible(action: Callable[[], Any], context: Any) -> Any:
 
 
 def _cancel(context: Any, tag: str) -> None:
-    """Cancel the jobs of this tag that run; a thread cancels those that were asked for and come later."""
+    """Cancel the running jobs with this tag. A thread goes on to cancel those that Spark starts a little later."""
     with suppress(Exception):  # the connection was interrupted too; the thread has one of its own
         context.cancelJobsWithTag(tag)
     threading.Thread(target=_cancel_later, args=(context, tag), name=tag, daemon=True).start()
@@ -85,7 +85,7 @@ def _cancel_later(context: Any, tag: str) -> None:
 
 
 def _interrupt_in(error: BaseException | None, handled: BaseException | None) -> KeyboardInterrupt | None:
-    """Return the KeyboardInterrupt that an error is or followed, but none that the caller was ``handled`` before."""
+    """Return the KeyboardInterrupt that an error is or was raised after. ``handled`` is an older one, which does not count."""
     while error is not None and error is not handled:
         if isinstance(error, KeyboardInterrupt):
             return error
@@ -94,20 +94,20 @@ def _interrupt_in(error: BaseException | None, handled: BaseException | None) ->
 
 
 def tell_interrupts_briefly() -> None:
-    """From now on an interrupt while Spark works is one line in this process, nothing of py4j's; calling it again changes nothing."""
+    """Let every later interrupt of this process while Spark works be one line, without the log of py4j. May be called again."""
     for logger in _LOGGERS:
         logger.addFilter(_is_told)
     _print_briefly()
 
 
 def _print_briefly() -> None:
-    """Let Python print an interrupt while Spark works as one line, unless the program prints exceptions in its own way."""
+    """Let Python print an interrupt while Spark works as one line, unless the program has its own ``sys.excepthook``."""
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _print
 
 
 def _print(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print an exception that nobody caught: of an interrupt while Spark is waited for only where the program called it."""
+    """Print an uncaught exception. Of an interrupt while the program waits for Spark, print only the line of the program."""
     calls = list(traceback.walk_tb(trace))
     modules = [str(frame.f_globals.get("__name__")) for frame, _ in calls]
     waits = any(module == __name__ or module.startswith("py4j.") for module in modules)
@@ -120,15 +120,17 @@ def _print(kind: type[BaseException], error: BaseException, trace: TracebackType
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    """Say whether this is an interrupt, or what became of it: py4j closes connections then, and pyspark may use one once more."""
+    """Say whether this is an interrupt, or an error that follows from one: pyspark may use a connection that py4j has closed."""
     lost = type(error).__name__ == "Py4JNetworkError"
     return isinstance(error, KeyboardInterrupt) or (lost and _interrupt_in(error, None) is not None)
 
 
 @contextmanager
 def _without_the_log_of_it() -> Iterator[None]:
-    """Keep what py4j logs of an interrupt from being shown."""
-    own = partial(_is_told)  # a filter that is added twice is there once: another thread's end would take it away
+    """Hide what py4j logs about an interrupt."""
+    own = partial(
+        _is_told
+    )  # a new object: a filter that two threads add is there once, and the first to end would remove it
     for logger in _LOGGERS:
         logger.addFilter(own)
     try:
@@ -139,7 +141,7 @@ def _without_the_log_of_it() -> Iterator[None]:
 
 
 def _is_told(record: logging.LogRecord) -> bool:
-    """Say whether a record is anything else than py4j's of an interrupt."""
+    """Say whether a log record is to be shown: it is not py4j's about an interrupt."""
     error = record.exc_info[1] if record.exc_info and record.module in _MODULES else None
     is_nested = isinstance(error, BaseException) and "reentrant call" in str(error.__context__)
     return not is_nested and _interrupt_in(error, None) is None

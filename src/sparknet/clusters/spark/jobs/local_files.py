@@ -1,6 +1,6 @@
-"""Files of a Python worker, in the directories that Spark gives its executor for such things.
+"""The scratch directories of an executor, where Python workers keep files.
 
-Spark removes these directories when the executor ends; what is put there needs no other owner.
+Spark removes these directories when the executor ends, so nothing else has to remove the files.
 """
 
 import os
@@ -15,13 +15,13 @@ _SUBDIRECTORIES = 64  # spark.diskStore.subDirectories
 
 
 def local_directories() -> list[Path]:
-    """Return the executor's scratch directories (``spark.local.dir``); the system's outside of an executor."""
+    """Return the scratch directories of the executor (``spark.local.dir``); outside of an executor that of the system."""
     return [Path(name) for name in os.environ.get("SPARK_LOCAL_DIRS", tempfile.gettempdir()).split(",")]
 
 
 @contextmanager
 def naming(directory: Path) -> Iterator[None]:
-    """Name the directory in an error of writing there, such as on a full disk: Python names none, and nobody has chosen it."""
+    """Name the directory in an error of writing to it, such as a full disk. Python does not name it, and the user has not chosen it."""
     try:
         yield
     except OSError as error:
@@ -30,9 +30,9 @@ def naming(directory: Path) -> Iterator[None]:
 
 
 def restore_directories(_element: object = None) -> None:
-    """Make Spark's scratch directories again where they were removed under a running executor.
+    """Create the scratch directories again if they were removed while the executor ran.
 
-    Spark makes their sub-directories once and takes it that they stay: every later shuffle on that executor failed.
+    Spark creates their sub-directories once and never again, so every later shuffle on that executor would fail.
     """
     if "SPARK_LOCAL_DIRS" in os.environ:
         for directory in local_directories():
@@ -40,6 +40,6 @@ def restore_directories(_element: object = None) -> None:
 
 
 def restore(directory: Path) -> None:
-    """Make one of Spark's scratch directories again, with its sub-directories."""
+    """Create one of the scratch directories again, with its sub-directories."""
     for number in range(_SUBDIRECTORIES):
         (directory / f"{number:02x}").mkdir(mode=0o770, parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Running Spark jobs: what fails in them arrives as one clear exception, and an interrupt ends them.
+"""Running Spark jobs: a failure becomes one clear exception, and an interrupt cancels them.
 
-The exceptions of py4j and pyspark are pages of Java with, somewhere inside, what matters.
+The exceptions of py4j and pyspark are pages of Java, with the cause somewhere inside.
 """
 
 import re
@@ -19,22 +19,22 @@ __all__ = ["PerPartition", "collected", "is_stored", "pickled", "release", "run_
 
 # A Python traceback inside a Java one: indented lines, ended by the exception itself.
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)")
-# A file in a scratch directory of Spark, which is in the group.
+# A missing file in a scratch directory of Spark; the group is the directory.
 _LOST = re.compile(r"(?:FileNotFound|NoSuchFile)Exception: (/\S*/blockmgr-[-\w]+)/")
-# A file in the directory of pyspark's own in the driver, through which broadcasts and results go.
+# A missing file in the driver's own directory of pyspark, through which broadcasts and results go.
 _LOST_BY_PYSPARK = re.compile(r"No such file or directory: '(/\S*/pyspark-[-\w]+)/")
-# The note that `sparknet.data.shards.calling` leaves on an exception: which shard, and where in the caller's file.
+# The note that `sparknet.data.shards.calling` adds to an exception: the shard, and the line of the user's function.
 _PLACE = re.compile(r"^\[(shard \d+, .+)\]$", re.MULTILINE)
-# A package that is not there, or cannot be imported: as Python says it, and as our own errors do.
+# A package that is missing or cannot be imported, in the words of Python or of sparknet.
 _IMPORT = re.compile(r"\b(ModuleNotFoundError|ImportError|MissingDependency)\b")
 _CAUSED = "Caused by: "
 _LONGEST = 600  # characters of a line that is shown
 
 
 def run_job(action: Callable[[], Any]) -> Any:
-    """Return ``action()``, the action of an RDD; a failed job is a ClusterError that names what failed.
+    """Return ``action()``, an action of an RDD. A job that fails raises a ClusterError that names what failed.
 
-    The Python worker's traceback, if there is one, is the exception's ``traceback``. Ctrl-C cancels the jobs and stays a
+    The error's ``traceback`` is that of the Python worker, if there is one. Ctrl-C cancels the jobs and raises
     KeyboardInterrupt.
     """
     from pyspark import SparkContext
@@ -57,7 +57,7 @@ def run_job(action: Callable[[], Any]) -> Any:
 
 
 def _with_new_directories(context: Any, lost: Path) -> str:
-    """Make the scratch directories of driver and executors again, and return what the error says of it."""
+    """Create the scratch directories of driver and executors again, and return what the error message says about it."""
     if "blockmgr" in lost.name and lost.parent.is_dir():
         restore(lost)  # on this machine, of an executor perhaps
     Path(context._temp_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def _with_new_directories(context: Any, lost: Path) -> str:
 
 
 def collected(rdd: Any, partitions: Sequence[int] | None = None) -> list[Any]:
-    """Return all elements (of these partitions); an error that a task reports as a value is raised as what it was."""
+    """Return all elements, or those of these partitions. An error among them, which a task reported as a value, is raised."""
     replies: list[Any] = run_job(
         rdd.collect if partitions is None else lambda: rdd.context.runJob(rdd, list, partitions)
     )
@@ -86,10 +86,10 @@ def collected(rdd: Any, partitions: Sequence[int] | None = None) -> list[Any]:
 
 
 def pickled(what: str, value: Any) -> bytes:
-    """Return a value as tasks are sent it; a DataError that begins with ``what`` if it cannot be sent.
+    """Return a value pickled, as it is sent to tasks; a DataError that begins with ``what`` if it cannot be pickled.
 
-    For what is the caller's, before a task with it and a broadcast is made. Broadcasts that are met here are forgotten:
-    pyspark keeps them for the next job, which fails once they are destroyed.
+    Call it for each value of the user's before a broadcast and a task are made. pyspark notes the broadcasts that are
+    pickled here for the next job, which would fail after they are destroyed; so these notes are cleared.
     """
     from pyspark import SparkContext, cloudpickle
 
@@ -109,27 +109,27 @@ def pickled(what: str, value: Any) -> bytes:
 
 
 def is_stored(rdd: Any) -> bool:
-    """Say whether all partitions of a persisted RDD are on the executors now."""
+    """Say whether the executors have all partitions of a persisted RDD now."""
     found = rdd.context._jsc.sc().getRDDStorageInfo()
     return any((info.id(), info.numCachedPartitions()) == (rdd.id(), rdd.getNumPartitions()) for info in found)
 
 
 def release(persisted: Any) -> None:
-    """Unpersist an RDD or data set that was only needed for a while; if that fails, the error before it is what matters."""
+    """Unpersist an RDD or data set that is not needed any more. A failure is ignored: it would hide an error before it."""
     with suppress(Exception):
         persisted.unpersist()
 
 
 class PerPartition:
-    """Spark's AccumulatorParam for partition -> a fact about it; one that is computed twice counts once."""
+    """Spark's AccumulatorParam for partition -> a fact about it. A partition that is computed twice counts once."""
 
     def zero(self, value: dict[int, Any]) -> dict[int, Any]:
-        """Return the start of an accumulator."""
+        """Return the initial value of an accumulator."""
         del value
         return {}
 
     def addInPlace(self, ours: dict[int, Any], theirs: dict[int, Any]) -> dict[int, Any]:  # noqa: N802 - Spark's name
-        """Return what both know."""
+        """Return the facts of both."""
         ours.update(theirs)
         return ours
 

@@ -1,7 +1,7 @@
-"""Spark sessions: whether they run. A stopped one is answered by name, before pyspark or its JVM is asked for anything.
+"""Whether a Spark session runs. A stopped one is reported before pyspark or its JVM is called.
 
-pyspark itself answers with ``'NoneType' object has no attribute 'sc'``, which names neither what was
-stopped nor what is to be done.
+pyspark's own error is ``'NoneType' object has no attribute 'sc'``, which says neither what was stopped
+nor what to do.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ _RUNNING = "in a session that runs, as start_spark() gives one"
 
 
 def is_stopped(context: Any) -> bool:
-    """Say whether a SparkContext was stopped: by its own ``stop()``, from its JVM, or because that JVM is gone."""
+    """Say whether a SparkContext was stopped: by its own ``stop()``, by its JVM, or because the JVM has ended."""
     if context._jsc is None:
         return True
     for _ in range(2):  # after Ctrl-C py4j may fail once, see :mod:`sparknet.clusters.spark.jobs.connections`
@@ -25,41 +25,41 @@ def is_stopped(context: Any) -> bool:
     return True
 
 
-def running_context(spark: Any, who: str) -> Any:
+def running_context(spark: Any, caller: str) -> Any:
     """Return the SparkContext of a SparkSession or SparkContext.
 
     Raises
     ------
     ClusterError
-        It is neither, it is a Connect session, or it was stopped; the message begins with ``who``.
+        It is neither, it is a Connect session, or it was stopped; the message begins with ``caller``.
     """
     context = getattr(spark, "sparkContext", spark)
     if not hasattr(context, "broadcast"):
         msg = (
-            f"{who}: got {type(spark).__name__}, expected a SparkSession or SparkContext "
+            f"{caller}: got {type(spark).__name__}, expected a SparkSession or SparkContext "
             "(a Spark Connect session has no executors that run our tasks)"
         )
         raise ClusterError(msg)
     if is_stopped(context):
-        msg = f"{who}: this Spark session was stopped: take one that runs, as start_spark() gives"
+        msg = f"{caller}: this Spark session was stopped: take one that runs, as start_spark() gives"
         raise ClusterError(msg)
     return context
 
 
-def check_rows(rows: Any, who: str) -> None:
+def check_rows(rows: Any, caller: str) -> None:
     """Raise a ClusterError if ``rows`` is an RDD or a DataFrame whose Spark session was stopped."""
     session = getattr(rows, "sparkSession", None)  # of a DataFrame, which may have a column called "context"
     context = getattr(session, "sparkContext", None) if session is not None else getattr(rows, "context", None)
     if hasattr(context, "broadcast") and is_stopped(context):
-        msg = f"{who}: the {type(rows).__name__} cannot be computed, its Spark session was stopped: make it again {_RUNNING}"
+        msg = f"{caller}: the {type(rows).__name__} cannot be computed, its Spark session was stopped: make it again {_RUNNING}"
         raise ClusterError(msg)
 
 
-def check_packed(batches: Any, who: str) -> None:
-    """Raise a ClusterError if the RDD of a packed data set is one of a Spark session that was stopped."""
+def check_packed(batches: Any, caller: str) -> None:
+    """Raise a ClusterError if the Spark session of a packed data set's RDD was stopped."""
     if is_stopped(batches.context):
         msg = (
-            f"{who}: the packed data set is gone, its Spark session was stopped: pack again, or load_packed() what "
+            f"{caller}: the packed data set is gone, its Spark session was stopped: pack again, or load_packed() what "
             f"was saved, {_RUNNING}"
         )
         raise ClusterError(msg)

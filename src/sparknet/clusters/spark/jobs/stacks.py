@@ -1,7 +1,7 @@
-"""Where a task that stands still is: the Python stack of one whose minibatch takes much longer than all before.
+"""The Python stack of a task that stands still: one whose minibatch takes much longer than all before it.
 
-It goes to the stderr of the task's own process, which Spark keeps as its executor's: the driver cannot ask for it. Of
-a process that was stopped, and of a call that never lets go of Python's lock, there is none; the driver says that those stand still.
+The task's own process writes it to its stderr, which Spark keeps as that of the executor; the driver cannot ask for it. A process
+that was stopped, or a call that never releases Python's lock, writes nothing. For those the driver says that they stand still.
 """
 
 import os
@@ -17,9 +17,9 @@ from typing import TypeVar
 
 __all__ = ["observed"]
 
-_SLOW = 30.0  # seconds that a minibatch takes, at least, until it is compared with those before
-_TIMES = 10  # as long as the slowest of those is much longer
-_FIRST = 60.0  # seconds, where there is none before
+_SLOW = 30.0  # a minibatch is compared with those before once it has taken so many seconds
+_TIMES = 10  # "much longer" is so many times as long as the slowest one before
+_FIRST = 60.0  # seconds, for the first minibatch
 
 _OURS = str(Path(__file__).parents[3])  # the folder of sparknet
 
@@ -28,9 +28,9 @@ _AHEAD = "prefetch"  # the name of the threads of sparknet.data.prefetch
 T = TypeVar("T")
 
 
-def observed(parts: Iterable[T], who: str, partition: int) -> Iterator[T]:
-    """Yield the parts of a task's work; where one takes much longer than those before, the stack is written, once."""
-    watch = _Watch(f"{who}: partition {partition}")
+def observed(parts: Iterable[T], caller: str, partition: int) -> Iterator[T]:
+    """Yield the parts of a task's work. If one takes much longer than those before, the stack is written, once a task."""
+    watch = _Watch(f"{caller}: partition {partition}")
     try:
         with suppress(RuntimeError):  # there is no thread left, and the task needs none
             threading.Thread(target=watch.wait, name=f"watch partition {partition}", daemon=True).start()
@@ -42,7 +42,7 @@ def observed(parts: Iterable[T], who: str, partition: int) -> Iterator[T]:
 
 
 class _Watch:
-    """What is known of a task's minibatches; made in the thread that works on them."""
+    """The times of a task's minibatches. Make it in the thread that works on them."""
 
     def __init__(self, what: str) -> None:
         self.ended = threading.Event()
@@ -50,7 +50,7 @@ class _Watch:
         self._since, self._done, self._longest = time.monotonic(), 0, 0.0
 
     def mark(self) -> None:
-        """Take note that a part was worked on."""
+        """Note that a part is done."""
         now = time.monotonic()
         self._longest = max(self._longest, now - self._since)
         self._since = now
@@ -60,8 +60,8 @@ class _Watch:
         return self._since + (max(_SLOW, _TIMES * self._longest) if self._done else _FIRST)
 
     def wait(self) -> None:
-        """Write the stack once a part takes too long, unless the task ends before."""
-        # It becomes due earlier once the first one is done.
+        """Wait until a part takes too long, and write the stack then; return when the task ends."""
+        # After the first part the limit is shorter, so look again in time.
         while not self.ended.wait(min(_SLOW, max(0.0, self._due() - time.monotonic()))):
             now = time.monotonic()
             if now >= self._due():

@@ -1,18 +1,18 @@
-"""When a job of Spark is said to stand still, and in which words. It knows neither Spark nor a clock.
+"""The rules for saying that a Spark job stands still, and the words. This module knows neither Spark nor a clock.
 
-No time is right for all jobs, so none of them fails here: what is long is measured by the tasks of the same stage that are done.
-Where there are none, only how long it has been is said, at times that double.
+No time limit fits all jobs, so no job is ended. A task is called slow in comparison with the finished tasks of its stage.
+If no task has finished, only the time that has passed is said, at intervals that double.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-__all__ = ["Stage", "Standstill", "Task"]
+__all__ = ["RunningTask", "Stage", "Standstill"]
 
-_SLOW = 30.0  # seconds that a task runs, at least, until it is compared with those that are done
-_TIMES = 10  # as long as the slowest of these is much longer than they took
-_STILL = 60.0  # seconds without a task that ends, until that is said; then twice as many, and so on
-_NAMED = 4  # tasks that a line names, at most
+_SLOW = 30.0  # a task is compared with finished ones once it has run for so many seconds
+_TIMES = 10  # "much longer" is so many times as long as the slowest finished one
+_STILL = 60.0  # seconds without a finished task until that is said; then twice as many, and so on
+_NAMED = 4  # a line names at most so many tasks
 
 _ADVICE = (
     "If that is too long: `py-spy dump --pid PID`, run there, shows where a Python worker is, and the stderr of its executor has "
@@ -21,8 +21,8 @@ _ADVICE = (
 )
 
 
-class Task(NamedTuple):
-    """A task that runs: its partition, how often it was tried before, where it runs, and for how many seconds."""
+class RunningTask(NamedTuple):
+    """A running task: its partition, how often it was tried before, where it runs, and for how many seconds."""
 
     partition: int
     attempt: int
@@ -38,7 +38,7 @@ class Task(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """How far an attempt of a stage is: its id and number, and how many of its tasks there are, and are what."""
+    """The progress of one attempt of a stage: its id and number, and its numbers of tasks: all, done, failed, running."""
 
     key: tuple[int, int]
     tasks: int
@@ -47,27 +47,27 @@ class Stage(NamedTuple):
     running: int
 
 
-# Returns the tasks of a stage that run, the first one started first, and the seconds of the slowest that is done.
-Closer = Callable[[Stage], tuple[Sequence[Task], float]]
+# Returns the running tasks of a stage in the order of their starts, and the seconds of its slowest finished task.
+Closer = Callable[[Stage], tuple[Sequence[RunningTask], float]]
 
 
 class Standstill:
-    """What is to be said of a job, or a part of it, as time goes on.
+    """What is to be said about a job, or a part of it, as time goes on.
 
     Parameters
     ----------
-    who
+    caller
         The caller's function, for messages.
     now
-        When it began, in seconds of any clock.
+        When the job began, in seconds of any clock.
     before
-        The longest time without a task that ended in the last job of this function, which ended well.
+        The longest time without a finished task in the previous job of this function, if that succeeded.
     end
-        What ends the job, for messages.
+        How the user can end the job, for messages.
     """
 
-    def __init__(self, who: str, now: float, before: float = 0.0, end: str = "Ctrl-C") -> None:
-        self.who, self._end = who, end
+    def __init__(self, caller: str, now: float, before: float = 0.0, end: str = "Ctrl-C") -> None:
+        self.caller, self._end = caller, end
         self._first = self._next = max(_STILL, 2 * before)
         self._since, self._longest = now, 0.0
         self._state = set[tuple[tuple[int, int], int, int]]()
@@ -76,17 +76,17 @@ class Standstill:
         self._is_advised = False
 
     def longest(self, now: float) -> float:
-        """Return the longest time without a task that ended; 0 if a task was much slower than others: that is no measure."""
+        """Return the longest time without a finished task; 0 if a task was much slower than others, because that is no measure."""
         return 0.0 if self._slow else max(self._longest, now - self._since)
 
     def words(self, now: float, stages: Sequence[Stage], closer: Closer) -> list[str]:
-        """Return what is to be said of the stages that are active now; ``closer`` is asked only where it may matter."""
+        """Return the lines about the stages that are active now. ``closer`` is called only where its answer may matter."""
         self._follow(now, stages)
         slow = [line for stage in stages for line in self._slow_tasks(now, stage, closer)]
         return [self._advised(line) for line in [*slow, *self._nothing_ends(now, stages, closer)]]
 
     def _follow(self, now: float, stages: Sequence[Stage]) -> None:
-        """Take note of what has changed."""
+        """Note what has changed."""
         for stage in stages:
             self._began.setdefault(stage.key, now)
         state = {(stage.key, stage.done, stage.failed) for stage in stages}
@@ -97,7 +97,7 @@ class Standstill:
         self._state = state
 
     def _slow_tasks(self, now: float, stage: Stage, closer: Closer) -> list[str]:
-        """Name each task, once, that runs much longer than those of its stage that are done."""
+        """Name each task, once, that runs much longer than the finished tasks of its stage."""
         if not (stage.running and stage.done) or now - self._began[stage.key] < _SLOW:
             return []
         running, slowest = closer(stage)
@@ -105,16 +105,16 @@ class Standstill:
         new = [task for task in found if (*stage.key, task.partition, task.attempt) not in self._slow]
         self._slow.update((*stage.key, task.partition, task.attempt) for task in new)
         done = f"{stage.done} of {stage.tasks} partitions are done, and took {slowest:.1f} s at most"
-        return [f"{self.who}: still computes {_named(new)}; {done}"] if new else []
+        return [f"{self.caller}: still computes {_named(new)}; {done}"] if new else []
 
     def _nothing_ends(self, now: float, stages: Sequence[Stage], closer: Closer) -> list[str]:
-        """Say for how long no task has ended, each time that it is twice as long."""
+        """Say for how long no task has ended, each time that this time has doubled."""
         waited = now - self._since
         if not stages or waited < self._next:
             return []
         while self._next <= waited:
             self._next *= 2
-        return [f"{self.who}: {self._how_far(stage, waited, closer)}" for stage in stages]
+        return [f"{self.caller}: {self._how_far(stage, waited, closer)}" for stage in stages]
 
     @staticmethod
     def _how_far(stage: Stage, waited: float, closer: Closer) -> str:
@@ -129,13 +129,13 @@ class Standstill:
         return f"{so_far}{took}; it computes {_named(running)}{_more(stage.running - _NAMED)}"
 
     def _advised(self, line: str) -> str:
-        """Return the line, with what can be done if it is the first one."""
+        """Return the line; the first one of a job with advice on what to do."""
         advice = "" if self._is_advised else f". {_ADVICE.format(end=self._end)}"
         self._is_advised = True
         return line + advice
 
 
-def _named(tasks: Sequence[Task]) -> str:
+def _named(tasks: Sequence[RunningTask]) -> str:
     return ", ".join(task.where for task in tasks[:_NAMED])
 
 

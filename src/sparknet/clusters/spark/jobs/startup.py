@@ -1,7 +1,7 @@
-"""Starting a Spark session from the command line: every common failure is one clear line.
+"""Starting a Spark session: every common failure is one clear line.
 
-Left to itself Spark answers a missing Java with a shell error, an unreachable master with a minute
-of warnings, and a cluster without free workers with silence for ever.
+Spark itself reports a missing Java as a shell error, and an unreachable master after a minute of
+warnings. If a cluster has no free workers, it waits for ever and says nothing.
 """
 
 import os
@@ -25,7 +25,7 @@ __all__ = ["check_java", "start_spark"]
 
 _JAVA_FIX = "install one, on Debian: apt-get install default-jre-headless, and put it on PATH or name it in JAVA_HOME"
 _OLDEST_JAVA = 17
-_JAVA_SECONDS = 60  # in which it says its version
+_JAVA_SECONDS = 60  # in which Java must print its version
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
@@ -39,11 +39,11 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
     app_name
         Shown in Spark's own pages.
     timeout
-        Seconds to wait for the master and the first executor; default 50 for ``spark://``, whose
-        master may be none, and 300 elsewhere: a busy machine is slow to start a JVM, YARN and
+        Seconds to wait for the master and the first executor. The default is 50 for ``spark://``, whose
+        address may be wrong, and 300 elsewhere: a busy machine is slow to start a JVM, and YARN and
         Kubernetes are slow to start machines.
     **conf
-        Spark settings, with ``_`` for ``.`` (``spark_executor_memory="2g"``); they take the place of our own.
+        Spark settings, with ``_`` for ``.`` (``spark_executor_memory="2g"``); they replace those of sparknet.
 
     Raises
     ------
@@ -54,15 +54,15 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
 
     Notes
     -----
-    A cluster that is started here (``local``, ``local-cluster``) has ``spark.authenticate`` on, with a random secret, so that other
-    users of the machine can neither join it nor talk to it. Of another master its own settings decide.
+    A cluster that is started here (``local``, ``local-cluster``) has ``spark.authenticate`` on, with a random secret: other
+    users of the machine can neither join it nor talk to it. For any other master its own settings decide.
 
-    Ctrl-C while Spark works is then one line, which names the place in the program: py4j's log of it and Python's traceback are not
-    shown in this process any more, also for an action of one's own such as ``frame.count()``. A program that has set its own
-    ``sys.excepthook`` keeps it.
+    From then on Ctrl-C while Spark works prints one line, which names the place in the program. py4j's log of it and Python's
+    traceback are hidden in this process, also for an action of your own, such as ``frame.count()``. A program that has set its
+    own ``sys.excepthook`` keeps it.
 
-    The jobs of such an action go on: pyspark means to cancel them, and asks on the connection on which the interrupted call waits,
-    which fails. ``spark.sparkContext.cancelAllJobs()`` ends them. Those that a function of sparknet waits for end by themselves.
+    Ctrl-C cancels the jobs that a function of sparknet waits for. It does not cancel those of an action of your own, because pyspark
+    asks for it on the connection that the interrupted call occupies: ``spark.sparkContext.cancelAllJobs()`` ends them.
     """
     _check_master(master)
     check_java()
@@ -72,7 +72,7 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
     except ImportError as error:
         msg = "pyspark is not installed: pip install 'sparknet[spark]'"
         raise MissingDependency(msg) from error
-    # Plain local[N] never tries a task again; N cores with four tries is how a cluster behaves.
+    # Plain local[N] never runs a failed task again. With four attempts it behaves as a cluster.
     retrying = re.sub(r"^local\[([^,\]]+)\]$", r"local[\1,4]", master)
     running = SparkContext._active_spark_context
     if running is not None and running.master != retrying:
@@ -87,11 +87,11 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
     held = {name: settings.pop(name) for name in list(settings) if name.startswith("spark.authenticate")}
     with _deadline(timeout, SparkContext) as expired:
         try:
-            # What is set before the JVM is there goes on its command line, where all users can read it.
+            # Settings that the JVM is started with are on its command line, which all users can read.
             SparkContext._ensure_initialized(conf=SparkConf().setAll(list(settings.items())))
             SparkContext.getOrCreate(SparkConf().setAll(list({**settings, **held}.items())))
             spark = SparkSession.builder.config(map=settings).getOrCreate()
-            # An empty job: without an executor Spark would wait for one for ever.
+            # An empty job needs an executor; Spark would wait for one for ever.
             spark.sparkContext.parallelize([0], 1).count()
         except Exception as error:
             if expired.is_set():
@@ -104,7 +104,7 @@ def start_spark(master: str, app_name: str = "sparknet", *, timeout: float | Non
 
 
 def _settings(master: str) -> dict[str, str]:
-    """Return our own settings, by their names with ``_`` for ``.``."""
+    """Return the settings of sparknet, with ``_`` for ``.`` in their names."""
     return {
         **(_settings_of_our_own_cluster() if master.startswith("local") else {}),
         "spark_driver_memory": f"{_driver_megabytes()}m",
@@ -116,13 +116,13 @@ def _settings(master: str) -> dict[str, str]:
 
 
 def _settings_of_our_own_cluster() -> dict[str, str]:
-    """Return settings with which nothing leaves this machine, and no other user of it takes part."""
+    """Return settings that keep all traffic on this machine, and other users of it out."""
     return {
         "spark_driver_host": "127.0.0.1",
         "spark_driver_bindAddress": "127.0.0.1",
         "spark_authenticate": "true",
         "spark_authenticate_secret": secrets.token_hex(),
-        # the pages that the master and the workers of a local-cluster have can end applications and workers
+        # on the web pages of a local-cluster's master and workers anyone could end applications and workers
         "spark_ui_killEnabled": "false",
         "spark_master_ui_decommission_allow_mode": "DENY",
     }
@@ -130,10 +130,10 @@ def _settings_of_our_own_cluster() -> dict[str, str]:
 
 @contextmanager
 def _deadline(seconds: float, context: Any) -> Iterator[threading.Event]:
-    """Kill the JVM that pyspark is waiting for once ``seconds`` have passed; the event says that it was so.
+    """Kill the JVM that pyspark is waiting for after so many ``seconds``. The event is set if that has happened.
 
-    Neither Spark's registration with a master (a minute at least) nor its wait for executors (for
-    ever) can be given a time limit from Python.
+    Python can set no time limit for Spark's registration with a master (a minute at least), nor for its wait for
+    executors (for ever).
     """
     expired, ended = threading.Event(), threading.Event()
 
@@ -141,7 +141,7 @@ def _deadline(seconds: float, context: Any) -> Iterator[threading.Event]:
         if ended.wait(min(seconds, threading.TIMEOUT_MAX)):
             return
         expired.set()
-        while True:  # on a busy machine the JVM may be there, and known to pyspark, only after the time is up
+        while True:  # on a busy machine pyspark may know of the JVM only after the time is up
             process = getattr(context._gateway, "proc", None)
             if process is not None:
                 process.kill()
@@ -160,12 +160,12 @@ def _deadline(seconds: float, context: Any) -> Iterator[threading.Event]:
 
 
 def _driver_megabytes() -> int:
-    """Return half of the machine's memory: a cap, not a claim. Results of all workers meet in the driver."""
+    """Return half of the machine's memory. It is an upper limit; the driver holds the results of all workers."""
     return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 >> 20)
 
 
 def check_java() -> int:
-    """Return Java's version; a MissingDependency if there is none, or one that is too old for Spark."""
+    """Return Java's version; a MissingDependency if Java is missing or too old for Spark."""
     home = os.environ.get("JAVA_HOME")
     java = os.path.join(home, "bin", "java") if home else shutil.which("java")  # noqa: PTH118 - as Spark does
     if not java or not os.access(java, os.X_OK):

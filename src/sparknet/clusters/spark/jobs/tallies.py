@@ -1,6 +1,6 @@
-"""What tasks leave out, counted on the driver: a Tally of each partition, and the Tallies of all of them.
+"""Counts of what tasks leave out: a Tally for each partition, and the Tallies of all partitions on the driver.
 
-They come by an accumulator of Spark's, so that a lazy RDD is counted as jobs go through it.
+They travel in an accumulator of Spark, so those of a lazy RDD are counted when a job computes it.
 """
 
 from dataclasses import dataclass, field
@@ -10,18 +10,18 @@ from sparknet.clusters.spark.jobs.running import PerPartition
 
 __all__ = ["Tallies", "Tally"]
 
-_TOLD = 20  # of a partition, by name
+_TOLD = 20  # of each partition so many have their reason kept
 
 
 @dataclass
 class Tally:
-    """What was left out of a partition: how many, and name and reason of the first of them."""
+    """What was left out of one partition: how many, and the names and reasons of the first ones."""
 
     count: int = 0
     first: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, reason: str) -> bool:
-        """Count one, and say whether its reason is kept."""
+        """Count one more, and say whether its reason is kept."""
         told = self.count < _TOLD
         if told:
             self.first[name] = reason
@@ -30,7 +30,7 @@ class Tally:
 
 
 class Tallies:
-    """What was left out of all partitions; one that is computed again counts once."""
+    """What was left out of all partitions. A partition that is computed again counts once."""
 
     def __init__(self) -> None:
         self._tallies: Any = None

@@ -1,7 +1,7 @@
-"""Watching jobs from the driver: what stands still is said, and nothing is ended.
+"""Watching jobs from the driver: a job that stands still is logged, and no job is ended.
 
-A thread looks at Spark's own books on what runs, and asks them nothing in the first seconds of a job, so a short job costs the
-start of a thread. What is to be said is decided in :mod:`sparknet.clusters.spark.jobs.standstill`.
+A thread asks Spark's status store which tasks run. It asks nothing in the first seconds of a job, so a short job costs no more than the
+start of a thread. What is said is decided in :mod:`sparknet.clusters.spark.jobs.standstill`.
 """
 
 import logging
@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from sparknet.clusters.spark.jobs.connections import asked
-from sparknet.clusters.spark.jobs.standstill import Stage, Standstill, Task
+from sparknet.clusters.spark.jobs.standstill import RunningTask, Stage, Standstill
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -22,50 +22,51 @@ __all__ = ["watch_rows", "watched"]
 
 _LOG = logging.getLogger(__name__)
 _LOOK = 5.0  # seconds from one look to the next, at least
-_PART = 10  # of the time that a job has taken: a long one is looked at less often
-_MOST = 20  # tasks that are looked at closely
-_FAILURES = 3  # in a row, until Spark is taken for gone
+_PART = 10  # the next look is after 1/10 of the time that the job has taken, so a long one is looked at less often
+_MOST = 20  # tasks of a stage whose details are asked for
+_FAILURES = 3  # after so many in a row it is assumed that Spark has ended
 
-_ROUNDS = {"averaged_sgd()", "map_shards()"}  # called again and again for the same
-# Of the last job of such a function that ended well: the longest time without a task that ended.
+_ROUNDS = {"averaged_sgd()", "map_shards()"}  # they run the same job again and again
+# Such a function -> the longest time without a finished task in its last job that succeeded.
 _BEFORE = dict[str, float]()
 _OURS = set[int]()  # stages of jobs that `watched` looks at
-_LAZY = dict[Any, dict[int, str]]()  # context -> id of an RDD that a lazy result is computed from -> whose
+# context -> id of an RDD that a lazy result is computed from -> function that returned the result
+_LAZY = dict[Any, dict[int, str]]()
 _LOCK = threading.Lock()
 
 
 @contextmanager
 def watched(context: Any, tag: str) -> Iterator[None]:
     """Watch the jobs with this tag for the length of the block."""
-    who, ended = _verb(), threading.Event()
-    job = Standstill(who, time.monotonic(), _BEFORE.get(who, 0.0))
+    caller, ended = _verb(), threading.Event()
+    job = Standstill(caller, time.monotonic(), _BEFORE.get(caller, 0.0))
     try:
         with suppress(RuntimeError):  # there is no thread left, and the job needs none
             threading.Thread(target=_watch, args=(context, tag, job, ended), name=f"watch {tag}", daemon=True).start()
         yield
-        if who in _ROUNDS:
-            _BEFORE[who] = job.longest(time.monotonic())
+        if caller in _ROUNDS:
+            _BEFORE[caller] = job.longest(time.monotonic())
     finally:
         ended.set()
 
 
-def watch_rows(context: Any, rdd: int, who: str) -> None:
-    """Watch, as long as Spark runs, all jobs over the RDD with this id: of what is lazy, the jobs are the caller's.
+def watch_rows(context: Any, rdd: int, caller: str) -> None:
+    """Watch all jobs over the RDD with this id as long as Spark runs: the user starts the jobs over a lazy result.
 
-    One thread does that for all of them.
+    One thread watches all such RDDs.
     """
     with _LOCK:
         is_first = context not in _LAZY
-        _LAZY.setdefault(context, {})[rdd] = who
+        _LAZY.setdefault(context, {})[rdd] = caller
     if is_first:
         with suppress(RuntimeError):
             threading.Thread(target=_watch_lazy, args=(context,), name="watch lazy results", daemon=True).start()
 
 
 def _verb() -> str:
-    """Return the function of ours that the caller called: the outermost one on the stack with a public name.
+    """Return the function of sparknet that the user has called: the outermost one on the stack with a public name.
 
-    It is looked up here, and so it is right for every job, whichever of our functions comes to need one.
+    It is found on the stack, so it is right for every job, whichever function needs one.
     """
     frame: FrameType | None = sys._getframe(1)
     found = "sparknet"
@@ -98,7 +99,7 @@ def _watch(context: Any, tag: str, job: Standstill, ended: threading.Event) -> N
             asked(look)
     except Exception as error:  # noqa: BLE001 - whoever waits for the job hears of a Spark that has ended
         if not ended.wait(_LOOK):
-            _LOG.warning("%s: will not be told if it stands still: %s: %s", job.who, type(error).__name__, error)
+            _LOG.warning("%s: will not be told if it stands still: %s: %s", job.caller, type(error).__name__, error)
     _OURS.difference_update(stages)
 
 
@@ -135,9 +136,9 @@ def _say(context: Any, job: Standstill, stages: list[int], is_over: Callable[[],
             _LOG.warning("%s", line)
 
 
-# ---- Spark's books
+# ---- what Spark knows about its jobs
 def _of_tag(context: Any, tag: str) -> list[int]:
-    """Return the stages of the jobs with this tag that are active."""
+    """Return the active stages of the jobs with this tag."""
     tracker = context.statusTracker()
     jobs = [tracker.getJobInfo(job) for job in context._jsc.sc().statusTracker().getJobIdsForTag(tag)]
     ours = {stage for job in jobs if job is not None and job.status == "RUNNING" for stage in job.stageIds}
@@ -145,14 +146,14 @@ def _of_tag(context: Any, tag: str) -> list[int]:
 
 
 def _of_rows(context: Any, stage: int) -> Standstill | None:
-    """Return what is to be said of a stage that computes a lazy result of ours; None of any other."""
+    """Return the Standstill of a stage that computes a lazy result of sparknet; None for any other stage."""
     ids = context._jsc.sc().statusStore().lastStageAttempt(stage).rddIds()
     rdds, lazy = {ids.apply(i) for i in range(ids.size())}, dict(_LAZY[context])
-    whose = [lazy[rdd] for rdd in sorted(lazy) if rdd in rdds]
-    if not whose:
+    callers = [lazy[rdd] for rdd in sorted(lazy) if rdd in rdds]
+    if not callers:
         return None
     end = "Ctrl-C, and sparkContext.cancelAllJobs() after it,"  # pyspark's handler of the signal fails to cancel
-    return Standstill(f"a job over the rows of {whose[-1]}", time.monotonic(), end=end)
+    return Standstill(f"a job over the rows of {callers[-1]}", time.monotonic(), end=end)
 
 
 def _stages(context: Any, ids: list[int]) -> list[Stage]:
@@ -170,11 +171,11 @@ def _stages(context: Any, ids: list[int]) -> list[Stage]:
     ]
 
 
-def _closer(context: Any, stage: Stage) -> tuple[list[Task], float]:
-    """Return the tasks of a stage that run, the first one started first, and the seconds of the slowest that is done."""
+def _closer(context: Any, stage: Stage) -> tuple[list[RunningTask], float]:
+    """Return the running tasks of a stage in the order of their starts, and the seconds of its slowest finished task."""
     now = context._jvm.java.lang.System.currentTimeMillis()
     running = [
-        Task(
+        RunningTask(
             task.partitionId(),
             task.attempt(),
             task.host(),
@@ -188,7 +189,7 @@ def _closer(context: Any, stage: Stage) -> tuple[list[Task], float]:
 
 
 def _tasks(context: Any, stage: Stage, status: str, order: str, *, ascending: bool, most: int) -> list[Any]:
-    """Return tasks of a stage that Spark has in its store; the public status tracker knows none."""
+    """Return tasks of a stage from Spark's status store; the public status tracker has none."""
     jvm = context._jvm
     statuses = jvm.java.util.ArrayList()
     statuses.add(jvm.org.apache.spark.status.api.v1.TaskStatus.valueOf(status))

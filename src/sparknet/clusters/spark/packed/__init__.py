@@ -1,1 +1,1 @@
-"""Packed data sets: minibatches in the partitions of an RDD, dealt out to shards, kept beside the workers, saved and loaded."""
+"""Packed data sets on Spark: their minibatches and shards, the files of shards beside the workers, saving and loading."""

@@ -1,4 +1,4 @@
-"""PackedDataset: minibatches on Spark, and what can be made of them without their rows."""
+"""PackedDataset: minibatches on Spark, and what can be done with them without the rows that they were packed from."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +35,7 @@ __all__ = ["PackedDataset", "ShardSize", "packed_from", "storage_level"]
 
 
 class ShardSize(NamedTuple):
-    """What a shard holds; ``nbytes`` are those of the examples, without the messages around them."""
+    """The size of a shard. ``nbytes`` counts the examples, without the messages around them."""
 
     batches: int
     examples: int
@@ -49,10 +49,10 @@ class PackedDataset(PackedSet):
     Parameters
     ----------
     rdd
-        Persisted RDD of (minibatch number, message of :func:`sparknet.dumps`): the minibatches as stored, without the
-        preprocessor. :meth:`map_shards` has them as they are used.
+        Persisted RDD of (minibatch number, message of :func:`sparknet.dumps`): the minibatches as stored, before the
+        preprocessor. :meth:`map_shards` gives them as they are used.
     fields
-        What is in a minibatch, as stored (before the preprocessor).
+        The fields of a minibatch, as stored (before the preprocessor).
     batch_size
         Examples in every minibatch but the last.
     num_batches, num_examples
@@ -61,9 +61,9 @@ class PackedDataset(PackedSet):
         Number of partitions.
     preprocessor
         Applied when a minibatch is used. ``dataclasses.replace(data, preprocessor=...)`` is another view of the same
-        minibatches: what releases one releases both.
+        minibatches: releasing one of them releases both.
     ragged, padding
-        What becomes of a short minibatch when it is used, as for :func:`~sparknet.spark.pack`; replaceable as well.
+        What happens to a short minibatch when it is used, as for :func:`~sparknet.spark.pack`. They may be replaced too.
     """
 
     rdd: "RDD[tuple[int, bytes]]"
@@ -75,7 +75,7 @@ class PackedDataset(PackedSet):
     preprocessor: Preprocessor | None = None
     ragged: Ragged | None = None
     padding: Mapping[str, float] | None = None
-    # Shared by all that `replace` makes of this one.
+    # Shared by the data sets that `replace` makes from this one.
     _files_of_shards: FilesOfShards = field(default_factory=FilesOfShards, repr=False)
 
     _iteration_hint = (
@@ -103,7 +103,7 @@ class PackedDataset(PackedSet):
 
     @property
     def shard_sizes(self) -> list[ShardSize]:
-        """What each shard holds; they differ by one minibatch at most."""
+        """The size of each shard; they differ by one minibatch at most."""
         layout = self._layout(self.shards)
         examples = [layout.examples(k) for k in range(self.shards)]
         return [ShardSize(len(layout.batches(k)), n, n * self._records.size) for k, n in enumerate(examples)]
@@ -123,23 +123,23 @@ class PackedDataset(PackedSet):
     def map_shards(self, fn: Callable[[Shard], Any], workers: int | None = None) -> list[Any]:
         """Return ``fn(shard)`` for each shard, computed in a task where its minibatches are; runs one job.
 
-        For a loop of one's own: ``fn`` gets the minibatches as a worker of :func:`~sparknet.averaged_sgd` does. The first
-        use writes each shard to a file beside its worker; from then on a task reads the minibatches that it uses.
+        It is for training loops of your own: ``fn`` gets the minibatches as a worker of :func:`~sparknet.averaged_sgd` does. The
+        first call writes each shard to a file beside its worker. Later tasks read only the minibatches that they use.
 
         Parameters
         ----------
         fn
-            Called with a :class:`~sparknet.data.Shard`, and sent to the tasks with all it refers to; large weights are
-            better sent by ``context.broadcast``. Spark may call it twice for a shard, so it should change nothing outside.
-            It computes with one BLAS thread, where threadpoolctl is installed.
+            Called with a :class:`~sparknet.data.Shard`. It is sent to the tasks with all objects that it refers to; send
+            large weights by ``context.broadcast``. Spark may call it twice for a shard, so it should change nothing outside.
+            It computes with one BLAS thread if threadpoolctl is installed.
         workers
-            The number of shards, for a loop that is the same on both kinds of data set; None: whatever it is.
+            None, or the number of shards: so the same call works on both kinds of data set.
 
         Returns
         -------
         list
-            What ``fn`` returned, in the order of the shards. It travels pickled: numbers, arrays, WeightCollections, lists
-            and dicts of these.
+            What ``fn`` returned, in the order of the shards. It travels pickled, so it may be numbers, arrays,
+            WeightCollections, and lists and dicts of these.
 
         Raises
         ------
@@ -147,10 +147,9 @@ class PackedDataset(PackedSet):
             ``workers`` is another number than the data set has shards, ``fn`` is no function or cannot be sent, what it returned cannot be sent
             back (a generator), or ``ragged="pad"`` does not say what with.
         SparknetError
-            ``fn`` raised it; the message begins with the shard, and it was not tried again.
+            ``fn`` raised it. The message begins with the shard, and the task was not tried again.
         ClusterError
-            ``fn`` raised anything else, which Spark tries again as often as it does; the message names the shard, and the
-            line in the caller's own file.
+            ``fn`` raised anything else in every attempt of Spark. The message names the shard, and the line in your file.
 
         Examples
         --------
@@ -194,7 +193,7 @@ class PackedDataset(PackedSet):
         return self._summed(part)
 
     def reshard(self, shards: int) -> "PackedDataset":
-        """Return the same minibatches over another number of shards; persisted, a copy on the cluster."""
+        """Return a persisted copy of the data set, with the same minibatches dealt out to another number of shards."""
         if not is_whole(shards, 1):
             msg = f"reshard(): shards: got {shards!r}, expected a whole number of at least 1"
             raise DataError(msg)
@@ -214,8 +213,8 @@ class PackedDataset(PackedSet):
     ) -> "tuple[PackedDataset, PackedDataset]":
         """Split the examples into a training set and a test set, as :meth:`sparknet.data.Dataset.train_test_split` does.
 
-        Both are packed anew and persisted as this one is; copies on the cluster, so this one may be unpersisted. A short
-        last minibatch of each is left out where ``ragged`` is ``"drop"``.
+        Both are packed again and persisted as this one is. They are copies, so this one may be unpersisted. The short last
+        minibatch of each is left out if ``ragged`` is ``"drop"``.
         """
         check_packed(self.rdd, "train_test_split()")
         share, chosen = share_and_seed(test_size, seed, random_state, fraction)
@@ -239,7 +238,7 @@ class PackedDataset(PackedSet):
         """Return this data set after its minibatches were computed and persisted."""
         self.rdd.persist(storage)
         try:
-            run_job(self.rdd._jrdd.count)  # in the JVM: a count in Python would pipe everything there once more
+            run_job(self.rdd._jrdd.count)  # in the JVM: a count in Python would pipe all minibatches to Python
         except BaseException:
             release(self.rdd)
             raise
@@ -253,7 +252,7 @@ class PackedDataset(PackedSet):
         return Dataset(batches, self.fields, self.batch_size, self.preprocessor, self.ragged, self.padding)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the set to storage, from where :func:`sparknet.spark.load_packed` takes it; packing is done once.
+        """Write the data set to files, which :func:`sparknet.spark.load_packed` loads, so that it is packed only once.
 
         Parameters
         ----------
@@ -264,7 +263,8 @@ class PackedDataset(PackedSet):
         Raises
         ------
         DataError
-            ``path`` exists, or is the root of a file system. A set whose saving broke off is refused when it is loaded.
+            ``path`` exists, or is the root of a file system. A data set that was not saved completely is refused by
+            ``load_packed``.
         """
         check_packed(self.rdd, "save()")
         choice = {"ragged": self.ragged, "padding": None if self.padding is None else dict(self.padding)}
@@ -280,7 +280,7 @@ class PackedDataset(PackedSet):
         return self._files_of_shards.written_again(self.rdd)
 
     def unpersist(self) -> None:
-        """Release the cluster's memory and files; the set must not be used any more."""
+        """Release the memory and files of the cluster. The data set must not be used after that."""
         if is_stopped(self.rdd.context):  # and everything went with it
             self._files_of_shards.forget(self.rdd)
             return
@@ -295,7 +295,7 @@ def packed_from(
     layout: Layout,
     preprocessor: Preprocessor | None,
 ) -> PackedDataset:
-    """Return the data set of :func:`sparknet.clusters.spark.packed.exchange.exchanged`, not computed yet."""
+    """Return the data set that :func:`~sparknet.clusters.spark.packed.exchange.exchanged` makes. It is not computed yet."""
     rdd = exchanged(rows, positions, Records(fields), layout)
     return PackedDataset(rdd, fields, layout.batch_size, layout.num_batches, layout.total, layout.shards, preprocessor)
 

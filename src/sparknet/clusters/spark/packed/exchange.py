@@ -1,9 +1,9 @@
-"""The exchange: records from wherever they are into the minibatches of shards, one shuffle of Spark.
+"""The exchange: records from any partitions into the minibatches of shards, by one shuffle of Spark.
 
-Every record's place is known before it travels, so a shard writes what comes, in any order, to its
-place in a scratch file, and reads minibatches from that: nothing is sorted, and a Python worker holds
-one piece or one minibatch, whatever the size of the shard; before a shuffle of the examples also the places of
-all of them, 8 bytes for each, and after it a byte for each that the shard has.
+The place of every record is known before it travels. So a shard writes the records, in whatever order they arrive, to their
+places in a scratch file, and reads its minibatches from there. Nothing is sorted. A Python worker holds one piece or one
+minibatch, whatever the size of the shard. Before the shuffle it also holds the new positions of all examples if their order
+changes (8 bytes each), and after it one byte for each example of its shard.
 """
 
 import os
@@ -35,16 +35,16 @@ _FIX = "was a file of the data set removed or copied? Save or pack it again"
 def exchanged(
     rows: "RDD[tuple[int, bytes]]", positions: Positions, records: Records, layout: Layout
 ) -> "RDD[tuple[int, bytes]]":
-    """Return (minibatch number, message), shard ``k`` in partition ``k`` in the order of the numbers.
+    """Return (minibatch number, message) pairs: those of shard ``k`` in partition ``k``, in the order of their numbers.
 
     Parameters
     ----------
     rows
-        (position of the first, records one after the other).
+        Pairs of the position of the first record, and records one after the other.
     positions
         The new positions; called in the tasks.
     records, layout
-        What the records are, and how they are to lie.
+        The form of a record, and the minibatches and shards to make.
     """
     pieces = rows.mapPartitions(partial(_pieces, positions=positions, records=records, layout=layout))
     shards = pieces.partitionBy(layout.shards, _same)
@@ -52,7 +52,7 @@ def exchanged(
 
 
 def as_records(batches: "RDD[tuple[int, bytes]]", records: Records, batch_size: int) -> "RDD[tuple[int, bytes]]":
-    """Return the rows of (minibatch number, message), for :func:`exchanged`; every message is verified."""
+    """Return the ``rows`` of :func:`exchanged` for (minibatch number, message) pairs. Every message is verified."""
     return batches.map(partial(_as_records, records=records, batch_size=batch_size))
 
 
@@ -67,7 +67,7 @@ def _as_records(item: tuple[int, bytes], *, records: Records, batch_size: int) -
 
 
 def _same(key: int) -> int:
-    return key  # Spark takes it modulo the number of partitions
+    return key  # Spark computes the partition from it, modulo their number
 
 
 # ---- before the shuffle: rows -> (shard, (places in it, records))
@@ -81,7 +81,7 @@ def _pieces(
         where = new[start : start + len(found)]
         kept = np.flatnonzero(where >= 0)
         shard, place = layout.locate(where[kept])
-        order = np.lexsort((place, shard))  # neighbours are written at once
+        order = np.lexsort((place, shard))  # so that neighbours are written together
         cuts = np.flatnonzero(np.diff(shard[order])) + 1
         for some in np.split(order, cuts) if len(order) else ():
             yield int(shard[some[0]]), (place[some].astype(np.int64).tobytes(), found[kept[some]].tobytes())
@@ -94,7 +94,7 @@ def _assembled(
     restore_directories()
     directories = local_directories()
     directory = directories[shard % len(directories)]
-    # Without a name from the start, so that nothing is left of it, however the worker ends.
+    # The file has no name, so that nothing is left of it, however the worker ends.
     with tempfile.TemporaryFile(dir=directory) as file:
         received, expected, taken = 0, layout.examples(shard), np.zeros(0, bool)
         for _, (places, data) in pieces:
@@ -111,7 +111,7 @@ def _assembled(
 
 
 def _take(taken: Array, places: Array, shard: int) -> Array:
-    """Return which places are taken, with these too; a ClusterError if one is already. Memory grows with what has come."""
+    """Return which places are taken, these included; a ClusterError if one was taken before. The array grows as records arrive."""
     end = int(places.max()) + 1
     if end > len(taken):
         taken = np.concatenate([taken, np.zeros(max(end, 2 * len(taken)) - len(taken), bool)])
@@ -123,7 +123,7 @@ def _take(taken: Array, places: Array, shard: int) -> Array:
 
 
 def _scatter(file: int, places: bytes, data: bytes, size: int) -> int:
-    """Write records to their places, runs of neighbours at once; return how many they are."""
+    """Write records to their places, neighbours together; return their number."""
     place, view = np.frombuffer(places, np.int64), memoryview(data)
     cuts = [0, *(np.flatnonzero(np.diff(place) != 1) + 1).tolist(), len(place)]
     for begin, end in pairwise(cuts):
@@ -132,6 +132,6 @@ def _scatter(file: int, places: bytes, data: bytes, size: int) -> int:
 
 
 def _write_at(file: int, data: memoryview, offset: int) -> None:
-    while len(data):  # the system may take less than it is given
+    while len(data):  # the system may write less than it is given
         written = os.pwrite(file, data, offset)
         data, offset = data[written:], offset + written

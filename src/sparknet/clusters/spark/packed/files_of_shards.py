@@ -1,6 +1,6 @@
-"""The files of all shards of a data set: which RDD tells the workers where they are, and how they are removed.
+"""The files of all shards of a data set: the RDD that says where they are, and how they are removed.
 
-What writes and reads the file of one shard is in :mod:`.shard_files`.
+The file of one shard is written and read in :mod:`.shard_files`.
 """
 
 from collections.abc import Callable
@@ -20,13 +20,13 @@ __all__ = ["FilesOfShards", "name_of"]
 
 
 class FilesOfShards:
-    """The files of the data sets that share minibatches: those that ``dataclasses.replace`` makes of one."""
+    """The files of the data sets that share their minibatches, because ``dataclasses.replace`` made them from one another."""
 
     def __init__(self) -> None:
         self._by_rdd: dict[int, RDD[ShardFile]] = {}  # id of the RDD of minibatches -> where its shards' files are
 
     def of(self, batches: "RDD[tuple[int, bytes]]") -> "RDD[ShardFile]":
-        """Return where the file of each shard is; the first use writes them."""
+        """Return an RDD that says where the file of each shard is. Its first use writes the files."""
         from pyspark import StorageLevel
 
         key = batches.id()
@@ -38,26 +38,25 @@ class FilesOfShards:
     def written_again(
         self, batches: "RDD[tuple[int, bytes]]", write: Callable[..., Any] = shard_files.write
     ) -> "RDD[ShardFile]":
-        """Return :meth:`of` computed from the minibatches again, wherever that runs."""
+        """Return an RDD like that of :meth:`of` that writes the files again, on whichever machine its task runs."""
         return batches.mapPartitionsWithIndex(partial(write, name=name_of(batches)))
 
     def remove(self, batches: "RDD[tuple[int, bytes]]") -> None:
-        """Remove the files, as far as the workers that have them can be reached."""
+        """Remove the files of all workers that can be reached."""
         files = self.forget(batches)
         if files is None:
             return
         remove, context = partial(_remove, name_of(batches)), batches.context
-        with suppress(Exception):  # what is not reached goes with its executor
-            if is_stored(files):  # what is not would be written first
+        with suppress(Exception):  # Spark removes the others when their executor ends
+            if is_stored(files):  # else the job would write them first
                 files.foreach(remove)  # Spark sends a task to where the file is
         files.unpersist()
-        # Files that lie elsewhere, of shards that were moved or lost: as many tasks as run at once,
-        # which most often reach every executor.
+        # Shards that Spark has moved have files on other executors too: one task for each core usually reaches them all.
         with suppress(Exception):
             context.parallelize(range(context.defaultParallelism)).foreach(remove)
 
     def forget(self, batches: "RDD[tuple[int, bytes]]") -> "RDD[ShardFile] | None":
-        """Forget the files, which went with their Spark session, and return where they are, if they were written."""
+        """Forget the files, and return the RDD that says where they are, if there is one."""
         return self._by_rdd.pop(batches.id(), None)
 
 

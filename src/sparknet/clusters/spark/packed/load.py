@@ -1,4 +1,4 @@
-"""load_packed: a saved data set on the cluster again."""
+"""load_packed: loads a saved data set onto the cluster."""
 
 import os
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
-"""The manifest of a saved data set, without Spark: what it says, and whether minibatches are those that it was saved with.
+"""The manifest of a saved data set: its contents, and the check that minibatches belong to it. This module knows no Spark.
 
-Every message carries the digest of the manifest's text in its metadata, and the text has a part that is random. So a changed
-manifest, and minibatches of another set, are noticed whatever they have in common with the right ones. Those of older versions
-carry no digest; names, shapes, dtypes and numbers of rows are compared in any case.
+Every message has the digest of the manifest's text in its metadata, and the text has a random part. So a changed manifest, or
+minibatches of another data set, are found however similar they are. Messages of older versions have no digest. Names, shapes,
+dtypes and numbers of rows are compared in any case.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ __all__ = ["FORMAT", "Manifest"]
 
 FORMAT = "sparknet packed data set, version 1"
 
-_KEY = "data_set"  # in the metadata of the messages
-_LARGEST = 2**63  # padding that is a whole number
-_MOST = 2**31  # minibatches: their numbers are 32 bits in the files
+_KEY = "data_set"  # of the digest, in the metadata of the messages
+_LARGEST = 2**63  # of padding that is a whole number
+_MOST = 2**31  # minibatches; the files have 32 bits for their numbers
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the manifest of a data set says.
+    """The contents of a manifest.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Manifest:
     digest: str | None = None
 
     def written(self) -> tuple[str, "Manifest"]:
-        """Return a text of one line, another each time, and the manifest with its digest."""
+        """Return the text, one line that differs each time, and the manifest with the digest of it."""
         text = json.dumps(
             {
                 "format": FORMAT,
@@ -71,7 +71,7 @@ class Manifest:
 
     @classmethod
     def parsed(cls, text: str) -> "Manifest":
-        """Return what a text says; a DataError if it is no manifest."""
+        """Return the manifest of a text; a DataError if it is none."""
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -93,12 +93,12 @@ class Manifest:
         return number, dumps(loads(message), metadata={_KEY: self.digest})
 
     def checked(self, item: tuple[Any, Any]) -> tuple[int, bytes]:
-        """Return the pair if it is one of this set; from the message's header alone, the payload is not looked at.
+        """Return the pair if it belongs to this data set. Only the header of the message is read, not its payload.
 
         Raises
         ------
         DataError, FormatError
-            It is of another set, or none that this manifest describes; the message is damaged.
+            It belongs to another data set, the manifest describes it otherwise, or the message is damaged.
         """
         number, message = item
         if not is_whole(number, 0) or not isinstance(message, bytes | bytearray):

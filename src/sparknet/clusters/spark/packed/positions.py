@@ -1,6 +1,6 @@
-"""New positions: where each example of a data set is when it is packed, split or dealt out anew.
+"""New positions: the place that each example gets when a data set is packed, split or dealt out again.
 
-They are arrays of int64, by old position; -1 for an example to leave out. The tasks compute them, so that they need not be sent.
+They are an int64 array, indexed by the old position; -1 leaves an example out. The tasks compute it, so it need not be sent.
 """
 
 from collections.abc import Callable

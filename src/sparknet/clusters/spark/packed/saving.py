@@ -1,7 +1,7 @@
-"""Packed data sets on storage that Spark reaches: sequence files of our messages, and a manifest.
+"""Packed data sets in files that Spark reaches: sequence files of messages, and a manifest.
 
-``PATH/batches`` holds (minibatch number, message) pairs, ``PATH/manifest`` one line of JSON. Spark
-writes both by way of temporary names, the manifest last: a set without one was never finished.
+``PATH/batches`` holds (minibatch number, message) pairs, ``PATH/manifest`` one line of JSON. Spark writes both under
+temporary names first. The manifest is written last, so a data set without one is not complete.
 """
 
 import logging
@@ -42,15 +42,15 @@ def write(batches: "RDD[tuple[int, bytes]]", path: str, manifest: Manifest) -> N
 
 
 def read(context: Any, path: str) -> tuple["RDD[tuple[int, bytes]]", Manifest]:
-    """Return the (minibatch number, message) pairs under ``path``, in any order, and the manifest that they fit.
+    """Return the (minibatch number, message) pairs under ``path``, in any order, and their manifest.
 
-    The first pair is compared with the manifest here, the others when they are used.
+    The first pair is compared with the manifest now, the others when they are used.
 
     Raises
     ------
     DataError
-        There is no manifest, not one of this format, or one of other minibatches; or a FIFO, device, socket or folder lies among
-        the files.
+        There is no manifest, or it has another format or is that of other minibatches; or there is a FIFO, device, socket or
+        folder among the files.
     ClusterError
         The files of the minibatches cannot be read.
     """

@@ -1,13 +1,12 @@
-"""The store: a shard's minibatches in a file beside the worker that trains on them.
+"""The file of a shard: its minibatches, beside the worker that trains on them.
 
-Spark pipes a cached partition from its JVM to Python from beginning to end at every job. With the
-store that happens once: the first task writes the messages to a file, and later ones read the few
-that a round needs, so a round's cost follows its minibatches and not the shard.
+In every job Spark pipes a cached partition from its JVM to Python, from beginning to end. With the file that happens
+once: the first task writes the messages to it, and later tasks read the few that a round needs. So the cost of a round
+follows its minibatches and not the size of the shard.
 
-The file is a cache, never the truth. What a task is given is a ``ShardFile``, computed from the partition
-by :func:`write` and persisted by Spark where the file is, so that Spark sends tasks to the file, and
-writes it again when an executor was lost. A task that runs elsewhere, or finds the file gone or
-damaged, says so, and is run again on the partition itself.
+The file is only a cache. A task gets a ``ShardFile``, which :func:`write` computes from the partition. Spark persists it on the
+executor that has the file. So Spark sends tasks to the file, and computes it again when an executor is lost. A task that runs
+on another machine, or finds the file missing or damaged, reports that, and its work is run again on the partition itself.
 """
 
 import os
@@ -27,16 +26,16 @@ from sparknet.serialization import loads
 
 __all__ = ["DamagedFileError", "OpenShardFile", "ShardFile", "is_watched", "opened", "remove", "write", "write_first"]
 
-_WRITTEN_BY: list[int | None] = []  # the task of this Python worker that ran write_first() last
+_WRITTEN_BY: list[int | None] = []  # the last task of this Python worker that ran write_first()
 
 
 class DamagedFileError(FormatError):
-    """The file of a shard is not what was written."""
+    """The file of a shard has other contents than were written."""
 
 
 @dataclass(frozen=True)
 class ShardFile:
-    """The file of a shard: messages one after the other, then the ``count + 1`` offsets between them, int64."""
+    """Where a shard's file is. It holds ``count`` messages, and then ``count + 1`` offsets, int64: 0 and the end of each message."""
 
     path: Path
     size: int
@@ -45,7 +44,7 @@ class ShardFile:
 
 @dataclass(frozen=True)
 class OpenShardFile:
-    """An open file of a shard: minibatches by shard-local index."""
+    """An open file of a shard: the minibatches by their index in the shard."""
 
     file: int
     offsets: "np.ndarray[tuple[int], np.dtype[np.int64]]"
@@ -53,7 +52,7 @@ class OpenShardFile:
     def __getitem__(self, index: int) -> Mapping[str, NDArray]:
         """Return a minibatch; a DamagedFileError if its checksums do not match.
 
-        Read and not mapped: memory is that of one minibatch, and a file cut short is an error, not a signal.
+        The file is read, not mapped: only one minibatch is in memory, and a truncated file is an error, not a signal.
         """
         begin, end = (int(offset) for offset in self.offsets[index : index + 2])
         try:
@@ -63,12 +62,12 @@ class OpenShardFile:
 
 
 def write(shard: int, partition: Iterable[tuple[int, bytes]], *, name: str) -> Iterator[ShardFile]:
-    """Write the shard's (minibatch number, message) pairs to its file, whole or not at all; ``name`` is the data set's.
+    """Write the (minibatch number, message) pairs of a shard to its file, whole or not at all. ``name`` is that of the data set.
 
     Raises
     ------
     ClusterError
-        The executor's scratch directory has no room, or cannot be written.
+        The scratch directory of the executor is full, or cannot be written.
     """
     directories = local_directories()
     directory = directories[shard % len(directories)] / _folder(name)
@@ -84,17 +83,17 @@ def write(shard: int, partition: Iterable[tuple[int, bytes]], *, name: str) -> I
 
 
 def write_first(shard: int, partition: Iterable[tuple[int, bytes]], *, name: str) -> Iterator[ShardFile]:
-    """Do what :func:`write` does, as a Python function whose result Spark stores before another one gets it."""
+    """Do what :func:`write` does, where Spark stores the result before another function of the same task gets it."""
     yield from write(shard, partition, name=name)
     _WRITTEN_BY[:] = [_this_task()]
 
 
 def is_watched() -> bool:
-    """Say whether Spark can end this task.
+    """Say whether Spark can end this task when its job is cancelled.
 
-    It cannot where the same Python worker has just run :func:`write_first` for it: Spark watches a worker for the first of
-    the functions that a task runs in it, and that one has returned (SPARK-35009, SPARK-54217). A job that is cancelled
-    then keeps its core until the second function returns too.
+    It cannot if the same Python worker has just run :func:`write_first` for the task. Spark watches a worker only during the
+    first function that a task runs in it (SPARK-35009, SPARK-54217), and that one has returned. A cancelled job would keep
+    its core until the second function returns too.
     """
     return [_this_task()] != _WRITTEN_BY
 
@@ -121,7 +120,7 @@ def _written(path: Path, messages: Iterable[bytes]) -> ShardFile:
 
 @contextmanager
 def opened(written: ShardFile) -> Iterator[OpenShardFile | None]:
-    """Open the file for the length of the block; None if it is not on this machine, or not what was written."""
+    """Open the file for the length of the block; None if it is not on this machine, or has another size than was written."""
     table = 8 * (written.count + 1)
     try:
         file = os.open(written.path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO is not waited for; its size is 0

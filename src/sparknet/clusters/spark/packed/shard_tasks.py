@@ -1,6 +1,6 @@
-"""Work on the shards of a packed data set: a task for each, sent to where the shard's file is.
+"""Work on the shards of a packed data set: one task for each shard, on the machine that has its file.
 
-Training and ``map_shards`` both come here, so what a round costs is the same for both: the minibatches it uses.
+Training and ``map_shards`` both use it, so a round costs the same in both: reading the minibatches that it uses.
 """
 
 import pickle
@@ -27,25 +27,26 @@ __all__ = ["mapped_shards", "on_shard", "shard_replies"]
 
 @dataclass(frozen=True)
 class NoFile:
-    """The reply of a task that ran where its shard's file is not, or is damaged: nothing was done."""
+    """The reply of a task that found no file of its shard on its machine, or a damaged one. It has done nothing."""
 
     directory: Path
 
 
 @dataclass(frozen=True)
 class JustWritten(NoFile):
-    """The reply of a task that wrote its shard's file, and that Spark could not end if it went on: nothing else was done."""
+    """The reply of a task that has only written its shard's file: Spark could not end it if it went on."""
 
 
 def shard_replies(data: "PackedDataset", work: Callable[[int, Iterable[ShardFile]], Iterator[Any]]) -> list[Any]:
-    """Return what the tasks bring back, in the order of shards; those away from their file are run on its minibatches.
+    """Return the replies of the tasks in the order of the shards.
 
-    Those that wrote their file in this job are run on it in another one, which Spark can end whenever it is cancelled.
+    A task that has only written its file is run again in another job, which Spark can end when it is cancelled. A task that
+    found no file is run again on the minibatches themselves.
 
     Raises
     ------
     SparknetError
-        A task replied with it.
+        The reply of a task is this error.
     ClusterError
         A shard cannot be read back, or the job failed.
     """
@@ -78,8 +79,8 @@ def mapped_shards(data: "PackedDataset", fn: Callable[[Shard], Any]) -> list[Any
 
 # ---- in the Python workers
 def on_shard(partition: Iterable[ShardFile], work: Callable[[Stored], Any]) -> Iterator[Any]:
-    """Yield ``work(stored minibatches)`` of one shard, an error of sparknet as a value, or NoFile."""
-    (written,) = partition  # to the end: Spark kills a Python worker that leaves its input unread
+    """Yield ``work(stored minibatches)`` of one shard, an error of sparknet in its place, or NoFile."""
+    (written,) = partition  # reads it to its end: Spark kills a Python worker that leaves input unread
     no_file = NoFile(written.path.parent)
     if not is_watched():
         yield JustWritten(written.path.parent)
@@ -105,14 +106,14 @@ def _mapped(
     return on_shard(partition, work)
 
 
-def _message(result: Any, who: str) -> bytes:
+def _message(result: Any, caller: str) -> bytes:
     from pyspark import cloudpickle
 
     try:
         return cloudpickle.dumps(result)  # type: ignore[no-any-return]
     except Exception as error:
         msg = (
-            f"{who}: the function returned a {type(result).__name__}, which cannot be sent to the driver: "
+            f"{caller}: the function returned a {type(result).__name__}, which cannot be sent to the driver: "
             f"{type(error).__name__}: {error}; expected numbers, arrays, WeightCollections, or lists and dicts of these"
         )
         raise DataError(msg) from error

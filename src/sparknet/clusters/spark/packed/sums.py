@@ -1,4 +1,4 @@
-"""Adding up, over Spark, what is computed of the minibatches of each shard: one job, a tree of sums."""
+"""The sum of what a function computes from the minibatches of each shard: one job, which adds up in a tree."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -27,7 +27,7 @@ def tree_sum(batches: "RDD[tuple[int, bytes]]", part: Part) -> Any:
     Raises
     ------
     SparknetError
-        ``part`` raised it, or returned what cannot be added up; the message begins with the shard.
+        ``part`` raised it, or returned a value that cannot be added. The message begins with the shard.
     """
     pickled("summed(): the function", part)
     total = run_job(lambda: batches.mapPartitionsWithIndex(partial(_of_shard, part=part)).treeReduce(_merged))
@@ -47,7 +47,7 @@ def _part_of_shard(shard: int, messages: Iterable[tuple[int, bytes]], part: Part
 
 
 def _merged(left: Any, right: Any) -> Any:
-    """Return the sum of both; an error takes the place of every sum that it meets."""
+    """Return the sum of both; if one of them is an error, that error."""
     for part in (left, right):
         if isinstance(part, SparknetError):
             return part

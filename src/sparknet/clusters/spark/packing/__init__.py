@@ -1,1 +1,1 @@
-"""Packing: rows of RDDs and DataFrames, checked, made arrays a few at a time, counted, and put where they belong."""
+"""Packing: rows of RDDs and DataFrames are checked, made into records a few at a time, counted, and dealt out to shards."""

@@ -1,7 +1,7 @@
-"""Arrow batches as arrays: a column's memory becomes an array, no value a Python object.
+"""Arrow batches as arrays: the memory of a column becomes an array, without a Python object for each value.
 
-The only importer of pyarrow, which this module does when it is used. What has nulls, or rows of
-different or wrong lengths, goes the way of rows instead, which knows how to say what is wrong with which.
+Only this module imports pyarrow, when it is used. A column with nulls, or with rows of different or wrong lengths, is
+converted to Python objects as rows are; the code for rows says which row is wrong, and why.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ Array = np.ndarray[Any, Any]
 
 
 def arrow_is_installed() -> bool:
-    """Say whether a DataFrame can be taken as Arrow batches here."""
+    """Say whether pyarrow is installed, so that DataFrames can be read as Arrow batches."""
     return find_spec("pyarrow") is not None
 
 
@@ -77,13 +77,13 @@ def batch_of_arrow(batch: Any, fields: tuple[Field, ...], columns: Columns | Non
     encoded = [isinstance(f, EncodedField) for f, _ in named_columns(fields, columns)]
     values = [
         column.to_pylist() if files else _values(column, size)
-        for column, size, files in zip(batch.columns, sizes, encoded, strict=False)  # after them the id
+        for column, size, files in zip(batch.columns, sizes, encoded, strict=False)  # the id column follows
     ]
     return batch_of_columns(values, fields, columns)
 
 
 def _values(column: Any, size: int | None) -> Any:
-    """Return an Arrow array as one of numpy; as a list where a row has nulls or not ``size`` elements (None: any)."""
+    """Return an Arrow array as one of numpy, or as a list if a row has nulls or not ``size`` elements (None: any number)."""
     whole = _uniform(column)
     if whole is not None and size is not None and whole.size != len(whole) * size:
         whole = None
@@ -91,7 +91,7 @@ def _values(column: Any, size: int | None) -> Any:
 
 
 def _uniform(column: Any) -> Array | None:
-    """Return an Arrow array as one of numpy, (n, ...); None if it has nulls or its rows differ in length."""
+    """Return an Arrow array as one of numpy (n, ...); None if it has nulls or rows of different lengths."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -108,7 +108,7 @@ def _uniform(column: Any) -> Array | None:
 
 
 def _bytes_of(column: Any) -> Array:
-    """Return all bytes of a binary Arrow array, which lie one after the other; shares its memory."""
+    """Return the bytes of all values of a binary Arrow array, which are contiguous; shares its memory."""
     import pyarrow as pa
 
     _, offsets, data = column.buffers()

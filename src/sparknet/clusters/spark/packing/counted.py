@@ -1,6 +1,6 @@
-"""Chunks counted, so that the place of every row is known: a job that computes and keeps them, and what reads them after it.
+"""Counting of chunks, so that the place of every row is known: one job computes and keeps them, another reads them.
 
-Partitions are those of the source, in whatever task they lie.
+A partition here is one of the source. A task may have several of them.
 """
 
 import zlib
@@ -24,9 +24,9 @@ _FINITE = "leave such rows out, or fill them, before they are packed (na.drop() 
 
 
 class Count(NamedTuple):
-    """What was counted of a partition of the source.
+    """What was counted in a partition of the source.
 
-    By which task, how many rows (or the error), their checksum, and what in them is not finite, by field.
+    The task that has it, the number of rows (or the error), their checksum, and field -> values that are not finite.
     """
 
     task: int
@@ -45,17 +45,17 @@ class Count(NamedTuple):
 
 
 def counted(chunks: "RDD[Chunk]", storage: Any) -> tuple["RDD[Chunk]", dict[int, Count]]:
-    """Return the chunks, computed and persisted; and the count of each partition of the source that has rows.
+    """Return the chunks, which are computed and persisted, and the count of each partition of the source that has rows.
 
     Raises
     ------
     DataError
-        A row does not fit, the first one is named; or there is none.
+        A row does not fit (the message names the first one), or there is no row.
     """
     counts = chunks.context.accumulator({}, PerPartition())
     kept = chunks.mapPartitionsWithIndex(partial(_counting, counts=counts)).persist(storage)
     try:
-        run_job(kept._jrdd.count)  # in the JVM: nothing is piped to Python only to be counted
+        run_job(kept._jrdd.count)  # in the JVM, so that the chunks are not piped to Python to be counted
         _check_counts(counts.value)
     except BaseException:
         release(kept)
@@ -64,7 +64,7 @@ def counted(chunks: "RDD[Chunk]", storage: Any) -> tuple["RDD[Chunk]", dict[int,
 
 
 def _check_counts(counts: Mapping[int, Count]) -> None:
-    """Raise the first partition's error, if there is one, and a DataError if there are no rows; warn of what is not finite."""
+    """Raise the error of the first partition that has one, or a DataError if there are no rows; warn of values that are not finite."""
     for _, count in sorted(counts.items()):
         raise_error(count.rows)
     if not counts:
@@ -86,12 +86,12 @@ def _counting(task: int, chunks: Iterable[Chunk], *, counts: Any) -> Iterator[Ch
 def placed(
     task: int, chunks: Iterable[Chunk], *, starts: Sequence[int], counts: Mapping[int, Count]
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield the position of the first row of each chunk, and its records; where a partition's rows start is known.
+    """Yield the position of the first row of each chunk, and its records. ``starts`` has the position of each partition's first row.
 
     Raises
     ------
     ClusterError
-        The chunks were lost, and a partition gave others when it was computed again.
+        The chunks were lost, and a partition had others when it was computed again.
     """
     expected = {partition: count for partition, count in counts.items() if count.task == task}
     found = {partition: Count(task) for partition in expected}
@@ -102,7 +102,7 @@ def placed(
         before = found.get(partition, Count(task))
         yield starts[partition] + before.rows, records
         found[partition] = before.with_chunk(chunk)
-    # Examples go by their numbers: rows in another order would be lost, and others be there twice.
+    # Examples are known by their numbers. With rows in another order some would be lost, and others be there twice.
     others = [partition for partition, count in found.items() if count != expected.get(partition)]
     if others:
         msg = (

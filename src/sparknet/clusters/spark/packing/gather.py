@@ -1,8 +1,8 @@
-"""Many small partitions taken as few: a task of Spark takes tens of milliseconds, however few its rows.
+"""Many small partitions are joined to a few: a Spark task takes tens of milliseconds, however few rows it has.
 
-Spark's ``coalesce`` puts partitions together without a shuffle, neighbours, or what lies on one machine (of a cached or
-shuffled source, HDFS). So that their order can be restored, each piece of a partition that Spark's JVM holds gets a number
-before; a Python function would be started once for each partition to do the same.
+Spark's ``coalesce`` joins partitions without a shuffle. It joins neighbours, or partitions on one machine if the source is cached,
+shuffled or in HDFS. So that the order can be restored, each piece of a partition gets a number first. The JVM gives the numbers,
+because a Python function would be started once for each partition.
 """
 
 import logging
@@ -21,15 +21,15 @@ __all__ = ["chunks_of"]
 
 _LOG = logging.getLogger(__name__)
 _TASKS = 4  # for each core, so that unequal ones even out
-_WORTH = 4  # partitions in a task, from which on it is worth looking at some of them
+_WORTH = 4  # with so many partitions to a task it is worth looking at some of them
 _SMALL = 64 << 10  # bytes of records in a partition
 
 
 def chunks_of(source: Rows, fewest: int) -> "RDD[Chunk]":
-    """Return the chunks, in fewer partitions than the rows, at least ``fewest``, where these are many and small.
+    """Return the chunks. If the rows have many small partitions, the chunks have fewer, but at least ``fewest``.
 
-    Three of the partitions of the rows are looked at, if they are many. The chunks of one lie together and in order.
-    ``fewest`` partitions are needed; Spark's cores may need more.
+    If there are many partitions, three of them are computed to see their size. The chunks of a partition stay together and
+    in order. There may be more than ``fewest`` partitions, so that all cores of Spark have work.
     """
     rdd = source.rdd
     many, few = rdd.getNumPartitions(), max(fewest, _TASKS * rdd.context.defaultParallelism)
@@ -62,7 +62,7 @@ def _coalesced(source: Rows, few: int) -> "RDD[Chunk]":
 
     rdd, items = _pieces(source.rdd)
     many, context = rdd.getNumPartitions(), rdd.context
-    # Piece i of partition k has the number i * many + k, given in the JVM; no job is needed for it.
+    # The JVM gives piece i of partition k the number i * many + k, without a job.
     pairs = rdd._jrdd.zipWithUniqueId().coalesce(few).rdd()
     pickled = run_job(lambda: context._jvm.SerDeUtil.pairRDDToPython(pairs, 0))  # looks at the first pair
     numbered = RDD(pickled.toJavaRDD(), context, AutoBatchedSerializer(CPickleSerializer()))
@@ -70,7 +70,7 @@ def _coalesced(source: Rows, few: int) -> "RDD[Chunk]":
 
 
 def _pieces(rdd: "RDD[Any]") -> tuple["RDD[Any]", Callable[[bytes], Iterable[Any]]]:
-    """Return the RDD in a form whose pieces are bytes in Spark's JVM, and what makes the elements of a piece."""
+    """Return the RDD in a form whose pieces are bytes in Spark's JVM, and the function that makes the elements of a piece."""
     from pyspark.serializers import AutoBatchedSerializer, BatchedSerializer, NoOpSerializer
 
     if isinstance(rdd._jrdd_deserializer, NoOpSerializer):

@@ -1,8 +1,8 @@
-"""pack: any RDD or DataFrame of rows into minibatches in our wire format, spread evenly over shards.
+"""pack: rows of any RDD or DataFrame become minibatches in the wire format of sparknet, spread evenly over shards.
 
-Rows are converted once, where they are, into chunks of records; from then on only bytes move. Once
-the chunks are counted, every example's place is known. The rules of that are those of
-:mod:`sparknet.data.layout`, so the same rows give the same minibatches with and without Spark.
+Rows are converted once, on their executor, into chunks of records; after that only bytes move. When the chunks are counted, the
+place of every example is known. The rules are those of :mod:`sparknet.data.layout`, so the same rows give the same minibatches
+with and without Spark.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from sparknet.clusters.spark.jobs.sessions import check_rows
 from sparknet.clusters.spark.packed.dataset import PackedDataset, packed_from, storage_level
 from sparknet.clusters.spark.packed.positions import shuffled
 from sparknet.clusters.spark.packing.arrow import arrow_is_installed, need_arrow
-from sparknet.clusters.spark.packing.chunks import Rows, Source
+from sparknet.clusters.spark.packing.chunks import RowReader, Rows
 from sparknet.clusters.spark.packing.counted import counted, placed
 from sparknet.clusters.spark.packing.frames import check_rdd, is_frame, selected
 from sparknet.clusters.spark.packing.gather import chunks_of
@@ -59,18 +59,18 @@ def pack(
 ) -> PackedDataset:
     """Pack an RDD or DataFrame into minibatches, spread evenly over ``shards`` partitions.
 
-    Values that are NaN or infinite are packed as they are; a warning says how many there are, and where the first one is.
+    NaN and infinite values are packed as they are. A warning says how many there are, and where the first one is.
 
     Parameters
     ----------
     rows
         A DataFrame with a column for each field (numbers, booleans, arrays of them, vectors, binary),
         or an RDD of Rows, mappings, records of structured arrays, tuples in the order of ``fields``,
-        or, for one field, its values. Partitions may be unequal or empty. They are computed once; of very many partitions
-        three are computed before, to see whether they are small. A partition that is lost on the cluster is computed again,
-        and must give the same rows in the same order then.
+        or, for one field, its values. Partitions may be unequal or empty. They are computed once. If there are very many,
+        three of them are computed before, to see whether they are small. A partition that the cluster loses is computed
+        again, and must then give the same rows in the same order.
     fields
-        Name, shape and dtype of each input, as it is to be stored.
+        Name, shape and dtype of each input, as it will be stored.
     batch_size
         Examples in a minibatch; only the last one of the whole set may be short.
     preprocessor
@@ -81,26 +81,26 @@ def pack(
     decoder
         Of encoded images, as for :func:`sparknet.data.pack`; on a DataFrame the column is binary, or a struct.
     shards
-        Usually the number of workers; default: the number of partitions of ``rows``, but not more
-        than there are minibatches. Where ``rows`` has many partitions and they are small, these are taken together
-        first, as the log says: to four for each core of Spark, or ``shards`` if that is more. Rows keep their order.
+        Usually the number of workers. Default: the number of partitions of ``rows``, but not more than there are
+        minibatches. Many small partitions are joined first, to four for each core of Spark or ``shards`` if that is more;
+        the log says so. Rows keep their order.
     shuffle, seed
         Whether the examples are permuted before they are packed, and the seed, as for :func:`sparknet.data.pack`:
         ``shuffle=True, seed=7``.
     storage
         A ``pyspark.StorageLevel`` to persist with; default ``MEMORY_AND_DISK``.
     factory
-        The net's: fields, preprocessor and net are tried out together on zeros, before any job.
+        The factory of the net. Fields, preprocessor and net are tried together on zeros, before any job.
     id_column
-        A column whose value is named with a row that cannot be packed.
+        A column whose value is named in messages about a row.
     on_error
-        ``"error"`` alone: a row that cannot be packed fails the call, and is named. To leave out images that cannot be decoded,
+        Only ``"error"``: a row that cannot be packed fails the call, which names it. To leave out images that cannot be decoded,
         pack what :func:`decode_images` with ``on_error="drop"`` returns; filter other rows first.
     arrow
         Whether a DataFrame comes as Arrow batches, without a Python object for each value; default: if pyarrow is
         installed (``pip install 'sparknet[arrow]'``). The executors need it too.
     ragged, padding
-        What becomes of a short last minibatch, as for :func:`sparknet.data.pack`.
+        What happens to a short last minibatch, as for :func:`sparknet.data.pack`.
 
     Returns
     -------
@@ -110,10 +110,10 @@ def pack(
     Raises
     ------
     DataError
-        Before any job: a column is missing, there twice, or of a type that no value of the field has.
-        After the rows were read: a value does not fit (``partition`` and ``row`` say which), or there is no row.
+        Before any job: a column is missing or there twice, or has a type that does not fit the field.
+        When the rows are read: a value does not fit (``partition`` and ``row`` say which), or there is no row.
     ClusterError
-        A partition was lost, and gave other rows when it was computed again.
+        A partition was lost, and had other rows when it was computed again.
     MissingDependency
         ``arrow=True`` where pyarrow is not installed.
     """
@@ -126,7 +126,7 @@ def pack(
     if factory is not None:
         _check_net(factory, fields, batch_size, preprocessor)
     storage = storage_level(storage)
-    source = _rows(rows, Source(Records(with_decoders(fields, decoder, columns)), columns or {}, id_column), arrow)
+    source = _rows(rows, RowReader(Records(with_decoders(fields, decoder, columns)), columns or {}, id_column), arrow)
     many = source.rdd.getNumPartitions()
     chunks, counts = counted(chunks_of(source, shards or 1), storage)
     try:
@@ -159,12 +159,12 @@ def _check_net(
     check_fit(factory, Dataset([zeros], fields, batch_size, preprocessor), 0, "a minibatch of zeros", are_values=False)
 
 
-def _rows(rows: Any, source: Source, arrow: bool | None) -> Rows:
+def _rows(rows: Any, reader: RowReader, arrow: bool | None) -> Rows:
     if arrow:
         need_arrow()
     check_rows(rows, "pack()")
     if is_frame(rows):
-        frame = selected(rows, source.records.fields, source.columns, source.id_column)
-        return source.of_arrow(frame) if arrow or (arrow is None and arrow_is_installed()) else source.of_frame(frame)
+        frame = selected(rows, reader.records.fields, reader.columns, reader.id_column)
+        return reader.of_arrow(frame) if arrow or (arrow is None and arrow_is_installed()) else reader.of_frame(frame)
     check_rdd(rows, "pack()")
-    return source.of_rdd(rows)
+    return reader.of_rdd(rows)

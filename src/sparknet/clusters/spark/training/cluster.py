@@ -1,7 +1,7 @@
 """SparkCluster: the workers are tasks of a Spark job, one for each shard.
 
-A round is one job over the packed data. Everything that matters travels with the task, so Spark may run it anywhere, and again.
-What the tasks do is in :mod:`.tasks`, and how weights travel is the affair of a :class:`~sparknet.clusters.transport.Transport`.
+A round is one job over the packed data. All that a task needs comes with it, so Spark may run it on any machine, and run it again.
+The work of a task is in :mod:`.tasks`. How weights travel is up to a :class:`~sparknet.clusters.transport.Transport`.
 """
 
 import sys
@@ -47,12 +47,12 @@ class SparkCluster:
 
     @contextmanager
     def session(self, factory: NetFactory, data: PackedDataset, workers: int) -> Iterator[Session]:
-        """Open a session on ``data``, dealt out anew if it has not ``workers`` shards."""
+        """Open a session on ``data``. If it has not ``workers`` shards, it is dealt out again for the session."""
         _check(data)
         running_context(self._context, "SparkCluster")
-        factory = getattr(factory, "for_workers", lambda: factory)()  # it goes out each round, as the weights do
+        factory = getattr(factory, "for_workers", lambda: factory)()  # it is sent in each round, as the weights are
         pickled("the factory", factory)
-        # Not persisted: its shards go from the shuffle straight into the files that workers read.
+        # It is not persisted: its shards go from the shuffle straight into the files that workers read.
         dealt = data if data.shards == workers else data._dealt(workers)
         transport = SparkTransport(self._context)
         session = _SparkSession(transport, factory, dealt, uuid.uuid4().hex)
@@ -85,11 +85,11 @@ class _SparkSession:
     factory: NetFactory
     data: PackedDataset
     run: str
-    codecs: list[Codec] = field(default_factory=list)  # one, made in the first round and used in every other
-    checked: list[Preprocessor | None] = field(default_factory=list)  # can be sent to the executors
+    codecs: list[Codec] = field(default_factory=list)  # at most one; the first round makes it, the others use it
+    checked: list[Preprocessor | None] = field(default_factory=list)  # those that can be sent to the executors
 
     def check_preprocessor(self, data: PackedDataset) -> None:
-        """Raise a DataError unless the preprocessor can be sent to the executors; looked at once in a session."""
+        """Raise a DataError unless the preprocessor can be sent to the executors. Each one is tried once in a session."""
         if not any(data.preprocessor is known for known in self.checked):
             pickled("the preprocessor", data.preprocessor)
             self.checked.append(data.preprocessor)
@@ -105,7 +105,7 @@ class _SparkSession:
         check_packed(self.data.rdd, "SparkCluster")
         start = time.perf_counter()
         codec = self._codec(weights)
-        # a solver may make its history at its first step: what states hold changes, and differs between workers
+        # No codec for states: a solver may make its history at its first step, so their contents change and differ.
         messages = [codec.dumps(weights), *map(dumps, states)]
         with self.transport.send(messages) as parcel:
             sending = time.perf_counter() - start
@@ -136,7 +136,7 @@ class _SparkSession:
         )
 
     def evaluate(self, weights: WeightCollection, data: PackedDataset) -> dict[str, float]:
-        """Return the means over ``data``, computed where its minibatches are."""
+        """Return the means over ``data``, computed on the executors that have its minibatches."""
         _check(data)
         self.check_preprocessor(data)
         with self.transport.send([self._codec(weights).dumps(weights)]) as parcel:

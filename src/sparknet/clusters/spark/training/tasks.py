@@ -1,4 +1,4 @@
-"""What the tasks of SparkCluster do, in the Python workers. How weights come to them and go back is the parcel's affair."""
+"""The work of SparkCluster's tasks, in the Python workers. The parcel hides how weights come to them and go back."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from sparknet.clusters.spark.jobs.error_values import as_values
 from sparknet.clusters.spark.jobs.stacks import observed
 from sparknet.clusters.spark.packed.shard_files import ShardFile
 from sparknet.clusters.spark.packed.shard_tasks import on_shard
-from sparknet.clusters.spark.workers.net_cache import device_of, kept_net
+from sparknet.clusters.spark.workers.net_cache import cached_net, device_of
 from sparknet.clusters.transport import Parcel
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Even
@@ -25,10 +25,10 @@ _FACTS = ("worker", "loss", "steps", "updates", "examples", "seconds", "nonfinit
 
 
 class Trained(NamedTuple):
-    """The reply of a worker that has trained.
+    """The reply of a worker after a round.
 
-    ``answer`` stands for the messages of its weights and of its solver state, ``facts`` are the other fields of its
-    :class:`~sparknet.worker.Outcome`, and ``opening`` the seconds in which it opened the parcel.
+    ``answer`` stands for the messages of its weights and solver state. ``facts`` are the other fields of its
+    :class:`~sparknet.worker.Outcome`. ``opening`` is the time in seconds that opening the parcel took.
     """
 
     answer: Any
@@ -49,7 +49,7 @@ def train_partition(
 ) -> Iterator[Any]:
     """Yield the reply of worker ``index``: Trained, an error, or NoFile.
 
-    The parcel holds the weights and so many ``states``: one for all workers, or one for each.
+    The parcel holds the message of the weights, and then those of the ``states``: one state for all workers, or one for each.
     """
     return on_shard(
         partition, lambda stored: _trained(stored, run, factory, parcel, states, tasks[index], preprocessor)
@@ -66,7 +66,7 @@ def _trained(
     preprocessor: Preprocessor | None,
 ) -> Trained:
     start = time.perf_counter()
-    messages = parcel.open(0, 1 + task.worker % states)  # the states of others are not even read
+    messages = parcel.open(0, 1 + task.worker % states)  # the states of other workers are not read
     weights, state = (loads(message, verify=True) for message in messages)
     opening = time.perf_counter() - start
     outcome = train_round(_net_of(run, factory), stored, task, weights, state, preprocessor)
@@ -84,7 +84,7 @@ def evaluate_partition(
     preprocessor: Preprocessor | None,
     even: Even,
 ) -> Iterator[Any]:
-    """Yield for each minibatch the sums of its metrics and its examples, or an error."""
+    """Yield metric -> (sum, divisor) of each minibatch, or an error."""
     batches = (loads(message) for _, message in observed(partition, "evaluate()", shard))
     yield from as_values(_evaluated(shard, batches, run, factory, parcel, preprocessor, even))
 
@@ -105,5 +105,5 @@ def _evaluated(
 
 
 def _net_of(run: str, factory: NetFactory) -> Net:
-    """Return this worker's net of a run; one of an earlier run is only memory."""
-    return kept_net(run, lambda: factory(seed=0), most=1, device=device_of(factory))
+    """Return this worker's net of a run. The net of an earlier run is dropped, to free its memory."""
+    return cached_net(run, lambda: factory(seed=0), most=1, device=device_of(factory))

@@ -1,1 +1,1 @@
-"""What the workers of training and of inference share: the way that weights take to them, and the nets that they keep."""
+"""What workers share in training and inference: the transport of weights, and the nets that they keep."""

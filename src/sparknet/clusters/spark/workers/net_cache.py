@@ -1,7 +1,7 @@
 """The nets that a Python worker keeps from task to task, because making one may take seconds.
 
-pyspark imports this module once in a worker process. A cache, never the truth: idle workers die and tasks move. Where ``"cuda"`` is
-may change from task to task, so a net is kept for the device that it was made on.
+pyspark imports this module once in a worker process. It is only a cache: idle workers end, and tasks move to other workers.
+``"cuda"`` may mean another GPU in the next task, so a net is kept under the device that it was made on.
 """
 
 from collections import OrderedDict
@@ -13,13 +13,13 @@ from sparknet.backends import backend_for_device, release_memory
 from sparknet.backends.placement import host_device
 from sparknet.nets.base import Net
 
-__all__ = ["device_of", "drop_nets", "is_on_gpu", "kept_net"]
+__all__ = ["cached_net", "device_of", "drop_nets", "is_on_gpu"]
 
-_NETS: OrderedDict[tuple[str, str], Net] = OrderedDict()  # the one that was used last at the end
+_NETS: OrderedDict[tuple[str, str], Net] = OrderedDict()  # in the order of their last use
 
 
-def kept_net(key: str, make: Callable[[], Net], *, most: int, device: str = "cpu") -> Net:
-    """Return the net of ``key`` on ``device``, made if it is not there; so that at most ``most`` are, others go first."""
+def cached_net(key: str, make: Callable[[], Net], *, most: int, device: str = "cpu") -> Net:
+    """Return the net of ``key`` on ``device``, made if it is not kept. Those not used for longest go, so that ``most`` are kept at most."""
     place = key, backend_for_device(device).device if is_on_gpu(device) else device
     if place not in _NETS:
         if len(_NETS) >= most:
@@ -32,21 +32,21 @@ def kept_net(key: str, make: Callable[[], Net], *, most: int, device: str = "cpu
 
 
 def device_of(factory: Any) -> str:
-    """Return the device of a factory's nets, as the factory says it; those that say nothing are in host memory."""
+    """Return the ``device`` of a factory's nets; nets of a factory without one are in host memory."""
     return str(getattr(factory, "device", "cpu"))
 
 
 def is_on_gpu(device: str) -> bool:
-    """Say whether a device is one of CUDA, by its name."""
+    """Say whether this is the name of a CUDA device."""
     return host_device(device) != device
 
 
 def drop_nets(context: Any) -> None:
-    """Have the workers of a Spark context let go of nets and GPU memory, as far as a job reaches them.
+    """Let the workers of a Spark context free their nets and their GPU memory, if a job reaches them.
 
-    As many tasks as run at once reach most of them; one that is idle ends after a minute, and all that it has with it.
+    One task for each core reaches most workers. An idle worker ends after a minute, which frees its memory too.
     """
-    with suppress(Exception):  # what was computed is there; Spark may be gone
+    with suppress(Exception):  # the results are there already, and Spark may have ended
         context.parallelize(range(context.defaultParallelism), context.defaultParallelism).foreach(_drop)
 
 

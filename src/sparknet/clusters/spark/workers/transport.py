@@ -1,6 +1,6 @@
-"""Spark's own way for weights: a broadcast to the workers, and back with the results of the job.
+"""SparkTransport: messages go to the workers as a broadcast of Spark, and come back in the results of the job.
 
-It needs no connection but Spark's, so it works behind any firewall.
+It needs no connection but those of Spark, so it works behind any firewall.
 """
 
 import threading
@@ -15,7 +15,7 @@ from sparknet.clusters.spark.jobs.running import run_job
 
 __all__ = ["SparkParcel", "SparkTransport"]
 
-_UNTIL_CANCELLED = 5.0  # seconds in which the tasks of a job that failed or was interrupted have ended
+_UNTIL_CANCELLED = 5.0  # seconds after which the tasks of a job that failed or was interrupted have ended
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SparkParcel:
         return [self.sent.value[place] for place in places]
 
     def answer(self, messages: Sequence[bytes]) -> Sequence[bytes]:
-        """Return the messages themselves: they travel with the result of the task."""
+        """Return the messages themselves, which travel in the result of the task."""
         return messages
 
     def __enter__(self) -> Self:
@@ -38,10 +38,9 @@ class SparkParcel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Destroy the broadcast on driver and executors.
+        """Destroy the broadcast on driver and executors; after an error or an interrupt some seconds later.
 
-        After an error or an interrupt this happens some seconds later: Spark is still ending the other tasks, and one that begins
-        without the broadcast is a page in its log.
+        Spark is then still ending the other tasks. A task that starts without the broadcast fills a page of its log.
         """
         if kind is None:
             self.sent.destroy()
@@ -58,17 +57,17 @@ def _destroy(sent: Any) -> None:
 
 @dataclass(frozen=True)
 class SparkTransport:
-    """The driver's end, for the workers of a SparkContext."""
+    """The driver's side, for the workers of a SparkContext."""
 
     context: Any
 
     def send(self, messages: Sequence[bytes]) -> SparkParcel:
-        """Broadcast the messages; each executor fetches all of them when its first task opens the parcel."""
+        """Broadcast the messages. Each executor fetches all of them when its first task opens the parcel."""
         return SparkParcel(run_job(partial(self.context.broadcast, list(messages))))
 
     def receive(self, answer: Sequence[bytes]) -> Sequence[bytes]:
-        """Return the messages of an answer, which came with the result of the job."""
+        """Return the messages of an answer, which came in the result of the job."""
         return answer
 
     def close(self) -> None:
-        """Do nothing: each parcel is released by itself, and there is no connection."""
+        """Do nothing: each parcel is released by itself, and there is no connection to close."""
