@@ -54,6 +54,7 @@ INTERNAL = {
         "NOT_INITIALIZED",
         "explain",
         "as_sparknet_error",
+        "interrupt_in",
         "located",
         "shown",
     },

@@ -172,6 +172,18 @@ def as_sparknet_error(error: Exception) -> SparknetError:
     return error if isinstance(error, SparknetError) else DataError(f"{type(error).__name__}: {error}")
 
 
+def interrupt_in(error: BaseException | None, handled: BaseException | None = None) -> KeyboardInterrupt | None:
+    """Return the KeyboardInterrupt that an error is or was raised after, or None.
+
+    ``handled`` is an exception that was being handled before: it and those that it was raised after do not count.
+    """
+    while error is not None and error is not handled:
+        if isinstance(error, KeyboardInterrupt):
+            return error
+        error = error.__context__
+    return None
+
+
 _SHOWN = 60  # characters of an argument in a message
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from sparknet import __version__
 from sparknet.cli import convert, doctor, inspect, train
-from sparknet.errors import SparknetError, TrainingError
+from sparknet.errors import SparknetError, TrainingError, interrupt_in
 
 __all__ = ["main"]
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     except Exception as error:
-        if _follows_interrupt(error):
+        if interrupt_in(error):  # cleaning up after Ctrl-C raised it
             return _interrupted()
         if isinstance(error, MemoryError):
             print(
@@ -51,13 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _interrupted() -> int:
     print("\nsparknet: interrupted", file=sys.stderr)
     return _INTERRUPTED
-
-
-def _follows_interrupt(error: BaseException | None) -> bool:
-    """Say whether ``error`` was raised while a KeyboardInterrupt was handled."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    return error is not None
 
 
 def _parser() -> argparse.ArgumentParser:

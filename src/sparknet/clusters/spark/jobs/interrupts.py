@@ -18,6 +18,7 @@ from typing import Any
 
 from sparknet.clusters.spark.jobs.connections import asked
 from sparknet.clusters.spark.jobs.watching import watched
+from sparknet.errors import interrupt_in
 from sparknet.serialization.visible import say
 
 __all__ = ["interruptible", "tell_interrupts_briefly"]
@@ -47,7 +48,7 @@ def interruptible(action: Callable[[], Any], context: Any) -> Any:
             with watched(context, tag):
                 return action()
         except BaseException as error:
-            interrupt = _interrupt_in(error, handled)
+            interrupt = interrupt_in(error, handled)
             if interrupt is None and isinstance(error, Exception):
                 raise
             if context is not None:
@@ -84,15 +85,6 @@ def _cancel_later(context: Any, tag: str) -> None:
             is_told = True
 
 
-def _interrupt_in(error: BaseException | None, handled: BaseException | None) -> KeyboardInterrupt | None:
-    """Return the KeyboardInterrupt that an error is or was raised after. ``handled`` is an older one, which does not count."""
-    while error is not None and error is not handled:
-        if isinstance(error, KeyboardInterrupt):
-            return error
-        error = error.__context__
-    return None
-
-
 def tell_interrupts_briefly() -> None:
     """Let every later interrupt of this process while Spark works be one line, without the log of py4j. May be called again."""
     for logger in _LOGGERS:
@@ -122,7 +114,7 @@ def _print(kind: type[BaseException], error: BaseException, trace: TracebackType
 def _is_interrupt(error: BaseException) -> bool:
     """Say whether this is an interrupt, or an error that follows from one: pyspark may use a connection that py4j has closed."""
     lost = type(error).__name__ == "Py4JNetworkError"
-    return isinstance(error, KeyboardInterrupt) or (lost and _interrupt_in(error, None) is not None)
+    return isinstance(error, KeyboardInterrupt) or (lost and interrupt_in(error) is not None)
 
 
 @contextmanager
@@ -144,4 +136,4 @@ def _is_told(record: logging.LogRecord) -> bool:
     """Say whether a log record is to be shown: it is not py4j's about an interrupt."""
     error = record.exc_info[1] if record.exc_info and record.module in _MODULES else None
     is_nested = isinstance(error, BaseException) and "reentrant call" in str(error.__context__)
-    return not is_nested and _interrupt_in(error, None) is None
+    return not is_nested and interrupt_in(error) is None
