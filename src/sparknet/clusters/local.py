@@ -1,6 +1,6 @@
-"""LocalCluster: the workers run one after the other in this process.
+"""LocalCluster: workers on this machine, without Spark: one after the other in this process, or at the same time in child processes.
 
-It is for trials and tests. The other clusters must give the same bits as this one.
+All clusters give the same bits; those of this process are what the tests compare the others with.
 """
 
 from collections.abc import Iterator, Sequence
