@@ -25,6 +25,8 @@ EXTRAS = PROJECT["project"]["optional-dependencies"]
 MNIST = ("--no-deps", *(r for r in EXTRAS["demo"] if not r.startswith("sparknet")))
 # All examples of each law, said with every start of pytest: conftest.py has fewer of them for pytest alone.
 EXAMPLES = f"--hypothesis-profile={'ci' if os.environ.get('CI') else 'full'}"
+# Tests in so many processes at once, those of a file in one. Not those of Spark, which has the cores to itself.
+TWICE = ("--numprocesses", "2", "--dist", "loadfile")
 JAVA = 17
 DEMOS = {
     "mlp": ("--net", "mlp", "--tau", "20"),
@@ -133,7 +135,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the fast tests, the doctests and the code blocks of the documentation: no Spark, Caffe or GPU."""
-    work(session, "test", "ecosystem").run("pytest", EXAMPLES, *session.posargs)
+    work(session, "test", "ecosystem").run("pytest", EXAMPLES, *TWICE, *session.posargs)
 
 
 @nox.session
