@@ -272,6 +272,12 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def chaos(session: nox.Session) -> None:
+    """Let drivers and workers meet all that can go wrong, `-- --schedules 10000`, and the parser of frames `--frames 1000000`."""
+    work(session, "test").run("python", "-m", "transport", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Run a script of bench/ beside the libraries it compares with: `-- bench_serialization.py --rounds 5`."""
     scripts = sorted(path.name for path in (ROOT / "bench").glob("bench_*.py"))

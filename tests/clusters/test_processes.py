@@ -1,8 +1,10 @@
 """Workers in child processes: the bits of workers in this process, whatever becomes of the children."""
 
+import contextlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,9 +16,11 @@ import pytest
 
 from sparknet import ClusterError, DataError, Field, LocalCluster, NetError, averaged_sgd
 from sparknet.averaging import Nesterov, WeightedMean
+from sparknet.clusters import processes
 from sparknet.data import pack
 from sparknet.data.preprocess import Scale
 from sparknet.nets import MLP
+from sparknet.transport import Limits
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 3, 250)
@@ -54,11 +58,34 @@ def test_they_have_the_bits_of_workers_in_this_process(options):
 
 def children(pid):
     """Return the processes that a process has started, and those that they have."""
+    found = started_by(pid)
+    return found + [each for child in found for each in children(child)]
+
+
+def started_by(pid):
     try:
-        found = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(each) for task in tasks for each in (task / "children").read_text().split()]
     except OSError:
         return []
-    return found + [each for child in found for each in children(child)]
+
+
+def workers_of(before):
+    """Return the worker processes of the session that is open, and the process that has forked them."""
+    (first,) = set(started_by(ME)) - set(before)
+    return started_by(first), first
+
+
+def kill(pid, number=signal.SIGKILL):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def wait_until(is_so, seconds=200):
+    until = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def test_workers_that_are_killed_at_any_moment_change_no_bit():
@@ -69,14 +96,86 @@ def test_workers_that_are_killed_at_any_moment_change_no_bit():
         FACTORY, DATA, cluster=LocalCluster(processes=3), workers=3, tau=5, rounds=rounds, seed=7, evaluate=(DATA, 2)
     ):
         got.append(each)
-        if len(got) < rounds and (
-            alive := [each for each in children(ME) if each not in before and not children(each)]
-        ):
-            victim = dice.choice(alive)
-            threading.Timer(dice.random() * 0.02, os.kill, (victim, signal.SIGKILL)).start()
+        if len(got) < rounds and (alive := workers_of(before)[0]):
+            threading.Timer(dice.random() * 0.02, kill, [dice.choice(alive)]).start()
             killed += 1
     same(got, expected)
     assert killed >= rounds // 2
+
+
+def test_a_worker_that_dies_between_two_rounds_is_replaced_before_the_next():
+    before, got = children(ME), []
+    for each in averaged_sgd(
+        FACTORY, DATA, cluster=LocalCluster(processes=3), workers=3, tau=5, rounds=3, seed=7, evaluate=(DATA, 2)
+    ):
+        got.append(each)
+        if len(got) == 1:
+            alive, _ = workers_of(before)
+            kill(alive[1])
+            wait_until(lambda: len(set(workers_of(before)[0]) - {alive[1]}) == 3)  # noqa: B023 - called here
+    same(got, train(LocalCluster(), rounds=3))
+
+
+def test_a_worker_that_stands_still_is_replaced(monkeypatch):
+    monkeypatch.setattr(processes, "_LIMITS", Limits(beat=0.5, silence=4.0))
+    before, got = children(ME), []
+    for each in averaged_sgd(
+        FACTORY, DATA, cluster=LocalCluster(processes=3), workers=3, tau=5, rounds=3, seed=7, evaluate=(DATA, 2)
+    ):
+        got.append(each)
+        if len(got) == 1:
+            kill(workers_of(before)[0][1], signal.SIGSTOP)
+    same(got, train(LocalCluster(), rounds=3))
+    assert children(ME) == before
+
+
+def test_without_the_process_that_forks_workers_the_training_ends_by_name_and_nothing_is_left():
+    before = children(ME)
+    rounds = averaged_sgd(FACTORY, DATA, cluster=LocalCluster(processes=2), workers=2, tau=5, rounds=10**6)
+    next(rounds)
+    workers, first = workers_of(before)
+    family = [first, *workers]
+    kill(first)
+    with pytest.raises(ClusterError, match="the process that starts the workers has died"):
+        list(rounds)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family))
+
+
+def test_signals_of_a_terminal_are_left_to_the_driver():
+    before, got = children(ME), []
+    for each in averaged_sgd(
+        FACTORY, DATA, cluster=LocalCluster(processes=3), workers=3, tau=5, rounds=4, seed=7, evaluate=(DATA, 2)
+    ):
+        got.append(each)
+        workers, first = workers_of(before)
+        for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+            for pid in (first, *workers):
+                kill(pid, number)
+        assert workers_of(before) == (workers, first)
+    same(got, train(LocalCluster()))
+
+
+def test_workers_have_no_socket_of_the_caller():
+    before = children(ME)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        inode = f"socket:[{os.fstat(listener.fileno()).st_ino}]"
+        for _ in averaged_sgd(FACTORY, DATA, cluster=LocalCluster(processes=2), workers=2, tau=5, rounds=1):
+            workers, first = workers_of(before)
+            for pid in (first, *workers):
+                held = [str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()]
+                assert inode not in held
+                assert len([each for each in held if each.startswith("socket:")]) == 1  # its own
+
+
+def test_a_session_can_be_opened_in_a_thread_and_beside_another():
+    expected, got = train(LocalCluster()), []
+    rounds = averaged_sgd(FACTORY, DATA, cluster=LocalCluster(processes=3), workers=3, tau=5, rounds=4, seed=7)
+    first = next(rounds)
+    thread = threading.Thread(target=lambda: got.append(train(LocalCluster(processes=3))))
+    thread.start()
+    thread.join(200)
+    same(got[0], expected)
+    assert [r.weights for r in (first, *rounds)] == [r.weights for r in expected]
 
 
 def test_no_process_is_left_when_the_loop_is_broken_off():

@@ -25,5 +25,5 @@ if __name__ == "__main__":
         Hello(int(shard)),
         secret=bytes.fromhex(secret),
         do=do,
-        limits=Limits(beat=0.5, silence=5.0),
+        limits=Limits(beat=0.5, silence=60.0),
     )

@@ -1,6 +1,7 @@
 """The protocol over real sockets, with workers in threads and in processes that are killed."""
 
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -16,7 +17,8 @@ from sparknet.errors import ClusterError
 from sparknet.transport import Hello, Hub, Limits, Result, serve
 from sparknet.transport.frames import framed
 from sparknet.transport.handshake import GREETING_BYTES, WorkerHandshake, new_secret
-from sparknet.transport.messages import Slice
+from sparknet.transport.messages import Beat, Slice
+from sparknet.transport.wire import receive
 
 SECRET = new_secret()
 LIMITS = Limits(beat=0.5, silence=60.0, join=120.0)
@@ -110,6 +112,8 @@ def test_what_differs_between_workers_and_driver_is_named():
 def test_a_shard_without_a_worker_is_named_in_time():
     with Hub(2, secret=SECRET, limits=Limits(beat=0.1, silence=60.0, join=0.5)) as hub:
         workers = Workers(hub, shards=1)
+        while not hub._peers:  # under load a worker may take longer to join than the limit
+            time.sleep(0.01)
         with pytest.raises(ClusterError, match="shard 1 has been without a worker"):
             round_of(hub, {0: bytes(32), 1: bytes(32)})
     workers.join()
@@ -157,6 +161,13 @@ def test_a_worker_whose_driver_is_gone_ends_with_an_error_that_says_so():
     assert "broke off before work began" in said[0]
 
 
+def wait_until(is_so, seconds=200):
+    until = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 def connected(hub, *sent):
     connection = socket.create_connection(hub.address)
     for each in sent:
@@ -188,22 +199,112 @@ def test_strangers_change_nothing_but_a_counter():
         assert all(map(ended, strangers[:3]))
         for each in strangers[3:]:
             each.close()
-        for _ in range(200):
-            if hub.strangers == 8:
-                break
-            time.sleep(0.1)
-        assert hub.strangers == 8
+        wait_until(lambda: hub.strangers == 8)
     workers.join()
     assert not workers.errors
 
 
+def test_many_connections_that_say_nothing_keep_no_worker_out():
+    x = np.arange(8, dtype="f4")
+    with Hub(2, secret=SECRET, limits=LIMITS) as hub:
+        silent = [connected(hub) for _ in range(100)]
+        workers = Workers(hub)
+        value, _ = round_of(hub, {0: x.tobytes(), 1: x.tobytes()})
+        assert (value == 4 * x).all()
+        assert all(map(ended, silent[:30]))  # the oldest made room
+    assert all(map(ended, silent[30:]))
+    workers.join()
+    assert not workers.errors
+    assert hub.strangers == 100
+
+
+def proved(hub):
+    """Return a connection that has proved itself and greeted for shard 0."""
+    handshake = WorkerHandshake(SECRET)
+    connection = connected(hub, handshake.greeting())
+    answer = connection.recv(64, socket.MSG_WAITALL)
+    connection.sendall(handshake.proof(answer) + framed(Hello(0))[0])
+    return connection
+
+
+def test_workers_hear_of_the_driver_while_no_round_is_open():
+    with Hub(1, secret=SECRET, limits=Limits(beat=0.05, silence=60.0)) as hub, proved(hub) as connection:
+        for _ in range(3):
+            assert isinstance(receive(connection, longest=0, allowed=[Beat]), Beat)
+
+
+def test_a_worker_that_is_silent_while_no_round_is_open_is_dropped_and_its_shard_named():
+    dropped = queue.SimpleQueue()
+    limits = Limits(beat=0.05, silence=0.2)
+    with (
+        Hub(1, secret=SECRET, limits=limits, dropped=lambda *told: dropped.put(told)) as hub,
+        proved(hub) as connection,
+    ):
+        shard, reason = dropped.get(timeout=200)
+        assert shard == 0
+        assert "has said nothing for" in reason
+        assert ended(connection)
+
+
+def test_a_round_that_the_caller_breaks_off_ends_the_session():
+    def breaks(_number, _slices):
+        raise ZeroDivisionError("of mine")
+
+    with Hub(2, secret=SECRET, limits=LIMITS) as hub:
+        workers = Workers(hub)
+        with pytest.raises(ZeroDivisionError):
+            hub.round({0: bytes(32), 1: bytes(32)}, combine=breaks)
+        with pytest.raises(ClusterError, match="an earlier round of this session was broken off: ZeroDivisionError"):
+            round_of(hub, {0: bytes(32), 1: bytes(32)})
+        workers.join()  # they were told already
+    assert not workers.errors
+
+
+def test_an_error_that_is_told_between_two_rounds_is_raised_by_the_next():
+    with Hub(1, secret=SECRET, limits=LIMITS) as hub:
+        workers = Workers(hub, shards=1)
+        hub.fail(ClusterError("the cluster is gone"))
+        with pytest.raises(ClusterError, match="the cluster is gone"):
+            round_of(hub, {0: bytes(32)})
+    workers.join()
+
+
+def test_a_hub_that_is_closed_in_another_thread_ends_the_open_round():
+    errors = []
+
+    def run():
+        with pytest.raises(ClusterError, match="closed while a round was open") as caught:
+            round_of(hub, {0: bytes(32)})
+        errors.append(caught)
+
+    with Hub(1, secret=SECRET, limits=LIMITS) as hub:
+        thread = threading.Thread(target=run)
+        thread.start()
+        wait_until(hub.waiting)
+    thread.join(200)
+    assert errors
+    with pytest.raises(ClusterError, match="the session was closed"):
+        round_of(hub, {0: bytes(32)})
+
+
+def test_no_thread_and_no_file_is_left_after_many_sessions():
+    def used():
+        return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+
+    before = used()
+    for _ in range(20):
+        with Hub(2, secret=SECRET, limits=LIMITS) as hub:
+            workers = Workers(hub)
+            round_of(hub, {0: bytes(32), 1: bytes(32)})
+            stranger = connected(hub)
+        workers.join()
+        stranger.close()
+    wait_until(lambda: used() == before)
+
+
 def test_a_length_that_a_worker_makes_up_ends_its_connection():
     with Hub(1, secret=SECRET, limits=LIMITS, longest=1000) as hub:
-        handshake = WorkerHandshake(SECRET)
-        connection = connected(hub, handshake.greeting())
-        answer = connection.recv(64, socket.MSG_WAITALL)
-        connection.sendall(handshake.proof(answer))
-        connection.sendall(framed(Hello(0))[0])
+        connection = proved(hub)
         header = bytearray(framed(Slice(1, 0, b""))[0])
         header[40:48] = (10 * 2**30).to_bytes(8, "big")
         connection.sendall(header)
@@ -227,7 +328,7 @@ def test_a_worker_process_that_is_killed_or_stopped_in_a_round_is_replaced_with_
     x = np.arange(100_000, dtype="f4")
     bodies = {0: x.tobytes(), 1: (x + 1).tobytes()}
     processes = []
-    with Hub(2, secret=SECRET, limits=Limits(beat=0.5, silence=5.0, join=120.0)) as hub:
+    with Hub(2, secret=SECRET, limits=Limits(beat=0.5, silence=4.0, join=120.0)) as hub:
 
         def start(shard, *options):
             command = [sys.executable, str(WORKER), str(hub.address[1]), str(shard), SECRET.hex(), *options]

@@ -38,7 +38,7 @@ class Hub:
     shards
         How many; each wants a worker.
     secret
-        What workers have to know, as :func:`~sparknet.transport.handshake.new_secret` makes it.
+        What workers have to know, as :func:`~sparknet.transport.new_secret` makes it.
     limits
         How long it waits.
     address
@@ -315,7 +315,7 @@ class Hub:
             return
         peer = Peer(connection, hello.shard)
         try:
-            connection.settimeout(self._limits.silence)
+            connection.settimeout(2 * self._limits.silence)  # the machine is to find a silent worker, and say so
             with self._lock:
                 self._peers[number] = peer
             self._greeted(number)
