@@ -234,6 +234,12 @@ def test_more_workers_than_processes_are_refused_with_the_fix():
         train(LocalCluster(processes=2))
 
 
+def test_a_system_that_cannot_fork_is_told_so(monkeypatch):
+    monkeypatch.delattr(os, "fork")
+    with pytest.raises(ClusterError, match="this system cannot fork processes"):
+        train(LocalCluster(processes=3))
+
+
 @pytest.mark.parametrize("count", [0, -1, True, 1.0, "2"])
 def test_what_is_no_number_of_processes_is_refused(count):
     with pytest.raises(DataError, match="expected a number of at least 1"):

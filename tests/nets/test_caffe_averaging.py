@@ -121,3 +121,10 @@ def test_a_net_whose_max_pooling_refuses_nan_has_diverged_and_is_named_or_left_o
         list(averaged_sgd(factory, data, **options))
     (only,) = averaged_sgd(factory, data, on_nonfinite="leave_out", **options)
     assert only.workers == (0,)
+
+
+def test_workers_in_processes_have_the_bits_of_workers_in_this_process(train):
+    options = {"workers": 2, "tau": 7, "rounds": 4, "evaluate": (DATA, 2)}
+    apart, here = (train(**options, cluster=LocalCluster(processes=count)) for count in (2, None))
+    assert [r.weights for r in apart] == [r.weights for r in here]
+    assert [(r.loss, r.metrics, r.steps) for r in apart] == [(r.loss, r.metrics, r.steps) for r in here]

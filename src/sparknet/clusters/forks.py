@@ -29,7 +29,7 @@ __all__ = ["Forks", "WorkOf"]
 
 WorkOf: TypeAlias = Callable[[tuple[str, int], int], None]  # called with the hub's address and a shard
 _DEATHS = 3  # of the worker of one shard, in a row, without a round that ended
-_ENDS = 2.0  # seconds in which workers end by themselves; those at work in a round that was broken off are killed then
+_ENDS = 0.5  # seconds in which workers end by themselves; those at work in a round that was broken off are killed then
 _KILLS = 5.0  # seconds after which the first child is killed too
 _POLL = 0.2  # seconds between two looks at which children have died
 # A terminal sends these to all processes of a job. They are the caller's to answer, and the others end with it.

@@ -3,6 +3,7 @@
 All clusters give the same bits; those of this process are what the tests compare the others with.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 from sparknet.backends import release_memory
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.dataset import Dataset
-from sparknet.errors import DataError
+from sparknet.errors import ClusterError, DataError
 from sparknet.nets.base import Net, NetFactory, SolverState
 from sparknet.training import Collected, Session
 from sparknet.weights import WeightCollection
@@ -56,6 +57,9 @@ class LocalCluster:
                 f"give processes={workers}, or workers={self.processes}"
             )
             raise DataError(msg)
+        if self.processes is not None and not hasattr(os, "fork"):
+            msg = "LocalCluster: this system cannot fork processes; leave out processes"
+            raise ClusterError(msg)
         nets: list[Net] = []
         local = _LocalSession(nets, _in_memory(data), workers)
         with ExitStack() as opened:

@@ -188,7 +188,8 @@ class Hub:
         for peer in peers:
             peer.end(until)
         for thread in self._threads:
-            thread.join(max(0.0, until + _ENDS - time.monotonic()))
+            if thread is not threading.current_thread():  # one of these calls what the caller gave
+                thread.join(max(0.0, until + _ENDS - time.monotonic()))
 
     def __enter__(self) -> Self:
         return self
