@@ -176,6 +176,18 @@ def test_a_short_job_asks_spark_nothing_and_leaves_no_thread(context, monkeypatc
             assert not thread.is_alive()
 
 
+def test_a_cancellation_that_fails_because_spark_was_stopped_is_not_told(monkeypatch, caplog):
+    class Context:
+        _jsc = object()
+
+        def cancelJobsWithTag(self, tag):  # noqa: ARG002, N802 - Spark's name
+            raise RuntimeError("java.lang.IllegalStateException: Cannot call methods on a stopped SparkContext.\n at x")
+
+    monkeypatch.setattr(interrupts, "_AGAIN", [0.0, 0.0])
+    interrupts._cancel_later(Context(), "sparknet-x")
+    assert not caplog.messages
+
+
 def test_a_cancellation_that_fails_is_told_once(monkeypatch, caplog):
     class Context:
         _jsc = object()

@@ -78,6 +78,8 @@ def _cancel_later(context: Any, tag: str) -> None:
         try:
             asked(partial(context.cancelJobsWithTag, tag))
         except Exception as error:  # noqa: BLE001 - nobody waits for this thread
+            if context._jsc is None or "stopped SparkContext" in str(error):  # meanwhile, and its jobs with it
+                return
             if not is_told:
                 _LOG.warning(
                     "what was interrupted may go on: Spark does not cancel its jobs, and is asked again (%s)", error
