@@ -257,6 +257,19 @@ def test_the_median_of_what_overflows_is_that_of_the_mean_without_a_warning(larg
         assert got.tobytes() == expected.tobytes()
 
 
+def test_an_outer_rule_gives_what_is_not_finite_without_a_warning():
+    start, result = (WeightCollection({"x": [[value]]}) for value in (-1.7e308, 1.7e308))
+    for rule in Momentum(1.0, 0.5), Nesterov(1.0, 0.5):
+        weights, _ = rule.update(start, [result], [1], rule.init(start))
+        assert not np.isfinite(weights["x"][0].to_host()).any()
+
+
+def test_a_weighted_mean_that_is_called_counts_examples_as_its_update_does():
+    results = [WeightCollection({"x": [[value]]}) for value in (0.0, 4.0)]
+    weights, _ = WeightedMean().update(results[0], results, [1, 3], {})
+    assert WeightedMean()(None, results, [1, 3]) == weights == WeightCollection({"x": [[3.0]]})
+
+
 @pytest.mark.parametrize("rule", [Median(), Mean(), Momentum()])
 def test_results_of_another_net_are_refused(rule):
     a, b = WeightCollection({"ip": [[1.0]]}), WeightCollection({"ip": [[1.0, 2.0]]})
