@@ -55,8 +55,7 @@ class Converted:
 
     def on_host(self) -> Array:
         """Return the array of numpy, or its copy from a GPU."""
-        array: Array = self._array.to_host() if type(self._array) is NDArray else self._array
-        return array
+        return _on_host(self._array)
 
     def payload(self) -> Array:
         """Return the elements as a new array, little-endian and in C order."""
@@ -79,12 +78,17 @@ class Converted:
 
 
 class Encoded:
-    """To be encoded; ``source`` is what has the elements."""
+    """To be encoded."""
 
-    __slots__ = ("form", "source")
+    __slots__ = ("_array", "form")
 
-    def __init__(self, form: Form, source: Any) -> None:
-        self.form, self.source = form, source
+    def __init__(self, form: Form, array: Any) -> None:
+        self.form, self._array = form, array
+
+    @property
+    def source(self) -> Any:
+        """What has the elements before they are encoded."""
+        return as_elements(self._array)
 
     @property
     def nbytes(self) -> int:
@@ -93,8 +97,7 @@ class Encoded:
 
     def on_host(self) -> Array:
         """Return the elements before they are encoded."""
-        source: Array = self.source if is_plain(self.source) else self.source.on_host()
-        return source
+        return _on_host(self._array)
 
     def payload(self) -> Array:
         """Return the encoded elements, in memory of their own."""
@@ -108,13 +111,18 @@ class Encoded:
 
     def write(self, out: Bytes) -> None:
         """Encode on several cores what lies in one piece, else a chunk at a time."""
-        if is_plain(self.source):
-            encode_elements(self.form, as_bytes(self.source), out)
+        if is_ready(self._array):
+            encode_elements(self.form, as_bytes(self._array), out)
             return
         end = 0
         for chunk in self.blocks(CACHED):
             out[end : end + len(chunk)] = chunk
             end += len(chunk)
+
+
+def _on_host(array: Any) -> Array:
+    host: Array = array.to_host() if type(array) is NDArray else array
+    return host
 
 
 def as_elements(array: Any) -> Any:
@@ -124,11 +132,10 @@ def as_elements(array: Any) -> Any:
 
 def elements_of(header: Header, arrays: list[Any]) -> list[Any]:
     """Return what becomes the payloads of arrays, as the header says that they are encoded."""
-    elements = arrays if are_ready(arrays) else list(map(as_elements, arrays))
     if not header.encodings:
-        return elements
-    pairs = zip(header.forms(), elements, strict=True)
-    return [Encoded(form, each) if form.encoding else each for form, each in pairs]
+        return arrays if are_ready(arrays) else list(map(as_elements, arrays))
+    pairs = zip(header.forms(), arrays, strict=True)
+    return [Encoded(form, array) if form.encoding else as_elements(array) for form, array in pairs]
 
 
 def is_plain(elements: Any) -> bool:
