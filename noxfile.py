@@ -153,7 +153,7 @@ def caffe(session: nox.Session) -> None:
     environment = work(session, "test", "ecosystem")
     environment.install(wheel(environment))
     debian(session, "dataset-fashion-mnist", optional="the tests do without")
-    environment.run("pytest", EXAMPLES, "-m", "caffe and not spark and not further", *session.posargs)
+    environment.run("pytest", EXAMPLES, *TWICE, "-m", "caffe and not spark and not further", *session.posargs)
 
 
 @nox.session
