@@ -9,7 +9,6 @@ steps it took, exactly so many. A second attempt whose predecessor lives waits a
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from sparknet.errors import ClusterError, SparknetError
@@ -17,44 +16,11 @@ from sparknet.transport import faults
 from sparknet.transport.actions import Begin, Combine, Drop, End, GiveUp, RunAgain, Send
 from sparknet.transport.limits import Limits
 from sparknet.transport.messages import Beat, Close, Done, Failed, FromDriver, FromWorker, Hello, Pull, Slice, Work
+from sparknet.transport.standing import KnownPeer, OpenRound, Seat
 
 __all__ = ["DriverAction", "DriverSide"]
 
 DriverAction = Send | Drop | Begin | Combine | End | RunAgain | GiveUp
-
-
-@dataclass
-class _Peer:
-    shard: int
-    heard: float
-    said: float
-
-
-@dataclass
-class _Seat:
-    """A shard, who serves it, and how far its part of the open round is."""
-
-    since: float  # time from which it is without a worker
-    peer: int | None = None
-    spares: list[int] = field(default_factory=list)
-    done: Done | None = None  # what an attempt at the open work has said
-    ready: bool = False  # the worker that is there now has said it too
-    asked: int = 0  # slices asked of it in all
-    slices: dict[int, Any] = field(default_factory=dict)
-
-
-@dataclass
-class _Round:
-    number: int
-    bodies: Mapping[int, Any]  # shard -> body
-    deadline: float | None
-    quorum: int
-    taking_part: tuple[int, ...] | None = None  # None: it is not fixed yet
-    next: int = 0  # slice to be combined next
-
-    @property
-    def pulls(self) -> bool:
-        return self.taking_part is not None
 
 
 class DriverSide:
@@ -100,10 +66,10 @@ class DriverSide:
         self._limits = limits
         self._about = dict(about or {})
         self._raised = raised or faults.raised
-        self._peers: dict[int, _Peer] = {}
-        self._seats = [_Seat(since=now) for _ in range(shards)]
+        self._peers: dict[int, KnownPeer] = {}
+        self._seats = [Seat(since=now) for _ in range(shards)]
         self._number = 0
-        self._round: _Round | None = None
+        self._round: OpenRound | None = None
         self._failures = 0  # of the job, since something was last finished
         self._ticked = now
         self._error: SparknetError | None = None  # why no more rounds can be opened
@@ -129,7 +95,7 @@ class DriverSide:
             return [GiveUp(self._error)]
         assert self._round is None, "a round is open"
         self._number += 1
-        self._round = _Round(self._number, dict(bodies), deadline, len(bodies) if quorum is None else quorum)
+        self._round = OpenRound(self._number, dict(bodies), deadline, len(bodies) if quorum is None else quorum)
         actions: list[DriverAction] = []
         for shard, seat in enumerate(self._seats):
             seat.done, seat.ready, seat.asked, seat.slices = None, False, 0, {}
@@ -151,7 +117,7 @@ class DriverSide:
         for name, expected in self._about.items():
             if hello.about.get(name) != expected:
                 return self._give_up(faults.unfit(hello.shard, name, hello.about.get(name), expected), now)
-        self._peers[peer] = _Peer(hello.shard, now, now)
+        self._peers[peer] = KnownPeer(hello.shard, now, now)
         seat = self._seats[hello.shard]
         if seat.peer is not None:
             seat.spares.append(peer)
@@ -292,7 +258,7 @@ class DriverSide:
             return ()
         return tuple(self._round.bodies) if self._round.taking_part is None else self._round.taking_part
 
-    def _is_asked(self, round_: _Round, shard: int, number: int) -> bool:
+    def _is_asked(self, round_: OpenRound, shard: int, number: int) -> bool:
         seat = self._seats[shard]
         is_open = round_.taking_part is not None and shard in round_.taking_part and seat.ready
         return is_open and round_.next <= number < seat.asked and number not in seat.slices
@@ -353,8 +319,7 @@ class DriverSide:
         if round_ is None or round_.taking_part is None:
             return []
         seats = [self._seats[shard] for shard in round_.taking_part]
-        first = seats[0].done
-        last = 0 if first is None else first.slices
+        last = 0 if seats[0].done is None else seats[0].done.slices
         while round_.next < last and all(round_.next in seat.slices for seat in seats):
             slices = tuple(seat.slices.pop(round_.next) for seat in seats)
             actions.append(Combine(round_.number, round_.next, slices))
@@ -374,15 +339,10 @@ class DriverSide:
         round_ = self._round
         if round_ is None or round_.taking_part is None or round_.deadline is None:
             return []
-        gone = [
-            s
-            for s in round_.taking_part
-            if not self._seats[s].ready and now - self._seats[s].since >= self._limits.grace
-        ]
+        away = [shard for shard in round_.taking_part if not self._seats[shard].ready]
+        gone = [shard for shard in away if now - self._seats[shard].since >= self._limits.grace]
         left = tuple(shard for shard in round_.taking_part if shard not in gone)
-        if not gone or len(left) < max(1, round_.quorum):
-            return []
-        return self._pulled_from(left, now)
+        return self._pulled_from(left, now) if gone and len(left) >= max(1, round_.quorum) else []
 
     def _give_up(self, error: SparknetError, now: float) -> list[DriverAction]:
         told = self.close(now, str(error))

@@ -27,6 +27,7 @@ __all__ = ["Hub"]
 _ENDS = 1.0  # seconds for threads to end after their connections
 _STRANGERS = 64  # connections at once that have not proved themselves; another one ends the oldest
 _PAUSE = 0.05  # seconds until it is tried again to accept a connection
+_CLOSED = "the session was closed while a round was open"
 _TO_DRIVER = (Hello, Done, Failed, Slice, Beat)
 
 
@@ -225,17 +226,11 @@ class Hub:
                             raise error  # noqa: TRY301 - what is caught below says it to the workers
                         case _:
                             self._perform([action])
-                self._check_open()
-                actions = self._next()
+                actions = [GiveUp(ClusterError(_CLOSED))] if self._is_closed else self._next()
         except BaseException as error:
             broken = ClusterError(f"an earlier round of this session was broken off: {type(error).__name__}: {error}")
             self._perform(self._machine.fail(broken, time.monotonic()))
             raise
-
-    def _check_open(self) -> None:
-        if self._is_closed:
-            msg = "the session was closed while a round was open"
-            raise ClusterError(msg)
 
     def _rest(self) -> None:
         """Drive the machine while no round is open."""
