@@ -174,6 +174,42 @@ def test_a_hash_among_the_bytes_of_a_ppm_is_no_comment():
 
 
 # ---- depth
+def webp(width, height, **options):
+    file = io.BytesIO()
+    image = Image.new("RGB", (width, height), (200, 10, 30))
+    image.save(file, "WEBP", **options)
+    return file.getvalue()
+
+
+KINDS_OF_WEBP = {
+    "VP8 ": {},
+    "VP8L": {"lossless": True},
+    "VP8X": {"save_all": True, "append_images": [Image.new("RGB", (37, 5))]},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_WEBP)
+@pytest.mark.parametrize("size", [(1, 1), (37, 5), (300, 2), (2, 4099)])
+def test_the_size_of_a_webp_is_read_from_its_first_chunk(kind, size):
+    options = dict(KINDS_OF_WEBP[kind])
+    if options.get("save_all"):
+        options["append_images"] = [Image.new("RGB", size)]
+    data = webp(*size, **options)
+    assert data[12:16] == kind.encode()
+    assert limits.webp_size(data) == size
+    for end in range(30):
+        assert limits.webp_size(data[:end]) in (None, size)
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_WEBP)
+def test_a_webp_of_too_many_pixels_is_refused_before_libwebp_makes_its_canvases(kind, monkeypatch):
+    data = webp(37, 5, **KINDS_OF_WEBP[kind])
+    assert DECODER(data).shape == (3, 4, 4)
+    monkeypatch.setattr(Image, "open", None)
+    with pytest.raises(DataError, match="it has 37x5 pixels, expected 1 to 184"):
+        ImageDecoder(4, 4, max_pixels=184)(data)
+
+
 @pytest.mark.parametrize("color", [0, 2, 4, 6])
 def test_a_png_of_16_bits_is_refused_also_in_color(color):
     assert DECODER(png(color=color)).shape == (3, 4, 4)

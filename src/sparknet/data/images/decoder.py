@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.data.images.limits import check_depth, check_jpeg, check_png, check_ppm, check_scans
+from sparknet.data.images.limits import check_depth, check_jpeg, check_png, check_ppm, check_scans, webp_size
 from sparknet.data.layout import is_whole
 from sparknet.errors import DataError, MissingDependency
 
@@ -117,6 +117,8 @@ class ImageDecoder:
         with _refused(data, self._hint(len(data))):
             check_png(data)
             check_ppm(data)
+            if size := webp_size(data):
+                self._check_size(*size)
             scans = check_jpeg(data)
             image = pil.open(io.BytesIO(data), formats=list(FORMATS))
             self._check_size(*image.size)

@@ -11,7 +11,7 @@ from typing import Any
 
 from sparknet.errors import DataError
 
-__all__ = ["check_depth", "check_jpeg", "check_png", "check_ppm", "check_scans"]
+__all__ = ["check_depth", "check_jpeg", "check_png", "check_ppm", "check_scans", "webp_size"]
 
 # LibreOffice has this limit, after "Two Issues with the JPEG Standard" of libjpeg-turbo, whose fuzzers allow 500. Encoders write up to 18.
 MAX_SCANS = 100
@@ -77,6 +77,24 @@ def check_ppm(data: bytes) -> None:
     if data.startswith(_TEXTS) and data.count(b"#") > MAX_COMMENTS:
         msg = f"a PPM or PGM with more than {MAX_COMMENTS} comments, expected at most that: save it anew"
         raise DataError(msg)
+
+
+def webp_size(data: bytes) -> tuple[int, int] | None:
+    """Return width and height of a WebP as its first chunk has them; None for other images, and for damaged ones.
+
+    libwebp makes two canvases of that size when Pillow opens the file, long before Pillow tells the size.
+    """
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+        return None
+    kind, content = data[12:16], data[20:30]
+    if kind == b"VP8X" and len(content) == 10:
+        return 1 + int.from_bytes(content[4:7], "little"), 1 + int.from_bytes(content[7:10], "little")
+    if kind == b"VP8L" and len(content) >= 5 and content[:1] == b"\x2f":
+        bits = int.from_bytes(content[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 " and len(content) == 10 and content[3:6] == b"\x9d\x01\x2a":
+        return int.from_bytes(content[6:8], "little") & 0x3FFF, int.from_bytes(content[8:10], "little") & 0x3FFF
+    return None
 
 
 def check_scans(scans: int, pixels: int, max_pixels: int) -> None:
