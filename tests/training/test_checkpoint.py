@@ -616,6 +616,7 @@ REFUSED = """
 import os, sys
 import test_checkpoint as here
 os.chdir(sys.argv[1])
+here.start("before")  # imports all that it needs, from where others may not read
 if os.geteuid() == 0:
     os.seteuid(65534)  # permissions are nothing to root
 for directory in ("closed", "closed/new", "file"):
