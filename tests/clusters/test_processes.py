@@ -291,3 +291,91 @@ def test_all_processes_end_with_their_driver(number):
     if number == signal.SIGINT:
         assert said.rstrip().endswith("KeyboardInterrupt"), said
         assert said.count("Traceback") == 1, said
+
+
+LEAVES = """
+import os, signal, sys
+import numpy as np
+from sparknet import Field, LocalCluster, averaged_sgd
+from sparknet.data import pack
+from sparknet.nets import MLP
+
+data = pack({"data": np.eye(80, 6), "label": np.arange(80) % 2}, [Field("data", (6,)), Field("label", (), "int64")], 8)
+rounds = averaged_sgd(MLP.factory((6,), 2), data, cluster=LocalCluster(processes=2), workers=2, tau=2, rounds=3)
+"""
+
+
+def run(program, status=0):
+    """Run a program to its end, and return what it says."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LEAVES + program],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert (done.returncode, done.stderr) == (status, "")
+    return done.stdout
+
+
+def test_a_program_ends_though_it_has_left_its_loop_and_kept_the_rounds():
+    for _ in range(3):  # without care it ends sometimes
+        assert run("for done in rounds:\n    break\nprint(len(done.workers))") == "2\n"
+
+
+def test_a_process_that_the_caller_forks_does_not_end_the_session_when_it_exits():
+    program = """
+next(rounds)
+if not (child := os.fork()):
+    sys.exit()
+print(os.waitpid(child, 0)[1], len(list(rounds)))
+"""
+    assert run(program) == "0 2\n"
+
+
+def test_workers_end_with_their_driver_though_another_process_of_it_lives_on():
+    program = """
+import time
+next(rounds)
+started = [int(pid) for task in os.listdir("/proc/self/task") for pid in open(f"/proc/self/task/{task}/children").read().split()]
+if not os.fork():
+    os.setsid()
+    while os.path.exists(f"/proc/{started[0]}"):
+        time.sleep(0.05)
+    print("gone", flush=True)
+    os._exit(0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert run(program, -signal.SIGKILL) == "gone\n"
+
+
+def test_a_signal_finds_no_handler_of_the_caller_in_a_child_not_even_at_its_first_moment():
+    program = """
+held = []
+os.register_at_fork(after_in_child=lambda: held.append(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+factory = MLP.factory((6,), 2)
+
+
+def made(*, seed):
+    if held:
+        handled = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)]
+        now = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        print(signal.SIGINT in held[0], signal.SIGINT in now, *map(int, handled))
+    return factory(seed=seed)
+
+
+signal.signal(signal.SIGUSR1, print)
+for _ in averaged_sgd(made, data, cluster=LocalCluster(processes=1), tau=2, rounds=1):
+    pass
+"""
+    assert run(program) == "True False 1 1 0\n"  # ignored, ignored, the system's default
+
+
+def test_a_worker_that_dies_of_a_signal_without_a_name_ends_the_training_by_its_number():
+    def deadly(*, seed):
+        if os.getpid() != ME:
+            os.kill(os.getpid(), 40)
+        return FACTORY(seed=seed)
+
+    with pytest.raises(ClusterError, match=r"worker \d has died 3 times .* signal 40"):
+        train(LocalCluster(processes=3), deadly)

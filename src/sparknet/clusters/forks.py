@@ -5,6 +5,7 @@ caller as it was, so data and factory are there without being sent; and it has o
 No process outlives the caller: the first child sees that its channel to the caller has ended, the others that the first child has.
 """
 
+import atexit
 import contextlib
 import gc
 import json
@@ -18,7 +19,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -47,18 +48,26 @@ class Forks:
 
     def __init__(self, work: WorkOf) -> None:
         self._channel, theirs = socket.socketpair()
+        self._caller = os.getpid()
         _flush()
-        with warnings.catch_warnings():
-            # Of other threads of the caller: the child takes no lock of theirs.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self._pid = os.fork()
-        if not self._pid:
-            _exit_after(lambda: _first_child(theirs, work))
+        # A Ctrl-C before the child has let go of the caller's handlers would be raised in a copy of the caller's program.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            with warnings.catch_warnings():
+                # Of other threads of the caller: the child takes no lock of theirs.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self._pid = os.fork()
+            if not self._pid:
+                _exit_after(lambda: _first_child(theirs, work, self._caller, mask))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         self._deaths: dict[int, int] = {}
         self._is_closing = False
         self._hub: Hub | None = None
         self._thread = threading.Thread(target=self._listen, name="watches worker processes", daemon=True)
+        # Rounds that something still holds when Python ends would else be closed when its threads have been stopped.
+        atexit.register(self.close)
 
     def watch(self, hub: Hub, workers: int) -> None:
         """Start a worker for each shard, and again one that has died."""
@@ -76,7 +85,10 @@ class Forks:
         self._deaths.clear()
 
     def close(self) -> None:
-        """End all processes, and wait for that."""
+        """End all processes, and wait for that; not in a process that the caller has forked itself."""
+        atexit.unregister(self.close)
+        if self._is_closing or os.getpid() != self._caller:
+            return
         self._is_closing = True
         with contextlib.suppress(OSError):
             self._channel.shutdown(socket.SHUT_RDWR)
@@ -107,19 +119,23 @@ class Forks:
         if self._deaths[shard] < _DEATHS:
             self._ask(shard, hub.address)
             return
-        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-        msg = f"the process of worker {shard} has died {_DEATHS} times without a round that ended, the last time with {how}"
+        msg = (
+            f"the process of worker {shard} has died {_DEATHS} times without a round that ended, "
+            f"the last time with {_in_words(status)}"
+        )
         hub.fail(ClusterError(msg, worker=shard))
 
 
-def _first_child(channel: socket.socket, work: WorkOf) -> None:
+def _first_child(channel: socket.socket, work: WorkOf, caller: int, mask: Iterable[int]) -> None:
     """Fork a worker, or kill one, for each line that comes, until the caller is gone or closes; then end all of them."""
     _forget_the_caller(channel.fileno())
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     children = _Children(channel, work)
     waiting, is_open = b"", True
     with selectors.DefaultSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)
-        while is_open:
+        # Another process that the caller has forked may hold the channel open.
+        while is_open and os.getppid() == caller:
             if selector.select(_POLL):
                 got = _received(channel)
                 is_open, waiting = bool(got), waiting + got
@@ -176,6 +192,9 @@ def _forget_the_caller(kept: int) -> None:
     """Let go of what a child must not share with the caller: its sockets, its handlers of signals, its finalizers."""
     gc.freeze()  # objects of the caller's are not collected here, so nothing of theirs is finalized
     signal.set_wakeup_fd(-1)
+    for each in signal.valid_signals():
+        if callable(signal.getsignal(each)):  # a function of the caller's, which is not to run in each worker too
+            signal.signal(each, signal.SIG_IGN)
     for name in _OF_THE_CALLER:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -185,6 +204,14 @@ def _forget_the_caller(kept: int) -> None:
             if number > 2 and number != kept and stat.S_ISSOCK(os.fstat(number).st_mode):
                 os.dup2(null, number)  # not closed: an object of the caller's may close its number later
     os.close(null)
+
+
+def _in_words(status: int) -> str:
+    """Return how a process has ended."""
+    if status >= 0:
+        return f"status {status}"
+    named = {each.value: each.name for each in signal.Signals}
+    return f"signal {named.get(-status, -status)}"
 
 
 def _descriptors() -> list[int]:

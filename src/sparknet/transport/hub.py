@@ -5,7 +5,9 @@ threads run. One thread at a time drives the machine: in a round the one that ca
 own, so that workers hear of the driver and lost ones are noticed however long the caller takes.
 """
 
+import atexit
 import contextlib
+import os
 import queue
 import socket
 import threading
@@ -105,6 +107,8 @@ class Hub:
         self.address: tuple[str, int] = (host, number)  # that workers connect to
         self._acceptor = self._spawn(self._accept, name="accepts workers")
         self._spawn(self._rest, name="drives between rounds")
+        self._owner = os.getpid()
+        atexit.register(self._close_at_exit)
 
     @property
     def ignored(self) -> int:
@@ -167,6 +171,9 @@ class Hub:
 
     def close(self, reason: str = "") -> None:
         """End the session: workers are told, connections and port are closed. A round that is open in another thread raises an error."""
+        atexit.unregister(self._close_at_exit)
+        if os.getpid() != self._owner:  # a fork of the driver's process: the connections are not its own
+            return
         with self._lock:
             if self._is_closed:
                 return
@@ -191,6 +198,11 @@ class Hub:
         for thread in self._threads:
             if thread is not threading.current_thread():  # one of these calls what the caller gave
                 thread.join(max(0.0, until + _ENDS - time.monotonic()))
+
+    def _close_at_exit(self) -> None:
+        """Close a hub that a loop which was left still holds: once Python ends, the thread that drives it could not be waited for."""
+        if self._resting.is_set():  # else a round is open in a daemon thread, which ends with the process
+            self.close("the driver ended")
 
     def __enter__(self) -> Self:
         return self
