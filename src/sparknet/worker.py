@@ -96,6 +96,8 @@ def train_round(
     weights: WeightCollection,
     state: SolverState,
     preprocessor: Preprocessor | None = None,
+    *,
+    exactly: int | None = None,
 ) -> Outcome:
     """Take the steps of a task on a shard, from these weights and state, and return those after them.
 
@@ -111,6 +113,8 @@ def train_round(
         Where to start.
     preprocessor
         Applied to each minibatch, in its training behaviour.
+    exactly
+        Steps that another attempt at this task has taken: so many are taken again, however long they take. None: as the task says.
 
     Raises
     ------
@@ -134,7 +138,10 @@ def train_round(
     with single_threaded_blas(), prefetch(enumerate(task.indices()), prepare) as batches:
         start = time.perf_counter()
         for index, rows, batch in batches:
-            late = task.max_seconds is not None and time.perf_counter() - start >= task.max_seconds
+            if exactly is None:
+                late = task.max_seconds is not None and time.perf_counter() - start >= task.max_seconds
+            else:
+                late = taken >= exactly
             if late and taken:
                 break
             taken += 1

@@ -20,7 +20,7 @@ from sparknet.clusters import processes
 from sparknet.data import pack
 from sparknet.data.preprocess import Scale
 from sparknet.nets import MLP
-from sparknet.transport import Limits
+from sparknet.transport import Hub, Limits
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 3, 250)
@@ -101,6 +101,35 @@ def test_workers_that_are_killed_at_any_moment_change_no_bit():
             killed += 1
     same(got, expected)
     assert killed >= rounds // 2
+
+
+@pytest.mark.parametrize("sampling", ["epoch", "window"])
+def test_a_worker_that_dies_after_its_seconds_takes_as_many_steps_again(monkeypatch, sampling):
+    before, original, killed = children(ME), Hub.round, []
+
+    def pulled(self, bodies, *, combine, begin):
+        def killing(done):
+            begin(done)
+            if not killed:  # all are done, and nothing is pulled yet
+                killed.append(workers_of(before)[0][0])
+                kill(killed[0])
+                wait_until(lambda: killed[0] not in workers_of(before)[0])
+
+        return original(self, bodies, combine=combine, begin=killing)
+
+    monkeypatch.setattr(Hub, "round", pulled)
+    (first, _) = averaged_sgd(
+        MLP.factory((6,), 3, (300, 300)),
+        DATA,
+        cluster=LocalCluster(processes=2),
+        workers=2,
+        tau=10**6,
+        rounds=2,
+        max_seconds=0.3,
+        sampling=sampling,
+    )
+    assert killed
+    assert first.steps > 2
 
 
 def test_a_worker_that_dies_between_two_rounds_is_replaced_before_the_next():
@@ -216,6 +245,18 @@ def test_any_other_error_names_the_worker_and_has_its_traceback():
     with pytest.raises(ClusterError, match=r"worker \d: ZeroDivisionError: of three") as caught:
         train(LocalCluster(processes=3), Refuses(ZeroDivisionError("of three")))
     assert "in refusing" in caught.value.traceback
+
+
+class Unprintable(Exception):  # noqa: N818 - it is none of the library's
+    def __str__(self):
+        raise KeyError
+
+
+def test_an_error_is_told_however_long_its_facts_are_and_though_it_has_no_text():
+    with pytest.raises(NetError, match="no such blob"):
+        train(LocalCluster(processes=3), Refuses(NetError("no such blob", blob="b" * 3_000_000)))
+    with pytest.raises(ClusterError, match=r"worker \d: Unprintable: \(no text: KeyError\)"):
+        train(LocalCluster(processes=3), Refuses(Unprintable()))
 
 
 def deadly(*, seed):

@@ -28,6 +28,7 @@ _ALIGNED = 64  # bytes
 _TEXT = 20_000  # characters of a traceback, and of a message
 # A process that dies is noticed at once. Silence is left for one that stands still, and a step may keep all threads waiting for long.
 _LIMITS = Limits(silence=120.0)
+_TOLD = 1 << 19  # bytes of all that is told of an error; a message of the hub has room for twice as many
 _FACTS = ("loss", "steps", "updates", "examples", "nonfinite")
 
 
@@ -149,15 +150,15 @@ def _work(
     nets: list[Net] = []  # one, made with the first work, so that an error of the factory is told like any other
 
     def do(body: memoryview, exactly: int | None, is_wanted: Callable[[], bool]) -> Result:
-        del exactly, is_wanted  # rounds wait for all, and so a worker that comes back takes the same steps
+        del is_wanted  # rounds wait for all
         if not nets:
             nets.append(factory(seed=0))
         facts, (weights, state) = unpacked(body)
         even = facts["task"].pop("even")
         task = Task(**facts["task"], even=None if even is None else Even(**even))
-        outcome = train_round(
-            nets[0], data.shard(shard, workers), task, loads(weights), loads(state), data.preprocessor
-        )
+        start, solver = loads(weights), loads(state)
+        stored = data.shard(shard, workers)
+        outcome = train_round(nets[0], stored, task, start, solver, data.preprocessor, exactly=exactly)
         told = {name: getattr(outcome, name) for name in _FACTS}
         slices = sliced(packed_up(told, [dump_parts(outcome.weights), dump_parts(outcome.state)]))
         size = sum(part.nbytes for each in slices for part in each)
@@ -168,10 +169,15 @@ def _work(
 
 
 def _told(error: Exception) -> bytes:
-    """Return what the driver is told of an error of a worker: type, message, facts and traceback."""
+    """Return what the driver is told of an error of a worker: type, message, facts and traceback. Facts that are too long are left out."""
+    try:
+        message = str(error)[:_TEXT]
+    except Exception as other:  # noqa: BLE001 - of a class of the caller's
+        message = f"(no text: {type(other).__name__})"
     facts = {name: value for name, value in vars(error).items() if isinstance(value, str | int | float | None)}
     trace = "".join(traceback.format_exception(error))[-_TEXT:]
-    return json.dumps([type(error).__name__, str(error)[:_TEXT], facts, trace]).encode()
+    told = json.dumps([type(error).__name__, message, facts, trace]).encode()
+    return told if len(told) <= _TOLD else json.dumps([type(error).__name__, message, {}, trace]).encode()
 
 
 def _raised(shard: int, reason: bytes) -> SparknetError:
