@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparknet.errors import ClusterError
+from sparknet.errors import ClusterError, DataError
 from sparknet.transport import Hello, Hub, Limits, Result, serve
 from sparknet.transport.frames import framed
 from sparknet.transport.handshake import GREETING_BYTES, WorkerHandshake, new_secret
@@ -365,3 +365,55 @@ def test_workers_end_when_the_driver_vanishes():
     assert worker.returncode == 1
     assert "the connection to the driver was lost" in said
     driver.communicate()
+
+
+@pytest.mark.parametrize(
+    ("bodies", "said"),
+    [
+        ({0: "weights", 1: b""}, "shard 0 is str"),
+        ({0: b"", 1: None}, "shard 1 is NoneType"),
+        ({0: np.ones((4, 5)).T}, "shard 0 is ndarray"),
+        ({2: b""}, r"shards \[2\]; expected one or more of 0 to 1"),
+        ({-1: b""}, r"shards \[-1\]"),
+        ({}, r"shards \[\]"),
+    ],
+)
+def test_work_that_cannot_be_sent_is_refused_and_the_session_goes_on(bodies, said):
+    with Hub(2, secret=SECRET, limits=LIMITS) as hub:
+        workers = Workers(hub)
+        with pytest.raises(DataError, match=said):
+            hub.round(bodies, combine=Sum().combine)
+        empty = np.zeros((0, 3), "f4")
+        body = np.ones(8, "f4")
+        done = hub.round({0: [empty, body], 1: (part for part in (body, empty))}, combine=Sum().combine)
+        assert [each.steps for each in done.values()] == [7, 7]
+    workers.join()
+    assert not workers.errors
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (b"weights", "returned bytes; expected a Result"),
+        (Result(-1, []), "a Result of -1 steps"),
+        (Result(1, [], bytes(1 << 21)), "Done has a text of 2,097,156 bytes"),
+        (Result(1, ["weights"]), "bytes-like object is required"),
+        (Result(1, [np.ones((4, 5)).T]), "C-contiguous"),
+    ],
+    ids=["no result", "steps", "notes", "text", "strides"],
+)
+def test_a_result_that_cannot_be_sent_is_told_to_the_driver(result, said):
+    with Hub(2, secret=SECRET, limits=LIMITS) as hub:
+        workers = Workers(hub, do=lambda *_: result)
+        with pytest.raises(ClusterError, match=said):
+            hub.round({0: b"", 1: b""}, combine=Sum().combine)
+        workers.join()
+
+
+def test_a_worker_whose_slices_are_too_long_is_named_with_the_reason():
+    limits = Limits(beat=0.2, silence=60.0, join=1.0)
+    with Hub(2, secret=SECRET, limits=limits, longest=10) as hub:
+        workers = Workers(hub, do=lambda *_: Result(1, [bytes(11)]), limits=limits)
+        with pytest.raises(ClusterError, match="a body of 11 bytes, expected at most 10"):
+            hub.round({0: b"", 1: b""}, combine=Sum().combine)
+        workers.join()

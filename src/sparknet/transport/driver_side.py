@@ -160,8 +160,8 @@ class DriverSide:
             self._peers[peer].heard = now
         return []
 
-    def lost(self, peer: int, now: float) -> list[DriverAction]:
-        """Take that a connection is gone."""
+    def lost(self, peer: int, now: float, reason: str = "") -> list[DriverAction]:
+        """Take that a connection is gone; ``reason`` is told where no other worker comes."""
         known = self._peers.pop(peer, None)
         if known is None or self._is_over:
             return []
@@ -169,7 +169,7 @@ class DriverSide:
         if seat.peer != peer:
             seat.spares.remove(peer)
             return []
-        seat.peer, seat.ready, seat.since = None, False, now
+        seat.peer, seat.ready, seat.since, seat.reason = None, False, now, reason
         seat.asked = 0 if self._round is None else self._round.next  # what it did not send is asked for again
         return self._seated(known.shard, seat.spares.pop(0), now) if seat.spares else []
 
@@ -207,9 +207,9 @@ class DriverSide:
         for shard in self._awaited():
             seat = self._seats[shard]
             if seat.peer is None and now - seat.since >= self._limits.join and not self._is_over:
-                actions += self._give_up(
-                    faults.missing(self._number, shard, now - seat.since, self._limits.join, self.waiting(now)), now
-                )
+                since, waiting = now - seat.since, self.waiting(now)
+                missing = faults.missing(self._number, shard, since, self._limits.join, waiting, seat.reason)
+                actions += self._give_up(missing, now)
         return actions
 
     def wake(self) -> float:

@@ -8,12 +8,14 @@ from sparknet.transport.messages import Done
 __all__ = ["differs", "missing", "raised", "told_alike", "uneven", "unfit"]
 
 
-def missing(number: int, shard: int, since: float, most: float, waiting: str) -> SparknetError:
+def missing(number: int, shard: int, since: float, most: float, waiting: str, reason: str) -> SparknetError:
     """Return the error for a shard that has no worker."""
     msg = (
         f"round {number}: shard {shard} has been without a worker for {since:.0f} s, expected one within "
         f"{most:.0f} s; waited for: {waiting}"
     )
+    if reason:
+        msg += f"; the last one sent what cannot be taken: {reason}"
     return ClusterError(msg, shard=shard)
 
 

@@ -6,14 +6,14 @@ stranger made up. Nothing here reads or writes; :mod:`.sockets` does.
 
 import json
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparknet.errors import FormatError
+from sparknet.errors import DataError, FormatError
 from sparknet.transport.messages import Beat, Close, Done, Failed, Hello, Pull, Slice, Work
 
-__all__ = ["HEADER_BYTES", "Frame", "framed", "read_header"]
+__all__ = ["HEADER_BYTES", "Frame", "framed", "read_header", "works"]
 
 _HEADER = struct.Struct(">4sB3xQqqQQ")  # magic, kind, round or shard, two numbers, bytes of the text, bytes of the body
 HEADER_BYTES = _HEADER.size
@@ -92,6 +92,30 @@ def framed(message: Any) -> list[Any]:
     size = sum(memoryview(part).nbytes for part in body)
     header = _HEADER.pack(_MAGIC, _NUMBERS[type(message)], round_, first, second, len(text), size)
     return [header + text, *body]
+
+
+def works(bodies: Mapping[int, Any], shards: int) -> dict[int, list[memoryview]]:
+    """Return the parts of the work of each shard, or raise a DataError for what is not bytes, or of no shard.
+
+    Examples
+    --------
+    >>> works({0: "weights"}, 1)
+    Traceback (most recent call last):
+    sparknet.errors.DataError: the work of shard 0 is str; expected contiguous bytes, or a sequence of them
+    """
+    if not bodies or any(shard not in range(shards) for shard in bodies):
+        msg = f"got work for the shards {list(bodies)}; expected one or more of 0 to {shards - 1}"
+        raise DataError(msg)
+    found = {}
+    for shard, body in bodies.items():
+        try:
+            found[shard] = [memoryview(part).cast("B") for part in _parts(body) if memoryview(part).nbytes]
+        except TypeError:
+            msg = (
+                f"the work of shard {shard} is {type(body).__name__}; expected contiguous bytes, or a sequence of them"
+            )
+            raise DataError(msg) from None
+    return found
 
 
 def read_header(header: bytes, *, longest: int, allowed: Sequence[type]) -> Frame:

@@ -19,6 +19,7 @@ from typing import Any, Self
 from sparknet.errors import ClusterError, SparknetError
 from sparknet.transport.actions import Begin, Combine, Drop, End, GiveUp, RunAgain, Send
 from sparknet.transport.driver_side import DriverAction, DriverSide
+from sparknet.transport.frames import works
 from sparknet.transport.limits import Limits
 from sparknet.transport.messages import Beat, Done, Failed, Hello, Slice
 from sparknet.transport.peers import Peer, greet, shut
@@ -87,7 +88,7 @@ class Hub:
         run_again: Callable[[], None] = lambda: None,
         dropped: Callable[[int, str], None] = lambda shard, reason: None,  # noqa: ARG005 - it has to take them
     ) -> None:
-        self._limits, self._secret, self._longest = limits or Limits(), secret, longest
+        self._shards, self._limits, self._secret, self._longest = shards, limits or Limits(), secret, longest
         self._machine = DriverSide(shards, self._limits, time.monotonic(), about=about, raised=raised)
         self._run_again, self._dropped = run_again, dropped
         self._events = queue.SimpleQueue[Callable[[float], list[DriverAction]]]()
@@ -148,7 +149,10 @@ class Hub:
         ------
         ClusterError
             The session cannot go on: a shard has no worker, a worker raised an error, or its results differ.
+        DataError
+            A body is not bytes, or is of no shard. The session is as before.
         """
+        bodies = works(bodies, self._shards)
         try:
             self._resting.clear()
             self._wake()
@@ -330,14 +334,15 @@ class Hub:
             if self._is_closed:
                 return
             self._events.put(lambda now: self._machine.joined(number, hello, now))
-            self._read(number, connection)
-            self._events.put(lambda now: self._machine.lost(number, now))
+            reason = self._read(number, connection)
+            self._events.put(lambda now: self._machine.lost(number, now, reason))
         finally:
             with self._lock:
                 self._peers.pop(number, None)
             peer.finish()
 
-    def _read(self, number: int, connection: socket.socket) -> None:
+    def _read(self, number: int, connection: socket.socket) -> str:
+        """Read until the connection ends; return what was wrong with the last message, "" where nothing was."""
         told = time.monotonic()
 
         def heard() -> None:
@@ -350,9 +355,14 @@ class Hub:
         def received(message: Any) -> Callable[[float], list[DriverAction]]:
             return lambda now: self._machine.received(number, message, now)
 
-        with contextlib.suppress(SparknetError, OSError):
+        try:
             for message in messages(connection, longest=self._longest, allowed=_TO_DRIVER, heard=heard):
                 self._events.put(received(message))
+        except SparknetError as error:
+            return str(error)
+        except OSError:
+            pass
+        return ""
 
     def _greeted(self, number: int, *, stranger: bool = False) -> None:
         with self._lock:

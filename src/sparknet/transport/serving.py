@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sparknet.errors import ClusterError, SparknetError
+from sparknet.errors import ClusterError, DataError, SparknetError
 from sparknet.transport.actions import Abandon, Answer, Say, Stop, Train
+from sparknet.transport.frames import framed
 from sparknet.transport.handshake import ANSWER_BYTES, WorkerHandshake
 from sparknet.transport.limits import Limits
 from sparknet.transport.messages import Beat, Close, Done, Hello, Pull, Slice, Work
@@ -168,7 +169,10 @@ class _Worker:
                 case Say(message):
                     self._say(message)
                 case Answer(round_, number):
-                    self._say(Slice(round_, number, self._slices[number]))
+                    try:
+                        self._say(Slice(round_, number, self._slices[number]))
+                    except Exception as error:  # noqa: BLE001 - a slice is not bytes; nothing of it was sent
+                        self._failed(round_, error)
                 case Train(work):
                     self._slices = ()
                     self._work(work)
@@ -180,18 +184,21 @@ class _Worker:
     def _work(self, work: Work) -> None:
         try:
             result = self._do(memoryview(work.body), work.exactly, lambda: self._is_wanted(work.round))
+            if result is None:
+                return
+            done = _done(work.round, result)
         except Exception as error:  # noqa: BLE001 - told to the driver, which gives up with it
-            reason = self._tell(error)
-            with self._lock:
-                actions = self._machine.failed(work.round, reason, time.monotonic())
-            self._act(actions)
-            return
-        if result is None:
+            self._failed(work.round, error)
             return
         self._slices = result.slices
-        done = Done(work.round, result.steps, len(result.slices), result.result, result.notes)
         with self._lock:
             actions = self._machine.ended(done, time.monotonic())
+        self._act(actions)
+
+    def _failed(self, round_: int, error: Exception) -> None:
+        reason = self._tell(error)
+        with self._lock:
+            actions = self._machine.failed(round_, reason, time.monotonic())
         self._act(actions)
 
     def _is_wanted(self, round_: int) -> bool:
@@ -236,6 +243,19 @@ class _Worker:
                 return
             if not self._sending.locked():  # what is being sent says as well that this side lives
                 self._act(actions)
+
+
+def _done(round_: int, result: Result) -> Done:
+    """Return what is said of a result, or raise an error for one that cannot be sent."""
+    if not isinstance(result, Result):
+        msg = f"the work returned {type(result).__name__}; expected a Result, or None where it is no longer wanted"
+        raise DataError(msg)
+    if result.steps < 0:
+        msg = f"the work returned a Result of {result.steps} steps; expected none below 0"
+        raise DataError(msg)
+    done = Done(round_, result.steps, len(result.slices), result.result, result.notes)
+    framed(done)  # raises where result and notes are too long
+    return done
 
 
 def _traceback(error: Exception) -> bytes:

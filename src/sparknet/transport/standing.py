@@ -24,6 +24,7 @@ class Seat:
 
     since: float  # time from which it is without a worker
     peer: int | None = None
+    reason: str = ""  # for which the connection to the last one was closed
     spares: list[int] = field(default_factory=list)
     done: Done | None = None  # what an attempt at the open work has said
     ready: bool = False  # the worker that is there now has said it too

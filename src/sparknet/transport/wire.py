@@ -14,7 +14,7 @@ _PARTS = 64  # of a message, in one call of sendmsg
 
 def send(connection: socket.socket, message: Any) -> None:
     """Send a message whose parts are not copied."""
-    parts = [memoryview(part).cast("B") for part in framed(message)]
+    parts = [memoryview(part).cast("B") for part in framed(message) if memoryview(part).nbytes]
     while parts:
         sent = connection.sendmsg(parts[:_PARTS])
         while parts and sent >= parts[0].nbytes:
