@@ -364,6 +364,23 @@ def test_a_program_ends_though_it_has_left_its_loop_and_kept_the_rounds():
         assert run("for done in rounds:\n    break\nprint(len(done.workers))") == "2\n"
 
 
+def test_a_program_ends_without_a_word_of_a_daemon_thread_that_trains():
+    program = """
+import threading
+first = threading.Event()
+
+
+def train():
+    for _ in averaged_sgd(MLP.factory((6,), 2), data, cluster=LocalCluster(processes=2), workers=2, tau=2, rounds=10**6):
+        first.set()
+
+
+threading.Thread(target=train, daemon=True).start()
+print(first.wait(200))
+"""
+    assert run(program) == "True\n"
+
+
 def test_a_process_that_the_caller_forks_does_not_end_the_session_when_it_exits():
     program = """
 next(rounds)

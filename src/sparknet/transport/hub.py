@@ -109,6 +109,7 @@ class Hub:
         self._acceptor = self._spawn(self._accept, name="accepts workers")
         self._spawn(self._rest, name="drives between rounds")
         self._owner = os.getpid()
+        self._driver = threading.current_thread()  # that called for the last round
         atexit.register(self._close_at_exit)
 
     @property
@@ -153,6 +154,7 @@ class Hub:
             A body is not bytes, or is of no shard. The session is as before.
         """
         bodies = works(bodies, self._shards)
+        self._driver = threading.current_thread()
         try:
             self._resting.clear()
             self._wake()
@@ -205,7 +207,9 @@ class Hub:
 
     def _close_at_exit(self) -> None:
         """Close a hub that a loop which was left still holds: once Python ends, the thread that drives it could not be waited for."""
-        if self._resting.is_set():  # else a round is open in a daemon thread, which ends with the process
+        if (
+            self._driver is threading.main_thread() or not self._driver.is_alive()
+        ):  # a daemon thread ends with the process
             self.close("the driver ended")
 
     def __enter__(self) -> Self:
