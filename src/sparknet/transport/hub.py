@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,9 +22,9 @@ from sparknet.transport.actions import Begin, Combine, Drop, End, GiveUp, RunAga
 from sparknet.transport.driver_side import DriverAction, DriverSide
 from sparknet.transport.frames import works
 from sparknet.transport.limits import Limits
-from sparknet.transport.messages import Beat, Done, Failed, Hello, Slice
-from sparknet.transport.peers import Peer, greet, shut
-from sparknet.transport.wire import messages, receive
+from sparknet.transport.messages import Done, Hello
+from sparknet.transport.peers import Peer, end_all, greet, read_all, shut
+from sparknet.transport.wire import receive
 
 __all__ = ["Hub"]
 
@@ -31,7 +32,6 @@ _ENDS = 1.0  # seconds for threads to end after their connections
 _STRANGERS = 64  # connections at once that have not proved themselves; another one ends the oldest
 _PAUSE = 0.05  # seconds until it is tried again to accept a connection
 _CLOSED = "the session was closed while a round was open"
-_TO_DRIVER = (Hello, Done, Failed, Slice, Beat)
 
 
 class Hub:
@@ -169,11 +169,11 @@ class Hub:
 
     def job_failed(self, error: SparknetError) -> None:
         """Tell that the job which runs the workers has failed; from any thread."""
-        self._events.put(lambda now: self._machine.job_failed(error, now))
+        self._tell(self._machine.job_failed, error)
 
     def fail(self, error: SparknetError) -> None:
         """Let the open round, or the next one, raise an error; from any thread."""
-        self._events.put(lambda now: self._machine.fail(error, now))
+        self._tell(self._machine.fail, error)
 
     def close(self, reason: str = "") -> None:
         """End the session: workers are told, connections and port are closed. A round that is open in another thread raises an error."""
@@ -196,20 +196,12 @@ class Hub:
             peers = list(self._peers.values())
             for connection in self._greeting.values():
                 shut(connection)
-        until = time.monotonic() + _ENDS
-        for peer in peers:
-            peer.send(None)
-        for peer in peers:
-            peer.end(until)
-        for thread in self._threads:
-            if thread is not threading.current_thread():  # one of these calls what the caller gave
-                thread.join(max(0.0, until + _ENDS - time.monotonic()))
+        end_all(peers, self._threads, _ENDS)
 
     def _close_at_exit(self) -> None:
         """Close a hub that a loop which was left still holds: once Python ends, the thread that drives it could not be waited for."""
-        if (
-            self._driver is threading.main_thread() or not self._driver.is_alive()
-        ):  # a daemon thread ends with the process
+        ends_by_itself = self._driver is not threading.main_thread() and self._driver.is_alive()  # a daemon thread
+        if not ends_by_itself:
             self.close("the driver ended")
 
     def __enter__(self) -> Self:
@@ -263,6 +255,10 @@ class Hub:
                     except Exception as error:  # noqa: BLE001 - of what the caller gave to be called; the next round raises it
                         broken = ClusterError(f"between two rounds: {type(error).__name__}: {error}")
                         self._perform(self._machine.fail(broken, time.monotonic()))
+
+    def _tell(self, event: Callable[..., list[DriverAction]], *args: Any, **more: Any) -> None:
+        """Let the thread that drives tell the machine of an event."""
+        self._events.put(lambda now: event(*args, now=now, **more))
 
     def _wake(self) -> None:
         """Let the thread that drives look whether it still should."""
@@ -337,36 +333,15 @@ class Hub:
             self._greeted(number)
             if self._is_closed:
                 return
-            self._events.put(lambda now: self._machine.joined(number, hello, now))
-            reason = self._read(number, connection)
-            self._events.put(lambda now: self._machine.lost(number, now, reason))
+            self._tell(self._machine.joined, number, hello)
+            heard = partial(self._tell, self._machine.heard, number)
+            received = partial(self._tell, self._machine.received, number)
+            reason = read_all(connection, self._longest, self._limits.beat, heard, received)
+            self._tell(self._machine.lost, number, reason=reason)
         finally:
             with self._lock:
                 self._peers.pop(number, None)
             peer.finish()
-
-    def _read(self, number: int, connection: socket.socket) -> str:
-        """Read until the connection ends; return what was wrong with the last message, "" where nothing was."""
-        told = time.monotonic()
-
-        def heard() -> None:
-            """Tell the machine of parts of a long message too, now and then."""
-            nonlocal told
-            if time.monotonic() - told >= self._limits.beat:
-                told = time.monotonic()
-                self._events.put(lambda now: self._machine.heard(number, now))
-
-        def received(message: Any) -> Callable[[float], list[DriverAction]]:
-            return lambda now: self._machine.received(number, message, now)
-
-        try:
-            for message in messages(connection, longest=self._longest, allowed=_TO_DRIVER, heard=heard):
-                self._events.put(received(message))
-        except SparknetError as error:
-            return str(error)
-        except OSError:
-            pass
-        return ""
 
     def _greeted(self, number: int, *, stranger: bool = False) -> None:
         with self._lock:

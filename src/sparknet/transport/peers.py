@@ -5,13 +5,17 @@ import queue
 import socket
 import threading
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from sparknet.errors import SparknetError
 from sparknet.transport.handshake import GREETING_BYTES, PROOF_BYTES, DriverHandshake
-from sparknet.transport.wire import exactly, send
+from sparknet.transport.messages import Beat, Done, Failed, Hello, Slice
+from sparknet.transport.wire import exactly, messages, send
 
-__all__ = ["Peer", "greet", "shut"]
+__all__ = ["Peer", "end_all", "greet", "read_all", "shut"]
 
+_TO_DRIVER = (Hello, Done, Failed, Slice, Beat)
 _GREETS = 10.0  # seconds in which a peer has to prove itself
 
 
@@ -66,3 +70,44 @@ class Peer:
                 send(self._connection, message)
         except OSError:
             shut(self._connection)  # perhaps in the middle of a message
+
+
+def read_all(
+    connection: socket.socket,
+    longest: int,
+    beat: float,
+    heard: Callable[[], None],
+    received: Callable[[Any], None],
+) -> str:
+    """Read messages until the connection ends; return what was wrong with the last one, "" where nothing was.
+
+    Parts of a long message count as heard too, at most once in ``beat`` seconds.
+    """
+    told = time.monotonic()
+
+    def now_and_then() -> None:
+        nonlocal told
+        if time.monotonic() - told >= beat:
+            told = time.monotonic()
+            heard()
+
+    try:
+        for message in messages(connection, longest=longest, allowed=_TO_DRIVER, heard=now_and_then):
+            received(message)
+    except SparknetError as error:
+        return str(error)
+    except OSError:
+        pass
+    return ""
+
+
+def end_all(peers: Sequence[Peer], threads: Sequence[threading.Thread], seconds: float) -> None:
+    """Send what there is to be sent, for so many seconds, and end; the threads that read have as many more."""
+    until = time.monotonic() + seconds
+    for peer in peers:
+        peer.send(None)
+    for peer in peers:
+        peer.end(until)
+    for thread in threads:
+        if thread is not threading.current_thread():  # one of these calls what the caller gave
+            thread.join(max(0.0, until + seconds - time.monotonic()))
