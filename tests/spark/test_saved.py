@@ -287,6 +287,12 @@ def test_what_is_no_file_in_the_place_of_one_or_beside_it_is_refused_and_not_wai
     assert labels(load_packed(spark, copied / "one")) == list(range(50))
 
 
+def test_folders_that_spark_passes_over_are_no_reason_to_refuse_a_set(spark, copied):
+    for name in (".snapshot", "_temporary"):
+        (copied / "one" / "batches" / name).mkdir()
+    assert labels(load_packed(spark, copied / "one")) == list(range(50))
+
+
 @pytest.mark.parametrize("folder", ["manifest", "batches"])
 def test_a_fifo_in_the_place_of_a_folder_is_refused_and_not_waited_for(spark, copied, folder):
     shutil.rmtree(copied / "one" / folder)

@@ -59,15 +59,15 @@ class Backend:
         for strides of C order. By it, targets that share memory are refused. None: nobody can tell.
     converts
         Whether ``a[key] = b`` converts ``b`` to the dtype of ``a``, as in numpy. The standard does not ask for it.
-    element_is_scalar
-        Whether ``v[0]`` of one axis is a scalar, and ``m[0]`` of more axes a row, as in numpy. In the standard ``v[0]`` is a 0-d
-        array, which may be a view, and a row is ``m[0, ...]``.
     room, write
         ``room(array)`` returns host memory in C order for the elements that will be written to an own array next.
         ``write(array, host, given)`` copies host memory of the same shape to the array; it returns False if it cannot. If ``given``
         is true, the caller does not use the host memory afterwards. None: elements are written through a new array.
     release
         ``release()`` gives memory that the library keeps for later arrays back to the device and the machine. None: it keeps none.
+    element_is_scalar
+        Whether ``v[0]`` of one axis is a scalar, and ``m[0]`` of more axes a row, as in numpy. In the standard ``v[0]`` is a 0-d
+        array, which may be a view, and a row is ``m[0, ...]``.
 
     Examples
     --------
@@ -96,7 +96,7 @@ class Backend:
     place: Callable[[Any], tuple[int, tuple[int, ...] | None]] | None = None
     placed: Callable[[str], str] | None = None
     converts: bool = False
-    element_is_scalar: bool = False
     room: Callable[[Any], Any] | None = None
     write: Callable[[Any, Any, bool], bool] | None = None
     release: Callable[[], None] | None = None
+    element_is_scalar: bool = False

@@ -84,10 +84,11 @@ def _check_kinds(context: Any, path: str) -> None:
     for folder in (_local(context, f"{path}/{name}") for name in ("manifest", "batches")):
         if folder is None:
             continue
-        # Checksum files of Hadoop are read too, and begin with a dot.
         for file in sorted(folder.iterdir()) if folder.is_dir() else [folder]:
             kind = kind_of(file.stat().st_mode) if file.exists() else None
-            if kind is not None:
+            # Of names that begin so Spark reads those of its checksum files alone.
+            is_passed_over = file.is_dir() and file.name.startswith((".", "_")) and file.suffix != ".crc"
+            if kind is not None and not is_passed_over:
                 msg = f"load_packed(): {file} is {kind}, expected the regular files that save() writes alone; save it again"
                 raise DataError(msg)
 
