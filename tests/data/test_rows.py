@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sparknet import DataError, Field
+from sparknet.data import pack
 from sparknet.data.columns import values_of_row
 from sparknet.data.fields import rows_of_batch
 from sparknet.data.images import ImageDecoder
@@ -192,3 +193,17 @@ def test_what_a_tuple_has_no_part_in_is_said_without_it():
             batch_of_rows([row], [Field("x", (3,))])
         assert "is a tuple of" not in str(caught.value)
     assert batch_of_rows([(1.0, 2.0, 3.0)], [Field("x", (3,))])["x"].to_host().tolist() == [[1.0, 2.0, 3.0]]
+
+
+@pytest.mark.parametrize("name", ["DataFrame", "RDD"])
+def test_data_on_spark_is_told_its_own_pack_before_it_is_gone_through(name):
+    def refused(*_):
+        raise AssertionError
+
+    on_spark = type(
+        name, (), {"__module__": "pyspark.sql.classic.dataframe", "__getitem__": refused, "__iter__": refused}
+    )
+    with pytest.raises(
+        DataError, match=rf"pack\(\): got {name}, expected rows.*; sparknet.spark.pack is for data on Spark"
+    ):
+        pack(on_spark(), [Field("x", ())], 2)

@@ -117,12 +117,17 @@ def _columns(table: Table, fields: Sequence[Field], columns: Columns | None, wha
 
 
 def _listed(rows: Any) -> list[Any]:
+    is_on_spark = type(rows).__module__.startswith("pyspark.")  # going through a DataFrame gives an error of Spark's
     try:
-        return list(rows)
+        if not is_on_spark:
+            return list(rows)
     except TypeError as error:
-        fix = "; sparknet.spark.pack is for data on Spark" if type(rows).__module__.startswith("pyspark") else ""
-        msg = f"pack(): got {type(rows).__name__}, expected rows, or a mapping or table of columns{fix}"
-        raise DataError(msg) from error
+        raise _not_rows(rows, "") from error
+    raise _not_rows(rows, "; sparknet.spark.pack is for data on Spark")
+
+
+def _not_rows(rows: Any, fix: str) -> DataError:
+    return DataError(f"pack(): got {type(rows).__name__}, expected rows, or a mapping or table of columns{fix}")
 
 
 def _examples(values: Any, name: str) -> Any:
