@@ -1,5 +1,6 @@
 """The protocol over real sockets, with workers in threads and in processes that are killed."""
 
+import contextlib
 import os
 import queue
 import signal
@@ -311,16 +312,37 @@ def test_a_length_that_a_worker_makes_up_ends_its_connection():
         assert ended(connection)
 
 
+def told(connection):
+    """Return what the hub says to a peer before it closes the connection."""
+    connection.settimeout(200)
+    said = b""
+    with connection, contextlib.suppress(ConnectionError):
+        while more := connection.recv(1 << 16):
+            said += more
+    return said
+
+
 def test_a_recorded_connection_proves_nothing():
     handshake = WorkerHandshake(SECRET)
     with Hub(1, secret=SECRET, limits=LIMITS) as hub:
-        greeting = handshake.greeting()
+        greeting, hello = handshake.greeting(), framed(Hello(0))[0]
         first = connected(hub, greeting)
         proof = handshake.proof(first.recv(64, socket.MSG_WAITALL))
         assert len(greeting) == GREETING_BYTES
-        second = connected(hub, greeting, proof)
-        assert ended(second)
+        second = connected(hub, greeting, proof, hello)
+        assert len(told(second)) <= 64  # its own proof; a worker would be told that the hub lives, and of work
+        assert hub.strangers == 1
+        first.sendall(proof + hello)  # the same bytes prove the one that they were made for
+        assert first.recv(48, socket.MSG_WAITALL)
+        assert hub.strangers == 1
         first.close()
+
+
+def test_a_peer_that_says_who_it_is_without_a_proof_is_a_stranger():
+    with Hub(1, secret=SECRET, limits=LIMITS) as hub:
+        peer = connected(hub, WorkerHandshake(SECRET).greeting(), bytes(32), framed(Hello(0))[0])
+        assert len(told(peer)) <= 64
+        assert hub.strangers == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
