@@ -22,9 +22,12 @@ hypothesis.settings.register_profile("full", deadline=None, max_examples=100)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "quick")
 
-# What only looks like a package (tests/stand_in.py puts it in the place of one), and what is optional as an extra is, and in no
-# session of its own: without torch its backend cannot be imported.
-collect_ignore = ["tests/stand_ins", *([] if importlib.util.find_spec("torch") else ["src/sparknet/backends/torch.py"])]
+# No tests, though pytest looks for doctests in every module: what only looks like a package (tests/stand_in.py puts it in the place of
+# one), and a program of Spark's tests, which needs pyspark to be imported.
+collect_ignore = ["tests/stand_ins", "tests/spark/daemon"]
+# torch is optional as an extra is, and in no session of its own: without it its backend cannot be imported.
+if not importlib.util.find_spec("torch"):
+    collect_ignore.append("src/sparknet/backends/torch.py")
 
 # Marker -> the package or program it stands for, and the command that brings it.
 NEEDS = {
