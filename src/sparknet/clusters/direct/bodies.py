@@ -1,0 +1,48 @@
+"""The bytes of a worker's work and of its result: some facts as JSON, then messages, each at a multiple of 64 bytes."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["SLICE", "packed_up", "sliced", "unpacked"]
+
+SLICE = 1 << 20  # bytes of a slice of a result
+_ALIGNED = 64  # bytes
+
+
+def packed_up(facts: dict[str, Any], messages: Sequence[Sequence[Any]]) -> list[Any]:
+    """Return the parts of facts and messages, each message at a multiple of 64 bytes; :func:`unpacked` takes them apart."""
+    sizes = [sum(memoryview(part).nbytes for part in message) for message in messages]
+    head = json.dumps({"sizes": sizes, **facts}).encode()
+    parts: list[Any] = [len(head).to_bytes(8, "big"), head, bytes(-(8 + len(head)) % _ALIGNED)]
+    for message, size in zip(messages, sizes, strict=True):
+        parts += [*message, bytes(-size % _ALIGNED)]
+    return parts
+
+
+def unpacked(body: memoryview) -> tuple[dict[str, Any], list[memoryview]]:
+    """Return the facts, and views of the messages."""
+    at = 8 + int.from_bytes(body[:8], "big")
+    facts = json.loads(bytes(body[8:at]))
+    messages = []
+    for size in facts.pop("sizes"):
+        at += -at % _ALIGNED
+        messages.append(body[at : at + size])
+        at += size
+    return facts, messages
+
+
+def sliced(parts: Sequence[Any]) -> list[list[memoryview]]:
+    """Return the parts as slices of 1 MiB, the last one shorter; nothing is copied."""
+    slices: list[list[memoryview]] = [[]]
+    room = SLICE
+    for part in parts:
+        view = memoryview(part).cast("B")
+        while view:
+            if not room:
+                slices.append([])
+                room = SLICE
+            slices[-1].append(view[:room])
+            taken = slices[-1][-1].nbytes
+            view, room = view[taken:], room - taken
+    return slices
