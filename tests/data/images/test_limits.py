@@ -6,7 +6,9 @@ import zlib
 
 import numpy as np
 import pytest
+from fuzz.readers.laws import Peak
 from fuzz.readers.pictures import png_chunk
+from fuzz.readers.webp_tables import webp_of_groups
 
 from sparknet import DataError
 from sparknet.data.images import limits
@@ -173,7 +175,7 @@ def test_a_hash_among_the_bytes_of_a_ppm_is_no_comment():
     assert DECODER(b"P6 40 40 255 " + b"#" * 4800).shape == (3, 4, 4)
 
 
-# ---- depth
+# ---- WebP
 def webp(width, height, **options):
     file = io.BytesIO()
     image = Image.new("RGB", (width, height), (200, 10, 30))
@@ -210,6 +212,17 @@ def test_a_webp_of_too_many_pixels_is_refused_before_libwebp_makes_its_canvases(
         ImageDecoder(4, 4, max_pixels=184)(data)
 
 
+def test_a_group_of_code_tables_of_a_webp_takes_less_than_8_kb_so_that_all_take_less_than_512_mib():
+    groups = 128 * 128
+    data = webp_of_groups(512)  # 74 KB
+    peak = Peak()
+    peak.begin()
+    assert not DECODER(data).any()
+    canvases = 4 * 4 * 512 * 512
+    assert peak.grown() < canvases + groups * 8192
+
+
+# ---- depth
 @pytest.mark.parametrize("color", [0, 2, 4, 6])
 def test_a_png_of_16_bits_is_refused_also_in_color(color):
     assert DECODER(png(color=color)).shape == (3, 4, 4)
