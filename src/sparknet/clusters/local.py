@@ -49,8 +49,8 @@ class LocalCluster:
             raise DataError(msg)
 
     @contextmanager
-    def session(self, factory: NetFactory, data: Any, workers: int) -> Iterator[Session]:
-        """Open a session. Without ``processes`` one net does the work of all workers in turn."""
+    def session(self, factory: NetFactory, data: Any, workers: int, *, evaluate: Any = None) -> Iterator[Session]:
+        """Open a session. Without ``processes`` one net does the work of all workers in turn; with them it evaluates too."""
         if self.processes is not None and workers > self.processes:
             msg = (
                 f"LocalCluster: workers={workers} and processes={self.processes}; each worker is a process here: "
@@ -70,7 +70,7 @@ class LocalCluster:
                 from sparknet.clusters.processes import process_session
 
                 # Before the net is made: a device that is in use here could not be used in the children.
-                session = opened.enter_context(process_session(factory, local.data, workers, local.evaluate))
+                session = opened.enter_context(process_session(factory, local.data, workers, evaluate, local.evaluate))
             nets.append(factory(seed=0))
             yield session
 

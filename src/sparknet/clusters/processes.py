@@ -3,11 +3,13 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
+from sparknet.clusters.direct.alike import about
 from sparknet.clusters.direct.bodies import SLICE
 from sparknet.clusters.direct.session import DirectSession
 from sparknet.clusters.direct.told import raised
-from sparknet.clusters.direct.worker import serve_shard
+from sparknet.clusters.direct.worker import Evaluated, serve_shard
 from sparknet.clusters.forks import Forks
 from sparknet.data.dataset import Dataset
 from sparknet.nets.base import NetFactory
@@ -21,20 +23,30 @@ _LIMITS = Limits(silence=120.0)
 
 @contextlib.contextmanager
 def process_session(
-    factory: NetFactory, data: Dataset, workers: int, evaluate: Callable[..., dict[str, float]]
+    factory: NetFactory,
+    data: Dataset,
+    workers: int,
+    evaluated: Any,
+    elsewhere: Callable[..., dict[str, float]],
 ) -> Iterator[DirectSession]:
-    """Open a session with one child process for each worker; on leaving it they have ended."""
+    """Open a session with one child process for each worker; on leaving it they have ended.
+
+    The workers evaluate the data set ``evaluated``, if there is one, and ``elsewhere`` any other.
+    """
     secret = new_secret()
-    forks = Forks(partial(_work, factory, data, workers, secret, _LIMITS))
+    known = evaluated if isinstance(evaluated, Dataset) else None
+    forks = Forks(partial(_work, factory, data, known, workers, secret, _LIMITS))
 
     def dropped(shard: int, reason: str) -> None:
         del reason
         forks.replace(shard)
 
     try:
-        with Hub(workers, secret=secret, limits=_LIMITS, longest=SLICE, raised=raised, dropped=dropped) as hub:
+        with Hub(
+            workers, secret=secret, limits=_LIMITS, longest=SLICE, about=about(), raised=raised, dropped=dropped
+        ) as hub:
             forks.watch(hub, workers)
-            yield DirectSession(hub, evaluate, forks.round_ended)
+            yield DirectSession(hub, workers, known, elsewhere, forks.round_ended)
     finally:
         forks.close()
 
@@ -42,6 +54,7 @@ def process_session(
 def _work(
     factory: NetFactory,
     data: Dataset,
+    evaluated: Dataset | None,
     workers: int,
     secret: bytes,
     limits: Limits,
@@ -57,4 +70,7 @@ def _work(
         make_net=partial(factory, seed=0),
         stored=data.shard(shard, workers),
         preprocessor=data.preprocessor,
+        evaluated=None
+        if evaluated is None
+        else Evaluated(evaluated.shard(shard, workers), evaluated.preprocessor, evaluated.even),
     )

@@ -65,10 +65,19 @@ class Session(Protocol):
 
 
 class Cluster(Protocol):
-    """Where the workers run."""
+    """Where the workers run.
 
-    def session(self, factory: NetFactory, data: Any, workers: int) -> AbstractContextManager[Session]:
-        """Open a session. When it is left, everything that it holds on the cluster is released."""
+    A cluster whose ``session`` does not take ``evaluate`` is called without it.
+    """
+
+    def session(
+        self, factory: NetFactory, data: Any, workers: int, *, evaluate: Any = None
+    ) -> AbstractContextManager[Session]:
+        """Open a session. When it is left, everything that it holds on the cluster is released.
+
+        ``evaluate`` is the data that :meth:`Session.evaluate` will be called with, if that is known: workers that stay for the
+        session can have its minibatches beside those that they train on.
+        """
         ...
 
     def default_workers(self, data: Any) -> int:

@@ -1,8 +1,9 @@
 """The rounds of one run: send, train, collect, average, evaluate, write. :mod:`.driver` checks the arguments."""
 
+import inspect
 import time
 from collections.abc import Generator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,7 @@ class Run:
     def rounds_from(self, position: Position, checkpoint: Checkpoint | None) -> Generator[Round, None, None]:
         """Yield the rounds after ``position``. Meanwhile no other training can write to the directory of the checkpoint."""
         held = nullcontext() if checkpoint is None else checkpoint.held(position.rounds)
-        with held, self.cluster.session(self.factory, self.data, self.workers) as session:
+        with held, self._session() as session:
             for index in range(position.rounds, self.rounds):
                 start = time.perf_counter()
                 collected = session.train(self._tasks(position.steps), position.weights, position.states)
@@ -100,6 +101,17 @@ class Run:
                     bytes_down=collected.bytes_down,
                     bytes_up=collected.bytes_up,
                 )
+
+    def _session(self) -> AbstractContextManager[Session]:
+        """Open a session, and tell it what will be evaluated, if it can know that."""
+        known = {"evaluate": self.evaluate[0]} if self.evaluate is not None and self._is_told() else {}
+        return self.cluster.session(self.factory, self.data, self.workers, **known)
+
+    def _is_told(self) -> bool:
+        try:
+            return "evaluate" in inspect.signature(self.cluster.session).parameters
+        except (TypeError, ValueError):  # it is no function that Python can look into
+            return False
 
     def _next(self, position: Position, outcomes: Sequence[Outcome], taking_part: Sequence[Outcome]) -> Position:
         """Return the position after a round from ``position`` with these outcomes, of which those ``taking_part`` are averaged."""

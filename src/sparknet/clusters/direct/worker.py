@@ -1,22 +1,45 @@
 """The workers' end: the work of a round that comes from a hub."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from sparknet.clusters.direct.alike import about, made
 from sparknet.clusters.direct.bodies import packed_up, sliced, unpacked
 from sparknet.clusters.direct.told import told
+from sparknet.clusters.totals import condensed
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Even
 from sparknet.data.shards import Stored
+from sparknet.errors import located
+from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net
 from sparknet.serialization import dump_parts, loads
 from sparknet.transport import Hello, Limits, Result, serve
-from sparknet.worker import Task, train_round
+from sparknet.weights import WeightCollection
+from sparknet.worker import Task, evaluate_shard, train_round
 
-__all__ = ["serve_shard"]
+__all__ = ["Evaluated", "serve_shard"]
 
 _FACTS = ("loss", "steps", "updates", "examples", "nonfinite")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The part of an evaluation set that the worker of a shard evaluates.
+
+    Parameters
+    ----------
+    batches
+        Its minibatches as stored; they are gone through once in each evaluation.
+    preprocessor, even
+        Of the evaluation set.
+    """
+
+    batches: Iterable[Mapping[str, NDArray]]
+    preprocessor: Preprocessor | None
+    even: Even | None
 
 
 def serve_shard(
@@ -28,6 +51,8 @@ def serve_shard(
     make_net: Callable[[], Net],
     stored: Stored,
     preprocessor: Preprocessor | None,
+    evaluated: Evaluated | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> None:
     """Be the worker of a shard until the driver closes the session.
 
@@ -43,6 +68,10 @@ def serve_shard(
         The minibatches of the shard.
     preprocessor
         Of the data.
+    evaluated
+        What is evaluated when the driver asks for it; None: nothing.
+    more
+        What else the hub is told about this worker.
 
     Raises
     ------
@@ -53,18 +82,32 @@ def serve_shard(
 
     def do(body: memoryview, exactly: int | None, is_wanted: Callable[[], bool]) -> Result:
         del is_wanted  # rounds wait for all
+        facts, messages = unpacked(body)
+        start, *states = map(loads, messages)
+        notes: dict[str, Any] = {}
         if not nets:
-            nets.append(make_net())
-        facts, (weights, state) = unpacked(body)
-        start, solver = loads(weights), loads(state)
+            net = make_net()
+            notes["made"] = made(shard, net.get_weights(), start)
+            nets.append(net)
+        if "task" not in facts:
+            metrics = _evaluated(nets[0], shard, start, evaluated)
+            return Result(0, [], json.dumps({"metrics": metrics}).encode(), json.dumps(notes).encode())
+        (solver,) = states
         outcome = train_round(nets[0], stored, _task(facts["task"]), start, solver, preprocessor, exactly=exactly)
         told_alike = {name: getattr(outcome, name) for name in _FACTS}
         slices = sliced(packed_up(told_alike, [dump_parts(outcome.weights), dump_parts(outcome.state)]))
         size = sum(part.nbytes for each in slices for part in each)
         result = json.dumps({"bytes": size, **told_alike}).encode()
-        return Result(outcome.steps, slices, result, json.dumps({"seconds": outcome.seconds}).encode())
+        return Result(outcome.steps, slices, result, json.dumps({"seconds": outcome.seconds, **notes}).encode())
 
-    serve(address, Hello(shard), secret=secret, do=do, limits=limits, tell=told)
+    serve(address, Hello(shard, {**about(), **(more or {})}), secret=secret, do=do, limits=limits, tell=told)
+
+
+def _evaluated(net: Net, shard: int, weights: WeightCollection, evaluated: Evaluated | None) -> list[Any]:
+    """Return the sums of the metrics over this worker's part of the evaluation set, exactly."""
+    assert evaluated is not None, "the driver asks for an evaluation that it did not announce"
+    with located(f"shard {shard}"):
+        return condensed(evaluate_shard(net, evaluated.batches, weights, evaluated.preprocessor, evaluated.even))
 
 
 def _task(facts: dict[str, Any]) -> Task:

@@ -46,8 +46,11 @@ class SparkCluster:
         self._context = running_context(spark, "SparkCluster")
 
     @contextmanager
-    def session(self, factory: NetFactory, data: PackedDataset, workers: int) -> Iterator[Session]:
+    def session(
+        self, factory: NetFactory, data: PackedDataset, workers: int, *, evaluate: PackedDataset | None = None
+    ) -> Iterator[Session]:
         """Open a session on ``data``. If it has not ``workers`` shards, it is dealt out again for the session."""
+        del evaluate  # a job of its own
         _check(data)
         running_context(self._context, "SparkCluster")
         factory = getattr(factory, "for_workers", lambda: factory)()  # it is sent in each round, as the weights are
