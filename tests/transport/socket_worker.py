@@ -1,5 +1,6 @@
-"""A worker process: ``socket_worker.py PORT SHARD SECRET [sleeps]``."""
+"""A worker process: ``socket_worker.py PORT SHARD CREDENTIALS [sleeps]``."""
 
+import pickle
 import sys
 import time
 
@@ -19,11 +20,11 @@ def do(body, exactly, is_wanted):
 
 
 if __name__ == "__main__":
-    port, shard, secret = sys.argv[1:4]
+    port, shard, credentials = sys.argv[1:4]
     serve(
         ("127.0.0.1", int(port)),
         Hello(int(shard)),
-        secret=bytes.fromhex(secret),
+        secret=pickle.loads(bytes.fromhex(credentials)),
         do=do,
         limits=Limits(beat=0.5, silence=60.0),
     )

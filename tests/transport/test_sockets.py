@@ -1,7 +1,6 @@
 """The protocol over real sockets, with workers in threads and in processes that are killed."""
 
-import contextlib
-import os
+import pickle
 import queue
 import signal
 import socket
@@ -9,76 +8,29 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from transport.sessions import LIMITS, SECRET, Sum, Workers, connected, doubled, ended, proved, round_of, wait_until
 
 from sparknet.errors import ClusterError, DataError
 from sparknet.transport import Hello, Hub, Limits, Result, serve
-from sparknet.transport.frames import framed
-from sparknet.transport.handshake import GREETING_BYTES, WorkerHandshake, new_secret
-from sparknet.transport.messages import Beat, Slice
+from sparknet.transport.messages import Beat
 from sparknet.transport.wire import receive
 
-SECRET = new_secret()
-LIMITS = Limits(beat=0.5, silence=60.0, join=120.0)
 WORKER = Path(__file__).with_name("socket_worker.py")
 
 
-def doubled(body, exactly, _is_wanted):
-    array = np.frombuffer(body, "f4") * 2
-    return Result(steps=exactly or 7, slices=[array[:3].tobytes(), (array[3:5].tobytes(), array[5:].tobytes())])
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+def encrypt(request):
+    return request.param
 
 
-class Workers:
-    """Workers in threads of this process; what ended them is kept."""
-
-    def __init__(self, hub, do=doubled, shards=2, limits=LIMITS, about=None):
-        self.errors = []
-        self.threads = [
-            threading.Thread(target=self.serve, args=(hub.address, Hello(shard, about or {}), do, limits))
-            for shard in range(shards)
-        ]
-        for thread in self.threads:
-            thread.start()
-
-    def serve(self, address, hello, do, limits):
-        try:
-            serve(address, hello, secret=SECRET, do=do, limits=limits)
-        except ClusterError as error:
-            self.errors.append(error)
-
-    def join(self):
-        for thread in self.threads:
-            thread.join(200)
-            assert not thread.is_alive()
-
-
-class Sum:
-    def __init__(self):
-        self.parts = {}
-
-    def begin(self, _done):
-        self.parts = {}
-
-    def combine(self, number, slices):
-        assert number not in self.parts
-        self.parts[number] = sum(np.frombuffer(each, "f4") for each in slices)
-
-    def value(self):
-        return np.concatenate([self.parts[j] for j in sorted(self.parts)])
-
-
-def round_of(hub, bodies, **options):
-    total = Sum()
-    done = hub.round(bodies, combine=total.combine, begin=total.begin, **options)
-    return total.value(), done
-
-
-def test_rounds_go_out_and_come_back_slice_by_slice():
+def test_rounds_go_out_and_come_back_slice_by_slice(encrypt):
     x = np.arange(8, dtype="f4")
-    with Hub(2, secret=SECRET, limits=LIMITS) as hub:
+    with Hub(2, secret=SECRET, encrypt=encrypt, limits=LIMITS) as hub:
         workers = Workers(hub)
         for k in range(5):
             value, done = round_of(hub, {0: x.tobytes(), 1: [(x + k)[:2].tobytes(), (x + k)[2:].tobytes()]})
@@ -89,11 +41,11 @@ def test_rounds_go_out_and_come_back_slice_by_slice():
     assert hub.ignored == hub.strangers == 0
 
 
-def test_an_error_of_the_work_ends_the_session_with_its_traceback():
+def test_an_error_of_the_work_ends_the_session_with_its_traceback(encrypt):
     def fails(*_):
         raise KeyError("conv1")
 
-    with Hub(2, secret=SECRET, limits=LIMITS) as hub:
+    with Hub(2, secret=SECRET, encrypt=encrypt, limits=LIMITS) as hub:
         workers = Workers(hub, fails)
         with pytest.raises(ClusterError, match=r"shard \d: Traceback[\s\S]*KeyError: 'conv1'"):
             round_of(hub, {0: b"1234", 1: b"1234"})
@@ -120,18 +72,20 @@ def test_a_shard_without_a_worker_is_named_in_time():
     workers.join()
 
 
-def test_a_worker_that_is_late_is_left_out_and_gives_its_work_up():
-    x, left = np.arange(8, dtype="f4"), threading.Event()
+def test_a_worker_that_is_late_is_left_out_and_gives_its_work_up(encrypt):
+    x, begun, left = np.arange(8, dtype="f4"), threading.Event(), threading.Event()
 
     def slow(body, exactly, is_wanted):
         if body[0] == 1:
+            begun.set()
             while is_wanted():
                 time.sleep(0.01)
             left.set()
             return None
+        assert begun.wait(200)
         return doubled(body[4:], exactly, is_wanted)
 
-    with Hub(2, secret=SECRET, limits=LIMITS) as hub:
+    with Hub(2, secret=SECRET, encrypt=encrypt, limits=LIMITS) as hub:
         workers = Workers(hub, slow)
         wait, go = b"\1\0\0\0" + x.tobytes(), bytes(4) + x.tobytes()
         value, done = round_of(hub, {0: go, 1: wait}, deadline=0.1, quorum=1)
@@ -158,88 +112,25 @@ def test_a_worker_whose_driver_is_gone_ends_with_an_error_that_says_so():
         thread.start()
         connection, _ = listener.accept()
         connection.close()
-        thread.join(200)
+    thread.join(200)
     assert "broke off before work began" in said[0]
 
 
-def wait_until(is_so, seconds=200):
-    until = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
-def connected(hub, *sent):
-    connection = socket.create_connection(hub.address)
-    for each in sent:
-        connection.sendall(each)
-    return connection
-
-
-def ended(connection):
-    """Say whether the other side closes."""
-    connection.settimeout(200)
-    try:
-        while connection.recv(1 << 16):
-            pass
-    except ConnectionError:
-        pass
-    connection.close()
-    return True
-
-
-def test_strangers_change_nothing_but_a_counter():
-    x = np.arange(8, dtype="f4")
-    with Hub(2, secret=SECRET, limits=LIMITS) as hub:
-        workers = Workers(hub)
-        value, _ = round_of(hub, {0: x.tobytes(), 1: x.tobytes()})
-        said = [b"GET / HTTP/1.1\r\n\r\n" * 10, os.urandom(1000), WorkerHandshake(new_secret()).greeting() + bytes(32)]
-        strangers = [connected(hub, each) for each in said] + [connected(hub) for _ in range(5)]
-        again, _ = round_of(hub, {0: x.tobytes(), 1: x.tobytes()})
-        assert (again == value).all()
-        assert all(map(ended, strangers[:3]))
-        for each in strangers[3:]:
-            each.close()
-        wait_until(lambda: hub.strangers == 8)
-    workers.join()
-    assert not workers.errors
-
-
-def test_many_connections_that_say_nothing_keep_no_worker_out():
-    x = np.arange(8, dtype="f4")
-    with Hub(2, secret=SECRET, limits=LIMITS) as hub:
-        silent = [connected(hub) for _ in range(100)]
-        workers = Workers(hub)
-        value, _ = round_of(hub, {0: x.tobytes(), 1: x.tobytes()})
-        assert (value == 4 * x).all()
-        assert all(map(ended, silent[:30]))  # the oldest made room
-    assert all(map(ended, silent[30:]))
-    workers.join()
-    assert not workers.errors
-    assert hub.strangers == 100
-
-
-def proved(hub):
-    """Return a connection that has proved itself and greeted for shard 0."""
-    handshake = WorkerHandshake(SECRET)
-    connection = connected(hub, handshake.greeting())
-    answer = connection.recv(64, socket.MSG_WAITALL)
-    connection.sendall(handshake.proof(answer) + framed(Hello(0))[0])
-    return connection
-
-
-def test_workers_hear_of_the_driver_while_no_round_is_open():
-    with Hub(1, secret=SECRET, limits=Limits(beat=0.05, silence=60.0)) as hub, proved(hub) as connection:
+def test_workers_hear_of_the_driver_while_no_round_is_open(encrypt):
+    with (
+        Hub(1, secret=SECRET, encrypt=encrypt, limits=Limits(beat=0.05, silence=60.0)) as hub,
+        closing(proved(hub)) as connection,
+    ):
         for _ in range(3):
             assert isinstance(receive(connection, longest=0, allowed=[Beat]), Beat)
 
 
-def test_a_worker_that_is_silent_while_no_round_is_open_is_dropped_and_its_shard_named():
+def test_a_worker_that_is_silent_while_no_round_is_open_is_dropped_and_its_shard_named(encrypt):
     dropped = queue.SimpleQueue()
     limits = Limits(beat=0.05, silence=0.2)
     with (
-        Hub(1, secret=SECRET, limits=limits, dropped=lambda *told: dropped.put(told)) as hub,
-        proved(hub) as connection,
+        Hub(1, secret=SECRET, encrypt=encrypt, limits=limits, dropped=lambda *told: dropped.put(told)) as hub,
+        closing(proved(hub)) as connection,
     ):
         shard, reason = dropped.get(timeout=200)
         assert shard == 0
@@ -270,7 +161,7 @@ def test_an_error_that_is_told_between_two_rounds_is_raised_by_the_next():
     workers.join()
 
 
-def test_a_hub_that_is_closed_in_another_thread_ends_the_open_round():
+def test_a_hub_that_is_closed_in_another_thread_ends_the_open_round(encrypt):
     errors = []
 
     def run():
@@ -278,7 +169,7 @@ def test_a_hub_that_is_closed_in_another_thread_ends_the_open_round():
             round_of(hub, {0: bytes(32)})
         errors.append(caught)
 
-    with Hub(1, secret=SECRET, limits=LIMITS) as hub:
+    with Hub(1, secret=SECRET, encrypt=encrypt, limits=LIMITS) as hub:
         thread = threading.Thread(target=run)
         thread.start()
         wait_until(hub.waiting)
@@ -288,13 +179,13 @@ def test_a_hub_that_is_closed_in_another_thread_ends_the_open_round():
         round_of(hub, {0: bytes(32)})
 
 
-def test_no_thread_and_no_file_is_left_after_many_sessions():
+def test_no_thread_and_no_file_is_left_after_many_sessions(encrypt):
     def used():
         return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
 
     before = used()
     for _ in range(20):
-        with Hub(2, secret=SECRET, limits=LIMITS) as hub:
+        with Hub(2, secret=SECRET, encrypt=encrypt, limits=LIMITS) as hub:
             workers = Workers(hub)
             round_of(hub, {0: bytes(32), 1: bytes(32)})
             stranger = connected(hub)
@@ -303,57 +194,22 @@ def test_no_thread_and_no_file_is_left_after_many_sessions():
     wait_until(lambda: used() == before)
 
 
-def test_a_length_that_a_worker_makes_up_ends_its_connection():
-    with Hub(1, secret=SECRET, limits=LIMITS, longest=1000) as hub:
-        connection = proved(hub)
-        header = bytearray(framed(Slice(1, 0, b""))[0])
-        header[40:48] = (10 * 2**30).to_bytes(8, "big")
-        connection.sendall(header)
-        assert ended(connection)
-
-
-def told(connection):
-    """Return what the hub says to a peer before it closes the connection."""
-    connection.settimeout(200)
-    said = b""
-    with connection, contextlib.suppress(ConnectionError):
-        while more := connection.recv(1 << 16):
-            said += more
-    return said
-
-
-def test_a_recorded_connection_proves_nothing():
-    handshake = WorkerHandshake(SECRET)
-    with Hub(1, secret=SECRET, limits=LIMITS) as hub:
-        greeting, hello = handshake.greeting(), framed(Hello(0))[0]
-        first = connected(hub, greeting)
-        proof = handshake.proof(first.recv(64, socket.MSG_WAITALL))
-        assert len(greeting) == GREETING_BYTES
-        second = connected(hub, greeting, proof, hello)
-        assert len(told(second)) <= 64  # its own proof; a worker would be told that the hub lives, and of work
-        assert hub.strangers == 1
-        first.sendall(proof + hello)  # the same bytes prove the one that they were made for
-        assert first.recv(48, socket.MSG_WAITALL)
-        assert hub.strangers == 1
-        first.close()
-
-
-def test_a_peer_that_says_who_it_is_without_a_proof_is_a_stranger():
-    with Hub(1, secret=SECRET, limits=LIMITS) as hub:
-        peer = connected(hub, WorkerHandshake(SECRET).greeting(), bytes(32), framed(Hello(0))[0])
-        assert len(told(peer)) <= 64
-        assert hub.strangers == 1
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
-def test_a_worker_process_that_is_killed_or_stopped_in_a_round_is_replaced_with_the_same_bits(number):
+def test_a_worker_process_that_is_killed_or_stopped_in_a_round_is_replaced_with_the_same_bits(number, encrypt):
     x = np.arange(100_000, dtype="f4")
     bodies = {0: x.tobytes(), 1: (x + 1).tobytes()}
     processes = []
-    with Hub(2, secret=SECRET, limits=Limits(beat=0.5, silence=4.0, join=120.0)) as hub:
+    with Hub(2, secret=SECRET, encrypt=encrypt, limits=Limits(beat=0.5, silence=4.0, join=120.0)) as hub:
 
         def start(shard, *options):
-            command = [sys.executable, str(WORKER), str(hub.address[1]), str(shard), SECRET.hex(), *options]
+            command = [
+                sys.executable,
+                str(WORKER),
+                str(hub.address[1]),
+                str(shard),
+                pickle.dumps(hub.credentials).hex(),
+                *options,
+            ]
             processes.append(subprocess.Popen(command))
 
         start(0)
@@ -370,16 +226,16 @@ def test_a_worker_process_that_is_killed_or_stopped_in_a_round_is_replaced_with_
     assert statuses == [0, -signal.SIGKILL if number == signal.SIGKILL else 1, 0]
 
 
-def test_workers_end_when_the_driver_vanishes():
+def test_workers_end_when_the_driver_vanishes(encrypt):
     program = (
-        "import sys, time; from sparknet.transport import Hub; from sparknet.transport import Limits\n"
-        f"hub = Hub(1, secret=bytes.fromhex({SECRET.hex()!r}), limits=Limits())\n"
-        "print(hub.address[1], flush=True); hub.round({0: bytes(4)}, combine=print)"
+        "import pickle, sys, time; from sparknet.transport import Hub; from sparknet.transport import Limits\n"
+        f"hub = Hub(1, secret=bytes.fromhex({SECRET.hex()!r}), limits=Limits(), encrypt={encrypt})\n"
+        "print(hub.address[1], pickle.dumps(hub.credentials).hex(), flush=True); hub.round({0: bytes(4)}, combine=print)"
     )
     driver = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    port = driver.stdout.readline().strip()
+    port, credentials = driver.stdout.readline().split()
     worker = subprocess.Popen(
-        [sys.executable, str(WORKER), port, "0", SECRET.hex(), "sleeps"], stderr=subprocess.PIPE, text=True
+        [sys.executable, str(WORKER), port, "0", credentials, "sleeps"], stderr=subprocess.PIPE, text=True
     )
     worker.stderr.readline()  # it is at work
     driver.kill()
@@ -432,9 +288,9 @@ def test_a_result_that_cannot_be_sent_is_told_to_the_driver(result, said):
         workers.join()
 
 
-def test_a_worker_whose_slices_are_too_long_is_named_with_the_reason():
+def test_a_worker_whose_slices_are_too_long_is_named_with_the_reason(encrypt):
     limits = Limits(beat=0.2, silence=60.0, join=1.0)
-    with Hub(2, secret=SECRET, limits=limits, longest=10) as hub:
+    with Hub(2, secret=SECRET, encrypt=encrypt, limits=limits, longest=10) as hub:
         workers = Workers(hub, do=lambda *_: Result(1, [bytes(11)]), limits=limits)
         with pytest.raises(ClusterError, match="a body of 11 bytes, expected at most 10"):
             hub.round({0: b"", 1: b""}, combine=Sum().combine)

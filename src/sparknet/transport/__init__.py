@@ -19,7 +19,7 @@ from sparknet.transport.actions import (
     Train,
 )
 from sparknet.transport.driver_side import DriverSide
-from sparknet.transport.handshake import new_secret
+from sparknet.transport.handshake import Credentials, new_secret
 from sparknet.transport.hub import Hub
 from sparknet.transport.limits import Limits
 from sparknet.transport.messages import Beat, Close, Done, Failed, Hello, Pull, Slice, Work
@@ -33,6 +33,7 @@ __all__ = [
     "Begin",
     "Close",
     "Combine",
+    "Credentials",
     "Do",
     "Done",
     "DriverSide",

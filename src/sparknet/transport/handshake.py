@@ -2,15 +2,24 @@
 
 Challenge and response by HMAC-SHA256 (RFC 2104), both ways, over random numbers of both sides: what was recorded of one connection
 proves nothing on another. All three messages have a fixed length. The secret itself is never sent. Who can change what is on the wire
-afterwards is kept out by TLS alone.
+afterwards is kept out by TLS alone (:mod:`.tls`).
 """
 
 import hmac
 import secrets
+from dataclasses import dataclass, field
 
 from sparknet.errors import ClusterError
 
-__all__ = ["ANSWER_BYTES", "GREETING_BYTES", "PROOF_BYTES", "DriverHandshake", "WorkerHandshake", "new_secret"]
+__all__ = [
+    "ANSWER_BYTES",
+    "GREETING_BYTES",
+    "PROOF_BYTES",
+    "Credentials",
+    "DriverHandshake",
+    "WorkerHandshake",
+    "new_secret",
+]
 
 _GREETING = b"sparknet"
 _RANDOM = 32  # bytes
@@ -22,6 +31,27 @@ ANSWER_BYTES = _RANDOM + PROOF_BYTES
 def new_secret() -> bytes:
     """Return a secret for a session: 32 random bytes."""
     return secrets.token_bytes(32)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a worker has to know of a session, to prove itself and to know the driver: one value that can be pickled.
+
+    Parameters
+    ----------
+    secret
+        That of the session. It is not in the ``repr``, so it comes into no log.
+    certificate
+        Of the driver, in DER, where the session is encrypted; else None.
+
+    Examples
+    --------
+    >>> Credentials(new_secret())
+    Credentials(certificate=None)
+    """
+
+    secret: bytes = field(repr=False)
+    certificate: bytes | None = None
 
 
 class WorkerHandshake:

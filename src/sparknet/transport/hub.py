@@ -9,28 +9,30 @@ import atexit
 import contextlib
 import os
 import queue
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sparknet.errors import ClusterError, SparknetError
 from sparknet.transport.actions import Begin, Combine, Drop, End, GiveUp, RunAgain, Send
+from sparknet.transport.door import Door
 from sparknet.transport.driver_side import DriverAction, DriverSide
 from sparknet.transport.frames import works
+from sparknet.transport.handshake import Credentials
 from sparknet.transport.limits import Limits
 from sparknet.transport.messages import Done, Hello
-from sparknet.transport.peers import Peer, end_all, greet, read_all, shut
-from sparknet.transport.wire import receive
+from sparknet.transport.peers import Peer, end_all, read_all
+from sparknet.transport.wire import Connection
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["Hub"]
 
 _ENDS = 1.0  # seconds for threads to end after their connections
-_STRANGERS = 64  # connections at once that have not proved themselves; another one ends the oldest
-_PAUSE = 0.05  # seconds until it is tried again to accept a connection
 _CLOSED = "the session was closed while a round was open"
 
 
@@ -43,6 +45,9 @@ class Hub:
         How many; each wants a worker.
     secret
         What workers have to know, as :func:`~sparknet.transport.new_secret` makes it.
+    encrypt
+        Whether connections are encrypted, by TLS 1.3 with a certificate that is made now. The workers then need
+        ``Hub.credentials``, which has the certificate too. Needs the extra ``tls``, here and not on the workers.
     limits
         How long it waits.
     address
@@ -79,6 +84,7 @@ class Hub:
         shards: int,
         *,
         secret: bytes,
+        encrypt: bool = False,
         limits: Limits | None = None,
         address: str = "127.0.0.1",
         port: int = 0,
@@ -88,7 +94,7 @@ class Hub:
         run_again: Callable[[], None] = lambda: None,
         dropped: Callable[[int, str], None] = lambda shard, reason: None,  # noqa: ARG005 - it has to take them
     ) -> None:
-        self._shards, self._limits, self._secret, self._longest = shards, limits or Limits(), secret, longest
+        self._shards, self._limits, self._longest = shards, limits or Limits(), longest
         self._machine = DriverSide(shards, self._limits, time.monotonic(), about=about, raised=raised)
         self._run_again, self._dropped = run_again, dropped
         self._events = queue.SimpleQueue[Callable[[float], list[DriverAction]]]()
@@ -97,20 +103,22 @@ class Hub:
         self._resting.set()
         self._lock = threading.Lock()  # of what follows
         self._peers: dict[int, Peer] = {}
-        self._greeting: dict[
-            int, socket.socket
-        ] = {}  # connections that have not proved themselves, the oldest one first
-        self._accepted, self._is_closed = 0, False
-        self._threads: list[threading.Thread] = []
-        self.strangers = 0  # connections that did not prove themselves
-        self._listener = socket.create_server((address, port), backlog=128)
-        host, number = self._listener.getsockname()[:2]
-        self.address: tuple[str, int] = (host, number)  # that workers connect to
-        self._acceptor = self._spawn(self._accept, name="accepts workers")
-        self._spawn(self._rest, name="drives between rounds")
+        self._is_closed = False
+        encryption, certificate = _encryption() if encrypt else (None, None)
+        self.credentials = Credentials(secret, certificate)
+        self._door = Door(address, port, secret=secret, encryption=encryption, entered=self._entered)
+        self.address = self._door.address
+        self._door.open()
+        self._driver_thread = threading.Thread(target=self._rest, name="drives between rounds", daemon=True)
+        self._driver_thread.start()
         self._owner = os.getpid()
         self._driver = threading.current_thread()  # that called for the last round
         atexit.register(self._close_at_exit)
+
+    @property
+    def strangers(self) -> int:
+        """Connections that did not prove themselves."""
+        return self._door.strangers
 
     @property
     def ignored(self) -> int:
@@ -188,15 +196,10 @@ class Hub:
         self._wake()
         with self._driving:
             self._perform(self._machine.close(time.monotonic(), reason))
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
-        self._acceptor.join(_ENDS)
-        self._listener.close()
+        threads = self._door.close(_ENDS)
         with self._lock:
             peers = list(self._peers.values())
-            for connection in self._greeting.values():
-                shut(connection)
-        end_all(peers, self._threads, _ENDS)
+        end_all(peers, [self._driver_thread, *threads], _ENDS)
 
     def _close_at_exit(self) -> None:
         """Close a hub that a loop which was left still holds: once Python ends, the thread that drives it could not be waited for."""
@@ -289,48 +292,16 @@ class Hub:
                 case RunAgain():
                     self._run_again()
 
-    def _spawn(self, work: Callable[..., None], *args: Any, name: str) -> threading.Thread:
-        thread = threading.Thread(target=work, args=args, name=name, daemon=True)
-        thread.start()
-        self._threads = [each for each in self._threads if each.is_alive()] + [thread]
-        return thread
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                if self._is_closed:
-                    return
-                time.sleep(_PAUSE)  # the peer has gone already, or this process may open no more files for now
-                continue
-            with self._lock:
-                if len(self._greeting) >= _STRANGERS:
-                    shut(self._greeting.pop(next(iter(self._greeting))))
-                self._accepted += 1
-                number = self._accepted
-                self._greeting[number] = connection
-            try:
-                self._spawn(self._serve, number, connection, name=f"worker {number}")
-            except RuntimeError:  # no more threads for now
-                self._greeted(number)
-                connection.close()
-
-    def _serve(self, number: int, connection: socket.socket) -> None:
-        """Read what a peer says, from its greeting to its end."""
-        try:
-            greet(connection, self._secret)
-            hello = receive(connection, longest=0, allowed=[Hello])
-        except (SparknetError, OSError):
-            self._greeted(number, stranger=True)
-            connection.close()
-            return
+    def _entered(self, number: int, connection: Connection, hello: Hello) -> Callable[[], None]:
+        """Take a peer that has proved itself, and return what reads until its end."""
         peer = Peer(connection, hello.shard)
+        connection.settimeout(2 * self._limits.silence)  # the machine is to find a silent worker, and say so
+        with self._lock:
+            self._peers[number] = peer
+        return partial(self._read, number, connection, peer, hello)
+
+    def _read(self, number: int, connection: Connection, peer: Peer, hello: Hello) -> None:
         try:
-            connection.settimeout(2 * self._limits.silence)  # the machine is to find a silent worker, and say so
-            with self._lock:
-                self._peers[number] = peer
-            self._greeted(number)
             if self._is_closed:
                 return
             self._tell(self._machine.joined, number, hello)
@@ -343,7 +314,11 @@ class Hub:
                 self._peers.pop(number, None)
             peer.finish()
 
-    def _greeted(self, number: int, *, stranger: bool = False) -> None:
-        with self._lock:
-            self._greeting.pop(number, None)
-            self.strangers += stranger
+
+def _encryption() -> tuple["ssl.SSLContext", bytes]:
+    """Return what a new session encrypts with, and its certificate."""
+    from sparknet.transport.certificate import new_certificate
+    from sparknet.transport.tls import driver_context
+
+    certificate = new_certificate()
+    return driver_context(certificate.private), certificate.public

@@ -1,4 +1,4 @@
-"""The connection of one worker, as the hub uses it: proved first, then written by a thread of its own."""
+"""The connection of one worker that has proved itself, as the hub uses it: a thread of its own writes."""
 
 import contextlib
 import queue
@@ -9,27 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sparknet.errors import SparknetError
-from sparknet.transport.handshake import GREETING_BYTES, PROOF_BYTES, DriverHandshake
 from sparknet.transport.messages import Beat, Done, Failed, Hello, Slice
-from sparknet.transport.wire import exactly, messages, send
+from sparknet.transport.wire import Connection, messages, send
 
-__all__ = ["Peer", "end_all", "greet", "read_all", "shut"]
+__all__ = ["Peer", "end_all", "read_all", "shut"]
 
 _TO_DRIVER = (Hello, Done, Failed, Slice, Beat)
-_GREETS = 10.0  # seconds in which a peer has to prove itself
 
 
-def greet(connection: socket.socket, secret: bytes) -> None:
-    """Take the greeting of a peer, within a time for all of it; raise a ClusterError unless it knows the secret."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    until = time.monotonic() + _GREETS
-    handshake = DriverHandshake(secret)
-    connection.settimeout(_GREETS)
-    connection.sendall(handshake.answer(exactly(connection, GREETING_BYTES, until)))
-    handshake.check(exactly(connection, PROOF_BYTES, until))
-
-
-def shut(connection: socket.socket) -> None:
+def shut(connection: Connection) -> None:
     """End a connection; it stays open for the threads that use it, which find out."""
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
@@ -38,7 +26,7 @@ def shut(connection: socket.socket) -> None:
 class Peer:
     """A worker's connection; a thread of its own sends, so that a peer which does not read holds up nobody."""
 
-    def __init__(self, connection: socket.socket, shard: int) -> None:
+    def __init__(self, connection: Connection, shard: int) -> None:
         self._connection, self.shard = connection, shard
         self._messages = queue.SimpleQueue[Any]()
         self._thread = threading.Thread(target=self._write, name="writes to a worker", daemon=True)
@@ -73,7 +61,7 @@ class Peer:
 
 
 def read_all(
-    connection: socket.socket,
+    connection: Connection,
     longest: int,
     beat: float,
     heard: Callable[[], None],

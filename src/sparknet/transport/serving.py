@@ -16,16 +16,16 @@ from typing import Any, Protocol
 
 from sparknet.errors import ClusterError, DataError, SparknetError
 from sparknet.transport.actions import Abandon, Answer, Say, Stop, Train
+from sparknet.transport.connecting import connected
 from sparknet.transport.frames import framed
-from sparknet.transport.handshake import ANSWER_BYTES, WorkerHandshake
+from sparknet.transport.handshake import Credentials
 from sparknet.transport.limits import Limits
 from sparknet.transport.messages import Beat, Close, Done, Hello, Pull, Slice, Work
-from sparknet.transport.wire import exactly, messages, send
+from sparknet.transport.wire import Connection, messages, send
 from sparknet.transport.worker_side import WorkerAction, WorkerSide
 
 __all__ = ["Do", "Result", "serve"]
 
-_GREETS = 10.0  # seconds in which the driver has to prove itself
 _TO_WORKER = (Work, Pull, Beat, Close)
 _NONE_WANTED = 1 << 62  # a round after all others: the work of no round is wanted any more
 
@@ -74,7 +74,7 @@ def serve(
     address: tuple[str, int],
     hello: Hello,
     *,
-    secret: bytes,
+    secret: bytes | Credentials,
     do: Do,
     limits: Limits | None = None,
     longest: int = 1 << 40,
@@ -89,7 +89,8 @@ def serve(
     hello
         Which shard, and what must be the same on all workers.
     secret
-        That of the session.
+        That of the session, or ``Hub.credentials``: an encrypted session needs them, and with its certificate nothing is said but
+        to the driver that has made it.
     do
         Called with the bytes of each piece of work, in this thread. An error that it raises ends the session, with its traceback.
     limits
@@ -105,28 +106,14 @@ def serve(
         The driver cannot be reached, is another one, or is lost. A task of Spark should fail with it, so that it is started again.
     """
     limits = limits or Limits()
-    until = time.monotonic() + _GREETS
-    try:
-        connection = socket.create_connection(address, timeout=_GREETS)
-    except OSError as error:
-        msg = f"the driver does not answer at {address[0]}:{address[1]} ({error}); give an address of it that workers can reach"
-        raise ClusterError(msg) from error
-    with connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        handshake = WorkerHandshake(secret)
-        try:
-            connection.sendall(handshake.greeting())
-            connection.sendall(handshake.proof(exactly(connection, ANSWER_BYTES, until)))
-        except OSError as error:
-            msg = f"the driver at {address[0]}:{address[1]} broke off before work began ({error}); this worker may have another secret"
-            raise ClusterError(msg) from error
+    with connected(address, secret if isinstance(secret, Credentials) else Credentials(secret)) as connection:
         connection.settimeout(limits.silence)  # of reading, and of sending to a driver that does not read
         _Worker(connection, hello, limits, do, tell or _traceback).run(longest)
 
 
 class _Worker:
     def __init__(
-        self, connection: socket.socket, hello: Hello, limits: Limits, do: Do, tell: Callable[[Exception], bytes]
+        self, connection: Connection, hello: Hello, limits: Limits, do: Do, tell: Callable[[Exception], bytes]
     ) -> None:
         self._connection, self._limits, self._do, self._tell = connection, limits, do, tell
         self._machine = WorkerSide(hello, limits, time.monotonic())

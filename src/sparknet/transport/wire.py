@@ -1,18 +1,45 @@
-"""Sends messages on a socket and receives them, one function each way; nothing here knows what a message means."""
+"""Sends messages on a connection and receives them, one function each way; nothing here knows what a message means."""
 
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from sparknet.transport.frames import HEADER_BYTES, framed, read_header
 
-__all__ = ["exactly", "messages", "receive", "send"]
+__all__ = ["Connection", "exactly", "messages", "receive", "send"]
 
 _PARTS = 64  # of a message, in one call of sendmsg
 
 
-def send(connection: socket.socket, message: Any) -> None:
+class Connection(Protocol):
+    """What is called of a connection: a socket has it, and so has the encrypted one of :mod:`.tls`."""
+
+    def sendmsg(self, buffers: Sequence[Any], /) -> int:
+        """Send some of these bytes, and return how many."""
+        ...
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send all of these bytes."""
+        ...
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """Receive bytes, and return how many; 0: the connection has ended."""
+        ...
+
+    def settimeout(self, value: float | None, /) -> None:
+        """Set how long the others wait, in seconds; None: for ever."""
+        ...
+
+    def shutdown(self, how: int, /) -> None:
+        """End the connection; who reads or writes finds out."""
+        ...
+
+    def close(self) -> None:
+        """Close the socket."""
+        ...
+
+
+def send(connection: Connection, message: Any) -> None:
     """Send a message whose parts are not copied."""
     parts = [memoryview(part).cast("B") for part in framed(message) if memoryview(part).nbytes]
     while parts:
@@ -24,7 +51,7 @@ def send(connection: socket.socket, message: Any) -> None:
 
 
 def receive(
-    connection: socket.socket, *, longest: int, allowed: Sequence[type], heard: Callable[[], None] = lambda: None
+    connection: Connection, *, longest: int, allowed: Sequence[type], heard: Callable[[], None] = lambda: None
 ) -> Any:
     """Receive one message; ``heard`` is called whenever a part of it has come."""
     frame = read_header(exactly(connection, HEADER_BYTES), longest=longest, allowed=allowed)
@@ -36,14 +63,14 @@ def receive(
 
 
 def messages(
-    connection: socket.socket, *, longest: int, allowed: Sequence[type], heard: Callable[[], None] = lambda: None
+    connection: Connection, *, longest: int, allowed: Sequence[type], heard: Callable[[], None] = lambda: None
 ) -> Iterator[Any]:
     """Receive messages until the connection ends, with an OSError, or does not keep to the format, with a FormatError."""
     while True:
         yield receive(connection, longest=longest, allowed=allowed, heard=heard)
 
 
-def exactly(connection: socket.socket, count: int, until: float | None = None) -> bytes:
+def exactly(connection: Connection, count: int, until: float | None = None) -> bytes:
     """Receive so many bytes; ``until`` is the time, by the monotonic clock, at which all of them must be there."""
     buffer = bytearray(count)
     _fill(connection, memoryview(buffer), until)
@@ -51,7 +78,7 @@ def exactly(connection: socket.socket, count: int, until: float | None = None) -
 
 
 def _fill(
-    connection: socket.socket, view: memoryview, until: float | None = None, heard: Callable[[], None] = lambda: None
+    connection: Connection, view: memoryview, until: float | None = None, heard: Callable[[], None] = lambda: None
 ) -> None:
     while view:
         if until is not None:
