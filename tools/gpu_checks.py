@@ -138,6 +138,7 @@ def pinned(_megabytes: int) -> dict[str, Any]:
 
     is_locked = cupy.cuda.pinned_memory.is_memory_pinned
     array = nd.asarray(np.ones(2 * MIB, np.float32), device=GPU)
+    array.to_host()  # waits, so the buffer of the upload is free now, whether or not the device was done with it before
     host = array.to_host()
     address = host.ctypes.data
     assert is_locked(address)

@@ -35,9 +35,9 @@ def tried(tmp_path):
     """Return a function that runs the script, on a machine of one GPU or of none."""
     (tmp_path / "sitecustomize.py").write_text(SITE)
 
-    def run(*options, devices=1):
+    def run(*options, devices=1, **environment):
         path = os.pathsep.join(map(str, (tmp_path, stand_in.FOLDER, ROOT / "src", *sys.path)))
-        env = {**os.environ, "PYTHONPATH": path, "STAND_IN_DEVICES": str(devices)}
+        env = {**os.environ, "PYTHONPATH": path, "STAND_IN_DEVICES": str(devices), **environment}
         command = [sys.executable, str(SCRIPT), "--json", str(tmp_path / "found.json"), *options]
         done = subprocess.run(command, check=False, capture_output=True, text=True, env=env, cwd=tmp_path)
         found = tmp_path / "found.json"
@@ -65,6 +65,13 @@ def test_every_step_of_its_own_works_over_the_stand_in(tried):
     assert found["results"]["versions"]["found"]["device"] == "stand-in"
     assert found["bench"]["machine"]["device"] == "stand-in"
     assert {"a + b, 1 Mi: run", "host to device, 16 MiB", "loads(device=)"} <= set(found["targets"])
+
+
+@pytest.mark.slow
+def test_what_looks_at_memory_and_waits_works_also_where_the_device_is_slow(tried):
+    done, found = tried("--megabytes", "2", "--only", "transfers,waits,pinned", STAND_IN_SLOW="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(result["ok"] for result in found["results"].values())
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 """The machine that this stand-in imitates: what a test sets, and what it reads afterwards. CuPy has no such module.
 
 A child process has a machine of its own, so what it shall have is said by the environment: ``STAND_IN_DEVICES`` is how many
-devices the machine has, ``STAND_IN_VERSION`` the version that CuPy says. CUDA_VISIBLE_DEVICES hides devices, as it does from CUDA.
+devices the machine has, ``STAND_IN_VERSION`` the version that CuPy says, ``STAND_IN_SLOW`` that the devices are slow.
+CUDA_VISIBLE_DEVICES hides devices, as it does from CUDA.
 """
 
 import os
@@ -13,6 +14,7 @@ class Machine:
 
     def __init__(self):
         self.devices = int(os.environ.get("STAND_IN_DEVICES", "1"))
+        self.slow = "STAND_IN_SLOW" in os.environ  # a stream is at work from any call on until somebody waits for it
         self.lockable = 1 << 40  # bytes of page-locked memory that the system grants
         self.pid = None  # of the process in which CUDA was initialized
         self.used = Counter()  # device -> bytes

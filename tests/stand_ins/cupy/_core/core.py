@@ -199,11 +199,11 @@ class ndarray(operators.Operators):
         if not self._host.flags.forc:
             raise RuntimeError("Cannot set to non-contiguous array")
         uploaded(arr)
+        runtime.queued(runtime.getDevice(), current_stream().ptr)
         self._host[...] = arr
         work = runtime.pending.get((runtime.getDevice(), current_stream().ptr))
         if work is not None:
-            source = runtime.at_address(arr)
-            work.append(lambda: np.copyto(self._host, source))
+            work.append(_read_late(self._host, runtime.at_address(arr)))
 
 
 def of(host, device, mem=None):
@@ -213,6 +213,17 @@ def of(host, device, mem=None):
     made._host = host
     made.data = MemoryPointer(mem or Memory(host.nbytes, device), host.ctypes.data)
     return made
+
+
+def _read_late(target, source):
+    """Return what a stream does when it comes to a copy from the host: it reads what is there by then."""
+    before = source.tobytes()
+
+    def read():
+        if source.tobytes() != before:  # else the copy has its elements, and what was computed with them
+            target[...] = source
+
+    return read
 
 
 def uploaded(host):
@@ -237,7 +248,7 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, blocking=
     ):  # core.pyx:3077: through a buffer of cupy's
         pinned_memory.alloc_pinned_memory(host.nbytes)
     elif work is not None:  # the device reads it itself, when it comes to that
-        work.append(lambda: np.copyto(made._host, host))
+        work.append(_read_late(made._host, host))
     if blocking:
         current_stream().synchronize()
     return made

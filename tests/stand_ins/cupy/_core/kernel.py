@@ -65,6 +65,7 @@ def launch(function, *args, out=None, **kwargs):
         machine.compiled.add(compiled)
     own = [argument(value, device) for value in args]
     options = {key: argument(value, device) for key, value in kwargs.items()}
+    runtime.queued(device, stream.get_current_stream().ptr)
     with np.errstate(all="ignore"):  # no device tells of an overflow
         if out is not None:
             function(*own, out=argument(out, device), **options)

@@ -116,6 +116,12 @@ def at_address(array):
     return array
 
 
+def queued(device, stream):
+    """Work was queued on a stream: a slow device is not done with it before somebody waits."""
+    if machine.slow:
+        pending.setdefault((device, stream), [])
+
+
 def finish(device, stream):
     """The host waits until a stream has done its work."""
     for work in pending.pop((device, stream), ()):

@@ -1,7 +1,7 @@
 """Streams and events (cupy/cuda/stream.pyx): a current stream for each device and each thread.
 
-The work of a stream is done when it is queued. Only behind a kernel that runs long (``cupy.RawKernel``) it is busy until somebody
-waits for it. The order that a program asks for is in ``machine.log``.
+The work of a stream is done when it is queued. Only behind a kernel that runs long (``cupy.RawKernel``), and on slow devices, it is
+busy until somebody waits for it. The order that a program asks for is in ``machine.log``.
 """
 
 import itertools
