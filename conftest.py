@@ -46,6 +46,7 @@ ROOMS = {
     "src/sparknet/spark": "spark",
     "src/sparknet/clusters/spark": "spark",
     "src/sparknet/nets/caffe": "caffe",
+    "src/sparknet/nets/torch": "torch",
     "src/sparknet/backends/cupy": "gpu",
 }
 # A page with this comment runs, as a whole, in the sessions named: its blocks share their names from top to bottom.

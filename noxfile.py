@@ -165,9 +165,8 @@ def spark(session: nox.Session) -> None:
     debian(session, "dataset-fashion-mnist", optional="the tests do without")
     # The options of the JVMs come on stdout; what went wrong, on stderr, is shown as it comes.
     options = environment.run("python", "tools/spark_classes.py", ".nox", silent=True, stderr=None).strip()
-    environment.run(
-        "pytest", EXAMPLES, "-m", "spark and not further", *session.posargs, env={"JDK_JAVA_OPTIONS": options}
-    )
+    chosen = ("-m", "spark and not further and not torch", *session.posargs)
+    environment.run("pytest", EXAMPLES, *chosen, env={"JDK_JAVA_OPTIONS": options})
 
 
 @nox.session(default=False)
@@ -240,10 +239,15 @@ def fresh(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def torch(session: nox.Session) -> None:
-    """Run the tests that share memory with torch; a missing torch is a failure."""
+    """Run the tests that need torch, those of TorchNet on Spark included; a missing torch is a failure.
+
+    It is no part of CI: on Linux the registry's torch brings CUDA's libraries, several gigabytes. Where pip is told of an index of CPU
+    builds, or finds one in a folder, it takes that.
+    """
+    java(session)
     environment = Environment(session, "torch")
-    environment.install("-e", ".[test,torch,ecosystem]")
-    environment.run("pytest", EXAMPLES, "-m", "torch", *session.posargs)
+    environment.install("-e", ".[test,torch,ecosystem,spark,arrow]")
+    environment.run("pytest", EXAMPLES, "-m", "torch and not gpu", *session.posargs)
 
 
 @nox.session(default=False)

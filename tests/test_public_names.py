@@ -36,6 +36,7 @@ PUBLIC_MODULES = [
     "sparknet.ndarray",
     "sparknet.nets",
     "sparknet.nets.caffe",
+    "sparknet.nets.torch",
     "sparknet.serialization",
     "sparknet.spark",
     "sparknet.training",

@@ -1,0 +1,182 @@
+"""The tensors of a module that travel: parameters and buffers, under the names of ``state_dict``.
+
+The weights have a layer for each module: ``conv1.weight`` and ``conv1.bias`` are the arrays of the layer ``conv1``, in this order. A
+tensor of the outermost module is a layer of its own name. A tensor with two names (shared parameters) travels once, under its
+first.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet
+
+from sparknet.errors import NetError, SchemaError
+from sparknet.ndarray import NDArray
+from sparknet.nets.torch.runtime import load
+from sparknet.nets.torch.tensors import carried_dtype, copied, overwrite
+from sparknet.weights import WeightCollection
+from sparknet.weights.schema import check_same_schema
+
+__all__ = ["Tensors", "check_module", "tensors_of"]
+
+_LOG = logging.getLogger(__name__)
+_COUNTER = "num_batches_tracked"
+_TAKEN: "WeakSet[Any]" = WeakSet()  # the modules of nets
+
+
+@dataclass(frozen=True)
+class _Like:
+    """Shape and dtype of an array, for a comparison of schemas."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """The tensors of a module, live: name in ``state_dict`` -> tensor, each tensor once; and the names of all, shared ones too."""
+
+    module: Any
+    named: Mapping[str, Any]
+    aliases: Mapping[str, str]  # every name -> the name under which the tensor travels
+
+    def layers(self) -> dict[str, list[str]]:
+        """Return layer -> names of its tensors, in the module's order."""
+        layers: dict[str, list[str]] = {}
+        for name in self.named:
+            layers.setdefault(name.rpartition(".")[0] or name, []).append(name)
+        return layers
+
+    def weights(self) -> WeightCollection:
+        """Return a copy of all tensors."""
+        return WeightCollection(
+            {layer: [copied(self.named[name]) for name in names] for layer, names in self.layers().items()}
+        )
+
+    def write(self, weights: WeightCollection, what: str) -> None:
+        """Write weights into the tensors' own memory; a SchemaError before the first write if they do not fit."""
+        layers = self.layers()
+        mine: Any = {
+            layer: [_Like(tuple(self.named[n].shape), carried_dtype(self.named[n])) for n in names]
+            for layer, names in layers.items()
+        }
+        check_same_schema(mine, weights, what)
+        for layer, names in layers.items():
+            for name, array in zip(names, weights[layer], strict=True):
+                overwrite(self.named[name], array)
+
+    @contextmanager
+    def buffers_kept(self) -> Iterator[None]:
+        """Put all buffers back after the block. A warning is logged if it changes integers other than the counters of batch norms."""
+        torch = load()
+        before = [(name, buffer, buffer.clone()) for name, buffer in self.module.named_buffers()]
+        try:
+            yield
+            changed = [
+                name
+                for name, buffer, values in before
+                if name in self.named and not buffer.is_floating_point() and not torch.equal(buffer, values)
+            ]
+            _tell_integers([name for name in changed if not name.endswith(_COUNTER)])
+        finally:
+            with torch.no_grad():
+                for _, buffer, values in before:
+                    buffer.copy_(values)
+
+    def given(self, state: Mapping[str, Any], what: str) -> WeightCollection:
+        """Return a ``state_dict``, of tensors or arrays, as weights; a SchemaError that says which names differ."""
+        state = {str(name): value for name, value in state.items()}
+        missing, unknown = [n for n in self.aliases if n not in state], [n for n in state if n not in self.aliases]
+        if missing or unknown:
+            msg = (
+                f"{what}: got a state_dict without {_some(missing)} and with {_some(unknown)} beside the names of this "
+                "module; is it of another module, or of one inside a wrapper, whose names begin with 'module.' or '_orig_mod.'?"
+            )
+            raise SchemaError(msg, got=list(state), expected=list(self.aliases))
+        return WeightCollection(
+            {layer: [_array(state[name]) for name in names] for layer, names in self.layers().items()}
+        )
+
+
+def _tell_integers(names: list[str]) -> None:
+    if names:
+        _LOG.warning(
+            "TorchNet: the steps change %s, which hold integers: a rule averages them and rounds, which suits counters alone",
+            _some(names),
+        )
+
+
+def _array(value: Any) -> NDArray:
+    return copied(value) if isinstance(value, load().Tensor) else NDArray(value)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "no name"
+
+
+def tensors_of(module: Any) -> Tensors:
+    """Return the tensors of a module that its ``state_dict`` names; a NetError if some cannot travel, or a parameter is missing."""
+    torch, owned = load(), {id(t) for t in (*module.parameters(), *module.buffers())}
+    named: dict[str, Any] = {}
+    aliases: dict[str, str] = {}
+    first: dict[int, str] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if not isinstance(tensor, torch.Tensor) or id(tensor) not in owned:
+            msg = (
+                f"TorchNet: the state_dict's {name!r} is {type(tensor).__name__} that is no parameter and no buffer of the module, "
+                "expected tensors of the module alone; register it as a buffer"
+            )
+            raise NetError(msg, layer=name)
+        aliases[name] = first.setdefault(id(tensor), name)
+        if aliases[name] == name:
+            named[name] = tensor
+    left = [name for name, parameter in module.named_parameters() if id(parameter) not in first]
+    if left:
+        msg = f"TorchNet: the state_dict leaves out the parameters {_some(left)}, which so would not be averaged; expected all"
+        raise NetError(msg, layer=left[0])
+    return Tensors(module, named, aliases)
+
+
+def check_module(module: Any) -> None:
+    """Raise a NetError unless this is a new module whose tensors have memory on one device, in dtypes that can be averaged."""
+    torch = load()
+    if not isinstance(module, torch.nn.Module):
+        msg = f"TorchNet: module() returned {type(module).__name__}, expected a torch.nn.Module"
+        raise NetError(msg, got=type(module).__name__)
+    if module in _TAKEN:
+        msg = "TorchNet: module() returned a module that a net has already, expected a new one each time: lambda: copy.deepcopy(module)"
+        raise NetError(msg)
+    _TAKEN.add(module)
+    devices: dict[str, str] = {}
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        _check_tensor(name, tensor)
+        devices.setdefault(str(tensor.device), name)
+    if not any(True for _ in module.parameters()):
+        msg = f"TorchNet: the module {type(module).__name__} has no parameters, expected some to train"
+        raise NetError(msg)
+    if len(devices) > 1:
+        places = ", ".join(f"{name!r} on {device}" for device, name in devices.items())
+        msg = f"TorchNet: the module has {places}; expected one device: leave the tensors where they are made, and give device="
+        raise NetError(msg, got=sorted(devices))
+
+
+def _check_tensor(name: str, tensor: Any) -> None:
+    torch = load()
+    if torch.nn.parameter.is_lazy(tensor):
+        msg = (
+            f"TorchNet: {name!r} is lazy and has no shape yet, expected a shape that module() decides: give the number of "
+            "inputs (Linear, not LazyLinear), or run a minibatch through the module inside module()"
+        )
+        raise NetError(msg, layer=name)
+    if tensor.is_meta:
+        msg = (
+            f"TorchNet: {name!r} is on the device 'meta' and has no numbers, expected some: make the module on the CPU"
+        )
+        raise NetError(msg, layer=name)
+    try:
+        carried_dtype(tensor)
+    except TypeError as error:
+        msg = f"TorchNet: {name!r} is {error}; keep it in float32, and compute in bfloat16 by autocast='bfloat16'"
+        raise NetError(msg, layer=name) from None

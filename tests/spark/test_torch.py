@@ -1,0 +1,60 @@
+"""TorchNet on Spark: the bits of this process, and its outputs as columns. It runs in the session of torch."""
+
+import pytest
+import torch
+import torch_plain
+from pyspark import cloudpickle
+from torch.nn import functional
+from torch_plain import FIELDS, OPTIMIZERS, SCHEDULERS, columns, small
+
+from sparknet import LocalCluster, averaged_sgd
+from sparknet.nets import TorchNet
+from sparknet.nets.torch import accuracy
+from sparknet.spark import SparkCluster, featurize, pack
+
+pytestmark = [pytest.mark.spark, pytest.mark.torch]
+
+# The executors cannot import a file of tests; users send theirs by --py-files.
+cloudpickle.register_pickle_by_value(torch_plain)
+
+NET = TorchNet.factory(
+    small,
+    optimizer=OPTIMIZERS["AdamW"],
+    loss=functional.cross_entropy,
+    scheduler=SCHEDULERS["cosine"],
+    metrics={"accuracy": accuracy},
+)
+
+
+def rows(count=90):
+    given = columns(count)
+    return [(x.tolist(), int(y)) for x, y in zip(given["data"], given["label"], strict=True)]
+
+
+@pytest.fixture(scope="module")
+def data(spark):
+    packed = pack(spark.sparkContext.parallelize(rows(), 2), FIELDS, batch_size=10)
+    yield packed
+    packed.unpersist()
+
+
+@pytest.mark.parametrize("policy", ["average", "local"])
+def test_rounds_on_spark_have_the_bits_of_this_process(spark, data, policy):
+    options = {"workers": 2, "tau": 3, "rounds": 3, "seed": 5, "solver_state": policy}
+    here, there = (
+        list(averaged_sgd(NET, packed, cluster=cluster, evaluate=(packed, 2), **options))
+        for cluster, packed in ((LocalCluster(), data.to_local()), (SparkCluster(spark), data))
+    )
+    for mine, theirs in zip(here, there, strict=True):
+        assert mine.weights == theirs.weights
+        assert (mine.loss, mine.metrics) == (theirs.loss, theirs.metrics)
+
+
+def test_outputs_of_a_module_become_columns(spark):
+    net = NET(seed=2)
+    frame = spark.createDataFrame(rows(25), ["data", "label"])
+    found = featurize(frame, NET, net.get_weights(), {"output": "scores"}, fields=FIELDS[:1], batch_size=10).collect()
+    net.module.eval()
+    expected = net.module(torch.tensor([row.data for row in found]))
+    # One product of 16 numbers below 10, in float32, by minibatches of another size.
+    assert torch.allclose(torch.tensor([list(row.scores) for row in found]), expected, atol=1e-5)

@@ -1,0 +1,114 @@
+"""The loops that a user of torch writes without sparknet, and the modules that the tests of TorchNet train."""
+
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from sparknet import Field
+from sparknet.data import pack
+from sparknet.nets import TorchNet
+
+pytestmark = pytest.mark.torch
+
+FIELDS = [Field("data", (4,)), Field("label", (), "int64")]
+
+
+def small():
+    """All kinds of tensors: weights, biases, statistics of a batch norm, its counter; and dropout."""
+    return torch.nn.Sequential(
+        torch.nn.Linear(4, 16),
+        torch.nn.BatchNorm1d(16),
+        torch.nn.ReLU(),
+        torch.nn.Dropout(0.3),
+        torch.nn.Linear(16, 2),
+    )
+
+
+def linear():
+    return torch.nn.Linear(4, 2)
+
+
+SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+OPTIMIZERS = {
+    "plain SGD": partial(torch.optim.SGD, lr=0.1),
+    "SGD with momentum": SGD,
+    "SGD with Nesterov's": partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "AdamW": partial(torch.optim.AdamW, lr=0.01),
+    "AMSGrad": partial(torch.optim.Adam, lr=0.01, amsgrad=True),
+    "NAdam": partial(torch.optim.NAdam, lr=0.01),
+    "RMSprop": partial(torch.optim.RMSprop, lr=0.01, momentum=0.5, centered=True),
+    "Adagrad": partial(torch.optim.Adagrad, lr=0.1),
+    "Adadelta": torch.optim.Adadelta,
+    "Rprop": torch.optim.Rprop,
+}
+SCHEDULERS = {
+    "none": None,
+    "steps": partial(torch.optim.lr_scheduler.StepLR, step_size=3, gamma=0.5),
+    "cosine": partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=9),
+    "one cycle": partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.2, total_steps=40),
+    "a function": partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda step: 1 / (1 + step)),
+}
+
+
+def warm_up(optimizer):
+    """Return two schedulers one after the other."""
+    of = torch.optim.lr_scheduler
+    first = of.LinearLR(optimizer, start_factor=0.1, total_iters=4)
+    return of.SequentialLR(optimizer, [first, of.ExponentialLR(optimizer, 0.9)], milestones=[4])
+
+
+def columns(rows=90, seed=0):
+    x = np.random.default_rng(seed).normal(size=(rows, 4)).astype(np.float32)
+    return {"data": x, "label": (x[:, 0] > x[:, 1]).astype(np.int64)}
+
+
+def packed(rows=90, batch_size=10):
+    return pack(columns(rows), FIELDS, batch_size=batch_size)
+
+
+def factory(module=small, optimizer=SGD, loss=functional.cross_entropy, **options):
+    return TorchNet.factory(module, optimizer=optimizer, loss=loss, **options)
+
+
+@contextmanager
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Plain:
+    """A module, its optimizer and its scheduler, trained by torch alone."""
+
+    def __init__(self, module=small, optimizer=SGD, scheduler=None, seed=0, loss=functional.cross_entropy):
+        torch.manual_seed(seed)
+        self.module, self.loss = module(), loss
+        self.optimizer = optimizer(self.module.parameters())
+        self.scheduler = scheduler and scheduler(self.optimizer)
+
+    def step(self, batch, seed=None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        with one_thread():
+            self.module.train()
+            self.optimizer.zero_grad()
+            loss = self.loss(self.module(tensor(batch["data"])), tensor(batch["label"]))
+            loss.backward()
+            self.optimizer.step()
+            if self.scheduler:
+                self.scheduler.step()
+        return loss.item()
+
+
+def tensor(column):
+    return torch.from_numpy(np.array(column.to_host()))
+
+
+def same(state, other):
+    """Say whether two state_dicts have the same names and bits."""
+    return list(state) == list(other) and all(torch.equal(value, other[name]) for name, value in state.items())
