@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from importlib import metadata
 from typing import Any
 
+from sparknet.clusters.spark.jobs.encryption import spark_encrypts
 from sparknet.clusters.spark.jobs.running import run_job
 from sparknet.clusters.spark.jobs.sessions import running_context
 from sparknet.errors import ClusterError
@@ -35,7 +36,7 @@ def session_warnings(spark: Any) -> dict[str, str]:
             "is off: whoever reaches this session's ports, as any user of this machine does, can join it as an executor, get its "
             f"tasks and data, and run code in it; {_how_to_authenticate(master)}"
         )
-    elif not master.startswith("local") and conf.get("spark.network.crypto.enabled", "false") != "true":
+    elif not master.startswith("local") and not spark_encrypts(conf):
         found["spark.network.crypto.enabled"] = (
             "is off: weights and data go over the network as they are; turn it on where others can listen there"
         )
