@@ -1,14 +1,14 @@
 """Chaos: ``nox -s chaos -- --schedules 10000 --frames 1000000``.
 
-Drivers and workers meet everything that can happen to them, in so many schedules of each machine; and the parser of frames meets so many
-damaged frames. With a finding the exit status is not 0.
+Drivers and workers meet everything that can happen to them, in so many schedules of each machine; and the parser meets so many damaged
+frames, a tenth as many damaged streams of them, and as many damaged handshakes. With a finding the exit status is not 0.
 """
 
 import argparse
 import resource
 import time
 
-from transport.frame_walk import walk
+from transport.frame_walk import walk, walk_handshakes, walk_streams
 from transport.test_protocol import SEEN, Chaos, ChaosWithDeadline, schedules
 
 GROWTH = 64 << 10  # KiB that the parser may take, whatever it meets
@@ -23,10 +23,12 @@ def main():
     options = parser.parse_args()
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     accepted = walk(options.frames, options.seed)
+    streams, proved = options.frames // 10, walk_handshakes(options.frames // 10, options.seed)
+    received = walk_streams(streams, options.seed)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(
         f"{options.frames:,} frames in {time.perf_counter() - start:.0f} s: {accepted:,} are messages, all others a "
-        f"FormatError or not whole; {grown / 1024:.1f} MiB more memory",
+        f"FormatError or not whole; {streams:,} streams gave {received:,} messages, {streams:,} handshakes {proved:,} proofs; {grown / 1024:.1f} MiB more memory",
         flush=True,
     )
     assert grown < GROWTH

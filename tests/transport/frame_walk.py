@@ -1,12 +1,14 @@
-"""Frames that a stranger, or a worker gone wrong, could send: valid ones that were damaged, and headers of random numbers."""
+"""What a stranger, or a worker gone wrong, could send: frames and handshakes that were damaged, and streams of frames cut anywhere."""
 
 import contextlib
 import random
 import struct
 
-from sparknet.errors import FormatError
+from sparknet.errors import ClusterError, FormatError
 from sparknet.transport import Beat, Close, Done, Failed, Hello, Pull, Slice, Work
 from sparknet.transport.frames import HEADER_BYTES, framed, read_header
+from sparknet.transport.handshake import DriverHandshake, WorkerHandshake, new_secret
+from sparknet.transport.wire import messages
 
 LONGEST = 1 << 20
 TO_DRIVER = (Hello, Done, Failed, Slice, Beat)
@@ -64,3 +66,70 @@ def parse(frame, allowed):
     again = b"".join(framed(message))
     assert len(again) >= HEADER_BYTES
     return True
+
+
+class Stream:
+    """A connection on which these bytes come, in pieces of any size, and then the end."""
+
+    def __init__(self, data, dice):
+        self._data, self._dice, self.asked = memoryview(data), dice, 0
+
+    def recv_into(self, view):
+        """Receive some bytes; the largest buffer is kept that was there for them."""
+        self.asked = max(self.asked, len(view))
+        count = min(len(view), len(self._data), self._dice.choice([1, 7, 48, 1000]))
+        view[:count] = self._data[:count]
+        self._data = self._data[count:]
+        return count
+
+
+def walk_streams(streams, seed=0):
+    """Receive so many streams of a few frames, the last ones damaged; return how many messages came."""
+    dice = random.Random(seed)
+    sent = [b"".join(framed(message)) for message in VALID]
+    accepted = 0
+    for number in range(streams):
+        frames = [bytearray(dice.choice(sent)) for _ in range(dice.randrange(1, 5))]
+        stream = Stream(b"".join([*frames[:-1], damaged(dice, frames[-1])]), dice)
+        allowed = TO_DRIVER if number % 2 else TO_WORKER
+        with contextlib.suppress(FormatError, ConnectionError):
+            for message in messages(stream, longest=LONGEST, allowed=allowed):
+                assert isinstance(message, allowed)
+                accepted += 1
+        assert stream.asked <= LONGEST
+    return accepted
+
+
+def walk_handshakes(handshakes, seed=0):
+    """Let both sides meet so many damaged handshakes; each is refused with a ClusterError. Return how many were not damaged."""
+    dice, secret = random.Random(seed), new_secret()
+    accepted = 0
+    for _ in range(handshakes):
+        worker, driver = WorkerHandshake(secret), DriverHandshake(secret)
+        try:
+            greeting = maybe_damaged(dice, worker.greeting())
+            answer = maybe_damaged(dice, driver.answer(greeting))
+            proof = worker.proof(answer)
+            assert greeting == worker.greeting(), "the worker took a proof of another greeting"
+            said = maybe_damaged(dice, proof)
+            driver.check(said)
+            assert said == proof, "the driver took another proof"
+            accepted += 1
+        except ClusterError:
+            pass
+    return accepted
+
+
+def maybe_damaged(dice, data):
+    """Return bytes that were changed in one place, cut, made longer or random; or, once in two, as they are."""
+    at = dice.randrange(len(data))
+    match dice.randrange(8):
+        case 0:
+            return data[:at] + bytes([data[at] ^ 1 << dice.randrange(8)]) + data[at + 1 :]
+        case 1:
+            return data[:at]
+        case 2:
+            return data + dice.randbytes(1 + at)
+        case 3:
+            return dice.randbytes(len(data))
+    return data

@@ -1,11 +1,12 @@
 """The bytes of a message: each message comes back as it was, and no bytes do more than raise a FormatError."""
 
+import numpy as np
 import pytest
-from transport.frame_walk import LONGEST, VALID, walk
+from transport.frame_walk import LONGEST, VALID, walk, walk_handshakes, walk_streams
 
 from sparknet.errors import FormatError
-from sparknet.transport import Close, Done, Failed, Hello, Pull, Work
-from sparknet.transport.frames import HEADER_BYTES, framed, read_header
+from sparknet.transport import Close, Done, Failed, Hello, Pull, Slice, Work
+from sparknet.transport.frames import HEADER_BYTES, framed, read_header, works
 
 
 @pytest.mark.parametrize("message", VALID, ids=str)
@@ -19,6 +20,21 @@ def test_a_message_comes_back_as_it_was(message):
 
 def test_a_frame_that_is_damaged_is_a_message_or_a_format_error():
     assert walk(20_000) > 2_000
+
+
+def test_a_stream_that_is_damaged_ends_in_time_and_takes_no_more_memory_than_its_limit():
+    assert walk_streams(3_000) > 1_000
+
+
+def test_a_handshake_that_is_damaged_proves_nothing():
+    accepted = walk_handshakes(3_000)
+    assert 100 < accepted < 1_000  # an eighth of them are as they were
+
+
+def test_an_array_is_one_part_and_not_a_sequence_of_its_elements():
+    array = np.arange(6, dtype="u1").reshape(2, 3)
+    assert [len(part) for part in framed(Slice(1, 0, array))] == [HEADER_BYTES, 2]
+    assert [part.nbytes for part in works({0: array}, 1)[0]] == [6]
 
 
 def header_of(message, *fields):

@@ -193,7 +193,7 @@ def record_of_tls(hub, connection):
     [(lambda *_: b"sparknet", False), (hello_of_tls, True), (record_of_tls, True)],
     ids=["plain", "hello of TLS", "record of TLS"],
 )
-def test_a_byte_now_and_then_holds_a_connection_for_its_time_only(said, encrypt, monkeypatch):
+def test_a_byte_now_and_then_holds_a_connection_for_its_time_only(said, encrypt, monkeypatch, caplog):
     with opened(2, encrypt=encrypt) as hub:
         workers = Workers(hub)
         value, _ = round_of(hub, BODIES)
@@ -209,6 +209,7 @@ def test_a_byte_now_and_then_holds_a_connection_for_its_time_only(said, encrypt,
         connection.close()
     workers.join()
     assert not workers.errors
+    assert "timed out" in caplog.text
 
 
 def test_a_session_that_was_recorded_proves_nothing(encrypt):

@@ -169,7 +169,12 @@ def _parted(text: bytes) -> tuple[bytes, bytes]:
 
 
 def _parts(body: Any) -> list[Any]:
-    return [body] if isinstance(body, bytes | bytearray | memoryview) else list(body)
+    """Return the parts of a body; what is bytes itself, such as an array, is one part and not a sequence of its elements."""
+    try:
+        memoryview(body)
+    except TypeError:
+        return list(body)
+    return [body]
 
 
 def _about(text: bytes) -> dict[str, str]:
