@@ -26,7 +26,7 @@ from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, SolverState
 from sparknet.weights import WeightCollection
 
-__all__ = ["Outcome", "Task", "evaluate_batch", "evaluate_shard", "train_round"]
+__all__ = ["Facts", "Outcome", "Task", "evaluate_batch", "evaluate_shard", "train_round"]
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class Task:
         return SAMPLERS[self.sampling](self.num_batches, self.seed, self.worker).steps(self.first_step, self.tau)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a worker in a round.
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a worker's round without its weights and state; some hundred bytes.
 
     ``steps`` is the number of minibatches, and ``seconds`` the time that they took. ``updates`` is the number of those with
     rows, on which the net took a step; a minibatch has no rows if all of its images were dropped, or if it is short and left
@@ -79,14 +79,20 @@ class Outcome:
     """
 
     worker: int
-    weights: WeightCollection
-    state: SolverState
     loss: float
     steps: int
     updates: int
     examples: int
     seconds: float
     nonfinite: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome(Facts):
+    """The result of a worker in a round: the facts, and the weights and the solver state after its steps."""
+
+    weights: WeightCollection
+    state: SolverState
 
 
 def train_round(
@@ -156,7 +162,17 @@ def train_round(
     loss = float(np.mean(losses)) if losses else float("nan")
     result, left = net.get_weights(), net.get_state()
     wrong = ", ".join(filter(None, (diverged, _nonfinite(losses, result, left)))) or None
-    return Outcome(task.worker, result, left, loss, taken, len(losses), examples, seconds, wrong)
+    return Outcome(
+        worker=task.worker,
+        loss=loss,
+        steps=taken,
+        updates=len(losses),
+        examples=examples,
+        seconds=seconds,
+        nonfinite=wrong,
+        weights=result,
+        state=left,
+    )
 
 
 def _step(net: Net, batch: Mapping[str, NDArray], losses: list[float]) -> str:

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sparknet import ClusterError, DataError, Field, LocalCluster, NetError, averaged_sgd
-from sparknet.averaging import Nesterov, WeightedMean
+from sparknet import ClusterError, DataError, Field, LocalCluster, NetError, TrainingError, averaged_sgd
+from sparknet.averaging import Median, Nesterov, WeightedMean
 from sparknet.clusters import processes
 from sparknet.data import pack
 from sparknet.data.preprocess import Scale
@@ -42,6 +43,16 @@ def same(rounds, others):
     ]
 
 
+class Far:
+    """A plain rule, which needs whole results."""
+
+    def shares(self, examples):
+        return examples
+
+    def __call__(self, start, results, _examples):
+        return results[-1] + results[0] - start
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -49,11 +60,37 @@ def same(rounds, others):
         {"solver_state": "local", "sampling": "window"},
         {"solver_state": "reset", "rule": WeightedMean()},
         {"rule": Nesterov()},
+        {"rule": Median(), "solver_state": "local"},
+        {"rule": Far(), "solver_state": "average"},
+        {"max_seconds": 1e-9, "rule": WeightedMean()},
     ],
     ids=str,
 )
 def test_they_have_the_bits_of_workers_in_this_process(options):
     same(train(LocalCluster(processes=3), **options), train(LocalCluster(), **options))
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+@pytest.mark.parametrize("policy", ["average", "local", "reset"])
+def test_a_worker_whose_result_is_not_finite_is_left_out_before_results_are_combined(caplog, policy):
+    data = pack(
+        {name: column.copy() for name, column in COLUMNS.items()},
+        [Field("data", (6,), "f"), Field("label", (), "int64")],
+        8,
+    )
+    data.shard(1, 3)[2]["data"][0, :] = 3e38
+    rounds, said = [], []
+    for cluster in (LocalCluster(), LocalCluster(processes=3)):
+        caplog.clear()
+        options = {"cluster": cluster, "workers": 3, "tau": 12, "rounds": 2, "solver_state": policy}
+        rounds.append(list(averaged_sgd(FACTORY, data, on_nonfinite="leave_out", **options)))
+        said.append([record.getMessage() for record in caplog.records if "left out" in record.getMessage()])
+        with pytest.raises(TrainingError, match=r"^round 0: worker 1: the loss of its update") as raised:
+            list(averaged_sgd(FACTORY, data, **options))
+        said[-1].append(str(raised.value))
+    same(*rounds)
+    assert said[0] == said[1]
+    assert [each.workers for each in rounds[1]] == [(0, 2)] * 2
 
 
 def children(pid):
@@ -437,3 +474,24 @@ def test_a_worker_that_dies_of_a_signal_without_a_name_ends_the_training_by_its_
 
     with pytest.raises(ClusterError, match=r"worker \d has died 3 times .* signal 40"):
         train(LocalCluster(processes=3), deadly)
+
+
+# ---- memory
+def peak_of(workers):
+    """Return the most memory that the driver allocates in a round, beside the weights that it starts from, in models."""
+    make = MLP.factory((512,), 8, (8000,), learning_rate=0.1)  # 16 MB
+    columns = {"data": np.ones((8, 512), "f"), "label": np.zeros(8, int)}
+    data = pack(columns, [Field("data", (512,), "f"), Field("label", (), "int64")], 1)
+    cluster = LocalCluster(processes=8)
+    rounds = averaged_sgd(make, data, cluster=cluster, workers=workers, tau=1, rounds=1, solver_state="reset")
+    tracemalloc.start()
+    (only,) = rounds
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most / only.weights.nbytes
+
+
+def test_the_memory_of_the_driver_does_not_grow_with_the_workers():
+    few, many = peak_of(1), peak_of(4)
+    assert many < few + 1.5  # some slices of each: a whole result of each would be three more
+    assert few > 1  # the new weights

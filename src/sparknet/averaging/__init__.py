@@ -10,8 +10,10 @@ from sparknet.averaging.contract import PlainRule, Rule, RuleState
 from sparknet.averaging.finite import Nonfinite, first_nonfinite
 from sparknet.averaging.outer import Momentum, Nesterov
 from sparknet.averaging.rules import Mean, Median, WeightedMean
+from sparknet.averaging.slices import BySlices
 
 __all__ = [
+    "BySlices",
     "Mean",
     "Median",
     "Momentum",

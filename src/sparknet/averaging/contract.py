@@ -17,6 +17,7 @@ __all__ = [
     "RuleState",
     "Stateless",
     "as_rule",
+    "checked_end",
     "is_rule",
     "is_stateless",
     "next_start",
@@ -27,7 +28,11 @@ RuleState = Mapping[str, WeightCollection | NDArray]
 
 
 class Rule(Protocol):
-    """A rule: how a round ends. It may also have the method ``shares(examples)`` of :class:`PlainRule`."""
+    """A rule: how a round ends.
+
+    It may also have the method ``shares(examples)`` of :class:`PlainRule`, and ``by_slices(start, examples, state)``, which returns
+    how it ends a round whose results come slice by slice (:class:`~sparknet.averaging.BySlices`), or None where it needs them whole.
+    """
 
     def init(self, weights: WeightCollection) -> RuleState:
         """Return the state before round 0 for weights of this schema; an empty mapping if the rule has no state."""
@@ -141,8 +146,11 @@ def next_start(
     state: RuleState,
 ) -> tuple[WeightCollection, RuleState]:
     """Return the result of ``rule.update``; a TypeError that says what was expected if it is of another kind."""
-    found = rule.update(start, results, examples, state)
-    # a user's rule may return anything
+    return checked_end(rule, rule.update(start, results, examples, state))
+
+
+def checked_end(rule: Rule, found: Any) -> tuple[WeightCollection, RuleState]:
+    """Return what a rule has returned at the end of a round; a TypeError if it is of another kind than expected."""
     is_pair = isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Mapping)
     if not is_pair or not all(isinstance(value, WeightCollection | NDArray) for value in found[1].values()):
         msg = (
@@ -150,7 +158,8 @@ def next_start(
             "names to WeightCollections and NDArrays, {} if there is no state"
         )
         raise TypeError(msg)
-    return found
+    end: tuple[WeightCollection, RuleState] = found
+    return end
 
 
 def _kinds(found: Any) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from sparknet import nd
 from sparknet.averaging.contract import PlainRule, Rule, RuleState, as_rule, is_rule, shares_of
 from sparknet.averaging.rules import Mean
+from sparknet.averaging.slices import BySlices, by_slices
 from sparknet.errors import DataError, SchemaError
 from sparknet.ndarray import NDArray
 from sparknet.weights import WeightCollection, chunked
@@ -63,6 +64,34 @@ class _Outer:
     ) -> tuple[WeightCollection, RuleState]:
         """Return the weights after a step, and the new velocity; a round without examples changes neither."""
         target, _ = as_rule(self.combine).update(start, results, examples, {})
+        return self._end(start, target, examples, state)
+
+    def by_slices(self, start: WeightCollection, examples: Sequence[int], state: RuleState) -> BySlices | None:
+        """Return how a round ends whose results come slice by slice, if ``combine`` can: the step is taken once all is combined."""
+        way = by_slices(as_rule(self.combine), start, examples, {})
+        if way is None:
+            return None
+
+        def finish(combined: WeightCollection) -> tuple[WeightCollection, RuleState]:
+            target, _ = way.finish(combined)
+            return self._end(start, target, examples, state, is_kept=True)
+
+        return BySlices(way.combine, finish)
+
+    def shares(self, examples: Sequence[int]) -> Sequence[float]:
+        """Return the shares of ``combine``."""
+        return shares_of(self.combine, examples)
+
+    def _end(
+        self,
+        start: WeightCollection,
+        target: WeightCollection,
+        examples: Sequence[int],
+        state: RuleState,
+        *,
+        is_kept: bool = False,
+    ) -> tuple[WeightCollection, RuleState]:
+        """Return the weights after a step towards ``target``, and the velocity. ``is_kept``: the memory of ``target`` may be written to."""
         if self.lr == 1 and not self.momentum:
             return target, state  # in exact numbers start + (target - start)
         if not any(examples):
@@ -70,14 +99,13 @@ class _Outer:
         check_same_schema(start, target, f"{type(self).__name__}: combined results")
         check_same_devices(start, target, f"{type(self).__name__}: combined results")
         velocity = self._velocity(start, state)
-        stepped = [self._stepped(*arrays) for arrays in zip(start.arrays(), target.arrays(), velocity, strict=True)]
+        stepped = [
+            self._stepped(begin, end, speed, end if is_kept else nd.empty_like(begin))
+            for begin, end, speed in zip(start.arrays(), target.arrays(), velocity, strict=True)
+        ]
         weights, speeds = (iter([pair[i] for pair in stepped]) for i in (0, 1))
         new = start.map(lambda _: next(weights))
         return new, {_VELOCITY: start.map(lambda _: next(speeds))} if self.momentum else state
-
-    def shares(self, examples: Sequence[int]) -> Sequence[float]:
-        """Return the shares of ``combine``."""
-        return shares_of(self.combine, examples)
 
     def _velocity(self, start: WeightCollection, state: RuleState) -> list[NDArray | None]:
         if not self.momentum:
@@ -94,9 +122,10 @@ class _Outer:
         check_same_devices(start, velocity, what)
         return list(velocity.arrays())
 
-    def _stepped(self, start: NDArray, target: NDArray, velocity: NDArray | None) -> tuple[NDArray, NDArray | None]:
-        """Return an array of the weights after the step, and its velocity, both in new memory."""
-        weights = nd.empty_like(start)
+    def _stepped(
+        self, start: NDArray, target: NDArray, velocity: NDArray | None, weights: NDArray
+    ) -> tuple[NDArray, NDArray | None]:
+        """Return ``weights``, which get the array after the step, and its velocity in new memory. ``weights`` may be ``target``."""
         new = None if velocity is None else nd.empty_like(velocity)
         for span in chunked.chunks(start.shape, _SPAN):
             with np.errstate(over="ignore", invalid="ignore"):  # the driver looks for NaN and infinities afterwards

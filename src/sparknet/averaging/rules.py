@@ -12,7 +12,8 @@ from functools import reduce
 import numpy as np
 
 from sparknet import nd
-from sparknet.averaging.contract import Stateless
+from sparknet.averaging.contract import RuleState, Stateless
+from sparknet.averaging.slices import BySlices
 from sparknet.ndarray import NDArray
 from sparknet.weights import WeightCollection, chunked
 from sparknet.weights.collection import combined
@@ -27,7 +28,7 @@ _SPAN = 1 << 15  # elements of each worker's array at a time: with 7 workers 1.7
 class Elementwise(Stateless):
     """A rule without state that computes each element from the same element of the workers' results.
 
-    A subclass has :meth:`combine`, and ``shares`` if the workers do not count alike.
+    A subclass has :meth:`combine`, and ``shares`` if the workers do not count alike. Its results may come slice by slice.
     """
 
     def __call__(
@@ -37,6 +38,12 @@ class Elementwise(Stateless):
         del start
         shares = self.shares(examples)
         return combined(results, lambda arrays: self.combine(arrays, shares), type(self).__name__)
+
+    def by_slices(self, start: WeightCollection, examples: Sequence[int], state: RuleState) -> BySlices:
+        """Return how a round ends whose results come slice by slice: each slice is combined, and that is all."""
+        del start
+        shares = self.shares(examples)
+        return BySlices(lambda arrays: self.combine(arrays, shares), lambda combined: (combined, state))
 
     def combine(self, arrays: Iterable[NDArray], shares: Sequence[float]) -> NDArray:
         """Return the combination of one array of each worker, or of the same part of it, in new memory."""
@@ -50,6 +57,8 @@ class _AnyMean(Elementwise):
         """Return the mean of ``results``."""
         del start
         return WeightCollection.mean(results, weights=self.shares(examples))
+
+    by_slices = Elementwise.by_slices  # said again: it has the bits of this __call__ too
 
     def combine(self, arrays: Iterable[NDArray], shares: Sequence[float]) -> NDArray:
         """Return the mean of one array of each worker, as :meth:`WeightCollection.mean` has it."""

@@ -14,9 +14,9 @@ from sparknet.clusters.totals import mean_metrics
 from sparknet.data.dataset import Dataset
 from sparknet.errors import ClusterError, DataError
 from sparknet.nets.base import Net, NetFactory, SolverState
-from sparknet.training import Collected, Session
+from sparknet.training import Collected, Session, SliceSession
 from sparknet.weights import WeightCollection
-from sparknet.worker import Task, evaluate_shard, train_round
+from sparknet.worker import Outcome, Task, evaluate_shard, train_round
 
 __all__ = ["LocalCluster"]
 
@@ -49,7 +49,9 @@ class LocalCluster:
             raise DataError(msg)
 
     @contextmanager
-    def session(self, factory: NetFactory, data: Any, workers: int, *, evaluate: Any = None) -> Iterator[Session]:
+    def session(
+        self, factory: NetFactory, data: Any, workers: int, *, evaluate: Any = None
+    ) -> Iterator[Session | SliceSession]:
         """Open a session. Without ``processes`` one net does the work of all workers in turn; with them it evaluates too."""
         if self.processes is not None and workers > self.processes:
             msg = (
@@ -61,17 +63,15 @@ class LocalCluster:
             msg = "LocalCluster: this system cannot fork processes; leave out processes"
             raise ClusterError(msg)
         nets: list[Net] = []
-        local = _LocalSession(nets, _in_memory(data), workers)
+        local = _LocalSession(factory, nets, _in_memory(data), workers)
         with ExitStack() as opened:
             opened.callback(release_memory)
             opened.callback(nets.clear)  # before its memory is given back
-            session: Session = local
+            session: Session | SliceSession = local
             if self.processes is not None:
                 from sparknet.clusters.processes import process_session
 
-                # Before the net is made: a device that is in use here could not be used in the children.
                 session = opened.enter_context(process_session(factory, local.data, workers, evaluate, local.evaluate))
-            nets.append(factory(seed=0))
             yield session
 
     def default_workers(self, data: Any) -> int:
@@ -81,15 +81,25 @@ class LocalCluster:
 
 @dataclass(frozen=True)
 class _LocalSession:
-    nets: list[Net]  # one; none when the session has ended
+    factory: NetFactory
+    nets: list[Net]  # one at most, made when it is needed; none when the session has ended
     data: Dataset
     workers: int
 
-    def train(self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]) -> Collected:
+    @property
+    def net(self) -> Net:
+        """The net. With child processes it is made after them: a device that is in use here could not be used in the children."""
+        if not self.nets:
+            self.nets.append(self.factory(seed=0))
+        return self.nets[0]
+
+    def train(
+        self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]
+    ) -> Collected[Outcome]:
         """Run the tasks one after the other."""
         outcomes = [
             train_round(
-                self.nets[0],
+                self.net,
                 self.data.shard(task.worker, self.workers),
                 task,
                 weights,
@@ -103,7 +113,7 @@ class _LocalSession:
     def evaluate(self, weights: WeightCollection, data: Any) -> dict[str, float]:
         """Return the means over ``data``."""
         data = _in_memory(data)
-        return mean_metrics(evaluate_shard(self.nets[0], data.batches, weights, data.preprocessor, data.even))
+        return mean_metrics(evaluate_shard(self.net, data.batches, weights, data.preprocessor, data.even))
 
 
 def _in_memory(data: Any) -> Dataset:

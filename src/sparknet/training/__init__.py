@@ -1,18 +1,21 @@
 """Training by averaging: the driver, the protocols of clusters and data, and the rounds that it yields."""
 
 from sparknet.training.driver import averaged_sgd
-from sparknet.training.protocols import Cluster, Collected, PackedData, Session
+from sparknet.training.ending import Ending
+from sparknet.training.protocols import Cluster, Collected, PackedData, Session, SliceSession
 from sparknet.training.rehearsal import check_axes, check_fit, rehearsed, settled
 from sparknet.training.rounds import Round, Rounds, Seconds
 
 __all__ = [
     "Cluster",
     "Collected",
+    "Ending",
     "PackedData",
     "Round",
     "Rounds",
     "Seconds",
     "Session",
+    "SliceSession",
     "averaged_sgd",
     "check_axes",
     "check_fit",

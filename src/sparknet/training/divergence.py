@@ -8,7 +8,7 @@ from typing import Literal
 from sparknet.averaging import first_nonfinite
 from sparknet.checkpoint import Position
 from sparknet.errors import DataError, TrainingError
-from sparknet.worker import Outcome
+from sparknet.worker import Facts
 
 __all__ = ["Divergence", "OnNonfinite"]
 
@@ -28,8 +28,8 @@ class Divergence:
     policy: OnNonfinite
     checkpoint: str | None
 
-    def taking_part(self, index: int, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Return the outcomes that are averaged, in their order; log what is wrong with the others.
+    def taking_part(self, index: int, outcomes: Sequence[Facts]) -> list[int]:
+        """Return the places of the outcomes that are averaged; log what is wrong with the others.
 
         Raises
         ------
@@ -38,7 +38,7 @@ class Divergence:
         """
         bad = [outcome for outcome in outcomes if outcome.nonfinite is not None]
         if not bad:
-            return list(outcomes)
+            return list(range(len(outcomes)))
         first, *more = bad
         others = f", and so are results of {len(more)} of the other workers" if more else ""
         what = f"round {index}: worker {first.worker}: {first.nonfinite}{others}"
@@ -47,13 +47,13 @@ class Divergence:
             raise TrainingError(msg, round=index, worker=first.worker)
         if self.policy == "warn":
             _LOG.warning("%s; goes on with it, as on_nonfinite='warn' says", what)
-            return list(outcomes)
+            return list(range(len(outcomes)))
         if len(bad) == len(outcomes):
             msg = f"{what}: no worker is left to average. {self._last_finite(index)} {_ADVICE}"
             raise TrainingError(msg, round=index, worker=first.worker)
         left_out = ", ".join(str(outcome.worker) for outcome in bad)
         _LOG.warning("%s; left out of the average: worker %s, of %d", what, left_out, len(outcomes))
-        return [outcome for outcome in outcomes if outcome.nonfinite is None]
+        return [place for place, outcome in enumerate(outcomes) if outcome.nonfinite is None]
 
     def is_finite(self, position: Position) -> bool:
         """Say whether weights and states are finite after a round; log what is not, if it stays out of the checkpoint.

@@ -3,15 +3,18 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from sparknet.data.preprocess import Preprocessor
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import NetFactory, SolverState
+from sparknet.training.ending import Ending
 from sparknet.weights import WeightCollection
-from sparknet.worker import Outcome, Task
+from sparknet.worker import Facts, Outcome, Task
 
-__all__ = ["Cluster", "Collected", "PackedData", "Session"]
+__all__ = ["Cluster", "Collected", "PackedData", "Session", "SliceSession"]
+
+Found = TypeVar("Found", bound=Facts)
 
 
 class PackedData(Protocol):
@@ -42,10 +45,10 @@ class PackedData(Protocol):
 
 
 @dataclass(frozen=True)
-class Collected:
-    """What a cluster returns from a round: outcomes in the order of the workers, seconds, and bytes moved."""
+class Collected(Generic[Found]):
+    """What a cluster returns from a round: outcomes, or facts alone, in the order of the workers; seconds; bytes moved."""
 
-    outcomes: list[Outcome]
+    outcomes: list[Found]
     broadcast: float
     collect: float
     bytes_down: int
@@ -55,12 +58,28 @@ class Collected:
 class Session(Protocol):
     """A cluster at work on one run."""
 
-    def train(self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]) -> Collected:
+    def train(
+        self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]
+    ) -> Collected[Outcome]:
         """Run one round. ``states`` has one state for all workers, or one for each."""
         ...
 
     def evaluate(self, weights: WeightCollection, data: Any) -> dict[str, float]:
         """Return the mean over ``data`` of every scalar output of the test-phase net."""
+        ...
+
+
+class SliceSession(Protocol):
+    """A cluster at work on one run, which brings the results of a round slice by slice and never holds all of them."""
+
+    def train_into(
+        self, ending: Ending, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]
+    ) -> Collected[Facts]:
+        """Run one round, and give ``ending`` what comes of it. The other arguments are those of :meth:`Session.train`."""
+        ...
+
+    def evaluate(self, weights: WeightCollection, data: Any) -> dict[str, float]:
+        """Return what :meth:`Session.evaluate` does."""
         ...
 
 
@@ -72,7 +91,7 @@ class Cluster(Protocol):
 
     def session(
         self, factory: NetFactory, data: Any, workers: int, *, evaluate: Any = None
-    ) -> AbstractContextManager[Session]:
+    ) -> AbstractContextManager[Session | SliceSession]:
         """Open a session. When it is left, everything that it holds on the cluster is released.
 
         ``evaluate`` is the data that :meth:`Session.evaluate` will be called with, if that is known: workers that stay for the

@@ -11,7 +11,11 @@ __all__ = ["Round", "Rounds", "Seconds"]
 
 @dataclass(frozen=True)
 class Seconds:
-    """The time of each part of a round, in seconds. ``train`` has one entry for each worker."""
+    """The time of each part of a round, in seconds. ``train`` has one entry for each worker.
+
+    Where results come slice by slice, as of ``LocalCluster(processes=N)``, they are averaged while they are collected: that is a part of
+    ``collect``, and ``average`` is what is left to do then.
+    """
 
     broadcast: float
     train: tuple[float, ...]

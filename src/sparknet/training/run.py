@@ -4,13 +4,13 @@ import inspect
 import time
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from sparknet.averaging import Rule
-from sparknet.averaging.contract import is_stateless, next_start, shares_of
+from sparknet.averaging.contract import is_stateless
 from sparknet.checkpoint import Checkpoint, Position
 from sparknet.data.layout import shard_length
 from sparknet.data.preprocess.summary import summary
@@ -18,11 +18,12 @@ from sparknet.data.ragged import Even
 from sparknet.data.sampling import Sampling
 from sparknet.nets.base import NetFactory, SolverState
 from sparknet.training.divergence import Divergence
-from sparknet.training.protocols import Cluster, PackedData, Session
+from sparknet.training.ending import Ending
+from sparknet.training.protocols import Cluster, Collected, PackedData, Session, SliceSession
 from sparknet.training.rounds import Round, Seconds
-from sparknet.training.states import StatePolicy, next_states
+from sparknet.training.states import StatePolicy
 from sparknet.weights import WeightCollection
-from sparknet.worker import Outcome, Task
+from sparknet.worker import Facts, Task
 
 __all__ = ["Run"]
 
@@ -66,43 +67,12 @@ class Run:
         """Yield the rounds after ``position``. Meanwhile no other training can write to the directory of the checkpoint."""
         held = nullcontext() if checkpoint is None else checkpoint.held(position.rounds)
         with held, self._session() as session:
-            for index in range(position.rounds, self.rounds):
-                start = time.perf_counter()
-                collected = session.train(self._tasks(position.steps), position.weights, position.states)
-                outcomes = collected.outcomes
-                averaging = time.perf_counter()
-                taking_part = self.divergence.taking_part(index, outcomes)
-                position = self._next(position, outcomes, taking_part)
-                is_finite = self.divergence.is_finite(position)
-                evaluating = time.perf_counter()
-                metrics = self._metrics(session, position.weights, index)
-                keeping = time.perf_counter()
-                if checkpoint is not None and is_finite:
-                    checkpoint.write(position, nonfinite=True)  # it was checked above
-                end = time.perf_counter()
-                seconds = Seconds(
-                    broadcast=collected.broadcast,
-                    train=tuple(o.seconds for o in outcomes),
-                    collect=collected.collect,
-                    average=evaluating - averaging,
-                    evaluate=keeping - evaluating,
-                    checkpoint=end - keeping,
-                    total=end - start,
-                )
-                yield Round(
-                    index=index,
-                    weights=position.weights,
-                    loss=_mean_loss(taking_part),
-                    workers=tuple(o.worker for o in taking_part),
-                    metrics=metrics,
-                    seconds=seconds,
-                    steps=sum(o.steps for o in outcomes),
-                    examples=sum(o.examples for o in outcomes),
-                    bytes_down=collected.bytes_down,
-                    bytes_up=collected.bytes_up,
-                )
+            for _ in range(position.rounds, self.rounds):
+                found, position = self._round(session, position, checkpoint)
+                yield found
+                del found  # its weights are those of the position, and may be let go before the next ones are all there
 
-    def _session(self) -> AbstractContextManager[Session]:
+    def _session(self) -> AbstractContextManager[Session | SliceSession]:
         """Open a session, and tell it what will be evaluated, if it can know that."""
         known = {"evaluate": self.evaluate[0]} if self.evaluate is not None and self._is_told() else {}
         return self.cluster.session(self.factory, self.data, self.workers, **known)
@@ -113,18 +83,46 @@ class Run:
         except (TypeError, ValueError):  # it is no function that Python can look into
             return False
 
-    def _next(self, position: Position, outcomes: Sequence[Outcome], taking_part: Sequence[Outcome]) -> Position:
-        """Return the position after a round from ``position`` with these outcomes, of which those ``taking_part`` are averaged."""
-        examples = [o.examples for o in taking_part]
-        results = [o.weights for o in taking_part]
-        weights, rule_state = next_start(self.rule, position.weights, results, examples, position.rule_state)
-        states = [o.state for o in taking_part]
-        if self.solver_state == "local":
-            taken = {o.worker for o in taking_part}
-            states = [o.state if o.worker in taken else _left_out(position, o) for o in outcomes]
-        states = next_states(self.solver_state, states, shares_of(self.rule, examples), self.new_state)
-        steps = [s + o.steps for s, o in zip(position.steps, outcomes, strict=True)]
-        return Position(position.rounds + 1, weights, states, steps, rule_state)
+    def _round(
+        self, session: Session | SliceSession, before: Position, checkpoint: Checkpoint | None
+    ) -> tuple[Round, Position]:
+        """Return the round after a position, and the position after that."""
+        index, start = before.rounds, time.perf_counter()
+        ending = Ending(self.rule, self.divergence, self.solver_state, self.new_state, before)
+        collected = _trained(session, ending, self._tasks(before.steps), before)
+        facts = collected.outcomes
+        averaging = time.perf_counter()
+        position = ending.position()
+        is_finite = self.divergence.is_finite(position)
+        evaluating = time.perf_counter()
+        metrics = self._metrics(session, position.weights, index)
+        keeping = time.perf_counter()
+        if checkpoint is not None and is_finite:
+            checkpoint.write(position, nonfinite=True)  # it was checked above
+        end = time.perf_counter()
+        seconds = Seconds(
+            broadcast=collected.broadcast,
+            train=tuple(each.seconds for each in facts),
+            collect=collected.collect,
+            average=evaluating - averaging,
+            evaluate=keeping - evaluating,
+            checkpoint=end - keeping,
+            total=end - start,
+        )
+        taking_part = [facts[place] for place in ending.taking_part]
+        found = Round(
+            index=index,
+            weights=position.weights,
+            loss=_mean_loss(taking_part),
+            workers=tuple(each.worker for each in taking_part),
+            metrics=metrics,
+            seconds=seconds,
+            steps=sum(each.steps for each in facts),
+            examples=sum(each.examples for each in facts),
+            bytes_down=collected.bytes_down,
+            bytes_up=collected.bytes_up,
+        )
+        return found, position
 
     def _tasks(self, first_steps: Sequence[int]) -> list[Task]:
         return [
@@ -141,7 +139,7 @@ class Run:
             for k, first in enumerate(first_steps)
         ]
 
-    def _metrics(self, session: Session, weights: WeightCollection, index: int) -> dict[str, float]:
+    def _metrics(self, session: Session | SliceSession, weights: WeightCollection, index: int) -> dict[str, float]:
         if self.evaluate is None:
             return {}
         data, every = self.evaluate
@@ -149,13 +147,22 @@ class Run:
         return session.evaluate(weights, data) if due else {}
 
 
-def _left_out(position: Position, outcome: Outcome) -> SolverState:
-    """Return the solver state of a worker that is left out: that before the round, with the new iteration count."""
-    before = position.states[outcome.worker % len(position.states)]
-    return {**before, **{name: outcome.state[name] for name in ("iteration",) if name in outcome.state}}
+def _trained(
+    session: Session | SliceSession, ending: Ending, tasks: Sequence[Task], before: Position
+) -> Collected[Facts]:
+    """Run one round, and give ``ending`` its results: slice by slice, if the session can."""
+    train_into = getattr(session, "train_into", None)
+    if train_into is not None:
+        return train_into(ending, tasks, before.weights, before.states)  # type: ignore[no-any-return]
+    collected: Collected[Any] = session.train(tasks, before.weights, before.states)  # type: ignore[union-attr]
+    ending.outcomes(collected.outcomes)
+    facts = [
+        Facts(**{each.name: getattr(outcome, each.name) for each in fields(Facts)}) for outcome in collected.outcomes
+    ]
+    return replace(collected, outcomes=facts)  # without the weights, which are let go once they are averaged
 
 
-def _mean_loss(outcomes: Sequence[Outcome]) -> float:
+def _mean_loss(outcomes: Sequence[Facts]) -> float:
     """Return the mean over all updates of all workers; NaN where there was none."""
     worked = [o for o in outcomes if o.updates]
     return float(np.average([o.loss for o in worked], weights=[o.updates for o in worked])) if worked else float("nan")

@@ -8,9 +8,14 @@ from sparknet.ndarray import NDArray
 from sparknet.nets.base import SolverState
 from sparknet.weights import WeightCollection
 
-__all__ = ["StatePolicy", "next_states"]
+__all__ = ["StatePolicy", "names_kept", "next_states"]
 
 StatePolicy = Literal["average", "local", "reset"]
+
+
+def names_kept(policy: StatePolicy) -> tuple[str, ...]:
+    """Return the names of the arrays of a state that the next round needs; empty: all of them."""
+    return ("iteration",) if policy == "reset" else ()
 
 
 def next_states(
@@ -31,7 +36,7 @@ def next_states(
     """
     if policy == "local":
         return list(states)
-    names = ["iteration"] if policy == "reset" else dict.fromkeys(name for state in states for name in state)
+    names = names_kept(policy) or dict.fromkeys(name for state in states for name in state)
     return [{**new_state, **{name: _mean(name, states, shares) for name in names}}]
 
 

@@ -41,7 +41,10 @@ class Drop:
 
 @dataclass(frozen=True)
 class Combine:
-    """Of the driver: a slice of each result is there, in the order of the shards that take part; the next numbers come later."""
+    """Of the driver: a slice of each result is there, in the order of the shards that take part; the next numbers come later.
+
+    A result with fewer slices than others has empty ones in the place of those that are missing.
+    """
 
     round: int
     number: int

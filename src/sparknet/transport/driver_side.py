@@ -244,7 +244,7 @@ class DriverSide:
                 said.append(f"shard {shard}: no worker for {now - seat.since:.0f} s")
             elif not seat.ready:
                 said.append(f"shard {shard}: its steps")
-            elif round_ is not None and round_.pulls and round_.next not in seat.slices:
+            elif round_ is not None and round_.pulls and round_.next not in seat.slices and round_.next < seat.count:
                 said.append(f"shard {shard}: slice {round_.next}")
         return "; ".join(said)
 
@@ -297,9 +297,6 @@ class DriverSide:
         is_late = round_.deadline is not None and now >= round_.deadline
         if len(done) < len(round_.bodies) and not (is_late and len(done) >= max(1, round_.quorum)):
             return []
-        counts = {shard: said.slices for shard, said in self._said(done).items()}
-        if len(set(counts.values())) > 1:
-            return self._give_up(faults.uneven(counts), now)
         return self._pulled_from(done, now)
 
     def _said(self, shards: tuple[int, ...]) -> dict[int, Done]:
@@ -319,16 +316,18 @@ class DriverSide:
         if round_ is None or round_.taking_part is None:
             return []
         seats = [self._seats[shard] for shard in round_.taking_part]
-        last = 0 if seats[0].done is None else seats[0].done.slices
-        while round_.next < last and all(round_.next in seat.slices for seat in seats):
-            slices = tuple(seat.slices.pop(round_.next) for seat in seats)
+        last = max(seat.count for seat in seats)
+        while round_.next < last and all(round_.next in seat.slices or round_.next >= seat.count for seat in seats):
+            slices = tuple(seat.slices.pop(round_.next, b"") for seat in seats)
             actions.append(Combine(round_.number, round_.next, slices))
             round_.next += 1
         if round_.next == last:
             self._round, self._failures = None, 0
             return [*actions, End(round_.number)]
         for seat in seats:
-            while seat.peer is not None and seat.ready and seat.asked < min(last, round_.next + self._limits.window):
+            while (
+                seat.peer is not None and seat.ready and seat.asked < min(seat.count, round_.next + self._limits.window)
+            ):
                 number, seat.asked = seat.asked, seat.asked + 1
                 if number not in seat.slices and number >= round_.next:
                     actions += self._send(seat.peer, Pull(round_.number, number), now)

@@ -1,11 +1,9 @@
 """What ends a session, in words."""
 
-from collections.abc import Mapping
-
 from sparknet.errors import ClusterError, SparknetError
 from sparknet.transport.messages import Done
 
-__all__ = ["differs", "missing", "raised", "told_alike", "uneven", "unfit"]
+__all__ = ["differs", "missing", "raised", "told_alike", "unfit"]
 
 
 def missing(number: int, shard: int, since: float, most: float, waiting: str, reason: str) -> SparknetError:
@@ -41,11 +39,3 @@ def differs(shard: int, first: Done, second: Done) -> SparknetError:
         "the net, its factory or the data is not the same each time: seed what is random by the step"
     )
     return ClusterError(msg, shard=shard)
-
-
-def uneven(counts: Mapping[int, int]) -> SparknetError:
-    """Return the error for results that do not have the same form."""
-    said = ", ".join(f"shard {shard}: {count}" for shard, count in counts.items())
-    return ClusterError(
-        f"the results have different numbers of slices ({said}); the factory does not make the same net on all workers"
-    )

@@ -141,8 +141,8 @@ class Hub:
         bodies
             Shard -> bytes, or a sequence of them, sent as they are; they must not change before the round has ended.
         combine
-            Called with the number of a slice and that slice of each result, in the order of the shards. Their memory is used
-            again afterwards.
+            Called with the number of a slice and that slice of each result, in the order of the shards: empty where a result has
+            no more. Their memory is used again afterwards.
         begin
             Called before, with what each of those that take part has said; called again where others take part, and what was
             combined is to be forgotten.

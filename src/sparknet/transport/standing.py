@@ -31,6 +31,11 @@ class Seat:
     asked: int = 0  # slices asked of it in all
     slices: dict[int, Any] = field(default_factory=dict)
 
+    @property
+    def count(self) -> int:
+        """In how many slices the result comes."""
+        return 0 if self.done is None else self.done.slices
+
 
 @dataclass
 class OpenRound:

@@ -1,10 +1,10 @@
-"""The bytes of a worker's work and of its result: some facts as JSON, then messages, each at a multiple of 64 bytes."""
+"""The bytes of a worker's work: some facts as JSON, then messages, each at a multiple of 64 bytes."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["SLICE", "packed_up", "sliced", "unpacked"]
+__all__ = ["SLICE", "packed_up", "unpacked"]
 
 SLICE = 1 << 20  # bytes of a slice of a result
 _ALIGNED = 64  # bytes
@@ -30,19 +30,3 @@ def unpacked(body: memoryview) -> tuple[dict[str, Any], list[memoryview]]:
         messages.append(body[at : at + size])
         at += size
     return facts, messages
-
-
-def sliced(parts: Sequence[Any]) -> list[list[memoryview]]:
-    """Return the parts as slices of 1 MiB, the last one shorter; nothing is copied."""
-    slices: list[list[memoryview]] = [[]]
-    room = SLICE
-    for part in parts:
-        view = memoryview(part).cast("B")
-        while view:
-            if not room:
-                slices.append([])
-                room = SLICE
-            slices[-1].append(view[:room])
-            taken = slices[-1][-1].nbytes
-            view, room = view[taken:], room - taken
-    return slices

@@ -7,14 +7,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sparknet.clusters.direct.alike import FirstWeights
-from sparknet.clusters.direct.bodies import SLICE, packed_up, unpacked
+from sparknet.clusters.direct.bodies import packed_up
+from sparknet.clusters.direct.payload import asked_of, schema_of_state
+from sparknet.clusters.direct.results import Results
 from sparknet.clusters.totals import mean_metrics
 from sparknet.nets.base import SolverState
-from sparknet.serialization import dump_parts, loads
-from sparknet.training import Collected
+from sparknet.serialization import dump_parts
+from sparknet.training import Collected, Ending
 from sparknet.transport import Done, Hub
 from sparknet.weights import WeightCollection
-from sparknet.worker import Outcome, Task
+from sparknet.worker import Facts, Task
 
 __all__ = ["DirectSession"]
 
@@ -44,36 +46,31 @@ class DirectSession:
     ended: Callable[[], None] = lambda: None
     first_weights: FirstWeights = field(default_factory=FirstWeights)
 
-    def train(self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]) -> Collected:
-        """Run one round, all workers at the same time."""
+    def train_into(
+        self, ending: Ending, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]
+    ) -> Collected[Facts]:
+        """Run one round, all workers at the same time; their results go into ``ending`` slice by slice."""
         start = time.perf_counter()
+        names = ending.names_of_state
         message, state_messages = dump_parts(weights), [dump_parts(state) for state in states]
         bodies = {
-            task.worker: packed_up({"task": asdict(task)}, [message, state_messages[task.worker % len(states)]])
+            task.worker: packed_up(
+                {"task": asdict(task), "names_of_state": names}, [message, state_messages[task.worker % len(states)]]
+            )
             for task in tasks
         }
-        results: dict[int, bytearray] = {}
-
-        def begin(done: Mapping[int, Done]) -> None:
-            results.clear()
-            for shard, said in done.items():
-                results[shard] = bytearray(json.loads(said.result)["bytes"])
-
-        def combine(number: int, slices: tuple[memoryview, ...]) -> None:
-            for buffer, part in zip(results.values(), slices, strict=True):
-                buffer[number * SLICE : number * SLICE + len(part)] = part
-
-        done = self._checked(self.hub.round(bodies, combine=combine, begin=begin))
+        schemas = [schema_of_state(asked_of(state, names)) for state in states]
+        results = Results(ending, {task.worker: schemas[task.worker % len(states)] for task in tasks})
+        self._checked(self.hub.round(bodies, combine=results.take, begin=results.begin))
+        results.end()
         elapsed = time.perf_counter() - start
-        outcomes = [self._outcome(shard, memoryview(buffer), done[shard]) for shard, buffer in sorted(results.items())]
-        sent = sum(memoryview(part).nbytes for body in bodies.values() for part in body)
-        slowest = max(o.seconds for o in outcomes)
+        slowest = max(facts.seconds for facts in results.facts)
         return Collected(
-            outcomes,
+            results.facts,
             broadcast=0.0,
             collect=max(0.0, elapsed - slowest),
-            bytes_down=sent,
-            bytes_up=sum(map(len, results.values())),
+            bytes_down=sum(memoryview(part).nbytes for body in bodies.values() for part in body),
+            bytes_up=results.nbytes,
         )
 
     def evaluate(self, weights: WeightCollection, data: Any) -> dict[str, float]:
@@ -92,8 +89,3 @@ class DirectSession:
             if told := json.loads(said.notes).get("made"):
                 self.first_weights.check(shard, told)
         return done
-
-    def _outcome(self, shard: int, body: memoryview, done: Done) -> Outcome:
-        facts, (weights, state) = unpacked(body)
-        seconds = json.loads(done.notes)["seconds"]
-        return Outcome(shard, loads(weights), loads(state), **facts, seconds=seconds)

@@ -1,12 +1,22 @@
 """The workers' end: the work of a round that comes from a hub."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sparknet.clusters.direct.alike import about, made
-from sparknet.clusters.direct.bodies import packed_up, sliced, unpacked
+from sparknet.clusters.direct.bodies import unpacked
+from sparknet.clusters.direct.payload import (
+    DATA,
+    Layout,
+    Slices,
+    as_lists,
+    asked_of,
+    same,
+    schema_of,
+    schema_of_state,
+)
 from sparknet.clusters.direct.told import told
 from sparknet.clusters.totals import condensed
 from sparknet.data.preprocess import Preprocessor
@@ -14,13 +24,13 @@ from sparknet.data.ragged import Even
 from sparknet.data.shards import Stored
 from sparknet.errors import located
 from sparknet.ndarray import NDArray
-from sparknet.nets.base import Net
-from sparknet.serialization import dump_parts, loads
+from sparknet.nets.base import Net, SolverState
+from sparknet.serialization import loads
 from sparknet.transport import Hello, Limits, Result, serve
 from sparknet.weights import WeightCollection
-from sparknet.worker import Task, evaluate_shard, train_round
+from sparknet.worker import Outcome, Task, evaluate_shard, train_round
 
-__all__ = ["Evaluated", "serve_shard"]
+__all__ = ["Evaluated", "result_of", "serve_shard"]
 
 _FACTS = ("loss", "steps", "updates", "examples", "nonfinite")
 
@@ -94,11 +104,7 @@ def serve_shard(
             return Result(0, [], json.dumps({"metrics": metrics}).encode(), json.dumps(notes).encode())
         (solver,) = states
         outcome = train_round(nets[0], stored, _task(facts["task"]), start, solver, preprocessor, exactly=exactly)
-        told_alike = {name: getattr(outcome, name) for name in _FACTS}
-        slices = sliced(packed_up(told_alike, [dump_parts(outcome.weights), dump_parts(outcome.state)]))
-        size = sum(part.nbytes for each in slices for part in each)
-        result = json.dumps({"bytes": size, **told_alike}).encode()
-        return Result(outcome.steps, slices, result, json.dumps({"seconds": outcome.seconds, **notes}).encode())
+        return result_of(outcome, start, solver, facts["names_of_state"], notes)
 
     serve(address, Hello(shard, {**about(), **(more or {})}), secret=secret, do=do, limits=limits, tell=told)
 
@@ -108,6 +114,33 @@ def _evaluated(net: Net, shard: int, weights: WeightCollection, evaluated: Evalu
     assert evaluated is not None, "the driver asks for an evaluation that it did not announce"
     with located(f"shard {shard}"):
         return condensed(evaluate_shard(net, evaluated.batches, weights, evaluated.preprocessor, evaluated.even))
+
+
+def result_of(
+    outcome: Outcome,
+    start: WeightCollection,
+    solver: SolverState,
+    names: Sequence[str],
+    notes: Mapping[str, Any],
+    size: int = DATA,
+) -> Result:
+    """Return what the driver gets of an outcome, in slices of ``size`` bytes.
+
+    ``start`` and ``solver`` are what the worker was given: schemas are told where they have changed. ``names`` are those of the arrays of
+    the state that the driver wants; none: all. ``notes`` is what it is told beside.
+    """
+    state = asked_of(outcome.state, names)
+    weights = schema_of(outcome.weights)
+    of_state = schema_of_state(state)
+    told_alike = {
+        "facts": {name: getattr(outcome, name) for name in _FACTS},
+        "weights": None if same(weights, schema_of(start)) else as_lists(weights),
+        "state": None if same(of_state, schema_of_state(asked_of(solver, names))) else as_lists(of_state),
+    }
+    layout = Layout(weights)
+    slices = Slices([layout, Layout(of_state, layout.end)], [*outcome.weights.arrays(), *state.values()], size)
+    notes = {"seconds": outcome.seconds, **notes}
+    return Result(outcome.steps, slices, json.dumps(told_alike).encode(), json.dumps(notes).encode())
 
 
 def _task(facts: dict[str, Any]) -> Task:

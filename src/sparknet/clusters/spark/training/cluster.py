@@ -103,7 +103,9 @@ class _SparkSession:
             self.codecs.append(Codec(weights))
         return self.codecs[0]
 
-    def train(self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]) -> Collected:
+    def train(
+        self, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]
+    ) -> Collected[Outcome]:
         """Run one round as one job."""
         check_packed(self.data.rdd, "SparkCluster")
         start = time.perf_counter()

@@ -1,0 +1,214 @@
+"""The form of a result on its way to the driver: its arrays one after the other, each at a multiple of 64 bytes, cut into slices.
+
+Names, shapes and dtypes go ahead, in a few bytes (:func:`as_lists`), so that the driver knows what each byte is before the first one comes.
+A slice ends with a checksum, because a bit that flips on the way would else be averaged in silence.
+"""
+
+import math
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from sparknet.clusters.direct.bodies import SLICE
+from sparknet.dtypes import TABLE
+from sparknet.errors import FormatError
+from sparknet.ndarray import NDArray
+from sparknet.nets.base import SolverState
+from sparknet.serialization.memory.buffers import little_endian
+from sparknet.serialization.memory.checksum import checksum
+
+__all__ = [
+    "DATA",
+    "Layout",
+    "Place",
+    "Schema",
+    "Slices",
+    "as_lists",
+    "asked_of",
+    "checked",
+    "heard",
+    "same",
+    "schema_of",
+    "schema_of_state",
+]
+
+_ALIGNED = 64  # bytes
+_SUM = 4  # bytes of a checksum
+DATA = SLICE - _ALIGNED  # bytes of the payload in a slice
+_DTYPES = {row.name: row for row in TABLE}
+
+Schema: TypeAlias = Mapping[str, tuple[tuple[tuple[int, ...], str], ...]]
+"""Name -> (shape, name of the dtype) of each of its arrays."""
+
+
+def schema_of(arrays: Mapping[str, Sequence[NDArray]]) -> Schema:
+    """Return the schema of named arrays, such as those of weights."""
+    return {name: tuple((array.shape, array.dtype.name) for array in each) for name, each in arrays.items()}
+
+
+def schema_of_state(state: SolverState) -> Schema:
+    """Return the schema of a solver state: one array a name."""
+    return schema_of({name: [array] for name, array in state.items()})
+
+
+def asked_of(state: SolverState, names: Sequence[str]) -> SolverState:
+    """Return the arrays of a state that are to travel; without names all of them."""
+    return {name: array for name, array in state.items() if not names or name in names}
+
+
+def same(a: Schema, b: Schema) -> bool:
+    """Say whether two schemas have the same names in the same order, with the same arrays."""
+    return list(a.items()) == list(b.items())
+
+
+def as_lists(schema: Schema) -> list[Any]:
+    """Return a schema as lists, for JSON; :func:`heard` takes it back."""
+    return [[name, [[list(shape), dtype] for shape, dtype in arrays]] for name, arrays in schema.items()]
+
+
+def heard(lists: Sequence[Any]) -> Schema:
+    """Return the schema that :func:`as_lists` was given.
+
+    Examples
+    --------
+    >>> heard(as_lists({"ip": (((2, 3), "float32"),)}))
+    {'ip': (((2, 3), 'float32'),)}
+    """
+    return {name: tuple((tuple(shape), dtype) for shape, dtype in arrays) for name, arrays in lists}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an array lies in a payload; ``begin`` and ``end`` are in bytes."""
+
+    begin: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def end(self) -> int:
+        """The byte after the last one."""
+        return self.begin + self.dtype.itemsize * math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the arrays of a schema lie, from the byte ``begin`` of a payload on.
+
+    Examples
+    --------
+    >>> layout = Layout({"ip": (((2, 3), "float32"), ((3,), "float32"))})
+    >>> [(place.begin, place.end) for place in layout.places], layout.end
+    ([(0, 24), (64, 76)], 128)
+    """
+
+    schema: Schema
+    begin: int = 0
+
+    @cached_property
+    def places(self) -> list[Place]:
+        """The place of each array, in order."""
+        fields = [(_dtype(name), shape) for arrays in self.schema.values() for shape, name in arrays]
+        sizes = [_padded(dtype.itemsize * math.prod(shape)) for dtype, shape in fields]
+        begins = accumulate(sizes, initial=self.begin)
+        return [Place(begin, dtype, shape) for begin, (dtype, shape) in zip(begins, fields, strict=False)]
+
+    @property
+    def end(self) -> int:
+        """The byte after the last array, padded."""
+        return _padded(self.places[-1].end) if self.places else self.begin
+
+    def named(self, memory: np.ndarray[Any, Any]) -> dict[str, list[NDArray]]:
+        """Return name -> arrays, as views of the bytes of this layout."""
+        views = (
+            NDArray(memory[place.begin - self.begin : place.end - self.begin].view(place.dtype).reshape(place.shape))
+            for place in self.places
+        )
+        return {name: [next(views) for _ in arrays] for name, arrays in self.schema.items()}
+
+
+class Slices(Sequence[list[Any]]):
+    """A payload as slices, each made when it is asked for: a view of one array, or a copy where a slice has parts of several.
+
+    Parameters
+    ----------
+    layouts
+        One behind the other, from byte 0 on.
+    arrays
+        Those of all layouts, in order. Their memory is shared where it is contiguous and on the host.
+    size
+        Bytes of the payload in a slice, a multiple of 64.
+
+    Examples
+    --------
+    >>> layout = Layout({"ip": (((2,), "uint8"), ((3,), "uint8"))})
+    >>> ((data, _),) = Slices([layout], [NDArray(np.array([1, 2], "uint8")), NDArray(np.array([3, 4, 5], "uint8"))])
+    >>> data[:2].tolist(), data[64:67].tolist(), len(data)
+    ([1, 2], [3, 4, 5], 128)
+    """
+
+    def __init__(self, layouts: Sequence[Layout], arrays: Iterable[NDArray], size: int = DATA) -> None:
+        self._begins = [place.begin for layout in layouts for place in layout.places]
+        self._bytes = [_bytes(array) for array in arrays]
+        self._nbytes, self._size = layouts[-1].end, size
+
+    def __len__(self) -> int:
+        return (self._nbytes + self._size - 1) // self._size
+
+    def __getitem__(self, number: Any) -> list[Any]:
+        first = operator.index(number) * self._size
+        if not 0 <= first < self._nbytes:
+            raise IndexError(number)
+        data = self._data(first, min(first + self._size, self._nbytes))
+        return [data, checksum(data).to_bytes(_SUM, "big")]
+
+    def _data(self, first: int, last: int) -> np.ndarray[Any, Any]:
+        pieces = [
+            (begin, each)
+            for begin, each in zip(self._begins, self._bytes, strict=True)
+            if begin < last and begin + len(each) > first
+        ]
+        if len(pieces) == 1:
+            begin, each = pieces[0]
+            if begin <= first and begin + len(each) >= last:
+                return each[first - begin : last - begin]
+        data = np.zeros(last - first, np.uint8)
+        for begin, each in pieces:
+            low, high = max(begin, first), min(begin + len(each), last)
+            data[low - first : high - first] = each[low - begin : high - begin]
+        return data
+
+
+def checked(received: memoryview, worker: int, number: int) -> np.ndarray[Any, Any]:
+    """Return the bytes of the payload in a slice; a FormatError if they are not what the worker has sent."""
+    data, said = received[:-_SUM], received[-_SUM:]
+    if checksum(data) != int.from_bytes(said, "big"):
+        msg = (
+            f"worker {worker}: slice {number} of its result, {len(data):,} bytes, has another checksum than it was sent with: "
+            "memory or network of one of the two machines is faulty"
+        )
+        raise FormatError(msg, tensor=None, offset=number * DATA)
+    return np.frombuffer(data, np.uint8)
+
+
+def _padded(size: int) -> int:
+    return -(-size // _ALIGNED) * _ALIGNED
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    if name not in _DTYPES:
+        msg = f"an array of {name} cannot travel; expected one of {', '.join(_DTYPES)}"
+        raise FormatError(msg, tensor=None, offset=None)
+    return little_endian(_DTYPES[name].dtype())
+
+
+def _bytes(array: NDArray) -> np.ndarray[Any, Any]:
+    """Return the elements of an array as bytes, in C order and little-endian; shares memory where they are so already."""
+    host = array.to_host()
+    flat: np.ndarray[Any, Any] = np.ascontiguousarray(host, little_endian(host.dtype)).reshape(-1).view(np.uint8)
+    return flat

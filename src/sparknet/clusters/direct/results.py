@@ -1,0 +1,171 @@
+"""The driver's end of the results of a round, which come slice by slice.
+
+What can be combined is combined as it comes, in memory for one model however many workers there are. What a rule or the solver states need
+whole is gathered, one buffer for each worker.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from sparknet.averaging.slices import Combine, are_numbers
+from sparknet.clusters.direct.payload import DATA, Layout, Schema, checked, heard, same, schema_of
+from sparknet.errors import SchemaError
+from sparknet.ndarray import NDArray
+from sparknet.serialization.memory.buffers import aligned
+from sparknet.training import Ending
+from sparknet.transport import Done
+from sparknet.weights import WeightCollection
+from sparknet.worker import Facts
+
+__all__ = ["Results"]
+
+Bytes = np.ndarray[Any, Any]
+
+
+class Results:
+    """The results of one round: :meth:`begin`, then :meth:`take` for each slice, then :meth:`end`.
+
+    Parameters
+    ----------
+    ending
+        Gets what comes of them.
+    states
+        Schema of the solver state that was sent to each shard, of the names that come back.
+    size
+        Bytes of the payload in a slice.
+    """
+
+    def __init__(self, ending: Ending, states: Mapping[int, Schema], size: int = DATA) -> None:
+        self._ending, self._states, self._size = ending, states, size
+        self.facts: list[Facts] = []
+        self.nbytes = 0  # of all results
+        self._takers: list[_Combined | _Gathered] = []
+
+    def begin(self, done: Mapping[int, Done]) -> None:
+        """Fix who takes part, and make room; called again, begin anew."""
+        said = {shard: json.loads(each.result) for shard, each in done.items()}
+        seconds = {shard: json.loads(each.notes)["seconds"] for shard, each in done.items()}
+        self.facts = [Facts(worker=shard, seconds=seconds[shard], **each["facts"]) for shard, each in said.items()]
+        start = schema_of(self._ending.start)
+        weights = [Layout(start if each["weights"] is None else heard(each["weights"])) for each in said.values()]
+        states = [
+            Layout(self._states[shard] if each["state"] is None else heard(each["state"]), before.end)
+            for (shard, each), before in zip(said.items(), weights, strict=True)
+        ]
+        self.nbytes = sum(layout.end for layout in states)
+        self._takers = self._made(start, weights, states)
+
+    def take(self, number: int, slices: tuple[memoryview, ...]) -> None:
+        """Take a slice of each result."""
+        parts = [
+            checked(part, facts.worker, number) if part else np.empty(0, np.uint8)
+            for part, facts in zip(slices, self.facts, strict=True)
+        ]
+        for taker in self._takers:
+            taker.take(number * self._size, parts)
+
+    def end(self) -> None:
+        """Give the ending what came of them."""
+        weights, states = self._takers
+        if isinstance(weights, _Combined):
+            self._ending.combined(WeightCollection(weights.named()))
+        else:
+            self._ending.whole([WeightCollection(each) for each in weights.named()])
+        if isinstance(states, _Combined):
+            self._ending.combined_state(_as_state(states.named()))
+        else:
+            self._ending.states([_as_state(each) for each in states.named()])
+        self._takers = []
+
+    def _made(self, start: Schema, weights: list[Layout], states: list[Layout]) -> "list[_Combined | _Gathered]":
+        """Return what takes the weights, and what takes the states."""
+        ending = self._ending
+        taking_part, everyone = ending.begin(self.facts), range(len(self.facts))
+        way = ending.by_slices if same(weights[taking_part[0]].schema, start) else None
+        of_weights = None if way is None else way.combine
+        kept = everyone if ending.wants_each_state else taking_part
+        return [
+            _taker(of_weights, taking_part, {place: weights[place] for place in taking_part}),
+            _taker(ending.combines_states, taking_part, {place: states[place] for place in kept}),
+        ]
+
+
+def _taker(
+    combine: Combine | None, taking_part: Sequence[int], layouts: Mapping[int, Layout]
+) -> "_Combined | _Gathered":
+    """Return what combines the arrays that lie so, if they lie alike and are numbers; else what gathers them."""
+    first = layouts[taking_part[0]]
+    are_alike = all(each.begin == first.begin and same(each.schema, first.schema) for each in layouts.values())
+    if combine is None or not are_alike or not are_numbers([place.dtype for place in first.places]):
+        return _Gathered(layouts)
+    return _Combined(taking_part, first, combine)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Arrays of one dtype, one behind the other: they are combined as one. What lies between them is zero."""
+
+    begin: int
+    end: int
+    dtype: np.dtype[Any]
+
+
+class _Combined:
+    """The arrays of a layout, of which the same part of each result is combined as it comes."""
+
+    def __init__(self, taking_part: Sequence[int], layout: Layout, combine: Combine) -> None:
+        self._taking_part, self._layout, self._combine = taking_part, layout, combine
+        self._memory = aligned(layout.end - layout.begin)
+        runs = [list(each) for _, each in groupby(layout.places, key=lambda place: place.dtype)]
+        self._runs = [_Run(each[0].begin, each[-1].end, each[0].dtype) for each in runs]
+
+    def take(self, at: int, parts: Sequence[Bytes]) -> None:
+        """Take a part of each result, from the byte ``at`` on."""
+        given = [parts[place] for place in self._taking_part]
+        for run in self._runs:
+            first, last = max(run.begin, at), min(run.end, at + len(given[0]))
+            if first < last:
+                self._store(run.dtype, first, [NDArray(each[first - at : last - at].view(run.dtype)) for each in given])
+
+    def named(self) -> dict[str, list[NDArray]]:
+        """Return what was combined, by name."""
+        return self._layout.named(self._memory)
+
+    def _store(self, dtype: np.dtype[Any], first: int, arrays: list[NDArray]) -> None:
+        combined = self._combine(arrays)
+        if combined.shape != arrays[0].shape or combined.dtype != dtype:
+            msg = (
+                f"by_slices(): combine returned {combined.dtype} of shape {combined.shape}, expected {dtype} of shape "
+                f"{arrays[0].shape}, as it was given"
+            )
+            raise SchemaError(msg, got=str(combined.dtype), expected=str(dtype))
+        begin = first - self._layout.begin
+        self._memory[begin : begin + arrays[0].nbytes].view(dtype)[:] = combined.to_host()
+
+
+class _Gathered:
+    """The arrays of some results, each in memory of its own."""
+
+    def __init__(self, layouts: Mapping[int, Layout]) -> None:
+        self._layouts = layouts
+        self._memory = {place: aligned(layout.end - layout.begin) for place, layout in layouts.items()}
+
+    def take(self, at: int, parts: Sequence[Bytes]) -> None:
+        """Take a part of each result, from the byte ``at`` on."""
+        for place, layout in self._layouts.items():
+            first, last = max(layout.begin, at), min(layout.end, at + len(parts[place]))
+            if first < last:
+                self._memory[place][first - layout.begin : last - layout.begin] = parts[place][first - at : last - at]
+
+    def named(self) -> list[dict[str, list[NDArray]]]:
+        """Return the arrays of each result, by name."""
+        return [layout.named(self._memory[place]) for place, layout in self._layouts.items()]
+
+
+def _as_state(named: Mapping[str, Sequence[NDArray]]) -> dict[str, NDArray]:
+    return {name: array for name, (array,) in named.items()}

@@ -1,0 +1,147 @@
+"""The end of a round: who takes part, and the position that the results make.
+
+Results come here in one of two ways. Whole, of a session that has them in memory; or slice by slice, of a session whose workers keep
+them until they are pulled. Then this says how parts are combined, and gets what came of that. Both ways give the same bits.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property, partial
+
+from sparknet.averaging import BySlices, Mean, Rule, RuleState
+from sparknet.averaging.contract import next_start, shares_of
+from sparknet.averaging.slices import Combine, by_slices
+from sparknet.checkpoint import Position
+from sparknet.nets.base import SolverState
+from sparknet.training.divergence import Divergence
+from sparknet.training.states import StatePolicy, names_kept, next_states
+from sparknet.weights import WeightCollection
+from sparknet.worker import Facts, Outcome
+
+__all__ = ["Ending"]
+
+
+class Ending:
+    """The end of one round.
+
+    A session calls :meth:`begin` first. Of the weights it then gives :meth:`combined` or :meth:`whole`, of the solver states
+    :meth:`combined_state` or :meth:`states`. What it gives belongs to the ending from then on.
+
+    Parameters
+    ----------
+    rule, divergence, policy, new_state
+        Of the run: its rule, what happens to results that are not finite, what happens to solver states, and the state of a solver
+        that has taken no step.
+    position
+        Where the round began.
+    """
+
+    def __init__(
+        self, rule: Rule, divergence: Divergence, policy: StatePolicy, new_state: SolverState, position: Position
+    ) -> None:
+        self._rule, self._divergence, self._policy, self._new_state = rule, divergence, policy, new_state
+        self._start = position
+        self._facts: Sequence[Facts] = ()
+        self.taking_part: list[int] = []  # places in the facts
+        self._weights: WeightCollection | Sequence[WeightCollection] = ()
+        self._states: SolverState | Sequence[SolverState] = ()
+
+    @property
+    def names_of_state(self) -> tuple[str, ...]:
+        """The names of the arrays of a worker's solver state that are needed; empty: all of them."""
+        return names_kept(self._policy)
+
+    @property
+    def wants_each_state(self) -> bool:
+        """Whether the state of each worker is needed, of those that do not take part too."""
+        return self._policy == "local"
+
+    @property
+    def start(self) -> WeightCollection:
+        """The weights that the round began with."""
+        return self._start.weights
+
+    def begin(self, facts: Sequence[Facts]) -> list[int]:
+        """Fix who takes part; return their places. Called again, it begins anew.
+
+        Parameters
+        ----------
+        facts
+            Of each worker, in the order of the workers.
+
+        Raises
+        ------
+        TrainingError
+            As ``on_nonfinite`` says.
+        """
+        self._facts = facts
+        self.__dict__.pop("by_slices", None)
+        self.taking_part = self._divergence.taking_part(self._start.rounds, facts)
+        return self.taking_part
+
+    @cached_property
+    def by_slices(self) -> BySlices | None:
+        """How the rule combines weights by slices; None if it needs whole results."""
+        return by_slices(self._rule, self._start.weights, self._examples, self._start.rule_state)
+
+    @property
+    def combines_states(self) -> Combine | None:
+        """How the same part of an array of each state is combined; None if each worker keeps its own."""
+        return None if self.wants_each_state else partial(Mean().combine, shares=self._shares)
+
+    def combined(self, weights: WeightCollection) -> None:
+        """Take the weights that were combined by :attr:`by_slices`."""
+        self._weights = weights
+
+    def whole(self, results: Sequence[WeightCollection]) -> None:
+        """Take the weights of those that take part."""
+        self._weights = results
+
+    def combined_state(self, state: SolverState) -> None:
+        """Take the solver state that was combined by :attr:`combines_states`."""
+        self._states = state
+
+    def states(self, states: Sequence[SolverState]) -> None:
+        """Take the solver states of those that take part; of all workers where :attr:`wants_each_state`."""
+        self._states = states
+
+    def outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        """Take results that are whole: :meth:`begin`, and all that follows."""
+        taking_part = [outcomes[place] for place in self.begin(outcomes)]
+        self.whole([o.weights for o in taking_part])
+        self.states([o.state for o in (outcomes if self.wants_each_state else taking_part)])
+
+    def position(self) -> Position:
+        """Return the position that the results make. Called once: what was taken is let go."""
+        weights, rule_state = self._next_weights()
+        steps = [s + o.steps for s, o in zip(self._start.steps, self._facts, strict=True)]
+        states = self._next_states()
+        self._weights, self._states = (), ()
+        return Position(self._start.rounds + 1, weights, states, steps, rule_state)
+
+    def _next_weights(self) -> tuple[WeightCollection, RuleState]:
+        if isinstance(self._weights, WeightCollection):
+            assert self.by_slices is not None
+            return self.by_slices.finish(self._weights)
+        return next_start(self._rule, self.start, self._weights, self._examples, self._start.rule_state)
+
+    def _next_states(self) -> list[SolverState]:
+        states = self._states
+        if not isinstance(states, Sequence):
+            return [{**self._new_state, **states}]
+        if self.wants_each_state:
+            taken = set(self.taking_part)
+            states = [state if place in taken else self._left_out(place, state) for place, state in enumerate(states)]
+        return next_states(self._policy, states, self._shares, self._new_state)
+
+    def _left_out(self, place: int, state: SolverState) -> SolverState:
+        """Return the solver state of a worker that is left out: that before the round, with the new iteration count."""
+        before = self._start.states[self._facts[place].worker % len(self._start.states)]
+        return {**before, **{name: state[name] for name in ("iteration",) if name in state}}
+
+    @property
+    def _examples(self) -> list[int]:
+        return [self._facts[place].examples for place in self.taking_part]
+
+    @property
+    def _shares(self) -> Sequence[float]:
+        return shares_of(self._rule, self._examples)
