@@ -1,16 +1,29 @@
 """CUDA and processes, over the stand-in for CuPy: what starts it, what a fork does to it, which device a worker is on, what is left."""
 
+import io
 import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import stand_in
 
-from sparknet import DeviceError, LocalCluster, NDArray, WeightCollection, averaged_sgd, doctor, dumps, loads, nd
+from sparknet import (
+    DeviceError,
+    LocalCluster,
+    NDArray,
+    WeightCollection,
+    averaged_sgd,
+    doctor,
+    dumps,
+    load_into,
+    loads,
+    nd,
+)
 from sparknet.backends import available, get_backend, release_memory
 from sparknet.clusters.spark.workers import net_cache
 from sparknet.data import Field, pack
@@ -141,6 +154,22 @@ def test_a_worker_on_the_second_device_has_no_context_on_the_first(cupy, task):
     batch = {"data": np.ones((2, MIB), np.float32), "label": np.array([0, 1])}
     net.step({name: nd.asarray(column) for name, column in batch.items()})
     net.get_weights().to_device("cpu")  # by page-locked memory
+    assert machine(cupy).contexts == {1}
+
+
+def test_nor_has_one_a_thread_that_moves_its_weights(cupy, task):
+    task(0, "1")
+    weights = kept(MLP.factory((MIB,), 2, device="cuda")).get_weights()
+
+    def moves(way):
+        release_memory()  # so that memory has to be locked anew
+        with ThreadPoolExecutor(1) as another:  # where the first device is current
+            return another.submit(way).result()
+
+    message = moves(lambda: dumps(weights))
+    moves(lambda: load_into(weights, io.BytesIO(message)))
+    moves(lambda: load_into(weights, message))
+    assert moves(lambda: weights.to_device("cpu")) == loads(message)
     assert machine(cupy).contexts == {1}
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,10 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tools" / "gpu_first_contact.py"
 # What asks the driver of a GPU how many there are asks the stand-in, in every process of the script.
 SITE = """
-from cupy._machine import machine
+import os
 from sparknet.backends import gpus
 
-gpus.count = machine.visible
+gpus.count = lambda: int(os.environ["STAND_IN_DEVICES"])
 """
 
 
@@ -75,10 +76,19 @@ def test_what_looks_at_memory_and_waits_works_also_where_the_device_is_slow(trie
 
 
 @pytest.mark.slow
-def test_a_step_of_tests_counts_them(tried):
-    done, found = tried("--only", "cupy_tests")
+def test_a_step_of_tests_counts_them_whatever_cupy_warns_of(tried):
+    done, found = tried("--only", "cupy_tests", STAND_IN_WARNS="1")
     assert done.returncode == 0, done.stdout
     assert found["results"]["cupy_tests"]["tests"]["passed"] > 20
+
+
+def test_every_test_that_needs_a_gpu_is_where_the_steps_look(module):
+    folders = [ROOT / folder for folder in ("tests", "src", "docs")]
+    paths = [path for folder in folders for kind in ("*.py", "*.md") for path in folder.rglob(kind)]
+    marked = {path for path in paths if re.search(r"\bmark\.gpu\b|<!-- needs:[a-z, ]*\bgpu\b", path.read_text("utf-8"))}
+    assert ROOT / "tests" / "backends" / "test_cupy.py" in marked
+    looked_at = [ROOT / folder for folder in module.GPU_TESTS]
+    assert [path for path in marked if not any(path.is_relative_to(folder) for folder in looked_at)] == []
 
 
 def test_a_step_that_does_not_exist_is_named(tried):

@@ -2,10 +2,12 @@
 
 Each trait says which lines of CuPy 14.2.0 it imitates (paths under ``cupy/``); what no test needs is not here. The machine, its
 number of devices and what it was asked to do are in ``cupy._machine``. Stricter than CuPy in one thing: an operation on an array
-of a device that is not current is an error, as on machines without peer access; with it CuPy warns and goes on. So is ``get()``.
+of a device that is not current is an error, as on machines without peer access; with it CuPy warns and goes on. So are
+``get()`` and ``set()``.
 """
 
 import os
+import warnings as _warnings
 
 import numpy as _np
 
@@ -19,6 +21,8 @@ from cupy._core.kernel import waiting as _waiting
 from cupy.cuda import is_available
 
 __version__ = os.environ.get("STAND_IN_VERSION", "14.2.0")
+if "STAND_IN_WARNS" in os.environ:  # _environment.py:470
+    _warnings.warn("CuPy failed to preload library (libcutensor.so.2): OSError (no such file)", stacklevel=1)
 
 _NUMPYS = """
     bool_ int8 int16 int32 int64 intp uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128 dtype

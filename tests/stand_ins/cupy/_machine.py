@@ -1,8 +1,8 @@
 """The machine that this stand-in imitates: what a test sets, and what it reads afterwards. CuPy has no such module.
 
 A child process has a machine of its own, so what it shall have is said by the environment: ``STAND_IN_DEVICES`` is how many
-devices the machine has, ``STAND_IN_VERSION`` the version that CuPy says, ``STAND_IN_SLOW`` that the devices are slow.
-CUDA_VISIBLE_DEVICES hides devices, as it does from CUDA.
+devices the machine has, ``STAND_IN_VERSION`` the version that CuPy says, ``STAND_IN_SLOW`` that the devices are slow,
+``STAND_IN_WARNS`` that CuPy warns of what is missing. CUDA_VISIBLE_DEVICES hides devices, as it does from CUDA.
 """
 
 import os

@@ -192,8 +192,9 @@ class ndarray(operators.Operators):
 
     def set(self, arr, stream=None):
         """core.pyx:2210: no buffer of CuPy's and no wait; the memory is read when the stream comes to it, also ordinary memory where
-        the device can read that (HMM, Grace).
+        the device can read that (HMM, Grace). The stream is the current device's: of another device it is the wrong one.
         """
+        check_device(self, runtime.getDevice())
         if (arr.dtype, arr.shape) != (self.dtype, self.shape):
             raise ValueError(f"{arr.dtype} {arr.shape} cannot be set to {self.dtype} {self.shape}")
         if not self._host.flags.forc:
