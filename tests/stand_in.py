@@ -11,6 +11,7 @@ from sparknet.backends import gpus, registry
 FOLDER = Path(__file__).with_name("stand_ins")
 # What is made of cupy when it is imported; all of it is imported anew over the stand-in.
 _OVER_CUPY = ("cupy", "cupyx", "array_api_compat.cupy", "sparknet.backends.cupy")
+_WITHIN = tuple(f"{top}." for top in _OVER_CUPY)
 _TABLES = ("REGISTRY", "BY_DEVICE", "_LOADED", "_BY_TYPE")
 
 
@@ -61,4 +62,4 @@ def _forget():
 
 
 def _is_over_cupy(name):
-    return any(name == top or name.startswith(f"{top}.") for top in _OVER_CUPY)
+    return name in _OVER_CUPY or name.startswith(_WITHIN)

@@ -66,8 +66,9 @@ DEVICES = [
 ]
 
 
-@pytest.fixture(params=DEVICES)
+@pytest.fixture(params=DEVICES, scope="module")
 def device(request):
+    """One device after another for all tests of the module, because what is over cupy is imported anew for each of them."""
     with stand_in.device(request.param) as name:
         yield name
 

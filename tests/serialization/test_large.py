@@ -4,7 +4,6 @@ import os
 import resource
 
 import numpy as np
-import pytest
 
 from sparknet.serialization import dump, inspect, load_into
 from sparknet.serialization.message import layout
@@ -14,7 +13,7 @@ MARKS = [0, 1 << 31, layout.MAX_BIN - 1, layout.MAX_BIN, SIZE - 1]  # both sides
 
 
 class Sparse:
-    """A file in which zeros take no place."""
+    """A file in which zeros take no place. What it is read into must be zeros, because it leaves them as they are."""
 
     def __init__(self, file):
         self.file = file
@@ -27,20 +26,29 @@ class Sparse:
             else:
                 self.file.seek(len(block), os.SEEK_CUR)
 
+    def readinto(self, target):
+        begin = self.file.tell()
+        data = os.lseek(self.file.fileno(), begin, os.SEEK_DATA)
+        if data < begin + len(target):
+            self.file.seek(begin)
+            return self.file.readinto(target)
+        self.file.seek(begin + len(target))
+        return len(target)
 
-@pytest.mark.slow
+
 def test_a_tensor_of_more_than_4_gib_comes_back(tmp_path):
-    # most of its pages are never written, and take no memory; the array it comes back to takes 4.2 GiB
+    # most pages of both arrays are never written, and take no memory: that of a virtual machine costs 15 seconds when it is new
     tensor = np.zeros(SIZE, np.uint8)
     tensor[MARKS] = np.arange(1, len(MARKS) + 1)
     path = tmp_path / "large.msg"
-    with path.open("wb") as file:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with path.open("wb", buffering=0) as file:
         size = dump({"before": np.arange(3), "large": tensor, "after": np.arange(4)}, Sparse(file))
     assert inspect(path).nbytes == path.stat().st_size == size > SIZE
     live = {"before": np.zeros(3, int), "large": np.zeros(SIZE, np.uint8), "after": np.zeros(4, int)}
-    with path.open("rb") as file:
-        load_into(live, file)
+    with path.open("rb", buffering=0) as file:
+        load_into(live, Sparse(file))
     assert live["large"][MARKS].tolist() == list(range(1, len(MARKS) + 1))
     assert np.count_nonzero(live["large"]) == len(MARKS)
     assert live["before"].tolist() + live["after"].tolist() == [0, 1, 2, 0, 1, 2, 3]
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 6 << 20  # KiB
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # KiB
