@@ -72,6 +72,8 @@ class Door:
     def close(self, seconds: float) -> list[threading.Thread]:
         """Accept nothing more, end who has not proved itself, and return the threads of the others; they have not ended yet."""
         self._is_closed = True
+        if self.strangers > 1:
+            _LOG.warning("%d connections to this session did not prove themselves", self.strangers)
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._acceptor.join(seconds)
@@ -148,5 +150,6 @@ class Door:
             is_first = bool(because) and self.strangers == 1 and not self._is_closed
         if is_first:
             _LOG.warning(
-                "a connection %s; it changes nothing. Others are not told of, Hub.strangers has their number", because
+                "a connection %s; it changes nothing. Others are counted in Hub.strangers and told of at the end",
+                because,
             )
