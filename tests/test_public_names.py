@@ -39,6 +39,7 @@ PUBLIC_MODULES = [
     "sparknet.nets.torch",
     "sparknet.serialization",
     "sparknet.spark",
+    "sparknet.testing",
     "sparknet.training",
     "sparknet.transport",
     "sparknet.weights",

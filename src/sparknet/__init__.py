@@ -95,7 +95,7 @@ _MODULES = [
         "ndarray",
         "nets",
     ),
-    *("serialization", "spark", "training", "transport", "weights", "worker"),
+    *("serialization", "spark", "testing", "training", "transport", "weights", "worker"),
 ]
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
