@@ -20,7 +20,7 @@ def test_every_array_library_and_every_extra_for_users_has_its_line():
     found = states()
     assert found["numpy"] == ("ok", f"{metadata.version('numpy')}, on cpu")
     assert found["extra 'images'"] == ("ok", f"pillow {metadata.version('pillow')}")
-    assert {"Python", "cupy", "torch", "Java", "Caffe", "extra 'spark'", "extra 'compression'"} < set(found)
+    assert {"Python", "cupy", "torch", "Java", "Caffe", "extra 'spark'", "extra 'tls'"} < set(found)
 
 
 def test_what_is_not_installed_is_missing_with_the_command_that_brings_it(monkeypatch):

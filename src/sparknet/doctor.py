@@ -25,6 +25,7 @@ _EXTRAS = (
     "convert",
     "hdf5",
     "compression",
+    "tls",
 )  # those for users; backends have lines of their own
 
 
