@@ -44,6 +44,8 @@ class Environment:
             session.run(sys.executable, "-m", "virtualenv", "--quiet", "--clear", str(self.path))
         session.env["VIRTUAL_ENV"] = str(self.path)
         session.env["PATH"] = f"{self.path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        # Bytecode is kept, also where the machine says otherwise: each of a hundred processes would compile the package again.
+        session.env["PYTHONDONTWRITEBYTECODE"] = ""
 
     def install(self, *arguments: str) -> None:
         """Pip install, skipped where the same was done since the project's metadata (or the wheel named) changed."""
