@@ -1,5 +1,6 @@
 """The command line: the main job without Spark, bad input as one line, Ctrl-C."""
 
+import functools
 import itertools
 import json
 import os
@@ -18,10 +19,19 @@ import pytest
 import sparknet
 from sparknet import main_job
 from sparknet.cli import main
+from sparknet.data.images import sets
 from sparknet.formats import convert, write
 from sparknet.nets import MLP
 
 FAST = ["--master", "none", "--rounds", "2", "--tau", "3", "--hidden", "8"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _images_are_read_once():
+    """Parsing them is half of a short training. Tests that start a process read them anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sets, "_mnist", functools.cache(sets._mnist))
+        yield
 
 
 def run(capsys, *arguments):
