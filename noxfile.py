@@ -249,6 +249,7 @@ def torch(session: nox.Session) -> None:
     java(session)
     environment = Environment(session, "torch")
     environment.install("-e", ".[test,torch,ecosystem,spark,arrow]")
+    environment.install(*MNIST)
     environment.run("pytest", EXAMPLES, "-m", "torch and not gpu", *session.posargs)
 
 

@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+from sparknet.cli import main
+
 ASKS = """
 import sys
 {before}
@@ -15,10 +19,11 @@ assert not sys.modules.get("torch")
 """
 
 
-def run(before="", after=""):
+def run(before="", after="", errors=""):
     program = ASKS.format(before=before, after=after)
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith(errors)
     return done.stdout
 
 
@@ -34,3 +39,20 @@ def test_a_missing_torch_is_told_with_the_extra_that_brings_it():
     )
     assert "TorchNet needs torch: pip install 'sparknet[torch]'" in said
     assert said.strip().endswith(" torch")
+
+
+def test_the_command_tells_of_a_missing_torch_in_a_line():
+    said = run(
+        'sys.modules["torch"] = None',
+        "from sparknet.cli import main\nprint(main(['train', '--master', 'none', '--net', 'torch:mine.py:net']))",
+        errors="sparknet train: error: TorchNet needs torch: pip install 'sparknet[torch]' ",
+    )
+    assert said.splitlines()[-1] == "2"
+
+
+def test_another_net_is_refused_with_those_there_are(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--net", "lenet"])
+    assert (
+        "got 'lenet', expected mlp, torch:package.module:function or torch:FILE.py:function" in capsys.readouterr().err
+    )

@@ -129,6 +129,17 @@ def test_weights_are_copies_and_are_written_into_the_memory_of_the_parameters():
     assert net.get_weights() != before
 
 
+def test_a_state_is_written_into_the_memory_of_the_optimizers_own():
+    net = factory()()
+    net.step(packed().batches[0])
+    state = net.get_state()
+    places = [entry["momentum_buffer"].data_ptr() for entry in net.optimizer.state.values()]
+    net.step(packed().batches[1])
+    net.set_state(state)
+    assert [entry["momentum_buffer"].data_ptr() for entry in net.optimizer.state.values()] == places
+    assert len(places) == 6
+
+
 def test_read_only_weights_and_minibatches_are_taken_and_stay_as_they_are():
     class Greedy(torch.nn.Linear):
         def forward(self, x):
@@ -313,8 +324,14 @@ def test_metrics_of_an_evaluation_are_means_over_all_rows():
     assert last.metrics["loss"] == pytest.approx(loss, abs=1e-5)
 
 
-def test_an_evaluation_takes_no_dropout_and_changes_no_statistics():
-    net = factory()()
+def test_an_evaluation_takes_no_dropout_changes_no_statistics_and_keeps_nothing_for_gradients():
+    class Asking(torch.nn.Module):
+        def forward(self, x):
+            asked.append(torch.is_grad_enabled())
+            return x
+
+    asked = []
+    net = factory(lambda: torch.nn.Sequential(small(), Asking()))()
     batch = packed().batches[0]
     before = net.get_weights()
     first, second = net.forward(batch), net.forward(batch)
@@ -322,11 +339,12 @@ def test_an_evaluation_takes_no_dropout_and_changes_no_statistics():
     assert net.get_weights() == before
     net.step(batch)
     assert net.module.training
+    assert asked == [False, False, True]
 
 
 def test_floating_columns_become_the_dtype_of_the_module_and_labels_int64():
     given = columns(10)
-    wide = {"data": nd.asarray(given["data"].astype(np.float64)), "label": nd.asarray(given["label"].astype(np.uint8))}
+    wide = {"data": nd.asarray(given["data"].astype(np.float64)), "label": nd.asarray(given["label"].astype(np.int32))}
     net, other = factory()(), factory()()
     assert net.step(wide) == other.step(packed(10).batches[0])
     double = factory(lambda: small().double())()

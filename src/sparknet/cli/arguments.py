@@ -6,7 +6,7 @@ For a value of the wrong type argparse prints a line and exits with code 2.
 import argparse
 import math
 
-__all__ = ["MAX_BYTES", "Help", "at_least", "names", "positive", "widths"]
+__all__ = ["MAX_BYTES", "Help", "at_least", "names", "net_name", "positive", "widths"]
 
 MAX_BYTES = "bytes that a compressed file may become (default: 1 GiB, or 16 times its size if that is more)"
 
@@ -44,6 +44,14 @@ def positive(text: str) -> float:
 def names(text: str) -> tuple[str, ...]:
     """Return the names in a list with commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def net_name(text: str) -> str:
+    """Return the name of a net: ``mlp``, or ``torch:`` and a function."""
+    if text != "mlp" and not text.startswith("torch:"):
+        msg = f"got {text!r}, expected mlp, torch:package.module:function or torch:FILE.py:function"
+        raise argparse.ArgumentTypeError(msg)
+    return text
 
 
 def widths(text: str) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from sparknet.cli.arguments import MAX_BYTES, Help, at_least, names, positive, widths
+from sparknet.cli.arguments import MAX_BYTES, Help, at_least, names, net_name, positive, widths
 
 __all__ = ["add"]
 
@@ -32,14 +32,21 @@ def _run(args: argparse.Namespace) -> None:
 def _add_net(train: argparse.ArgumentParser) -> None:
     """Add the options about the net, the weights it starts from, and the images it gets."""
     net = train.add_mutually_exclusive_group()
-    net.add_argument("--net", choices=["mlp"], default="mlp", help="the embedded net, which needs no framework")
+    net.add_argument(
+        "--net",
+        type=net_name,
+        default="mlp",
+        metavar="NET",
+        help="mlp: the embedded net, which needs no framework; torch:package.module:function or torch:FILE.py:function: a function of "
+        "yours that returns a torch.nn.Module, which is trained by SGD on the cross entropy, or a TorchNet.factory(...)",
+    )
     net.add_argument("--solver", metavar="FILE.prototxt", help="a Caffe solver; trains its net through pycaffe")
     train.add_argument(
         "--scale",
         type=positive,
         metavar="FACTOR",
         help="multiply pixels 0..255 by this first (default: not at all with --solver, where the prototxt says it, as in "
-        "transform_param { scale: 0.00390625 }; 0.00390625 with --net mlp)",
+        "transform_param { scale: 0.00390625 }; 0.00390625 with --net)",
     )
     train.add_argument(
         "--bgr",
@@ -124,6 +131,6 @@ def _add_steps(train: argparse.ArgumentParser) -> None:
     train.add_argument("--test-every", type=at_least(1), default=1, metavar="N", help="measure accuracy every N rounds")
     train.add_argument("--hidden", type=widths, default=(128,), metavar="N,N", help="mlp: widths of the hidden layers")
     train.add_argument(
-        "--learning-rate", type=positive, metavar="RATE", help="instead of the solver's base_lr (mlp: 0.05)"
+        "--learning-rate", type=positive, metavar="RATE", help="instead of the solver's base_lr (mlp and torch: 0.05)"
     )
-    train.add_argument("--momentum", type=float, default=0.9, help="mlp: momentum")
+    train.add_argument("--momentum", type=float, default=0.9, help="mlp and torch: momentum")

@@ -13,6 +13,7 @@ from sparknet.serialization.visible import say
 __all__ = ["factory_of"]
 
 _DEFAULT_BATCH = 64
+_TORCH = "torch:"
 _MLP_RATE = 0.05
 
 
@@ -24,6 +25,12 @@ def factory_of(args: argparse.Namespace, images: ImageSet) -> tuple[NetFactory, 
     SparknetError
         The solver or its net does not fit the images or the options.
     """
+    if args.solver is None and args.net.startswith(_TORCH):
+        from sparknet.nets.torch.named import named_factory
+
+        name, rate = args.net.removeprefix(_TORCH), args.learning_rate or _MLP_RATE
+        factory = named_factory(name, learning_rate=rate, momentum=args.momentum)
+        return factory, args.batch_size or _DEFAULT_BATCH
     if args.solver is None:
         shape = images.train[0].shape[1:]
         options = {"learning_rate": args.learning_rate or _MLP_RATE, "momentum": args.momentum}

@@ -28,7 +28,7 @@ def pixel_steps(args: argparse.Namespace, images: ImageSet) -> dict[str, PixelSt
         steps["--bgr"] = ToBGR("data")
     factor = args.scale or (_MLP_SCALE if args.solver is None else 1)
     if factor != 1:
-        steps["--scale" if args.scale else "as --net mlp has it"] = Scale("data", factor)
+        steps["--scale" if args.scale else f"as --net {args.net.partition(':')[0]} has it"] = Scale("data", factor)
     return steps
 
 
