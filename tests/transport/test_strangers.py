@@ -273,6 +273,7 @@ def test_a_length_that_a_worker_makes_up_ends_its_connection_and_takes_no_memory
         workers = Workers(hub, shards=1)
         value, _ = round_of(hub, {0: X.tobytes()})
         assert (value == 2 * X).all()
+        assert (hub.ignored, hub.strangers) == (1, 0)
     workers.join()
 
 

@@ -103,6 +103,7 @@ class Hub:
         self._resting.set()
         self._lock = threading.Lock()  # of what follows
         self._peers: dict[int, Peer] = {}
+        self._damaged = 0  # connections on which something came that is no message
         self._is_closed = False
         encryption, certificate = _encryption() if encrypt else (None, None)
         self.credentials = Credentials(secret, certificate)
@@ -122,8 +123,8 @@ class Hub:
 
     @property
     def ignored(self) -> int:
-        """Messages that came late, twice, or for nobody."""
-        return self._machine.ignored
+        """Messages that came late, twice, or for nobody, or were none; these end their connection."""
+        return self._machine.ignored + self._damaged
 
     def round(
         self,
@@ -301,6 +302,7 @@ class Hub:
         return partial(self._read, number, connection, peer, hello)
 
     def _read(self, number: int, connection: Connection, peer: Peer, hello: Hello) -> None:
+        reason = ""
         try:
             if self._is_closed:
                 return
@@ -312,6 +314,7 @@ class Hub:
         finally:
             with self._lock:
                 self._peers.pop(number, None)
+                self._damaged += bool(reason)
             peer.finish()
 
 
