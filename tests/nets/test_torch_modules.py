@@ -16,6 +16,7 @@ from sparknet.data import Field, pack
 from sparknet.errors import NetError, SchemaError
 from sparknet.nets import Net, TorchNet
 from sparknet.nets.torch import TorchFactory, accuracy
+from sparknet.nets.torch.batches import placed
 
 pytestmark = pytest.mark.torch
 
@@ -367,6 +368,12 @@ def test_a_loss_may_be_a_module_with_buffers():
     found = net.forward(batch, ["loss", "loss again", "output"])
     scores, label = (torch.from_numpy(array.to_host()) for array in (found["output"], batch["label"]))
     assert float(found["loss"].to_host()) == float(found["loss again"].to_host()) == weighted(scores, label).item()
+
+
+def test_a_loss_with_buffers_is_copied_to_the_device_of_the_net():
+    given = torch.nn.CrossEntropyLoss(weight=torch.tensor([0.2, 0.8]))
+    made = placed("loss", given, torch.device("meta"))  # a device that is everywhere
+    assert (made.weight.is_meta, given.weight.is_meta) == (True, False)
 
 
 def test_a_module_that_two_nets_would_share_is_refused():
