@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -128,6 +129,32 @@ def test_weights_are_copies_and_are_written_into_the_memory_of_the_parameters():
     for array in before.arrays():
         array[...] = 0
     assert net.get_weights() != before
+
+
+def test_weights_and_state_leave_by_one_copy_and_enter_by_none_of_their_size():
+    net = factory(
+        lambda: torch.nn.Sequential(torch.nn.Linear(4, 1000), torch.nn.Linear(1000, 1000)), loss=loss_of_many
+    )()
+    net.step(packed().batches[0])
+    size = net.get_weights().nbytes
+    for get, write in ((net.get_weights, net.set_weights), (net.get_state, net.set_state)):
+        value, read = peak(get)
+        _, written = peak(partial(write, value))
+        assert read < 1.1 * size
+        assert written < 0.1 * size
+
+
+def loss_of_many(output, _label):
+    return output.square().mean()
+
+
+def peak(function):
+    """Return the result, and the most bytes that numpy allocated at a time."""
+    tracemalloc.start()
+    result = function()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return result, most
 
 
 def test_a_state_is_written_into_the_memory_of_the_optimizers_own():
