@@ -93,7 +93,7 @@ def pulled(ending, outcomes, position, size=SIZE, change=bytes):
     names = ending.names_of_state
     done, results = sent(outcomes, position, names, size)
     states = [schema_of_state(asked_of(each, names)) for each in position.states]
-    taker = Results(ending, {o.worker: states[o.worker % len(states)] for o in outcomes}, size)
+    taker = Results(ending, {o.worker: states[o.worker % len(states)] for o in outcomes}, size=size)
     taker.begin(done)
     for number in range(max(len(r.slices) for r in results)):
         slices = [

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from sparknet.serialization.memory.leased import Leases
 from sparknet.transport.frames import HEADER_BYTES, framed, read_header
 
 __all__ = ["Connection", "exactly", "messages", "receive", "send"]
@@ -51,13 +52,18 @@ def send(connection: Connection, message: Any) -> None:
 
 
 def receive(
-    connection: Connection, *, longest: int, allowed: Sequence[type], heard: Callable[[], None] = lambda: None
+    connection: Connection,
+    *,
+    longest: int,
+    allowed: Sequence[type],
+    heard: Callable[[], None] = lambda: None,
+    memory: Leases | None = None,
 ) -> Any:
-    """Receive one message; ``heard`` is called whenever a part of it has come."""
+    """Receive one message; ``heard`` is called whenever a part of it has come. Its body lies in ``memory``, or in new one."""
     frame = read_header(exactly(connection, HEADER_BYTES), longest=longest, allowed=allowed)
     heard()
     text = exactly(connection, frame.text_bytes)
-    body = memoryview(bytearray(frame.body_bytes))
+    body = (memory or Leases()).take(frame.body_bytes).data if frame.body_bytes else memoryview(b"")
     _fill(connection, body, heard=heard)
     return frame.message(text, body)
 
@@ -65,9 +71,13 @@ def receive(
 def messages(
     connection: Connection, *, longest: int, allowed: Sequence[type], heard: Callable[[], None] = lambda: None
 ) -> Iterator[Any]:
-    """Receive messages until the connection ends, with an OSError, or does not keep to the format, with a FormatError."""
+    """Receive messages until the connection ends, with an OSError, or does not keep to the format, with a FormatError.
+
+    The memory of a body is used again once nobody has it any more.
+    """
+    memory = Leases()
     while True:
-        yield receive(connection, longest=longest, allowed=allowed, heard=heard)
+        yield receive(connection, longest=longest, allowed=allowed, heard=heard, memory=memory)
 
 
 def exactly(connection: Connection, count: int, until: float | None = None) -> bytes:

@@ -6,7 +6,7 @@ whole is gathered, one buffer for each worker.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -17,14 +17,23 @@ from sparknet.clusters.direct.payload import DATA, Layout, Schema, checked, hear
 from sparknet.errors import SchemaError
 from sparknet.ndarray import NDArray
 from sparknet.serialization.memory.buffers import aligned
+from sparknet.serialization.memory.leased import Leases
 from sparknet.training import Ending
 from sparknet.transport import Done
 from sparknet.weights import WeightCollection
 from sparknet.worker import Facts
 
-__all__ = ["Results"]
+__all__ = ["Memory", "Results"]
 
 Bytes = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is combined lies here: in the memory of the round before the last one, if nobody has that any more."""
+
+    weights: Leases = field(default_factory=Leases)
+    states: Leases = field(default_factory=Leases)
 
 
 class Results:
@@ -36,12 +45,17 @@ class Results:
         Gets what comes of them.
     states
         Schema of the solver state that was sent to each shard, of the names that come back.
+    memory
+        That of the session.
     size
         Bytes of the payload in a slice.
     """
 
-    def __init__(self, ending: Ending, states: Mapping[int, Schema], size: int = DATA) -> None:
+    def __init__(
+        self, ending: Ending, states: Mapping[int, Schema], memory: "Memory | None" = None, size: int = DATA
+    ) -> None:
         self._ending, self._states, self._size = ending, states, size
+        self._memory = memory or Memory()
         self.facts: list[Facts] = []
         self.nbytes = 0  # of all results
         self._takers: list[_Combined | _Gathered] = []
@@ -90,20 +104,20 @@ class Results:
         of_weights = None if way is None else way.combine
         kept = everyone if ending.wants_each_state else taking_part
         return [
-            _taker(of_weights, taking_part, {place: weights[place] for place in taking_part}),
-            _taker(ending.combines_states, taking_part, {place: states[place] for place in kept}),
+            _taker(self._memory.weights, of_weights, taking_part, {place: weights[place] for place in taking_part}),
+            _taker(self._memory.states, ending.combines_states, taking_part, {place: states[place] for place in kept}),
         ]
 
 
 def _taker(
-    combine: Combine | None, taking_part: Sequence[int], layouts: Mapping[int, Layout]
+    memory: Leases, combine: Combine | None, taking_part: Sequence[int], layouts: Mapping[int, Layout]
 ) -> "_Combined | _Gathered":
     """Return what combines the arrays that lie so, if they lie alike and are numbers; else what gathers them."""
     first = layouts[taking_part[0]]
     are_alike = all(each.begin == first.begin and same(each.schema, first.schema) for each in layouts.values())
     if combine is None or not are_alike or not are_numbers([place.dtype for place in first.places]):
         return _Gathered(layouts)
-    return _Combined(taking_part, first, combine)
+    return _Combined(memory, taking_part, first, combine)
 
 
 @dataclass(frozen=True)
@@ -118,9 +132,9 @@ class _Run:
 class _Combined:
     """The arrays of a layout, of which the same part of each result is combined as it comes."""
 
-    def __init__(self, taking_part: Sequence[int], layout: Layout, combine: Combine) -> None:
+    def __init__(self, memory: Leases, taking_part: Sequence[int], layout: Layout, combine: Combine) -> None:
         self._taking_part, self._layout, self._combine = taking_part, layout, combine
-        self._memory = aligned(layout.end - layout.begin)
+        self._memory = memory.take(layout.end - layout.begin)
         runs = [list(each) for _, each in groupby(layout.places, key=lambda place: place.dtype)]
         self._runs = [_Run(each[0].begin, each[-1].end, each[0].dtype) for each in runs]
 

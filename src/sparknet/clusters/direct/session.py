@@ -9,7 +9,7 @@ from typing import Any
 from sparknet.clusters.direct.alike import FirstWeights
 from sparknet.clusters.direct.bodies import packed_up
 from sparknet.clusters.direct.payload import asked_of, schema_of_state
-from sparknet.clusters.direct.results import Results
+from sparknet.clusters.direct.results import Memory, Results
 from sparknet.clusters.totals import mean_metrics
 from sparknet.nets.base import SolverState
 from sparknet.serialization import dump_parts
@@ -45,6 +45,7 @@ class DirectSession:
     elsewhere: Callable[[WeightCollection, Any], dict[str, float]]
     ended: Callable[[], None] = lambda: None
     first_weights: FirstWeights = field(default_factory=FirstWeights)
+    memory: Memory = field(default_factory=Memory)
 
     def train_into(
         self, ending: Ending, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]
@@ -60,7 +61,8 @@ class DirectSession:
             for task in tasks
         }
         schemas = [schema_of_state(asked_of(state, names)) for state in states]
-        results = Results(ending, {task.worker: schemas[task.worker % len(states)] for task in tasks})
+        asked = {task.worker: schemas[task.worker % len(states)] for task in tasks}
+        results = Results(ending, asked, self.memory)
         self._checked(self.hub.round(bodies, combine=results.take, begin=results.begin))
         results.end()
         elapsed = time.perf_counter() - start
