@@ -71,6 +71,31 @@ def test_workers_evaluate_what_was_announced_with_the_same_bits(monkeypatch):
     assert [[r.metrics for r in train(PROCESSES, test=test)] for test in (DATA, short)] == expected
 
 
+class Counting(MLP):
+    """A net whose sums are of numpy's own types."""
+
+    def totals(self, outputs, rows):
+        sums = {"loss": np.float32(outputs["loss"].to_host()) * rows, "none": np.float32("nan"), "batches": np.int64(1)}
+        return {name: (value, np.int64(rows)) for name, value in sums.items()}
+
+
+def test_sums_of_metrics_may_be_numbers_of_numpy():
+    def make(*, seed):
+        return Counting((6,), 3, (5,), seed=seed)
+
+    found = [[repr(r.metrics) for r in train(cluster, make)] for cluster in (LocalCluster(), PROCESSES)]
+    assert found[0] == found[1]
+    assert "none" in found[0][-1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"tau": np.int64(2)}, {"seed": np.uint8(3)}, {"max_seconds": np.float32(900)}, {"max_seconds": Fraction(900)}],
+)
+def test_arguments_may_be_numbers_of_numpy(options):
+    assert [r.weights for r in train(PROCESSES, **options)] == [r.weights for r in train(LocalCluster(), **options)]
+
+
 def test_what_was_not_announced_is_evaluated_by_the_driver():
     weights = FACTORY(seed=3).get_weights()
     with PROCESSES.session(FACTORY, DATA, 2) as there, LocalCluster().session(FACTORY, DATA, 2) as here:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparknet import FormatError, NDArray, SchemaError, TrainingError, WeightCollection
+from sparknet import ClusterError, FormatError, NDArray, SchemaError, TrainingError, WeightCollection
 from sparknet.averaging import BySlices, Mean, Median, Nesterov, WeightedMean
 from sparknet.averaging.contract import as_rule
 from sparknet.checkpoint import Position
@@ -33,7 +33,23 @@ class Last:
         return results[-1] + start
 
 
-RULES = [Mean(), WeightedMean(), Median(), Nesterov(0.7, 0.9), Nesterov(0.7, 0.9, Median()), as_rule(Last())]
+class Larger(Mean):
+    """A user's change of how a mean combines."""
+
+    def combine(self, arrays, shares):
+        return super().combine(arrays, shares) + arrays[0]
+
+
+RULES = [
+    Mean(),
+    WeightedMean(),
+    Median(),
+    Nesterov(0.7, 0.9),
+    Nesterov(0.7, 0.9, Median()),
+    as_rule(Last()),
+    Larger(),
+    Nesterov(0.7, 0.9, Larger()),
+]
 DTYPES = ["float32", "float64", "float16", "int32", "uint8"]
 
 
@@ -88,17 +104,21 @@ def sent(outcomes, position, names, size=SIZE):
     }, results
 
 
-def pulled(ending, outcomes, position, size=SIZE, change=bytes):
-    """Let the results of outcomes come as the hub brings them, and return the position that they make."""
+def pulled(ending, outcomes, position, size=SIZE, change=bytes, others=None):
+    """Let the results of outcomes come as the hub brings them, and return the position that they make.
+
+    ``others`` are what other workers have made of the same work. They take over before slice 2.
+    """
     names = ending.names_of_state
     done, results = sent(outcomes, position, names, size)
+    _, others = (done, results) if others is None else sent(others, position, names, size)
     states = [schema_of_state(asked_of(each, names)) for each in position.states]
     taker = Results(ending, {o.worker: states[o.worker % len(states)] for o in outcomes}, size=size)
     taker.begin(done)
     for number in range(max(len(r.slices) for r in results)):
         slices = [
             memoryview(change(b"".join(bytes(part) for part in r.slices[number])) if number < len(r.slices) else b"")
-            for r in results
+            for r in (results if number < 2 else others)
         ]
         taker.take(number, tuple(slices))
     taker.end()
@@ -157,7 +177,7 @@ def test_a_round_that_is_not_finite_raises_its_error_before_a_slice_is_pulled():
         Results(ending, {0: {}, 1: {}}).begin(sent(outcomes, position, ())[0])
 
 
-@given(st.integers(0, 5), st.integers(0, SIZE + 3), st.integers(0, 7))
+@given(st.integers(0, 5), st.integers(0, SIZE + 7), st.integers(0, 7))
 def test_a_bit_that_flips_on_the_way_is_an_error(number, byte, bit):
     rng, dtypes = np.random.default_rng(0), ["float32"] * 4
     position = started(rng, dtypes, "average", 2, Mean())
@@ -178,10 +198,35 @@ def test_a_bit_that_flips_on_the_way_is_an_error(number, byte, bit):
         pulled(ended(Mean(), "average", position), outcomes, position, change=flip)
 
 
-def test_a_rule_whose_combination_has_another_form_is_told_so():
-    class Wide(Last):
+def test_a_worker_goes_on_where_another_one_was_lost_with_the_result_of_that_one():
+    dtypes = ["float32"] * 4
+
+    def made(seed):
+        rng = np.random.default_rng(seed)
+        return outcome(0, rng, dtypes, ("history",))
+
+    position = started(np.random.default_rng(0), dtypes, "average", 1, Mean())
+    undisturbed = pulled(ended(Mean(), "average", position), [made(1)], position)
+    same(pulled(ended(Mean(), "average", position), [made(1)], position, others=[made(1)]), undisturbed)
+    with pytest.raises(ClusterError, match=r"^worker 0: .* gave another result before slice 2; .* seed what is random"):
+        pulled(ended(Mean(), "average", position), [made(1)], position, others=[made(2)])
+
+
+@pytest.mark.parametrize(
+    ("way", "expected"),
+    [
+        (
+            BySlices(lambda arrays: NDArray(arrays[0], dtype="float64")),
+            r"by_slices\(\): combine returned float64 of shape .*, expected float32",
+        ),
+        (BySlices(lambda arrays: arrays[0].to_host()), r"by_slices\(\): combine returned ndarray, expected an NDArray"),
+        (Mean().combine, r"rule <.*Own.*>: by_slices\(\) returned method, expected a BySlices, or None"),
+    ],
+)
+def test_a_rule_whose_way_by_slices_is_of_another_form_is_told_so(way, expected):
+    class Own(Last):
         def by_slices(self, *_):
-            return BySlices(lambda arrays: NDArray(arrays[0], dtype="float64"))
+            return way
 
         def init(self, _weights):
             return {}
@@ -190,9 +235,9 @@ def test_a_rule_whose_combination_has_another_form_is_told_so():
             return results[0], state
 
     rng, dtypes = np.random.default_rng(0), ["float32"] * 4
-    position = started(rng, dtypes, "average", 1, Wide())
-    with pytest.raises(SchemaError, match=r"by_slices\(\): combine returned float64 of shape .*, expected float32"):
-        pulled(ended(Wide(), "average", position), [outcome(0, rng, dtypes, ())], position)
+    position = started(rng, dtypes, "average", 1, Own())
+    with pytest.raises((SchemaError, TypeError), match=expected):
+        pulled(ended(Own(), "average", position), [outcome(0, rng, dtypes, ())], position)
 
 
 def test_a_schema_comes_back_as_it_was_told():

@@ -29,6 +29,10 @@ def test_a_history_that_a_worker_has_not_made_yet_counts_as_zero():
     assert values(next_states("reset", late, [1, 1, 2], NEW)) == [{"iteration": 2}]
 
 
+def test_a_net_that_counts_no_iterations_may_start_each_round_with_a_new_state():
+    assert next_states("reset", [{"a": NDArray([1.0])}, {}], [1, 1], {}) == [{}]
+
+
 def test_what_no_worker_brings_back_stays_that_of_a_new_solver():
     assert values(next_states("average", [state(1), state(3)], [1, 1], state(0, a=[7.0]))) == [
         {"iteration": 2, "a": [7.0]}

@@ -51,15 +51,6 @@ class Elementwise(Stateless):
 
 
 class _AnyMean(Elementwise):
-    def __call__(
-        self, start: WeightCollection, results: Sequence[WeightCollection], examples: Sequence[int]
-    ) -> WeightCollection:
-        """Return the mean of ``results``."""
-        del start
-        return WeightCollection.mean(results, weights=self.shares(examples))
-
-    by_slices = Elementwise.by_slices  # said again: it has the bits of this __call__ too
-
     def combine(self, arrays: Iterable[NDArray], shares: Sequence[float]) -> NDArray:
         """Return the mean of one array of each worker, as :meth:`WeightCollection.mean` has it."""
         arrays = list(arrays)

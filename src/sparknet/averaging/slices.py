@@ -76,7 +76,12 @@ def by_slices(rule: Rule, start: WeightCollection, examples: Sequence[int], stat
     if not _speaks_for(type(rule)) or not are_numbers([a.dtype for a in start.arrays()]):
         return None
     way: BySlices | None = rule.by_slices(start, examples, state)  # type: ignore[attr-defined]
-    return way if way is None else BySlices(way.combine, lambda combined: checked_end(rule, way.finish(combined)))
+    if way is None:
+        return None
+    if not isinstance(way, BySlices):
+        msg = f"rule {rule!r}: by_slices() returned {type(way).__name__}, expected a BySlices, or None where it needs whole results"
+        raise TypeError(msg)
+    return BySlices(way.combine, lambda combined: checked_end(rule, way.finish(combined)))
 
 
 def _speaks_for(kind: type) -> bool:

@@ -51,11 +51,11 @@ def condensed(parts: Iterable[Mapping[str, tuple[float, float]]]) -> list[dict[s
 
 
 def _exact(values: Iterable[float]) -> list[float]:
-    """Return a few floats, the largest first, whose sum is exactly that of the values.
+    """Return a few floats, the largest first, whose sum is exactly that of the values as floats.
 
     Values that are not finite, or whose sum is none, stay as they are: so they end in the same result or error.
     """
-    values = list(values)
+    values = list(map(float, values))  # a net's own numbers may be of numpy's types
     if not all(map(math.isfinite, values)):
         return values
     rest, floats = sum(map(Fraction, values)), list[float]()

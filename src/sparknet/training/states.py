@@ -36,7 +36,8 @@ def next_states(
     """
     if policy == "local":
         return list(states)
-    names = names_kept(policy) or dict.fromkeys(name for state in states for name in state)
+    kept = names_kept(policy)
+    names = dict.fromkeys(name for state in states for name in state if not kept or name in kept)
     return [{**new_state, **{name: _mean(name, states, shares) for name in names}}]
 
 

@@ -41,7 +41,8 @@ class Result:
     slices
         Each is bytes, or a sequence of them. They are sent when the driver asks for them, and must not change until then.
     result
-        What each attempt at this work gives alike, at most 1 MB together with ``notes``.
+        What each attempt at this work gives alike, at most 1 MB together with ``notes``. Slices are not compared, so a checksum of them
+        belongs here where the work may give other bits when it is done again.
     notes
         What may differ between attempts.
     """

@@ -1,7 +1,8 @@
 """The form of a result on its way to the driver: its arrays one after the other, each at a multiple of 64 bytes, cut into slices.
 
 Names, shapes and dtypes go ahead, in a few bytes (:func:`as_lists`), so that the driver knows what each byte is before the first one comes.
-A slice ends with a checksum, because a bit that flips on the way would else be averaged in silence.
+A slice ends with two checksums. That of its data, because a bit that flips on the way would else be averaged in silence. And that of
+all slices up to this one: a worker that goes on where another one was lost has to have the result of that one, from the first slice on.
 """
 
 import math
@@ -11,12 +12,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, TypeAlias
+from zlib import crc32
 
 import numpy as np
 
 from sparknet.clusters.direct.bodies import SLICE
 from sparknet.dtypes import TABLE
-from sparknet.errors import FormatError
+from sparknet.errors import ClusterError, FormatError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import SolverState
 from sparknet.serialization.memory.buffers import little_endian
@@ -38,7 +40,7 @@ __all__ = [
 ]
 
 _ALIGNED = 64  # bytes
-_SUM = 4  # bytes of a checksum
+_SUM = 4  # bytes of a checksum; a slice ends with two
 DATA = SLICE - _ALIGNED  # bytes of the payload in a slice
 _DTYPES = {row.name: row for row in TABLE}
 
@@ -156,18 +158,26 @@ class Slices(Sequence[list[Any]]):
         self._begins = [place.begin for layout in layouts for place in layout.places]
         self._bytes = [_bytes(array) for array in arrays]
         self._nbytes, self._size = layouts[-1].end, size
+        self._sums: list[bytes] = []  # the checksums of the slices that were made so far
 
     def __len__(self) -> int:
         return (self._nbytes + self._size - 1) // self._size
 
     def __getitem__(self, number: Any) -> list[Any]:
-        first = operator.index(number) * self._size
-        if not 0 <= first < self._nbytes:
+        place = operator.index(number)
+        if not 0 <= place < len(self):
             raise IndexError(number)
-        data = self._data(first, min(first + self._size, self._nbytes))
-        return [data, checksum(data).to_bytes(_SUM, "big")]
+        for each in range(len(self._sums), place + 1):  # those before it were sent by another worker, which was lost
+            self._append_sums(self._data(each))
+        return [self._data(place), self._sums[place]]
 
-    def _data(self, first: int, last: int) -> np.ndarray[Any, Any]:
+    def _append_sums(self, data: np.ndarray[Any, Any]) -> None:
+        before = int.from_bytes(self._sums[-1][_SUM:], "big") if self._sums else 0
+        self._sums.append(_sums(checksum(data), before))
+
+    def _data(self, number: int) -> np.ndarray[Any, Any]:
+        first = number * self._size
+        last = min(first + self._size, self._nbytes)
         pieces = [
             (begin, each)
             for begin, each in zip(self._begins, self._bytes, strict=True)
@@ -184,16 +194,52 @@ class Slices(Sequence[list[Any]]):
         return data
 
 
-def checked(received: memoryview, worker: int, number: int) -> np.ndarray[Any, Any]:
-    """Return the bytes of the payload in a slice; a FormatError if they are not what the worker has sent."""
-    data, said = received[:-_SUM], received[-_SUM:]
-    if checksum(data) != int.from_bytes(said, "big"):
+def checked(received: memoryview, worker: int, number: int, before: int) -> tuple[np.ndarray[Any, Any], int]:
+    """Return the bytes of the payload in a slice, and the checksum of all slices up to this one.
+
+    Parameters
+    ----------
+    received
+        The slice.
+    worker, number
+        Whose it is, and which.
+    before
+        The checksum of all slices before this one; 0 if it is the first.
+
+    Raises
+    ------
+    FormatError
+        The bytes are not what the worker has sent.
+    ClusterError
+        The worker goes on with another result than that of the one which sent the slices before.
+    """
+    data, said = received[: -2 * _SUM], bytes(received[-2 * _SUM :])
+    found = checksum(data)
+    sums = _sums(found, before)
+    if sums == said:
+        return np.frombuffer(data, np.uint8), int.from_bytes(sums[_SUM:], "big")
+    if _own(found, said[_SUM:]) != said[:_SUM]:
         msg = (
             f"worker {worker}: slice {number} of its result, {len(data):,} bytes, has another checksum than it was sent with: "
             "memory or network of one of the two machines is faulty"
         )
         raise FormatError(msg, tensor=None, offset=number * DATA)
-    return np.frombuffer(data, np.uint8)
+    msg = (
+        f"worker {worker}: it was lost while its result was sent, and the same work, done again, gave another result before slice "
+        f"{number}; the net, its factory or the data is not the same each time: seed what is random by the step"
+    )
+    raise ClusterError(msg, shard=worker)
+
+
+def _sums(data: int, before: int) -> bytes:
+    """Return the two checksums at the end of a slice, of the checksum of its data and the second one of the slice before."""
+    through = crc32(data.to_bytes(_SUM, "big"), before).to_bytes(_SUM, "big")
+    return _own(data, through) + through
+
+
+def _own(data: int, through: bytes) -> bytes:
+    """Return the first checksum: the second one is checked by it too."""
+    return crc32(through, data).to_bytes(_SUM, "big")
 
 
 def _padded(size: int) -> int:

@@ -59,6 +59,7 @@ class Results:
         self.facts: list[Facts] = []
         self.nbytes = 0  # of all results
         self._takers: list[_Combined | _Gathered] = []
+        self._sums: list[int] = []  # of each result: the checksum of the slices that have come
 
     def begin(self, done: Mapping[int, Done]) -> None:
         """Fix who takes part, and make room; called again, begin anew."""
@@ -72,14 +73,11 @@ class Results:
             for (shard, each), before in zip(said.items(), weights, strict=True)
         ]
         self.nbytes = sum(layout.end for layout in states)
-        self._takers = self._made(start, weights, states)
+        self._takers, self._sums = self._made(start, weights, states), [0] * len(said)
 
     def take(self, number: int, slices: tuple[memoryview, ...]) -> None:
         """Take a slice of each result."""
-        parts = [
-            checked(part, facts.worker, number) if part else np.empty(0, np.uint8)
-            for part, facts in zip(slices, self.facts, strict=True)
-        ]
+        parts = [self._checked(place, number, part) for place, part in enumerate(slices)]
         for taker in self._takers:
             taker.take(number * self._size, parts)
 
@@ -95,6 +93,13 @@ class Results:
         else:
             self._ending.states([_as_state(each) for each in states.named()])
         self._takers = []
+
+    def _checked(self, place: int, number: int, part: memoryview) -> Bytes:
+        """Return the payload of a slice of a result; nothing if the result has no more."""
+        if not part:
+            return np.empty(0, np.uint8)
+        data, self._sums[place] = checked(part, self.facts[place].worker, number, self._sums[place])
+        return data
 
     def _made(self, start: Schema, weights: list[Layout], states: list[Layout]) -> "list[_Combined | _Gathered]":
         """Return what takes the weights, and what takes the states."""
@@ -152,6 +157,9 @@ class _Combined:
 
     def _store(self, dtype: np.dtype[Any], first: int, arrays: list[NDArray]) -> None:
         combined = self._combine(arrays)
+        if not isinstance(combined, NDArray):
+            msg = f"by_slices(): combine returned {type(combined).__name__}, expected an NDArray"
+            raise TypeError(msg)
         if combined.shape != arrays[0].shape or combined.dtype != dtype:
             msg = (
                 f"by_slices(): combine returned {combined.dtype} of shape {combined.shape}, expected {dtype} of shape "
