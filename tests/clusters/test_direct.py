@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sparknet import ClusterError, DataError, Field, LocalCluster, averaged_sgd
+from sparknet import ClusterError, DataError, Field, FormatError, LocalCluster, averaged_sgd
 from sparknet.clusters import local, totals
-from sparknet.clusters.direct import worker
+from sparknet.clusters.direct import session, worker
 from sparknet.clusters.direct.alike import about
 from sparknet.data import pack
 from sparknet.data.preprocess import LabelMap, Scale
@@ -154,3 +154,21 @@ def test_another_version_in_a_worker_is_named(monkeypatch, name):
     monkeypatch.setattr(worker, "about", lambda: {**about(), name: "0.1"})
     with pytest.raises(ClusterError, match=rf"the worker of shard \d has {name} '0.1', the driver '{about()[name]}'"):
         train(PROCESSES)
+
+
+def test_weights_that_a_bit_flips_in_on_the_way_to_a_worker_are_an_error(monkeypatch):
+    original = session.dump_parts
+
+    def damaged(given):
+        parts = original(given)
+        place = max(range(len(parts)), key=lambda at: len(parts[at]))
+        if len(parts[place]) > 1 << 20:  # a smaller message is compared with its checksums in any case
+            parts[place] = bytearray(parts[place])
+            parts[place][12345] ^= 4
+        return parts
+
+    monkeypatch.setattr(session, "dump_parts", damaged)
+    large = MLP.factory((6,), 200_000, learning_rate=0.1)
+    columns = {"data": COLUMNS["data"][:4], "label": LABELS[:4]}
+    with pytest.raises(FormatError, match="checksum"):
+        next(averaged_sgd(large, pack(columns, FIELDS, 2), cluster=PROCESSES, workers=2, tau=1, rounds=1))

@@ -168,6 +168,16 @@ def test_weights_of_another_schema_are_named_as_they_are_where_results_are_whole
     assert texts[0] == texts[1]
 
 
+@pytest.mark.parametrize("rule", [Mean(), Median()], ids=repr)
+def test_weights_of_a_schema_that_all_workers_have_and_the_driver_has_not_are_averaged_as_whole_ones(rule):
+    rng = np.random.default_rng(0)
+    position = started(rng, ["float32"] * 4, "average", 2, rule)
+    outcomes = [outcome(k, rng, ["float32", "float64", "float32", "float64"], ()) for k in range(2)]
+    whole = ended(rule, "average", position)
+    whole.outcomes(outcomes)
+    same(pulled(ended(rule, "average", position), outcomes, position), whole.position())
+
+
 def test_a_round_that_is_not_finite_raises_its_error_before_a_slice_is_pulled():
     rng, dtypes = np.random.default_rng(0), ["float32"] * 4
     position = started(rng, dtypes, "average", 2, Mean())

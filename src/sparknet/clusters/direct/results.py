@@ -73,7 +73,7 @@ class Results:
             for (shard, each), before in zip(said.items(), weights, strict=True)
         ]
         self.nbytes = sum(layout.end for layout in states)
-        self._takers, self._sums = self._made(start, weights, states), [0] * len(said)
+        self._takers, self._sums = self._made(weights, states), [0] * len(said)
 
     def take(self, number: int, slices: tuple[memoryview, ...]) -> None:
         """Take a slice of each result."""
@@ -101,12 +101,11 @@ class Results:
         data, self._sums[place] = checked(part, self.facts[place].worker, number, self._sums[place])
         return data
 
-    def _made(self, start: Schema, weights: list[Layout], states: list[Layout]) -> "list[_Combined | _Gathered]":
+    def _made(self, weights: list[Layout], states: list[Layout]) -> "list[_Combined | _Gathered]":
         """Return what takes the weights, and what takes the states."""
         ending = self._ending
         taking_part, everyone = ending.begin(self.facts), range(len(self.facts))
-        way = ending.by_slices if same(weights[taking_part[0]].schema, start) else None
-        of_weights = None if way is None else way.combine
+        of_weights = None if ending.by_slices is None else ending.by_slices.combine
         kept = everyone if ending.wants_each_state else taking_part
         return [
             _taker(self._memory.weights, of_weights, taking_part, {place: weights[place] for place in taking_part}),

@@ -93,7 +93,7 @@ def serve_shard(
     def do(body: memoryview, exactly: int | None, is_wanted: Callable[[], bool]) -> Result:
         del is_wanted  # rounds wait for all
         facts, messages = unpacked(body)
-        start, *states = map(loads, messages)
+        start, *states = (loads(message, verify=True) for message in messages)
         notes: dict[str, Any] = {}
         if not nets:
             net = make_net()
