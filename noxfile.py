@@ -243,11 +243,13 @@ def fresh(session: nox.Session) -> None:
 def torch(session: nox.Session) -> None:
     """Run the tests that need torch, those of TorchNet on Spark included; a missing torch is a failure.
 
-    It is no part of CI: on Linux the registry's torch brings CUDA's libraries, several gigabytes. Where pip is told of an index of CPU
-    builds, or finds one in a folder, it takes that.
+    It is no part of CI: on Linux the registry's torch brings CUDA's libraries, several gigabytes. SPARKNET_TORCH may name another, such as
+    torch==2.13.0+cpu where pip finds CPU builds.
     """
     java(session)
     environment = Environment(session, "torch")
+    if "SPARKNET_TORCH" in os.environ:
+        environment.install(os.environ["SPARKNET_TORCH"])
     environment.install("-e", ".[test,torch,ecosystem,spark,arrow]")
     environment.install(*MNIST)
     environment.run("pytest", EXAMPLES, "-m", "torch and not gpu", *session.posargs)
