@@ -12,7 +12,8 @@ from sparknet.nets import TorchNet
 from sparknet.nets.torch import accuracy
 from sparknet.spark import SparkCluster, featurize, pack
 
-pytestmark = [pytest.mark.spark, pytest.mark.torch]
+# Importing torch takes a worker many seconds where others use the cores.
+pytestmark = [pytest.mark.spark, pytest.mark.torch, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 # The executors cannot import a file of tests; users send theirs by --py-files.
 cloudpickle.register_pickle_by_value(torch_plain)
