@@ -9,7 +9,7 @@ import hmac
 import secrets
 from dataclasses import dataclass, field
 
-from sparknet.errors import ClusterError
+from sparknet.errors import ClusterError, DataError
 
 __all__ = [
     "ANSWER_BYTES",
@@ -23,6 +23,7 @@ __all__ = [
 
 _GREETING = b"sparknet"
 _RANDOM = 32  # bytes
+_SHORTEST = 16  # bytes of a secret
 PROOF_BYTES = 32  # of a SHA-256
 GREETING_BYTES = len(_GREETING) + _RANDOM
 ANSWER_BYTES = _RANDOM + PROOF_BYTES
@@ -52,6 +53,15 @@ class Credentials:
 
     secret: bytes = field(repr=False)
     certificate: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.secret, bytes) or len(self.secret) < _SHORTEST:
+            length = f" of {len(self.secret)}" if isinstance(self.secret, bytes) else ""
+            msg = (
+                f"the secret of a session is {type(self.secret).__name__}{length}; expected at least {_SHORTEST} bytes that nobody can "
+                "guess: take new_secret() once, and hand Hub.credentials to the workers"
+            )
+            raise DataError(msg)
 
 
 class WorkerHandshake:

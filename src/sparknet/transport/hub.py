@@ -7,6 +7,7 @@ own, so that workers hear of the driver and lost ones are noticed however long t
 
 import atexit
 import contextlib
+import logging
 import os
 import queue
 import threading
@@ -16,13 +17,13 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from sparknet.errors import ClusterError, SparknetError
+from sparknet.errors import ClusterError, DataError, SparknetError
 from sparknet.transport.actions import Begin, Combine, Drop, End, GiveUp, RunAgain, Send
 from sparknet.transport.door import Door
 from sparknet.transport.driver_side import DriverAction, DriverSide
 from sparknet.transport.frames import works
 from sparknet.transport.handshake import Credentials
-from sparknet.transport.limits import Limits
+from sparknet.transport.limits import Limits, check_quorum
 from sparknet.transport.messages import Done, Hello
 from sparknet.transport.peers import Peer, end_all, read_all
 from sparknet.transport.wire import Connection
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Hub"]
 
 _ENDS = 1.0  # seconds for threads to end after their connections
+_LOG = logging.getLogger(__name__)
 _CLOSED = "the session was closed while a round was open"
 
 
@@ -94,6 +96,9 @@ class Hub:
         run_again: Callable[[], None] = lambda: None,
         dropped: Callable[[int, str], None] = lambda shard, reason: None,  # noqa: ARG005 - it has to take them
     ) -> None:
+        if isinstance(shards, bool) or not isinstance(shards, int) or shards < 1:
+            msg = f"Hub: shards={shards!r}; expected a number of at least 1: each shard has a worker"
+            raise DataError(msg)
         self._shards, self._limits, self._longest = shards, limits or Limits(), longest
         self._machine = DriverSide(shards, self._limits, time.monotonic(), about=about, raised=raised)
         self._run_again, self._dropped = run_again, dropped
@@ -148,7 +153,7 @@ class Hub:
             Called before, with what each of those that take part has said; called again where others take part, and what was
             combined is to be forgotten.
         deadline, quorum
-            From so many seconds on the round does with those that are done, once they are so many.
+            From so many seconds on the round does with those that are done, once they are so many. Both or neither.
 
         Returns
         -------
@@ -160,9 +165,11 @@ class Hub:
         ClusterError
             The session cannot go on: a shard has no worker, a worker raised an error, or its results differ.
         DataError
-            A body is not bytes, or is of no shard. The session is as before.
+            A body is not bytes, or is of no shard; or there is a deadline without a quorum, or a quorum without a deadline. The session
+            is as before.
         """
         bodies = works(bodies, self._shards)
+        check_quorum(deadline, quorum, len(bodies))
         self._driver = threading.current_thread()
         try:
             self._resting.clear()
@@ -289,6 +296,8 @@ class Hub:
                 case Drop(number, reason):
                     if (peer := self._peers.get(number)) is not None:
                         peer.break_off()
+                        if not self._is_closed:
+                            _LOG.warning("the worker of shard %d is given up: %s", peer.shard, reason)
                         self._dropped(peer.shard, reason)
                 case RunAgain():
                     self._run_again()
@@ -310,6 +319,12 @@ class Hub:
             heard = partial(self._tell, self._machine.heard, number)
             received = partial(self._tell, self._machine.received, number)
             reason = read_all(connection, self._longest, self._limits.beat, heard, received)
+            if reason:
+                _LOG.warning(
+                    "the worker of shard %d sent what cannot be taken, its connection is closed: %s",
+                    hello.shard,
+                    reason,
+                )
             self._tell(self._machine.lost, number, reason=reason)
         finally:
             with self._lock:

@@ -1,10 +1,11 @@
 """How long a driver and its workers wait for each other, in seconds."""
 
+import numbers
 from dataclasses import dataclass
 
 from sparknet.errors import DataError
 
-__all__ = ["Limits"]
+__all__ = ["Limits", "check_quorum"]
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,21 @@ class Limits:
         if self.silence <= 2 * self.beat:
             msg = f"Limits: beat={self.beat} s and silence={self.silence} s; expected a silence of more than two beats"
             raise DataError(msg)
+
+
+def check_quorum(deadline: float | None, quorum: int | None, workers: int) -> None:
+    """Raise a DataError unless a round of so many workers can end by its deadline and quorum: one alone would wait for all."""
+    if deadline is None and quorum is None:
+        return
+    is_time = isinstance(deadline, numbers.Real) and deadline >= 0
+    if (
+        not is_time
+        or isinstance(quorum, bool)
+        or not isinstance(quorum, numbers.Integral)
+        or not 1 <= quorum <= workers
+    ):
+        msg = (
+            f"round(): deadline={deadline!r} and quorum={quorum!r}; expected both, seconds from now and a number of workers from 1 to "
+            f"{workers}, or neither where the round waits for all"
+        )
+        raise DataError(msg)

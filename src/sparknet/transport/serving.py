@@ -105,7 +105,13 @@ def serve(
     ------
     ClusterError
         The driver cannot be reached, is another one, or is lost. A task of Spark should fail with it, so that it is started again.
+    DataError
+        ``address``, ``hello`` or ``secret`` is of another kind. Nothing was said to the driver.
     """
+    if not isinstance(hello, Hello) or not isinstance(address, tuple | list) or len(address) != 2:
+        msg = f"serve(): got address={address!r} and {hello!r}; expected Hub.address, which is (host, port), and Hello(shard)"
+        raise DataError(msg)
+    address = (address[0], address[1])
     limits = limits or Limits()
     with connected(address, secret if isinstance(secret, Credentials) else Credentials(secret)) as connection:
         connection.settimeout(limits.silence)  # of reading, and of sending to a driver that does not read
@@ -171,9 +177,10 @@ class _Worker:
 
     def _work(self, work: Work) -> None:
         try:
-            result = self._do(memoryview(work.body), work.exactly, lambda: self._is_wanted(work.round))
-            if result is None:
+            found = self._do(memoryview(work.body), work.exactly, lambda: self._is_wanted(work.round))
+            if found is None and not self._is_wanted(work.round):
                 return
+            result = _checked(found)
             done = _done(work.round, result)
         except Exception as error:  # noqa: BLE001 - told to the driver, which gives up with it
             self._failed(work.round, error)
@@ -233,14 +240,22 @@ class _Worker:
                 self._act(actions)
 
 
-def _done(round_: int, result: Result) -> Done:
-    """Return what is said of a result, or raise an error for one that cannot be sent."""
+def _checked(result: Any) -> Result:
+    """Return what the work has returned; a DataError if it cannot be sent."""
     if not isinstance(result, Result):
         msg = f"the work returned {type(result).__name__}; expected a Result, or None where it is no longer wanted"
+        raise DataError(msg)
+    if isinstance(result.slices, bytes | bytearray | memoryview | str):
+        msg = f"the work returned a Result whose slices are one {type(result.slices).__name__}; expected a sequence of slices, such as [data]"
         raise DataError(msg)
     if result.steps < 0:
         msg = f"the work returned a Result of {result.steps} steps; expected none below 0"
         raise DataError(msg)
+    return result
+
+
+def _done(round_: int, result: Result) -> Done:
+    """Return what is said of a result."""
     done = Done(round_, result.steps, len(result.slices), result.result, result.notes)
     framed(done)  # raises where result and notes are too long
     return done
