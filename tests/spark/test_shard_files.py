@@ -78,9 +78,11 @@ def test_the_minibatches_of_a_run_go_through_the_pipe_once(spark, context, packe
     data = replace(packed, rdd=packed.rdd.map(watched))
     before = piped.value
     for _ in range(2):  # the second run finds the files of the first
-        run = averaged_sgd(FACTORY, data, cluster=SparkCluster(spark), sampling=sampling, **OPTIONS)
+        run = averaged_sgd(FACTORY, data, cluster=SparkCluster(spark, transport="spark"), sampling=sampling, **OPTIONS)
         read = [piped.value - before for _ in run]
-        *_, there = averaged_sgd(FACTORY, data, cluster=SparkCluster(spark), sampling=sampling, **OPTIONS)
+        *_, there = averaged_sgd(
+            FACTORY, data, cluster=SparkCluster(spark, transport="spark"), sampling=sampling, **OPTIONS
+        )
     first = 1  # the driver tries the net on the first minibatch of each run
     assert packed.num_batches <= read[0] <= packed.num_batches + 4 * first
     assert read == [read[0]] * 4
@@ -113,7 +115,7 @@ def damage(path):
 
 @pytest.mark.parametrize("harm", [remove, shorten, empty, damage])
 def test_a_file_that_is_gone_or_damaged_is_written_again_and_changes_no_bit(spark, context, packed, expected, harm):
-    for result in averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), **OPTIONS):
+    for result in averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark, transport="spark"), **OPTIONS):
         whole = {path: path.read_bytes() for path in files(context)}
         assert len(whole) == 2
         if result.index < 3:
@@ -131,7 +133,7 @@ def test_a_shard_that_is_damaged_in_spark_itself_is_named_with_the_fix(spark, co
     with pytest.raises(
         ClusterError, match=rf"^shard 1 cannot be read back from {folder}: its disk, .*; pack or load again"
     ):
-        next(averaged_sgd(FACTORY, data, cluster=SparkCluster(spark), **OPTIONS))
+        next(averaged_sgd(FACTORY, data, cluster=SparkCluster(spark, transport="spark"), **OPTIONS))
     data.unpersist()
     assert files(context) == []
 
@@ -140,14 +142,14 @@ def test_a_directory_that_cannot_be_written_is_named_with_the_fix(spark, context
     taken = context.parallelize([0], 1).map(lambda _: str(local_directories()[0])).first()
     Path(taken, f"sparknet-{name_of(packed.rdd)}").write_text("a file where a directory is to be")
     with pytest.raises(ClusterError, match=r"shard \d cannot be kept in .*give spark.local.dir a larger disk"):
-        next(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), **OPTIONS))
+        next(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark, transport="spark"), **OPTIONS))
     Path(taken, f"sparknet-{name_of(packed.rdd)}").unlink()
 
 
 def test_nothing_is_left_after_unpersist_nor_after_a_session_with_other_workers(spark, context, packed):
-    next(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), **OPTIONS))
+    next(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark, transport="spark"), **OPTIONS))
     assert len(files(context)) == 2
-    run = averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), **{**OPTIONS, "workers": 3})
+    run = averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark, transport="spark"), **{**OPTIONS, "workers": 3})
     next(run)
     assert len(files(context)) == 5
     run.close()
@@ -160,19 +162,21 @@ def test_another_preprocessor_shares_the_files_and_what_releases_them(spark, con
     before = set(context._jsc.getPersistentRDDs())
     scaled = replace(packed, preprocessor=Scale("data", 0.5))
     for data in (scaled, packed):
-        next(averaged_sgd(FACTORY, data, cluster=SparkCluster(spark), **OPTIONS))
+        next(averaged_sgd(FACTORY, data, cluster=SparkCluster(spark, transport="spark"), **OPTIONS))
         assert len(files(context)) == 2
     assert len(set(context._jsc.getPersistentRDDs()) - before) == 1
     packed.unpersist()
     assert files(context) == []
     assert set(context._jsc.getPersistentRDDs()) < before  # the minibatches too
-    next(averaged_sgd(FACTORY, scaled, cluster=SparkCluster(spark), **OPTIONS))  # computed anew, as Spark does
+    next(
+        averaged_sgd(FACTORY, scaled, cluster=SparkCluster(spark, transport="spark"), **OPTIONS)
+    )  # computed anew, as Spark does
     scaled.unpersist()
     assert files(context) == []
 
 
 def test_files_are_removed_where_they_are_whichever_executors_a_sweep_would_reach(spark, context, packed, monkeypatch):
-    next(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), **OPTIONS))
+    next(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark, transport="spark"), **OPTIONS))
     with monkeypatch.context() as patched:
         patched.setattr(type(context), "parallelize", None)  # the sweep reaches none
         packed.unpersist()
@@ -244,7 +248,7 @@ from sparknet.spark import pack, start_spark
 
 spark = start_spark("local-cluster[2,1,1024]")
 packed = pack(spark.sparkContext.parallelize(t.rows(), 3), t.FIELDS, 5, shards=2)
-for result in averaged_sgd(t.FACTORY, packed, cluster=SparkCluster(spark), **t.OPTIONS):
+for result in averaged_sgd(t.FACTORY, packed, cluster=SparkCluster(spark, transport="spark"), **t.OPTIONS):
     if result.index in (0, 2):
         parents = {}
         for pid in filter(str.isdigit, os.listdir("/proc")):

@@ -75,11 +75,13 @@ def test_everything_broadcast_and_resharded_is_released(spark, context, packed):
         return set(context._jsc.getPersistentRDDs())
 
     before = files(), blocks()
-    rounds = averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), workers=2, evaluate=(packed, 1), **OPTIONS)
+    rounds = averaged_sgd(
+        FACTORY, packed, cluster=SparkCluster(spark, transport="spark"), workers=2, evaluate=(packed, 1), **OPTIONS
+    )
     for _ in rounds:
         assert len(blocks()) == len(before[1]) + 1  # resharded from 3 to 2
     assert (files(), blocks()) == before
-    rounds = averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), workers=2, **OPTIONS)
+    rounds = averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark, transport="spark"), workers=2, **OPTIONS)
     next(rounds)
     rounds.close()  # the caller breaks off
     assert (files(), blocks()) == before

@@ -84,7 +84,9 @@ def test_training_and_its_evaluation_have_the_same_bits(spark, context, by_file)
     data = pack(context.parallelize(ROWS, 2), FIELDS, 5)
 
     def trained():
-        *_, last = averaged_sgd(FACTORY, data, cluster=SparkCluster(spark), evaluate=(data, 1), **OPTIONS)
+        *_, last = averaged_sgd(
+            FACTORY, data, cluster=SparkCluster(spark, transport="spark"), evaluate=(data, 1), **OPTIONS
+        )
         return last
 
     with_broadcasts = trained()

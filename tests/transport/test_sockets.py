@@ -132,8 +132,8 @@ def test_a_worker_that_is_silent_while_no_round_is_open_is_dropped_and_its_shard
         Hub(1, secret=SECRET, encrypt=encrypt, limits=limits, dropped=lambda *told: dropped.put(told)) as hub,
         closing(proved(hub)) as connection,
     ):
-        shard, reason = dropped.get(timeout=200)
-        assert shard == 0
+        hello, reason = dropped.get(timeout=200)
+        assert hello.shard == 0
         assert "has said nothing for" in reason
         assert ended(connection)
 

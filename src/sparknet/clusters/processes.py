@@ -13,7 +13,7 @@ from sparknet.clusters.direct.worker import Evaluated, serve_shard
 from sparknet.clusters.forks import Forks
 from sparknet.data.dataset import Dataset
 from sparknet.nets.base import NetFactory
-from sparknet.transport import Hub, Limits, new_secret
+from sparknet.transport import Hello, Hub, Limits, new_secret
 
 __all__ = ["process_session"]
 
@@ -37,9 +37,9 @@ def process_session(
     known = evaluated if isinstance(evaluated, Dataset) else None
     forks = Forks(partial(_work, factory, data, known, workers, secret, _LIMITS))
 
-    def dropped(shard: int, reason: str) -> None:
+    def dropped(hello: Hello, reason: str) -> None:
         del reason
-        forks.replace(shard)
+        forks.replace(hello.shard)
 
     try:
         with Hub(
@@ -72,5 +72,10 @@ def _work(
         preprocessor=data.preprocessor,
         evaluated=None
         if evaluated is None
-        else Evaluated(evaluated.shard(shard, workers), evaluated.preprocessor, evaluated.even),
+        else Evaluated(
+            lambda part: contextlib.nullcontext(evaluated.shard(part, workers)),
+            workers,
+            evaluated.preprocessor,
+            evaluated.even,
+        ),
     )

@@ -25,7 +25,7 @@ from sparknet.training.states import StatePolicy
 from sparknet.weights import WeightCollection
 from sparknet.worker import Facts, Task
 
-__all__ = ["Run"]
+__all__ = ["Run", "trained"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Run:
         """Return the round after a position, and the position after that."""
         index, start = before.rounds, time.perf_counter()
         ending = Ending(self.rule, self.divergence, self.solver_state, self.new_state, before)
-        collected = _trained(session, ending, self._tasks(before.steps), before)
+        collected = trained(session, ending, self._tasks(before.steps), before.weights, before.states)
         facts = collected.outcomes
         averaging = time.perf_counter()
         position = ending.position()
@@ -147,14 +147,18 @@ class Run:
         return session.evaluate(weights, data) if due else {}
 
 
-def _trained(
-    session: Session | SliceSession, ending: Ending, tasks: Sequence[Task], before: Position
+def trained(
+    session: Session | SliceSession,
+    ending: Ending,
+    tasks: Sequence[Task],
+    weights: WeightCollection,
+    states: Sequence[SolverState],
 ) -> Collected[Facts]:
     """Run one round, and give ``ending`` its results: slice by slice, if the session can."""
     train_into = getattr(session, "train_into", None)
     if train_into is not None:
-        return train_into(ending, tasks, before.weights, before.states)  # type: ignore[no-any-return]
-    collected: Collected[Any] = session.train(tasks, before.weights, before.states)  # type: ignore[union-attr]
+        return train_into(ending, tasks, weights, states)  # type: ignore[no-any-return]
+    collected: Collected[Any] = session.train(tasks, weights, states)  # type: ignore[union-attr]
     ending.outcomes(collected.outcomes)
     facts = [
         Facts(**{each.name: getattr(outcome, each.name) for each in fields(Facts)}) for outcome in collected.outcomes

@@ -65,7 +65,7 @@ class Hub:
     run_again
         Called where the job that runs the workers is to be submitted once more.
     dropped
-        Called with a shard and a reason where the hub has closed the connection to a worker, which may live on.
+        Called with the ``Hello`` of a worker and a reason where the hub has closed the connection to it; it may live on.
 
     Examples
     --------
@@ -94,7 +94,7 @@ class Hub:
         about: Mapping[str, str] | None = None,
         raised: Callable[[int, bytes], SparknetError] | None = None,
         run_again: Callable[[], None] = lambda: None,
-        dropped: Callable[[int, str], None] = lambda shard, reason: None,  # noqa: ARG005 - it has to take them
+        dropped: Callable[[Hello, str], None] = lambda hello, reason: None,  # noqa: ARG005 - it has to take them
     ) -> None:
         if isinstance(shards, bool) or not isinstance(shards, int) or shards < 1:
             msg = f"Hub: shards={shards!r}; expected a number of at least 1: each shard has a worker"
@@ -296,15 +296,17 @@ class Hub:
                 case Drop(number, reason):
                     if (peer := self._peers.get(number)) is not None:
                         peer.break_off()
-                        if not self._is_closed:
-                            _LOG.warning("the worker of shard %d is given up: %s", peer.shard, reason)
-                        self._dropped(peer.shard, reason)
+                        if (
+                            not self._is_closed and "probe" not in peer.hello.about
+                        ):  # which only tries whether it gets here
+                            _LOG.warning("the worker of shard %d is given up: %s", peer.hello.shard, reason)
+                        self._dropped(peer.hello, reason)
                 case RunAgain():
                     self._run_again()
 
     def _entered(self, number: int, connection: Connection, hello: Hello) -> Callable[[], None]:
         """Take a peer that has proved itself, and return what reads until its end."""
-        peer = Peer(connection, hello.shard)
+        peer = Peer(connection, hello)
         connection.settimeout(2 * self._limits.silence)  # the machine is to find a silent worker, and say so
         with self._lock:
             self._peers[number] = peer

@@ -26,8 +26,8 @@ def shut(connection: Connection) -> None:
 class Peer:
     """A worker's connection; a thread of its own sends, so that a peer which does not read holds up nobody."""
 
-    def __init__(self, connection: Connection, shard: int) -> None:
-        self._connection, self.shard = connection, shard
+    def __init__(self, connection: Connection, hello: Hello) -> None:
+        self._connection, self.hello = connection, hello
         self._messages = queue.SimpleQueue[Any]()
         self._thread = threading.Thread(target=self._write, name="writes to a worker", daemon=True)
         self._thread.start()

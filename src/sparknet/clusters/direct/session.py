@@ -21,6 +21,26 @@ from sparknet.worker import Facts, Task
 __all__ = ["DirectSession"]
 
 
+def dealt(seen: Mapping[int, Sequence[int]], parts: int) -> dict[int, list[int]] | None:
+    """Return worker -> parts, of those that it has, each part once and no worker with many more than another; None if one is nowhere.
+
+    Examples
+    --------
+    >>> dealt({0: [0, 1, 2], 1: [0, 1]}, 3)
+    {0: [2, 1], 1: [0]}
+    >>> dealt({0: [0], 1: [0]}, 2) is None
+    True
+    """
+    having = {part: [worker for worker, its in seen.items() if part in its] for part in range(parts)}
+    shares: dict[int, list[int]] = {}
+    for part in sorted(having, key=lambda part: len(having[part])):
+        if not having[part]:
+            return None
+        worker = min(having[part], key=lambda worker: len(shares.get(worker, ())))
+        shares.setdefault(worker, []).append(part)
+    return dict(sorted(shares.items()))
+
+
 @dataclass
 class DirectSession:
     """The driver's end.
@@ -32,11 +52,13 @@ class DirectSession:
     workers
         How many.
     evaluated
-        The data set whose parts the workers have beside their shards; None: they have none.
+        The data set whose parts the workers have; None: they have none.
     elsewhere
         Returns the mean metrics of weights over any other data set.
     ended
         Called after each round.
+    scattered
+        0: each worker evaluates the part with its number. Else the number of parts, of which each worker has some.
     """
 
     hub: Hub
@@ -44,6 +66,7 @@ class DirectSession:
     evaluated: Any
     elsewhere: Callable[[WeightCollection, Any], dict[str, float]]
     ended: Callable[[], None] = lambda: None
+    scattered: int = 0
     first_weights: FirstWeights = field(default_factory=FirstWeights)
     memory: Memory = field(default_factory=Memory)
 
@@ -77,12 +100,31 @@ class DirectSession:
 
     def evaluate(self, weights: WeightCollection, data: Any) -> dict[str, float]:
         """Return the means over ``data``. The workers compute them at the same time, if they have its parts."""
-        if self.evaluated is None or data is not self.evaluated:
+        shares = None if self.evaluated is None or data is not self.evaluated else self._shares()
+        if shares is None:
             return self.elsewhere(weights, data)
-        body = packed_up({}, [dump_parts(weights)])
-        nothing: Callable[..., None] = lambda *_: None  # noqa: E731 - there are no slices
-        done = self._checked(self.hub.round(dict.fromkeys(range(self.workers), body), combine=nothing))
-        return mean_metrics(part for shard in sorted(done) for part in json.loads(done[shard].result)["metrics"])
+        message = dump_parts(weights)
+        told = self._told({worker: packed_up({"parts": parts}, [message]) for worker, parts in shares.items()})
+        if any(
+            said["metrics"] is None for said in told.values()
+        ):  # of a worker that was started again, on another machine
+            return self.elsewhere(weights, data)
+        return mean_metrics(part for _, said in sorted(told.items()) for part in said["metrics"])
+
+    def _shares(self) -> Mapping[int, Sequence[int]] | None:
+        """Return which worker evaluates which parts; None if there is a part that no worker has."""
+        if not self.scattered:
+            return {worker: [worker] for worker in range(self.workers)}
+        ask = packed_up({"seen": True}, [])
+        return dealt(
+            {worker: said["seen"] for worker, said in self._told(dict.fromkeys(range(self.workers), ask)).items()},
+            self.scattered,
+        )
+
+    def _told(self, bodies: Mapping[int, Any]) -> dict[int, Any]:
+        """Return what the workers say of work that is no training."""
+        done = self._checked(self.hub.round(bodies, combine=lambda _, __: None))
+        return {shard: json.loads(said.notes) for shard, said in done.items()}
 
     def _checked(self, done: Mapping[int, Done]) -> Mapping[int, Done]:
         """Take that a round has ended: the factory must have made the same net in all workers."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ from sparknet.errors import located
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, SolverState
 from sparknet.serialization import loads
-from sparknet.transport import Hello, Limits, Result, serve
+from sparknet.transport import Credentials, Hello, Limits, Result, serve
 from sparknet.weights import WeightCollection
 from sparknet.worker import Outcome, Task, evaluate_shard, train_round
 
@@ -37,26 +38,48 @@ _FACTS = ("loss", "steps", "updates", "examples", "nonfinite")
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The part of an evaluation set that the worker of a shard evaluates.
+    """The evaluation set as a worker sees it: in parts, of which it may have some alone.
 
     Parameters
     ----------
-    batches
-        Its minibatches as stored; they are gone through once in each evaluation.
+    opened
+        Called with the number of a part; returns its minibatches as stored, which can be gone through once while they are open, or
+        None if this worker does not have them.
+    parts
+        How many there are.
     preprocessor, even
         Of the evaluation set.
     """
 
-    batches: Iterable[Mapping[str, NDArray]]
+    opened: Callable[[int], AbstractContextManager[Iterable[Mapping[str, NDArray]] | None]]
+    parts: int
     preprocessor: Preprocessor | None
     even: Even | None
+
+    def seen(self) -> list[int]:
+        """Return the parts that this worker has."""
+        return [part for part in range(self.parts) if self._is_seen(part)]
+
+    def _is_seen(self, part: int) -> bool:
+        with self.opened(part) as batches:
+            return batches is not None
+
+    def metrics(self, net: Net, weights: WeightCollection, parts: Sequence[int]) -> list[Any] | None:
+        """Return the exact sums of the metrics over these parts; None if this worker does not have all of them."""
+        found: list[Any] = []
+        for part in parts:
+            with self.opened(part) as batches, located(f"shard {part}"):
+                if batches is None:
+                    return None
+                found += condensed(evaluate_shard(net, batches, weights, self.preprocessor, self.even))
+        return found
 
 
 def serve_shard(
     address: tuple[str, int],
     shard: int,
     *,
-    secret: bytes,
+    secret: bytes | Credentials,
     limits: Limits,
     make_net: Callable[[], Net],
     stored: Stored,
@@ -93,15 +116,16 @@ def serve_shard(
     def do(body: memoryview, exactly: int | None, is_wanted: Callable[[], bool]) -> Result:
         del is_wanted  # rounds wait for all
         facts, messages = unpacked(body)
+        if "seen" in facts and evaluated is not None:
+            return _said(seen=evaluated.seen())
         start, *states = (loads(message, verify=True) for message in messages)
         notes: dict[str, Any] = {}
         if not nets:
             net = make_net()
             notes["made"] = made(shard, net.get_weights(), start)
             nets.append(net)
-        if "task" not in facts:
-            metrics = _evaluated(nets[0], shard, start, evaluated)
-            return Result(0, [], json.dumps({"metrics": metrics}).encode(), json.dumps(notes).encode())
+        if "parts" in facts and evaluated is not None:
+            return _said(metrics=evaluated.metrics(nets[0], start, facts["parts"]), **notes)
         (solver,) = states
         outcome = train_round(nets[0], stored, _task(facts["task"]), start, solver, preprocessor, exactly=exactly)
         return result_of(outcome, start, solver, facts["names_of_state"], notes)
@@ -109,11 +133,9 @@ def serve_shard(
     serve(address, Hello(shard, {**about(), **(more or {})}), secret=secret, do=do, limits=limits, tell=told)
 
 
-def _evaluated(net: Net, shard: int, weights: WeightCollection, evaluated: Evaluated | None) -> list[Any]:
-    """Return the sums of the metrics over this worker's part of the evaluation set, exactly."""
-    assert evaluated is not None, "the driver asks for an evaluation that it did not announce"
-    with located(f"shard {shard}"):
-        return condensed(evaluate_shard(net, evaluated.batches, weights, evaluated.preprocessor, evaluated.even))
+def _said(**notes: Any) -> Result:
+    """Return what is no training; another attempt, perhaps on another machine, may say something else."""
+    return Result(0, [], notes=json.dumps(notes).encode())
 
 
 def result_of(

@@ -105,7 +105,7 @@ def evaluate(
         with located("evaluate()"):
             rows = rehearsed(net.on_driver(), rows, 0, train=False)
         _check_numbers(net, replace(batches, even=rows.even), batch_size)
-        with SparkCluster(rows.rdd.context).session(factory, rows, rows.shards) as session:
+        with SparkCluster(rows.rdd.context, transport="spark").session(factory, rows, rows.shards) as session:
             return session.evaluate(used, rows)
     bad = None if on_error == "error" else bad_rows or BadRows()
     return _means(rows, _settled(net, batches, ragged, padding), net, bad)

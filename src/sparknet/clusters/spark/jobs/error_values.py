@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from sparknet.errors import MissingDependency, SparknetError
 
-__all__ = ["IMPORT_FIX", "as_value", "as_values", "raise_error"]
+__all__ = ["IMPORT_FIX", "as_value", "as_values", "raise_error", "with_fix"]
 
 T = TypeVar("T")
 
@@ -34,8 +34,13 @@ def as_values(results: Iterable[T]) -> Iterator[T | SparknetError]:
 
 # ---- on the driver
 def raise_error(result: Any) -> None:
-    """Raise the result of a task if it is an error. For a missing package the message says how to install it on the executors."""
+    """Raise the result of a task if it is an error."""
     if isinstance(result, MissingDependency):
-        raise type(result)(f"{result}{IMPORT_FIX}", name=result.name) from result
+        raise with_fix(result) from result
     if isinstance(result, SparknetError):
         raise result
+
+
+def with_fix(error: SparknetError) -> SparknetError:
+    """Return an error of a task; that for a missing package says how to install it on the executors."""
+    return type(error)(f"{error}{IMPORT_FIX}", name=error.name) if isinstance(error, MissingDependency) else error

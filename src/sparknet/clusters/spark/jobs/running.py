@@ -15,7 +15,7 @@ from sparknet.clusters.spark.jobs.local_files import restore, restore_directorie
 from sparknet.clusters.spark.jobs.sessions import is_stopped
 from sparknet.errors import ClusterError, DataError
 
-__all__ = ["PerPartition", "collected", "is_stored", "pickled", "release", "run_job", "telling_line"]
+__all__ = ["PerPartition", "collected", "is_stored", "job_error", "pickled", "release", "run_job", "telling_line"]
 
 # A Python traceback inside a Java one: indented lines, ended by the exception itself.
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)")
@@ -43,17 +43,22 @@ def run_job(action: Callable[[], Any]) -> Any:
     try:
         return interruptible(action, context)
     except Exception as error:
-        *_, found = [None, *_TRACEBACK.finditer(str(error))]  # the last: those before it are its causes
-        line = found[1][:_LONGEST] if found else telling_line(error)
-        if context is not None and is_stopped(context):
-            line = f"its Spark session was stopped meanwhile ({line})"
-        if lost := _LOST.search(line) or _LOST_BY_PYSPARK.search(line):
-            line += _with_new_directories(context, Path(lost[1]))
-        if _IMPORT.search(line):
-            line += IMPORT_FIX
-        place = _PLACE.search(str(error)) if found else None
-        msg = f"the job failed on the cluster: {f'{place[1]}: ' if place else ''}{line}"
-        raise ClusterError(msg, traceback=found[0] if found else "") from error
+        raise job_error(error, context) from error
+
+
+def job_error(error: Exception, context: Any) -> ClusterError:
+    """Return the error to raise for that of a job."""
+    *_, found = [None, *_TRACEBACK.finditer(str(error))]  # the last: those before it are its causes
+    line = found[1][:_LONGEST] if found else telling_line(error)
+    if context is not None and is_stopped(context):
+        line = f"its Spark session was stopped meanwhile ({line})"
+    if lost := _LOST.search(line) or _LOST_BY_PYSPARK.search(line):
+        line += _with_new_directories(context, Path(lost[1]))
+    if _IMPORT.search(line):
+        line += IMPORT_FIX
+    place = _PLACE.search(str(error)) if found else None
+    msg = f"the job failed on the cluster: {f'{place[1]}: ' if place else ''}{line}"
+    return ClusterError(msg, traceback=found[0] if found else "")
 
 
 def _with_new_directories(context: Any, lost: Path) -> str:

@@ -11,8 +11,9 @@ on another machine, or finds the file missing or damaged, reports that, and its 
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,17 @@ from sparknet.files.replacing import whole_file
 from sparknet.ndarray import NDArray
 from sparknet.serialization import loads
 
-__all__ = ["DamagedFileError", "OpenShardFile", "ShardFile", "is_watched", "opened", "remove", "write", "write_first"]
+__all__ = [
+    "DamagedFileError",
+    "OpenShardFile",
+    "ShardFile",
+    "is_watched",
+    "opened",
+    "remove",
+    "unnamed",
+    "write",
+    "write_first",
+]
 
 _WRITTEN_BY: list[int | None] = []  # the last task of this Python worker that ran write_first()
 
@@ -48,6 +59,10 @@ class OpenShardFile:
 
     file: int
     offsets: "np.ndarray[tuple[int], np.dtype[np.int64]]"
+
+    def __iter__(self) -> Iterator[Mapping[str, NDArray]]:
+        """Read one minibatch after the other."""
+        return map(self.__getitem__, range(len(self.offsets) - 1))
 
     def __getitem__(self, index: int) -> Mapping[str, NDArray]:
         """Return a minibatch; a DamagedFileError if its checksums do not match.
@@ -75,11 +90,15 @@ def write(shard: int, partition: Iterable[tuple[int, bytes]], *, name: str) -> I
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         yield _written(directory / f"shard-{shard}", (message for _, message in partition))
     except OSError as error:
-        msg = (
-            f"shard {shard} cannot be kept in {directory}: {error}; it takes as many bytes there as in the data set: "
-            "give spark.local.dir a larger disk, or spread the data over more executors"
-        )
-        raise ClusterError(msg) from error
+        raise _no_room(shard, directory, error) from error
+
+
+def _no_room(shard: int, directory: Path, error: OSError) -> ClusterError:
+    msg = (
+        f"shard {shard} cannot be kept in {directory}: {error}; it takes as many bytes there as in the data set: "
+        "give spark.local.dir a larger disk, or spread the data over more executors"
+    )
+    return ClusterError(msg)
 
 
 def write_first(shard: int, partition: Iterable[tuple[int, bytes]], *, name: str) -> Iterator[ShardFile]:
@@ -134,6 +153,29 @@ def opened(written: ShardFile) -> Iterator[OpenShardFile | None]:
         )
     finally:
         os.close(file)
+
+
+@contextmanager
+def unnamed(shard: int, messages: Iterable[bytes]) -> Iterator[OpenShardFile]:
+    """Keep messages in a file for the length of the block. It has no name, so nothing is left of it whatever ends this process.
+
+    Raises
+    ------
+    ClusterError
+        The scratch directory of the executor is full, or cannot be written.
+    """
+    directories = local_directories()
+    directory = directories[shard % len(directories)]
+    with ExitStack() as kept:
+        offsets = [0]
+        try:
+            file = kept.enter_context(tempfile.TemporaryFile(dir=directory))
+            for message in messages:
+                offsets.append(offsets[-1] + file.write(message))
+            file.flush()
+        except OSError as error:
+            raise _no_room(shard, directory, error) from error
+        yield OpenShardFile(file.fileno(), np.array(offsets, np.int64))
 
 
 def remove(name: str) -> None:

@@ -4,6 +4,7 @@ A round is one job over the packed data. All that a task needs comes with it, so
 The work of a task is in :mod:`.tasks`. How weights travel is up to a :class:`~sparknet.clusters.transport.Transport`.
 """
 
+import logging
 import sys
 import time
 import uuid
@@ -11,26 +12,33 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
+from sparknet.clusters.spark.jobs.encryption import spark_encrypts
 from sparknet.clusters.spark.jobs.running import collected, pickled, release
 from sparknet.clusters.spark.jobs.sessions import check_packed, running_context
 from sparknet.clusters.spark.packed.dataset import PackedDataset
 from sparknet.clusters.spark.packed.shard_tasks import shard_replies
+from sparknet.clusters.spark.training.memory import memory_of
+from sparknet.clusters.spark.training.staying import Plan, Staying
 from sparknet.clusters.spark.training.tasks import Trained, evaluate_partition, train_partition
 from sparknet.clusters.spark.workers.net_cache import device_of, drop_nets, is_on_gpu
 from sparknet.clusters.spark.workers.transport import SparkTransport
 from sparknet.clusters.totals import mean_metrics
 from sparknet.clusters.transport import Transport
 from sparknet.data.preprocess import Preprocessor
-from sparknet.errors import DataError
+from sparknet.errors import ClusterError, DataError
 from sparknet.nets.base import NetFactory, SolverState
 from sparknet.serialization import Codec, dumps, loads
-from sparknet.training import Collected, Session
+from sparknet.training import Collected, Session, SliceSession
 from sparknet.weights import WeightCollection
 from sparknet.worker import Outcome, Task
 
 __all__ = ["SparkCluster"]
+
+_LOG = logging.getLogger(__name__)
+
+Way: TypeAlias = Literal["auto", "direct", "spark"]
 
 
 class SparkCluster:
@@ -40,17 +48,38 @@ class SparkCluster:
     ----------
     spark
         A SparkSession or SparkContext. sparknet must be importable on its executors.
+    transport
+        How weights come to the workers. ``"direct"``: the workers are tasks of one job, for the whole training, and connect to the
+        driver; so each needs a task slot, and they have to reach a port of the driver. ``"spark"``: each round is a job of its own, with
+        Spark's broadcast and results; that takes longer, and needs no more than Spark. ``"auto"``: direct where it is possible, and else
+        a warning in the log says why not. The bits are the same.
+    encrypt
+        Whether direct connections are encrypted, by TLS 1.3. None: where Spark encrypts its own. Needs the extra ``tls`` on the driver.
+    address
+        Where the workers reach the driver: ``"host"`` or ``"host:port"``. Default: where Spark's executors do
+        (``spark.driver.host``, ``spark.driver.bindAddress``), on any free port.
+
+    Raises
+    ------
+    ClusterError
+        ``spark`` is no session that runs. When a training begins: ``transport="direct"`` is not possible.
     """
 
-    def __init__(self, spark: Any) -> None:
+    def __init__(
+        self, spark: Any, *, transport: Way = "auto", encrypt: bool | None = None, address: str | None = None
+    ) -> None:
+        if transport not in get_args(Way):
+            msg = f"SparkCluster: transport={transport!r}; expected 'auto', 'direct' or 'spark'"
+            raise DataError(msg)
         self._context = running_context(spark, "SparkCluster")
+        self._transport, self._address = transport, address
+        self._encrypt = spark_encrypts(self._context._conf) if encrypt is None else encrypt
 
     @contextmanager
     def session(
         self, factory: NetFactory, data: PackedDataset, workers: int, *, evaluate: PackedDataset | None = None
-    ) -> Iterator[Session]:
+    ) -> Iterator[Session | SliceSession]:
         """Open a session on ``data``. If it has not ``workers`` shards, it is dealt out again for the session."""
-        del evaluate  # a job of its own
         _check(data)
         running_context(self._context, "SparkCluster")
         factory = getattr(factory, "for_workers", lambda: factory)()  # it is sent in each round, as the weights are
@@ -58,16 +87,48 @@ class SparkCluster:
         # It is not persisted: its shards go from the shuffle straight into the files that workers read.
         dealt = data if data.shards == workers else data._dealt(workers)
         transport = SparkTransport(self._context)
-        session = _SparkSession(transport, factory, dealt, uuid.uuid4().hex)
+        per_round = _SparkSession(transport, factory, dealt, uuid.uuid4().hex)
         try:
-            session.check_preprocessor(data)
-            yield session
+            per_round.check_preprocessor(data)
+            with self._opened(per_round, data, workers, evaluate) as session:
+                yield session
         finally:
             transport.close()
             if dealt is not data:
                 release(dealt)
             if is_on_gpu(device_of(factory)) and not isinstance(sys.exception(), KeyboardInterrupt):
                 drop_nets(self._context)
+
+    @contextmanager
+    def _opened(
+        self, per_round: "_SparkSession", data: PackedDataset, workers: int, evaluate: PackedDataset | None
+    ) -> Iterator[Session | SliceSession]:
+        if self._transport == "spark":
+            yield per_round
+            return
+        if evaluate is not None:
+            _check(evaluate)
+            per_round.check_preprocessor(evaluate)
+        if per_round.data is not data:
+            per_round.data.first_batch()  # deals all of it out: workers whose shards take long to come are not to wait for each other
+        files = [] if evaluate is None else collected(evaluate._files)
+        plan = Plan(
+            self._context, per_round.factory, workers, per_round.data, evaluate, files, self._address, self._encrypt
+        )
+        staying = Staying(plan, per_round, may_change=self._transport == "auto")
+        obstacle = staying.open()
+        if obstacle and self._transport == "direct":
+            msg = f"SparkCluster: transport='direct' is not possible: {obstacle}; transport='spark' is"
+            raise ClusterError(msg)
+        if obstacle:
+            _LOG.warning("each round is a job of its own, which takes longer than transport='direct': %s", obstacle)
+            yield per_round
+            return
+        try:
+            yield staying
+        finally:
+            error = sys.exception()
+            staying.close("" if error is None else f"the driver ended: {type(error).__name__}")
 
     def default_workers(self, data: PackedDataset) -> int:
         """Return the number of shards."""
@@ -108,10 +169,14 @@ class _SparkSession:
     ) -> Collected[Outcome]:
         """Run one round as one job."""
         check_packed(self.data.rdd, "SparkCluster")
-        start = time.perf_counter()
+        start, is_first = time.perf_counter(), not self.codecs
         codec = self._codec(weights)
         # No codec for states: a solver may make its history at its first step, so their contents change and differ.
         messages = [codec.dumps(weights), *map(dumps, states)]
+        if is_first:
+            sent, result = sum(map(len, messages)), len(messages[0]) + max(map(len, messages[1:]))
+            for line in memory_of(self.data.rdd.context).advice(len(tasks), sent, result):
+                _LOG.warning("%s", line)
         with self.transport.send(messages) as parcel:
             sending = time.perf_counter() - start
             work = partial(

@@ -1,0 +1,106 @@
+"""The one job of a session: it runs in a thread of its own, as long as the session is open."""
+
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from queue import SimpleQueue
+from typing import Any
+
+from sparknet.clusters.spark.jobs.connections import asked
+from sparknet.clusters.spark.jobs.running import job_error
+from sparknet.clusters.spark.jobs.sessions import is_stopped
+from sparknet.errors import ClusterError
+from sparknet.transport import Hub
+
+__all__ = ["LongJob"]
+
+_ENDS = 2.0  # seconds for tasks to end by themselves, once the driver has told them so
+_CANCELS = 10.0  # seconds in which the job is cancelled
+_AGAIN = 0.5  # seconds between two attempts: Spark may be starting the job just now
+
+
+class LongJob:
+    """A job that is submitted once more where it fails, as often as the hub asks for it.
+
+    Parameters
+    ----------
+    context
+        The SparkContext.
+    action
+        Runs the job: an action of an RDD.
+    words
+        What Spark's own pages say of it.
+    """
+
+    def __init__(self, context: Any, action: Callable[[], Any], words: str) -> None:
+        from pyspark import InheritableThread
+
+        self._context, self._action, self._words = context, action, words
+        self._tag = f"sparknet-{uuid.uuid4().hex}"
+        self._orders = SimpleQueue[bool]()  # True: run the job; False: end
+        self._is_closing = False
+        self._hub: Hub | None = None
+        # It inherits what the caller has set for his jobs: their group, the pool of the scheduler.
+        self._thread = InheritableThread(target=self._obey, name="runs the workers' job", daemon=True)
+
+    def start(self, hub: Hub) -> None:
+        """Run the job, and tell the hub when it fails."""
+        self._hub = hub
+        self._thread.start()
+        self.run_again()
+
+    def run_again(self) -> None:
+        """Run the job once more; from any thread."""
+        self._orders.put(True)
+
+    def stages(self) -> set[int]:
+        """Return the active stages of the job."""
+        tracker = self._context.statusTracker()
+        infos = [tracker.getJobInfo(job) for job in self._context._jsc.sc().statusTracker().getJobIdsForTag(self._tag)]
+        return {stage for info in infos if info is not None for stage in info.stageIds}
+
+    def kill(self, attempt: str, reason: str) -> None:
+        """Let Spark end an attempt at a task, which stands still, and start another; in a thread of its own."""
+
+        def ask() -> None:
+            with suppress(Exception):  # it has ended, or Spark has
+                self._context._jsc.sc().killTaskAttempt(int(attempt), True, f"sparknet: {reason}")
+
+        threading.Thread(target=ask, name="ends a task", daemon=True).start()
+
+    def end(self) -> None:
+        """Wait for the tasks to end, which were told so, and cancel the job where they do not."""
+        self._is_closing = True
+        self._orders.put(False)
+        self._thread.join(_ENDS)
+        for _ in range(int(_CANCELS / _AGAIN)):
+            if not self._thread.is_alive():
+                return
+            with suppress(Exception):  # Spark may be gone
+                asked(partial(self._context.cancelJobsWithTag, self._tag))
+            self._thread.join(_AGAIN)
+
+    def _obey(self) -> None:
+        with suppress(Exception):  # Spark may be gone; the job will tell
+            self._context.addJobTag(self._tag)
+            self._context.setLocalProperty("spark.job.description", self._words)
+        while self._orders.get() and not self._is_closing:
+            self._run()
+
+    def _run(self) -> None:
+        assert self._hub is not None
+        try:
+            self._action()
+            error = ClusterError("the tasks of the workers have ended while the session was open")
+        except Exception as failure:  # noqa: BLE001 - told to the hub
+            if self._is_closing:
+                return
+            error = job_error(failure, self._context)
+        if self._is_closing:
+            return
+        if is_stopped(self._context):
+            self._hub.fail(error)
+        else:
+            self._hub.job_failed(error)

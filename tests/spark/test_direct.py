@@ -1,0 +1,249 @@
+"""Training whose workers stay: tasks of one long job, connected to the driver. The bits are those of all other ways."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from sparknet import ClusterError, DataError, Field, LocalCluster, NetError, SparkCluster, averaged_sgd
+from sparknet import data as local
+from sparknet.clusters.direct.session import DirectSession
+from sparknet.clusters.spark.training import reaching, staying
+from sparknet.clusters.spark.training.cluster import _SparkSession
+from sparknet.data.preprocess import Compose, Mirror, Scale
+from sparknet.nets import MLP
+from sparknet.spark import pack
+from sparknet.transport import Limits
+
+pytestmark = pytest.mark.spark
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 3, 200)
+IMAGES = (RNG.integers(0, 100, (200, 1, 3, 3)) + LABELS[:, None, None, None] * 50).astype(np.uint8)
+ROWS = list(zip(IMAGES, LABELS.tolist(), strict=True))
+FIELDS = [Field("data", (1, 3, 3), "uint8"), Field("label", (), "int64")]
+STEPS = Compose(Scale("data", 1 / 256), Mirror("data"))
+FACTORY = MLP.factory((1, 3, 3), 3, (6,), learning_rate=0.1, momentum=0.9)
+OPTIONS = {"tau": 7, "rounds": 4, "seed": 3, "workers": 2}
+IN_MEMORY = local.pack(ROWS, FIELDS, 9, STEPS, shuffle=5)
+
+
+@pytest.fixture(scope="module")
+def packed(spark):
+    data = pack(spark.sparkContext.parallelize(ROWS, 3), FIELDS, 9, STEPS, shuffle=5)
+    yield data
+    data.unpersist()
+
+
+@pytest.fixture(scope="module")
+def test_set(spark):
+    data = pack(spark.sparkContext.parallelize(ROWS[:70], 1), FIELDS, 11, Scale("data", 1 / 256))
+    yield data
+    data.unpersist()
+
+
+@pytest.fixture
+def direct(spark, monkeypatch):
+    """A cluster on which a job for a round is an error."""
+    monkeypatch.setattr(_SparkSession, "train", None)
+    return SparkCluster(spark, transport="direct")
+
+
+def facts(rounds):
+    return [(r.weights, r.loss, r.metrics, r.steps, r.examples) for r in rounds]
+
+
+def tasks_of(context):
+    """Return how many tasks run."""
+    tracker = context.statusTracker()
+    infos = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
+    return sum(info.numActiveTasks for info in infos if info is not None)
+
+
+def wait_until(is_so, seconds=200):
+    until = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("policy", ["average", "local", "reset"])
+def test_the_bits_are_those_of_one_process_and_of_a_job_for_each_round(spark, packed, direct, policy, monkeypatch):
+    options = {**OPTIONS, "solver_state": policy}
+    there = facts(averaged_sgd(FACTORY, packed, cluster=direct, evaluate=(packed, 2), **options))
+    assert there == facts(averaged_sgd(FACTORY, IN_MEMORY, cluster=LocalCluster(), evaluate=(IN_MEMORY, 2), **options))
+    monkeypatch.undo()
+    with_jobs = SparkCluster(spark, transport="spark")
+    assert there == facts(averaged_sgd(FACTORY, packed, cluster=with_jobs, evaluate=(packed, 2), **options))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_workers_evaluate_data_of_any_number_of_shards(packed, test_set, direct, workers, monkeypatch):
+    monkeypatch.setattr(_SparkSession, "evaluate", None)
+    options = {**OPTIONS, "workers": workers}
+    there = averaged_sgd(FACTORY, packed, cluster=direct, evaluate=(test_set, 1), **options)
+    here = averaged_sgd(
+        FACTORY,
+        IN_MEMORY,
+        cluster=LocalCluster(),
+        evaluate=(local.pack(ROWS[:70], FIELDS, 11, test_set.preprocessor), 1),
+        **options,
+    )
+    assert facts(there) == facts(here)
+
+
+def test_nothing_is_left_and_the_cores_are_free_when_the_training_ends(context, packed, test_set, direct):
+    def files():
+        return {p for folder in scratch for p in Path(folder).rglob("*") if "blockmgr" not in str(p)}
+
+    scratch = context.parallelize([0]).map(lambda _: os.environ["SPARK_LOCAL_DIRS"].split(",")).first()
+    before = files(), set(context._jsc.getPersistentRDDs()), threading.active_count()
+    for each in averaged_sgd(FACTORY, packed, cluster=direct, evaluate=(test_set, 1), **OPTIONS):
+        assert tasks_of(context) == 2
+        if each.index == 1:
+            break
+    wait_until(lambda: tasks_of(context) == 0, 20)
+    assert context.parallelize(range(4), 2).sum() == 6
+    assert (files(), set(context._jsc.getPersistentRDDs())) == before[:2]
+    wait_until(lambda: threading.active_count() <= before[2], 20)
+
+
+class Deadly:
+    """Makes a net that does something to its process at one step; once, as a file remembers."""
+
+    def __init__(self, marker, number):
+        self.marker, self.number = str(marker), number
+
+    def __call__(self, *, seed=0):
+        net = FACTORY(seed=seed)
+        step = net.step
+
+        def stepping(batch):
+            if net.iteration == 10 and "SPARK_ENV_LOADED" in os.environ:
+                try:
+                    os.close(os.open(self.marker, os.O_CREAT | os.O_EXCL))
+                except FileExistsError:
+                    return step(batch)
+                os.kill(os.getpid(), self.number)
+            return step(batch)
+
+        net.step = stepping
+        return net
+
+
+def test_a_worker_killed_in_mid_round_changes_no_bit(packed, test_set, direct, tmp_path):
+    fatal = Deadly(tmp_path / "killed", signal.SIGKILL)
+    there = facts(averaged_sgd(fatal, packed, cluster=direct, evaluate=(test_set, 2), **OPTIONS))
+    assert (tmp_path / "killed").exists()
+    assert [f[0] for f in there] == [
+        r.weights for r in averaged_sgd(FACTORY, IN_MEMORY, cluster=LocalCluster(), **OPTIONS)
+    ]
+
+
+def test_a_worker_that_was_stopped_is_replaced(packed, direct, tmp_path, monkeypatch):
+    monkeypatch.setattr(staying.Plan, "limits", Limits(beat=0.5, silence=6.0))
+    stopped = Deadly(tmp_path / "stopped", signal.SIGSTOP)
+    there = facts(averaged_sgd(stopped, packed, cluster=direct, **OPTIONS))
+    assert (tmp_path / "stopped").exists()
+    assert there == facts(averaged_sgd(FACTORY, IN_MEMORY, cluster=LocalCluster(), **OPTIONS))
+
+
+class Broken(MLP):
+    def step(self, _batch):
+        raise ZeroDivisionError("a fault in the net")
+
+
+def test_an_error_of_a_worker_is_raised_once_with_its_place(context, packed, direct):
+    with pytest.raises(ClusterError, match=r"worker \d: ZeroDivisionError: a fault in the net") as raised:
+        list(averaged_sgd(Broken.factory((1, 3, 3), 3), packed, cluster=direct, **OPTIONS))
+    assert "in step" in raised.value.traceback
+    labels = LABELS.copy()
+    labels[103] = 3
+    data = pack(context.parallelize(list(zip(IMAGES, labels.tolist(), strict=True)), 2), FIELDS, 10)
+    with pytest.raises(NetError, match=r"^shard 0: minibatch 5: .* whole numbers in \[0, 3\)"):
+        list(averaged_sgd(FACTORY, data, cluster=direct, tau=10, rounds=1))
+    with pytest.raises(NetError, match=r"^shard 0: evaluation: minibatch 5: .* whole numbers in \[0, 3\)"):
+        list(averaged_sgd(FACTORY, data, cluster=direct, tau=0, rounds=1, evaluate=(data, 1)))
+    data.unpersist()
+    wait_until(lambda: tasks_of(context) == 0, 20)
+
+
+def test_more_workers_than_cores_are_an_error_of_direct_and_a_warning_of_auto(
+    spark, packed, direct, caplog, monkeypatch
+):
+    options = {**OPTIONS, "workers": 3}
+    with pytest.raises(
+        ClusterError, match=r"3 workers need as many task slots, and Spark has 2: start it with more cores"
+    ):
+        list(averaged_sgd(FACTORY, packed, cluster=direct, **options))
+    monkeypatch.undo()
+    with caplog.at_level(logging.WARNING):
+        there = facts(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), **options))
+    (line,) = [r.getMessage() for r in caplog.records if "workers need" in r.getMessage()]
+    assert "each round is a job of its own" in line
+    assert there == facts(averaged_sgd(FACTORY, IN_MEMORY, cluster=LocalCluster(), **options))
+
+
+def test_a_job_of_the_callers_gets_the_cores_between_two_rounds(context, packed, direct, caplog):
+    found = []
+    for each in averaged_sgd(FACTORY, packed, cluster=direct, **OPTIONS):
+        found.append(each)
+        if each.index in (0, 2):
+            assert context.parallelize(range(4), 2).sum() == 6
+    assert facts(found) == facts(averaged_sgd(FACTORY, IN_MEMORY, cluster=LocalCluster(), **OPTIONS))
+    assert len([r for r in caplog.records if "another job waits for the task slots" in r.getMessage()]) == 1
+
+
+def test_a_job_of_the_callers_makes_auto_go_on_with_a_job_for_each_round(spark, context, packed, monkeypatch):
+    ways = []
+    for kind, name in ((DirectSession, "train_into"), (_SparkSession, "train")):
+        train = getattr(kind, name)
+        monkeypatch.setattr(kind, name, lambda self, *args, train=train: ways.append(type(self)) or train(self, *args))
+    found = []
+    for each in averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), **OPTIONS):
+        found.append(each)
+        if each.index == 1:
+            assert context.parallelize(range(4), 2).sum() == 6
+    assert ways == [DirectSession, DirectSession, _SparkSession, _SparkSession]
+    assert facts(found) == facts(averaged_sgd(FACTORY, IN_MEMORY, cluster=LocalCluster(), **OPTIONS))
+
+
+def test_an_address_that_executors_do_not_reach_and_encryption_that_is_not_installed_are_named(
+    spark, packed, monkeypatch
+):
+    monkeypatch.setattr(reaching, "is_local", lambda _: False)  # so that a task tries it
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    monkeypatch.setattr(staying, "address_of", lambda *_: ("127.0.0.1", "127.0.0.2", port))
+    away = SparkCluster(spark, transport="direct", address=f"127.0.0.2:{port}")
+    with pytest.raises(
+        ClusterError, match=rf"2 of 2 tasks did not reach the driver at 127.0.0.2:{port}: .* give address="
+    ):
+        next(averaged_sgd(FACTORY, packed, cluster=away, **OPTIONS))
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(ClusterError, match=r"transport='direct' is not possible: .*sparknet\[tls\]"):
+        next(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark, transport="direct", encrypt=True), **OPTIONS))
+
+
+def test_where_the_driver_is_reached_follows_spark_s_settings(context):
+    assert reaching.address_of(context, None) == ("127.0.0.1", "127.0.0.1", 0)
+    conf = {"spark.driver.host": "10.0.0.7"}
+    remote = SimpleNamespace(master="spark://10.0.0.1:7077", _conf=conf)
+    assert reaching.address_of(remote, None) == ("10.0.0.7", "10.0.0.7", 0)
+    assert reaching.address_of(remote, "gate:4711") == ("gate", "gate", 4711)
+    conf["spark.driver.bindAddress"] = "0.0.0.0"  # noqa: S104 - it is not bound here
+    assert reaching.address_of(remote, "gate") == ("0.0.0.0", "gate", 0)  # noqa: S104
+
+
+def test_a_transport_that_does_not_exist_is_named(spark):
+    with pytest.raises(DataError, match=r"transport='udp'; expected 'auto', 'direct' or 'spark'"):
+        SparkCluster(spark, transport="udp")
