@@ -39,7 +39,7 @@ for line in sys.stdin:
 """
 
 
-def run_limited(code, *arguments, before="", memory=256 << 20, seconds=60):
+def run_limited(code, *arguments, before="", memory=256 << 20, seconds=200):
     """Return the finished process that ran ``before`` (imports) and then ``code`` in ``memory`` bytes more.
 
     Raises

@@ -120,6 +120,15 @@ def test_what_is_damaged_is_refused_by_verify_and_a_bool_that_is_none_by_every_r
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_a_large_message_is_verified_by_default_where_it_is_read_and_not_where_it_is_viewed(way):
+    if way in {"loads", "Codec.loads"}:
+        WAYS[way](damaged(1000))
+    else:
+        with pytest.raises(FormatError, match="checksum does not match"):
+            WAYS[way](damaged(1000))
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_a_message_without_checksums_is_read_unless_verify_asks_for_them(way):
     message = dumps(LARGE, checksum=False)
     WAYS[way](message)
