@@ -38,6 +38,8 @@ nitpick_ignore = [
     ("py:class", "sparknet.serialization.message.header.Header"),
     ("py:class", "sparknet.serialization.message.layout.MessageLayout"),
     ("py:class", "sparknet.data.shards.Stored"),
+    ("py:class", "sparknet.training.divergence.Divergence"),
+    ("py:class", "sparknet.training.protocols.Found"),
 ]
 
 
