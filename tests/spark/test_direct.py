@@ -186,7 +186,7 @@ def test_more_workers_than_cores_are_an_error_of_direct_and_a_warning_of_auto(
         list(averaged_sgd(FACTORY, packed, cluster=direct, **options))
     monkeypatch.undo()
     with caplog.at_level(logging.WARNING):
-        there = facts(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), **options))
+        there = facts(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark, transport="auto"), **options))
     (line,) = [r.getMessage() for r in caplog.records if "workers need" in r.getMessage()]
     assert "each round is a job of its own" in line
     assert there == facts(averaged_sgd(FACTORY, IN_MEMORY, cluster=LocalCluster(), **options))
@@ -208,7 +208,7 @@ def test_a_job_of_the_callers_makes_auto_go_on_with_a_job_for_each_round(spark, 
         train = getattr(kind, name)
         monkeypatch.setattr(kind, name, lambda self, *args, train=train: ways.append(type(self)) or train(self, *args))
     found = []
-    for each in averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark), **OPTIONS):
+    for each in averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark, transport="auto"), **OPTIONS):
         found.append(each)
         if each.index == 1:
             assert context.parallelize(range(4), 2).sum() == 6

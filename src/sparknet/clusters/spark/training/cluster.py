@@ -52,7 +52,7 @@ class SparkCluster:
         How weights come to the workers. ``"direct"``: the workers are tasks of one job, for the whole training, and connect to the
         driver; so each needs a task slot, and they have to reach a port of the driver. ``"spark"``: each round is a job of its own, with
         Spark's broadcast and results; that takes longer, and needs no more than Spark. ``"auto"``: direct where it is possible, and else
-        a warning in the log says why not. The bits are the same.
+        a warning in the log says why not. The bits are the same. Default: ``"spark"``, which has been in use for longer.
     encrypt
         Whether direct connections are encrypted, by TLS 1.3. None: where Spark encrypts its own. Needs the extra ``tls`` on the driver.
     address
@@ -66,7 +66,7 @@ class SparkCluster:
     """
 
     def __init__(
-        self, spark: Any, *, transport: Way = "auto", encrypt: bool | None = None, address: str | None = None
+        self, spark: Any, *, transport: Way = "spark", encrypt: bool | None = None, address: str | None = None
     ) -> None:
         if transport not in get_args(Way):
             msg = f"SparkCluster: transport={transport!r}; expected 'auto', 'direct' or 'spark'"
