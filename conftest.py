@@ -94,6 +94,9 @@ def pytest_collection_modifyitems(config, items):
     """Mark the doctests of rooms, and the code blocks of pages that need Spark, Caffe or a GPU."""
     markers_of = functools.cache(functools.partial(_markers_of_file, config=config))
     for item in items:
+        if " at 0x" in item.nodeid:
+            msg = f"{item.nodeid}: the address of an object is another one in each process that shares the tests; give it a name"
+            raise pytest.UsageError(msg)
         for marker in markers_of(item.path):
             item.add_marker(marker)
         if item.get_closest_marker("gpu"):

@@ -26,6 +26,9 @@ SIZE = 128  # bytes of a slice
 class Last:
     """A plain rule of a user, which needs whole results."""
 
+    def __repr__(self):
+        return "Last()"
+
     def shares(self, examples):
         return [float(n + 1) for n in examples]
 
