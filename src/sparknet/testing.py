@@ -297,13 +297,18 @@ def _reseed(net: Any) -> None:
 
 
 def _pickled(factory: Any) -> bytes:
-    """Return the factory pickled, by Spark's own pickler if that is installed: it takes functions of the program too."""
+    """Return the factory pickled as Spark does, if its pickler is installed with it or alone: it takes functions of the program too."""
     from sparknet.clusters.spark.jobs.running import pickled
 
     try:
         return pickled("the factory", factory)
     except ImportError:
+        pass
+    try:
+        import cloudpickle
+    except ImportError:
         return pickle.dumps(factory)
+    return cloudpickle.dumps(factory)  # type: ignore[no-any-return]
 
 
 def _sent(state: SolverState) -> dict[str, NDArray]:

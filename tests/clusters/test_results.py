@@ -233,7 +233,7 @@ def test_a_worker_goes_on_where_another_one_was_lost_with_the_result_of_that_one
             r"by_slices\(\): combine returned float64 of shape .*, expected float32",
         ),
         (BySlices(lambda arrays: arrays[0].to_host()), r"by_slices\(\): combine returned ndarray, expected an NDArray"),
-        (Mean().combine, r"rule <.*Own.*>: by_slices\(\) returned method, expected a BySlices, or None"),
+        (Mean().combine, r"rule Last\(\): by_slices\(\) returned method, expected a BySlices, or None"),
     ],
 )
 def test_a_rule_whose_way_by_slices_is_of_another_form_is_told_so(way, expected):
