@@ -103,16 +103,20 @@ def children(pid):
 
 
 def started_by(pid):
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        return [int(each) for task in tasks for each in (task / "children").read_text().split()]
-    except OSError:
-        return []
+    found = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+                found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def workers_of(before):
     """Return the worker processes of the session that is open, and the process that has forked them."""
-    (first,) = set(started_by(ME)) - set(before)
+    found = set()
+    while len(found) != 1:  # Linux leaves some out while others end
+        found = set(started_by(ME)) - set(before)
+    (first,) = found
     return started_by(first), first
 
 

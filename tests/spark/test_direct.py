@@ -62,7 +62,7 @@ def facts(rounds):
 
 
 def tasks_of(context):
-    """Return how many tasks run."""
+    """Return how many tasks run, as Spark has it; it hears of them a little later."""
     tracker = context.statusTracker()
     infos = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
     return sum(info.numActiveTasks for info in infos if info is not None)
@@ -107,13 +107,13 @@ def test_nothing_is_left_and_the_cores_are_free_when_the_training_ends(context, 
     scratch = context.parallelize([0]).map(lambda _: os.environ["SPARK_LOCAL_DIRS"].split(",")).first()
     before = files(), set(context._jsc.getPersistentRDDs()), threading.active_count()
     for each in averaged_sgd(FACTORY, packed, cluster=direct, evaluate=(test_set, 1), **OPTIONS):
-        assert tasks_of(context) == 2
+        wait_until(lambda: tasks_of(context) == 2)
         if each.index == 1:
             break
-    wait_until(lambda: tasks_of(context) == 0, 20)
+    wait_until(lambda: tasks_of(context) == 0)
     assert context.parallelize(range(4), 2).sum() == 6
     assert (files(), set(context._jsc.getPersistentRDDs())) == before[:2]
-    wait_until(lambda: threading.active_count() <= before[2], 20)
+    wait_until(lambda: threading.active_count() <= before[2])
 
 
 class Deadly:
@@ -173,7 +173,7 @@ def test_an_error_of_a_worker_is_raised_once_with_its_place(context, packed, dir
     with pytest.raises(NetError, match=r"^shard 0: evaluation: minibatch 5: .* whole numbers in \[0, 3\)"):
         list(averaged_sgd(FACTORY, data, cluster=direct, tau=0, rounds=1, evaluate=(data, 1)))
     data.unpersist()
-    wait_until(lambda: tasks_of(context) == 0, 20)
+    wait_until(lambda: tasks_of(context) == 0)
 
 
 def test_more_workers_than_cores_are_an_error_of_direct_and_a_warning_of_auto(
