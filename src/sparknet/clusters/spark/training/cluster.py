@@ -1,7 +1,8 @@
 """SparkCluster: the workers are tasks of a Spark job, one for each shard.
 
-A round is one job over the packed data. All that a task needs comes with it, so Spark may run it on any machine, and run it again.
-The work of a task is in :mod:`.tasks`. How weights travel is up to a :class:`~sparknet.clusters.transport.Transport`.
+By default a round is one job over the packed data. All that a task needs comes with it, so Spark may run it on any machine, and run it again.
+The work of a task is in :mod:`.tasks`. How weights travel is up to a :class:`~sparknet.clusters.transport.Transport`. Where the workers
+stay for the whole training, :mod:`.staying` has the session.
 """
 
 import logging
