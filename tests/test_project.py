@@ -1,10 +1,12 @@
 """What holds for the project as a whole: its version, what importing it costs, its exceptions, its drawings."""
 
+import ast
 import pickle
 import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,16 @@ def test_architecture_page_draws_the_rooms_of_the_contract():
     drawing = page.partition("```text\n")[2].partition("```")[0]
     drawn = [set(re.split(r"\s*,\s*", line.split("  ")[0])) for line in drawing.splitlines() if re.match(r"\w", line)]
     assert drawn == layers
+
+
+def test_the_name_of_a_class_says_one_thing():
+    names = Counter(
+        node.name
+        for path in (ROOT / "src").rglob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 def test_the_files_to_change_are_there():

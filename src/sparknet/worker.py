@@ -15,7 +15,7 @@ import numpy as np
 
 from sparknet.averaging import first_nonfinite
 from sparknet.data.blas import single_threaded_blas
-from sparknet.data.passes import Prepared, as_tested, one_pass
+from sparknet.data.passes import PreparedItem, as_tested, one_pass
 from sparknet.data.prefetch import prefetch
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Even
@@ -222,7 +222,7 @@ def evaluate_shard(
     def prepared(item: tuple[int, Mapping[str, NDArray]]) -> tuple[int, Mapping[str, NDArray]]:
         return as_tested(item[1], preprocessor, even)
 
-    def sums(item: tuple[int, Any], minibatch: Prepared[Any]) -> dict[str, tuple[float, float]] | None:
+    def sums(item: tuple[int, Any], minibatch: PreparedItem[Any]) -> dict[str, tuple[float, float]] | None:
         with located(f"evaluation: minibatch {item[0]}"):
             rows, batch = minibatch.get()
             return evaluate_batch(net, batch, rows) if rows else None

@@ -12,7 +12,7 @@ from sparknet import ClusterError, FormatError, NDArray, SchemaError, TrainingEr
 from sparknet.averaging import BySlices, Mean, Median, Nesterov, WeightedMean
 from sparknet.averaging.contract import as_rule
 from sparknet.checkpoint import Position
-from sparknet.clusters.direct.payload import Layout, Slices, as_lists, asked_of, heard, schema_of, schema_of_state
+from sparknet.clusters.direct.payload import ResultLayout, Slices, as_lists, asked_of, heard, schema_of, schema_of_state
 from sparknet.clusters.direct.results import Results
 from sparknet.clusters.direct.worker import result_of
 from sparknet.training import Ending
@@ -261,7 +261,7 @@ def test_a_schema_comes_back_as_it_was_told():
 @given(st.lists(st.integers(0, 300), max_size=5), st.sampled_from([64, 128, 1024]))
 def test_slices_joined_are_the_arrays_at_their_places(sizes, size):
     arrays = [NDArray((np.arange(n) % 251 + 1).astype("uint8")) for n in sizes]
-    layout = Layout(schema_of({"x": arrays}))
+    layout = ResultLayout(schema_of({"x": arrays}))
     slices = Slices([layout], arrays, size)
     joined = b"".join(bytes(data) for data, _ in slices)
     assert [len(data) for data, _ in slices][:-1] == [size] * (len(slices) - 1)
@@ -274,7 +274,7 @@ def test_slices_joined_are_the_arrays_at_their_places(sizes, size):
 
 def test_a_large_array_is_sent_from_its_own_memory():
     array = NDArray(np.arange(1000, dtype="f"))
-    layout = Layout(schema_of({"x": [array]}))
+    layout = ResultLayout(schema_of({"x": [array]}))
     assert [np.shares_memory(data, array.unwrap()) for data, _ in Slices([layout], [array], 1024)] == [True] * 3 + [
         False
     ]

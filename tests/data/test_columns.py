@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sparknet import DataError, Field, NDArray
 from sparknet.data import pack
-from sparknet.data.columns import RowReader, check_columns
+from sparknet.data.columns import ColumnReader, check_columns
 from sparknet.data.rows import batch_of_columns, batch_of_rows
 
 JOINED = {"data": ["age", "scores", "tenure"]}
@@ -196,7 +196,7 @@ def test_one_column_twice_in_a_field_is_refused():
 def test_names_are_looked_up_once_for_rows_of_the_same_names(monkeypatch):
     calls = []
     monkeypatch.setattr("sparknet.data.columns.check_columns", lambda *args: calls.append(1) or check_columns(*args))
-    read = RowReader(FIELDS, JOINED)
+    read = ColumnReader(FIELDS, JOINED)
     for rows in (WAYS["mappings"], WAYS["named tuples"]):
         assert [read(row) for row in rows] == [[row[3], row[2], row[1], row[0]] for row in ROWS]
     assert len(calls) == 2

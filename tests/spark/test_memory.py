@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sparknet import ClusterError, Field, SparkCluster, averaged_sgd
-from sparknet.clusters.spark.training.memory import Memory, memory_of
+from sparknet.clusters.spark.training.memory import SparkMemory, memory_of
 from sparknet.nets import MLP
 from sparknet.spark import pack
 
@@ -14,7 +14,7 @@ GB, ALEXNET = 1 << 30, 244 << 20
 
 
 def memory(*, results=GB, driver=8 * GB, executor=8 * GB, tasks=1):
-    return Memory(results=results, driver=driver, executor=executor, tasks=tasks)
+    return SparkMemory(results=results, driver=driver, executor=executor, tasks=tasks)
 
 
 def test_results_over_the_limit_of_spark_are_an_error_with_the_setting():
@@ -59,7 +59,7 @@ def test_a_training_asks_before_its_first_round(context, spark, monkeypatch, cap
     ):
         next(averaged_sgd(MLP.factory((2,), 2, (200,)), data, **train))
     conf["spark.driver.maxResultSize"] = "0"
-    monkeypatch.setattr(Memory, "advice", lambda _, workers, sent, result: [f"{workers} {sent >= result > 4000}"])
+    monkeypatch.setattr(SparkMemory, "advice", lambda _, workers, sent, result: [f"{workers} {sent >= result > 4000}"])
     with caplog.at_level(logging.WARNING):
         list(averaged_sgd(MLP.factory((2,), 2, (200,)), data, **train))
     assert [r.getMessage() for r in caplog.records if r.name.endswith("training.cluster")] == ["2 True"]

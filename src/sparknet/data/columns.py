@@ -12,7 +12,7 @@ from sparknet.data.fields import Columns, Field
 from sparknet.errors import DataError
 
 __all__ = [
-    "RowReader",
+    "ColumnReader",
     "advice_on_id",
     "advice_on_tuple",
     "check_columns",
@@ -78,7 +78,7 @@ def _meant(missing: Sequence[str], names: Sequence[Any]) -> str:
     return f"; is {few(close)} meant?" if close and len(names) > _SHOWN else ""
 
 
-class RowReader:
+class ColumnReader:
     """Takes the values of columns out of one row after another; :func:`values_of_row` does it for a single row."""
 
     def __init__(self, fields: Sequence[Field], columns: Columns | None = None) -> None:
@@ -131,7 +131,7 @@ def values_of_row(row: Any, fields: Sequence[Field], columns: Columns | None = N
     DataError
         A name is missing or there twice, or the row has another number of values.
     """
-    return RowReader(fields, columns)(row)
+    return ColumnReader(fields, columns)(row)
 
 
 def id_of_row(row: Any, id_column: str | None) -> str:

@@ -18,7 +18,7 @@ from sparknet.data.sampling import step_rng
 from sparknet.data.shards import as_used
 from sparknet.ndarray import NDArray
 
-__all__ = ["Prepared", "as_tested", "one_pass"]
+__all__ = ["PreparedItem", "as_tested", "one_pass"]
 
 Item = TypeVar("Item")
 Batch = TypeVar("Batch")
@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 _END: Any = object()
 
 
-class Prepared(Generic[Batch]):
+class PreparedItem(Generic[Batch]):
     """The result of preparing an item in another thread: ``get()`` returns it, or raises the error."""
 
     def __init__(self, prepare: Callable[[Item], Batch], item: Item) -> None:
@@ -47,7 +47,7 @@ class Prepared(Generic[Batch]):
 def one_pass(
     items: Iterable[Item],
     prepare: Callable[[Item], Batch],
-    compute: Callable[[Item, Prepared[Batch]], Result],
+    compute: Callable[[Item, PreparedItem[Batch]], Result],
     *,
     ahead: int = 1,
 ) -> Iterator[Result]:
@@ -71,7 +71,7 @@ def one_pass(
     """
     read: SimpleQueue[Any] = SimpleQueue()
     waiting = deque[Item]()
-    with single_threaded_blas(), prefetch(_until_end(read), partial(Prepared, prepare), depth=ahead) as made:
+    with single_threaded_blas(), prefetch(_until_end(read), partial(PreparedItem, prepare), depth=ahead) as made:
         try:
             for item in items:
                 read.put(item)

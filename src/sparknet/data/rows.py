@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sparknet.data.columns import RowReader, advice_on_tuple, columns_of, few
+from sparknet.data.columns import ColumnReader, advice_on_tuple, columns_of, few
 from sparknet.data.fields import BYTES, Columns, Field, as_array
 from sparknet.data.images.encoded import EncodedField
 from sparknet.errors import DataError
@@ -44,7 +44,7 @@ def batch_of_rows(rows: Sequence[Any], fields: Sequence[Field], columns: Columns
     >>> batch["x"].shape, batch["y"].to_host().tolist()
     ((2, 2), [1, 0])
     """
-    read, table = RowReader(fields, columns), []
+    read, table = ColumnReader(fields, columns), []
     for i, row in enumerate(rows):
         try:
             table.append(read(row))

@@ -26,8 +26,8 @@ from sparknet.serialization.memory.checksum import checksum
 
 __all__ = [
     "DATA",
-    "Layout",
     "Place",
+    "ResultLayout",
     "Schema",
     "Slices",
     "as_lists",
@@ -99,12 +99,12 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ResultLayout:
     """Where the arrays of a schema lie, from the byte ``begin`` of a payload on.
 
     Examples
     --------
-    >>> layout = Layout({"ip": (((2, 3), "float32"), ((3,), "float32"))})
+    >>> layout = ResultLayout({"ip": (((2, 3), "float32"), ((3,), "float32"))})
     >>> [(place.begin, place.end) for place in layout.places], layout.end
     ([(0, 24), (64, 76)], 128)
     """
@@ -148,13 +148,13 @@ class Slices(Sequence[list[Any]]):
 
     Examples
     --------
-    >>> layout = Layout({"ip": (((2,), "uint8"), ((3,), "uint8"))})
+    >>> layout = ResultLayout({"ip": (((2,), "uint8"), ((3,), "uint8"))})
     >>> ((data, _),) = Slices([layout], [NDArray(np.array([1, 2], "uint8")), NDArray(np.array([3, 4, 5], "uint8"))])
     >>> data[:2].tolist(), data[64:67].tolist(), len(data)
     ([1, 2], [3, 4, 5], 128)
     """
 
-    def __init__(self, layouts: Sequence[Layout], arrays: Iterable[NDArray], size: int = DATA) -> None:
+    def __init__(self, layouts: Sequence[ResultLayout], arrays: Iterable[NDArray], size: int = DATA) -> None:
         self._begins = [place.begin for layout in layouts for place in layout.places]
         self._bytes = [_bytes(array) for array in arrays]
         self._nbytes, self._size = layouts[-1].end, size

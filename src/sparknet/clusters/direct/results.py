@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sparknet.averaging.slices import Combine, are_numbers
-from sparknet.clusters.direct.payload import DATA, Layout, Schema, checked, heard, same, schema_of
+from sparknet.clusters.direct.payload import DATA, ResultLayout, Schema, checked, heard, same, schema_of
 from sparknet.errors import SchemaError
 from sparknet.ndarray import NDArray
 from sparknet.serialization.memory.buffers import aligned
@@ -23,13 +23,13 @@ from sparknet.transport import Done
 from sparknet.weights import WeightCollection
 from sparknet.worker import Facts
 
-__all__ = ["Memory", "Results"]
+__all__ = ["KeptMemory", "Results"]
 
 Bytes = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Memory:
+class KeptMemory:
     """What is combined lies here: in the memory of the round before the last one, if nobody has that any more."""
 
     weights: Leases = field(default_factory=Leases)
@@ -52,10 +52,10 @@ class Results:
     """
 
     def __init__(
-        self, ending: Ending, states: Mapping[int, Schema], memory: "Memory | None" = None, size: int = DATA
+        self, ending: Ending, states: Mapping[int, Schema], memory: "KeptMemory | None" = None, size: int = DATA
     ) -> None:
         self._ending, self._states, self._size = ending, states, size
-        self._memory = memory or Memory()
+        self._memory = memory or KeptMemory()
         self.facts: list[Facts] = []
         self.nbytes = 0  # of all results
         self._takers: list[_Combined | _Gathered] = []
@@ -67,9 +67,9 @@ class Results:
         seconds = {shard: json.loads(each.notes)["seconds"] for shard, each in done.items()}
         self.facts = [Facts(worker=shard, seconds=seconds[shard], **each["facts"]) for shard, each in said.items()]
         start = schema_of(self._ending.start)
-        weights = [Layout(start if each["weights"] is None else heard(each["weights"])) for each in said.values()]
+        weights = [ResultLayout(start if each["weights"] is None else heard(each["weights"])) for each in said.values()]
         states = [
-            Layout(self._states[shard] if each["state"] is None else heard(each["state"]), before.end)
+            ResultLayout(self._states[shard] if each["state"] is None else heard(each["state"]), before.end)
             for (shard, each), before in zip(said.items(), weights, strict=True)
         ]
         self.nbytes = sum(layout.end for layout in states)
@@ -101,7 +101,7 @@ class Results:
         data, self._sums[place] = checked(part, self.facts[place].worker, number, self._sums[place])
         return data
 
-    def _made(self, weights: list[Layout], states: list[Layout]) -> "list[_Combined | _Gathered]":
+    def _made(self, weights: list[ResultLayout], states: list[ResultLayout]) -> "list[_Combined | _Gathered]":
         """Return what takes the weights, and what takes the states."""
         ending = self._ending
         taking_part, everyone = ending.begin(self.facts), range(len(self.facts))
@@ -114,7 +114,7 @@ class Results:
 
 
 def _taker(
-    memory: Leases, combine: Combine | None, taking_part: Sequence[int], layouts: Mapping[int, Layout]
+    memory: Leases, combine: Combine | None, taking_part: Sequence[int], layouts: Mapping[int, ResultLayout]
 ) -> "_Combined | _Gathered":
     """Return what combines the arrays that lie so, if they lie alike and are numbers; else what gathers them."""
     first = layouts[taking_part[0]]
@@ -136,7 +136,7 @@ class _Run:
 class _Combined:
     """The arrays of a layout, of which the same part of each result is combined as it comes."""
 
-    def __init__(self, memory: Leases, taking_part: Sequence[int], layout: Layout, combine: Combine) -> None:
+    def __init__(self, memory: Leases, taking_part: Sequence[int], layout: ResultLayout, combine: Combine) -> None:
         self._taking_part, self._layout, self._combine = taking_part, layout, combine
         self._memory = memory.take(layout.end - layout.begin)
         runs = [list(each) for _, each in groupby(layout.places, key=lambda place: place.dtype)]
@@ -172,7 +172,7 @@ class _Combined:
 class _Gathered:
     """The arrays of some results, each in memory of its own."""
 
-    def __init__(self, layouts: Mapping[int, Layout]) -> None:
+    def __init__(self, layouts: Mapping[int, ResultLayout]) -> None:
         self._layouts = layouts
         self._memory = {place: aligned(layout.end - layout.begin) for place, layout in layouts.items()}
 

@@ -9,7 +9,7 @@ from typing import Any
 from sparknet.clusters.direct.alike import FirstWeights
 from sparknet.clusters.direct.bodies import packed_up
 from sparknet.clusters.direct.payload import asked_of, schema_of_state
-from sparknet.clusters.direct.results import Memory, Results
+from sparknet.clusters.direct.results import KeptMemory, Results
 from sparknet.clusters.totals import mean_metrics
 from sparknet.nets.base import SolverState
 from sparknet.serialization import dump_parts
@@ -68,7 +68,7 @@ class DirectSession:
     ended: Callable[[], None] = lambda: None
     scattered: int = 0
     first_weights: FirstWeights = field(default_factory=FirstWeights)
-    memory: Memory = field(default_factory=Memory)
+    memory: KeptMemory = field(default_factory=KeptMemory)
 
     def train_into(
         self, ending: Ending, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]

@@ -10,7 +10,7 @@ from sparknet.clusters.direct.alike import about, made
 from sparknet.clusters.direct.bodies import unpacked
 from sparknet.clusters.direct.payload import (
     DATA,
-    Layout,
+    ResultLayout,
     Slices,
     as_lists,
     asked_of,
@@ -159,8 +159,8 @@ def result_of(
         "weights": None if same(weights, schema_of(start)) else as_lists(weights),
         "state": None if same(of_state, schema_of_state(asked_of(solver, names))) else as_lists(of_state),
     }
-    layout = Layout(weights)
-    slices = Slices([layout, Layout(of_state, layout.end)], [*outcome.weights.arrays(), *state.values()], size)
+    layout = ResultLayout(weights)
+    slices = Slices([layout, ResultLayout(of_state, layout.end)], [*outcome.weights.arrays(), *state.values()], size)
     notes = {"seconds": outcome.seconds, **notes}
     return Result(outcome.steps, slices, json.dumps(told_alike).encode(), json.dumps(notes).encode())
 

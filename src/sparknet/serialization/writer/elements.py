@@ -1,7 +1,7 @@
 """What becomes the payload of each tensor: an array whose memory is the payload already, or what has to be brought into that form.
 
 Most arrays are numpy's, in C order and little-endian: they stand for themselves, so that thousands of small ones cost one question.
-Each other one is :class:`Elements`, made once, when the object is taken apart. It knows how many bytes its payload has and how to
+Each other one is :class:`NotReady`, made once, when the object is taken apart. It knows how many bytes its payload has and how to
 write them. Nothing is converted, encoded or copied from a GPU before its bytes are asked for.
 """
 
@@ -20,7 +20,7 @@ from sparknet.serialization.payload.form import Form
 from sparknet.serialization.payload.joining import encode_small, is_small
 
 
-class Elements(Protocol):
+class NotReady(Protocol):
     """A tensor whose memory is not its payload."""
 
     @property
@@ -126,7 +126,7 @@ def _on_host(array: Any) -> Array:
 
 
 def as_elements(array: Any) -> Any:
-    """Return an array whose memory is its payload as it is, else as :class:`Elements`."""
+    """Return an array whose memory is its payload as it is, else as :class:`NotReady`."""
     return array if is_ready(array) else Converted(array)
 
 

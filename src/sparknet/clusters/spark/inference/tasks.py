@@ -15,7 +15,7 @@ from sparknet.clusters.spark.jobs.stacks import observed
 from sparknet.clusters.spark.jobs.tallies import Tally
 from sparknet.data.fields import rows_of_batch
 from sparknet.data.on_error import OnError
-from sparknet.data.passes import Prepared, one_pass
+from sparknet.data.passes import PreparedItem, one_pass
 from sparknet.errors import SparknetError
 from sparknet.nets.base import Batch
 from sparknet.worker import evaluate_batch
@@ -26,7 +26,7 @@ Array = np.ndarray[Any, Any]
 Numbered = tuple[
     Sequence[int], Sequence[Any]
 ]  # the rows of a minibatch: their numbers in the partition, and themselves
-Minibatch = Prepared[tuple[int, Batch]]
+Minibatch = PreparedItem[tuple[int, Batch]]
 
 _LOG = logging.getLogger(__name__)
 _NULL = np.array(None)  # for a row that cannot be computed; it becomes None

@@ -21,7 +21,7 @@ from sparknet.clusters.spark.jobs.sessions import check_packed, running_context
 from sparknet.clusters.spark.packed.dataset import PackedDataset
 from sparknet.clusters.spark.packed.shard_tasks import shard_replies
 from sparknet.clusters.spark.training.memory import memory_of
-from sparknet.clusters.spark.training.staying import Plan, Staying
+from sparknet.clusters.spark.training.staying import SessionPlan, Staying
 from sparknet.clusters.spark.training.tasks import Trained, evaluate_partition, train_partition
 from sparknet.clusters.spark.workers.net_cache import device_of, drop_nets, is_on_gpu
 from sparknet.clusters.spark.workers.transport import SparkTransport
@@ -113,7 +113,7 @@ class SparkCluster:
         if per_round.data is not data:
             per_round.data.first_batch()  # deals all of it out: workers whose shards take long to come are not to wait for each other
         files = [] if evaluate is None else collected(evaluate._files)
-        plan = Plan(
+        plan = SessionPlan(
             self._context, per_round.factory, workers, per_round.data, evaluate, files, self._address, self._encrypt
         )
         staying = Staying(plan, per_round, may_change=self._transport == "auto")

@@ -9,7 +9,7 @@ from typing import Any
 from sparknet.clusters.spark.training.reaching import is_local
 from sparknet.errors import ClusterError
 
-__all__ = ["Memory", "memory_of"]
+__all__ = ["SparkMemory", "memory_of"]
 
 # Measured with weights of 244 MB: two results take a driver of 2 GB, where one of 1 GB stands still; four take 3 GB.
 _OF_RESULTS = 3
@@ -17,7 +17,7 @@ _OF_RESULTS = 3
 _OF_A_TASK = 4
 
 
-class Memory:
+class SparkMemory:
     """The memory settings of a session, in bytes.
 
     Parameters
@@ -33,7 +33,7 @@ class Memory:
 
     Examples
     --------
-    >>> Memory(results=1 << 30, driver=2 << 30, executor=1 << 30, tasks=1).advice(
+    >>> SparkMemory(results=1 << 30, driver=2 << 30, executor=1 << 30, tasks=1).advice(
     ...     workers=2, sent=244 << 20, result=244 << 20
     ... )
     ['an executor needs about 1.2 GiB for weights of 244.0 MiB, and spark.executor.memory is 1.0 GiB: raise it']
@@ -82,13 +82,13 @@ class Memory:
         return found
 
 
-def memory_of(context: Any) -> Memory:
+def memory_of(context: Any) -> SparkMemory:
     """Return the memory settings of a SparkContext."""
     conf, jvm = context._conf, context._jvm
     parse = jvm.org.apache.spark.network.util.JavaUtils
     executors = max(1, len(context._jsc.sc().statusTracker().getExecutorInfos()) - 1)
     cores = int(conf.get("spark.executor.cores", "0")) or max(1, context.defaultParallelism // executors)
-    return Memory(
+    return SparkMemory(
         results=parse.byteStringAsBytes(conf.get("spark.driver.maxResultSize", "1g")),
         driver=jvm.java.lang.Runtime.getRuntime().maxMemory(),
         executor=None if is_local(context) else parse.byteStringAsMb(conf.get("spark.executor.memory", "1g")) << 20,

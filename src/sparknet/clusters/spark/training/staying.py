@@ -32,7 +32,7 @@ from sparknet.transport import Hello, Hub, Limits, new_secret
 from sparknet.weights import WeightCollection
 from sparknet.worker import Facts, Task
 
-__all__ = ["Plan", "Staying"]
+__all__ = ["SessionPlan", "Staying"]
 
 _LOG = logging.getLogger(__name__)
 _LOOK = 1.0  # seconds between two looks at the jobs that wait
@@ -48,7 +48,7 @@ _DROPS = 3  # of the worker of one shard, in a row, without a round that ended
 
 
 @dataclass(frozen=True)
-class Plan:
+class SessionPlan:
     """What a session of workers that stay is opened with.
 
     Parameters
@@ -97,7 +97,7 @@ class Staying:
         Whether ``per_round`` does all other rounds too, once another job has waited for the slots of the workers. Else they start again.
     """
 
-    def __init__(self, plan: Plan, per_round: Session, *, may_change: bool) -> None:
+    def __init__(self, plan: SessionPlan, per_round: Session, *, may_change: bool) -> None:
         self._plan, self._per_round, self._may_change = plan, per_round, may_change
         self._workers: _Workers | None = None
         self._first_weights = FirstWeights()
@@ -212,7 +212,9 @@ class Staying:
 class _Workers:
     """A hub, and the job whose tasks are connected to it."""
 
-    def __init__(self, plan: Plan, first_weights: FirstWeights, elsewhere: Callable[..., dict[str, float]]) -> None:
+    def __init__(
+        self, plan: SessionPlan, first_weights: FirstWeights, elsewhere: Callable[..., dict[str, float]]
+    ) -> None:
         bound, host, port = address_of(plan.context, plan.address)
         self._plan, self._drops = plan, dict[int, int]()
         try:
