@@ -15,8 +15,8 @@ from sybil.parsers.markdown import SkipParser
 from sybil.parsers.myst import PythonCodeBlockParser
 
 # No deadline: what a property costs is a benchmark's claim, and CI machines are busy.
-# pytest alone takes a fifth of the examples, so that it is run often. Every law is tried all the same, and another fifth each time.
-# nox names the profile that takes them all; what CI starts in another way takes them too.
+# A developer's run takes a fifth of the examples, so that it is made often. Every law is tried all the same, with other examples each time.
+# CI takes all of them, the same ones each time. --hypothesis-profile=full takes all of them anywhere.
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
 hypothesis.settings.register_profile("full", deadline=None, max_examples=100)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)

