@@ -32,7 +32,7 @@ from sparknet.transport import (
     WorkerSide,
 )
 
-LIMITS = Limits(beat=1.0, silence=10.0, join=10_000.0, grace=2.0, tries=3, window=2)
+LIMITS = Limits(beat=1.0, silence=10.0, join=10_000.0, grace=2.0, tries=3, window=2, spare=3.0)
 SLICES = 4
 STEPS = 10
 STEP = 1.0  # seconds between the events of a quiet end

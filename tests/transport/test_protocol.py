@@ -172,6 +172,22 @@ def test_a_worker_lost_while_it_is_pulled_is_left_out_where_the_round_does_not_w
     assert world.kept == (1, undisturbed([(0,)]))
 
 
+def test_a_worker_whose_shard_has_a_spare_makes_room_for_a_shard_without_a_worker():
+    world = World(2, 2)
+    for shard in 0, 1, 1:
+        world.start(shard)
+    world.quiet_turn()
+    world.die(world.processes[0])
+    while not world.is_over:
+        if sum(process.is_alive for process in world.processes.values()) < 2:  # the places that there are
+            world.start(0)
+        world.quiet_turn()
+        world.pass_time(1.0)
+        assert world.now < 60
+    assert [process.shard for process in world.processes.values()] == [0, 1, 1, 0]
+    assert (world.error, world.kept) == (None, (2, undisturbed([(0, 1)] * 2)))
+
+
 class GreetsTwice(DriverSide):
     """Takes a greeting that comes a second time for another worker's."""
 

@@ -5,7 +5,8 @@ when it is done, the driver fixes who takes part and pulls the results slice by 
 combined, in the order of the workers. So the order of arrival changes no bit, and the driver holds a few slices and no result.
 
 A worker that is lost comes back as another attempt at its shard. It gets the same work, and where its predecessor said how many
-steps it took, exactly so many. A second attempt whose predecessor lives waits as a spare.
+steps it took, exactly so many. A second attempt whose predecessor lives waits as a spare. It takes over where another shard has no worker:
+whoever runs the workers may have no place for that one but the predecessor's.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from sparknet.transport import faults
 from sparknet.transport.actions import Begin, Combine, Drop, End, GiveUp, RunAgain, Send
 from sparknet.transport.limits import Limits
 from sparknet.transport.messages import Beat, Close, Done, Failed, FromDriver, FromWorker, Hello, Pull, Slice, Work
-from sparknet.transport.standing import KnownPeer, OpenRound, Seat
+from sparknet.transport.standing import KnownPeer, OpenRound, Seat, making_room, waited_for
 
 __all__ = ["DriverAction", "DriverSide"]
 
@@ -202,6 +203,8 @@ class DriverSide:
                 actions += [Drop(number, f"it has said nothing for {now - peer.heard:.0f} s"), *self.lost(number, now)]
             elif now - peer.said >= self._limits.beat:
                 actions += self._send(number, Beat(), now)
+        for number in making_room(self._seats, self._awaited(), now - self._limits.spare):
+            actions += [Drop(number, faults.MAKES_ROOM), *self.lost(number, now)]
         actions += self._fixed(now)
         actions += self._without_the_lost(now)
         for shard in self._awaited():
@@ -237,16 +240,7 @@ class DriverSide:
 
     def waiting(self, now: float) -> str:
         """Return what is waited for, in words; "" for nothing."""
-        round_, said = self._round, []
-        for shard in self._awaited():
-            seat = self._seats[shard]
-            if seat.peer is None:
-                said.append(f"shard {shard}: no worker for {now - seat.since:.0f} s")
-            elif not seat.ready:
-                said.append(f"shard {shard}: its steps")
-            elif round_ is not None and round_.pulls and round_.next not in seat.slices and round_.next < seat.count:
-                said.append(f"shard {shard}: slice {round_.next}")
-        return "; ".join(said)
+        return waited_for({shard: self._seats[shard] for shard in self._awaited()}, self._round, now)
 
     @property
     def _is_over(self) -> bool:

@@ -3,7 +3,11 @@
 from sparknet.errors import ClusterError, SparknetError
 from sparknet.transport.messages import Done
 
-__all__ = ["differs", "missing", "raised", "told_alike", "unfit"]
+__all__ = ["MAKES_ROOM", "differs", "missing", "raised", "told_alike", "unfit"]
+
+MAKES_ROOM = (
+    "another shard has no worker, and this one has a spare"  # why a worker is given up that has done nothing wrong
+)
 
 
 def missing(number: int, shard: int, since: float, most: float, waiting: str, reason: str) -> SparknetError:

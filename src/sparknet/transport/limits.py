@@ -26,6 +26,8 @@ class Limits:
         How often the job that runs the workers may fail without a round's end, or a worker's end of work, in between.
     window
         Slices of a result that are asked for before the first of them is there.
+    spare
+        Where a shard that work waits for has been without a worker for so long, workers whose own shards have a spare make room for it.
 
     Examples
     --------
@@ -40,6 +42,7 @@ class Limits:
     grace: float = 10.0
     tries: int = 4
     window: int = 2
+    spare: float = 10.0
 
     def __post_init__(self) -> None:
         if self.silence <= 2 * self.beat:

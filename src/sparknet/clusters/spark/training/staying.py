@@ -29,6 +29,7 @@ from sparknet.nets.base import NetFactory, SolverState
 from sparknet.training import Collected, Ending, Session, SliceSession
 from sparknet.training.run import trained
 from sparknet.transport import Hello, Hub, Limits, new_secret
+from sparknet.transport.faults import MAKES_ROOM
 from sparknet.weights import WeightCollection
 from sparknet.worker import Facts, Task
 
@@ -285,6 +286,8 @@ class _Workers:
         if ATTEMPT not in hello.about:  # it has only tried whether it reaches the driver
             return
         self.job.kill(hello.about[ATTEMPT], reason)
+        if reason == MAKES_ROOM:
+            return
         self._drops[hello.shard] = self._drops.get(hello.shard, 0) + 1
         if self._drops[hello.shard] >= _DROPS:
             msg = (
