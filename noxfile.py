@@ -288,8 +288,14 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def chaos(session: nox.Session) -> None:
-    """Let drivers and workers meet all that can go wrong, `-- --schedules 10000`, and the parser of frames `--frames 1000000`."""
-    work(session, "test").run("python", "-m", "transport", *session.posargs, env={"PYTHONPATH": "tests"})
+    """Let all go wrong that can: simulated, `-- --schedules 10000 --frames 1000000`; real processes, `-- --real --seeds 20`; both by default."""
+    options = [option for option in session.posargs if option != "--real"]
+    is_real = len(options) < len(session.posargs)
+    if not is_real:
+        work(session, "test").run("python", "-m", "transport", *options, env={"PYTHONPATH": "tests"})
+    if is_real or not options:
+        java(session)
+        work(session, "test", "spark").run("python", "-m", "chaos", *options, env={"PYTHONPATH": "tests"})
 
 
 @nox.session(default=False)
