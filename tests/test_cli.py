@@ -366,7 +366,8 @@ def test_inspect_tells_other_formats_by_their_contents(capsys, tmp_path):
     path.write_bytes(b"Dear reader,")
     assert main(["inspect", str(path)]) == 2
     assert (
-        "12 bytes of no known format; expected sparknet, npy, npz, safetensors, caffemodel" in capsys.readouterr().err
+        "12 bytes of no known format; expected sparknet, npy, npz, safetensors, torch, caffemodel"
+        in capsys.readouterr().err
     )
 
 

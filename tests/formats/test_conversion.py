@@ -1,5 +1,6 @@
 """Formats by suffix or by name, conversion as a whole, and what the package costs to import."""
 
+import json
 import os
 import shutil
 import stat
@@ -70,6 +71,44 @@ def test_metadata_without_a_place_is_refused_where_it_was_asked_for(tmp_path):
         write(tmp_path / "w.caffemodel", WEIGHTS, metadata={"name": "net", "epoch": 2})
     with pytest.raises(SchemaError, match=r"metadata\['a'\]: got tuple"):
         write(tmp_path / "w.safetensors", WEIGHTS, metadata={"a": (1,)})
+
+
+NAMES = {"conv.bias": ["conv", 1], "conv.weight": ["conv", 0], "head.weight": ["conv", 0]}
+NET = WeightCollection({"conv": [np.ones((2, 3), "f4"), np.zeros(2, "f4")]})
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_flat_names_are_those_of_the_framework_that_the_weights_are_of(tmp_path, suffix):
+    sparknet.save(tmp_path / "w.sparknet", NET, metadata={"tensor_names": json.dumps(NAMES)})
+    done = convert(tmp_path / "w.sparknet", tmp_path / f"w{suffix}")
+    assert (done.kind, done.lost) == ("mapping", ())
+    found, metadata = read(tmp_path / f"w{suffix}")
+    assert (list(found), metadata) == (list(NAMES), {})
+    for name, (layer, place) in NAMES.items():
+        assert np.array_equal(found[name].to_host(), NET[layer][place].to_host())
+    convert(tmp_path / "w.sparknet", tmp_path / "w.caffemodel")
+    assert read(tmp_path / "w.caffemodel").obj == NET
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        json.dumps({"w": ["conv", 0]}),
+        json.dumps({**NAMES, "other": ["fc", 0]}),
+        json.dumps({**NAMES, "other": ["conv", [0]]}),
+        json.dumps([["conv", 0], ["conv", 1]]),
+        "[" * 100_000,
+        "conv",
+        3,
+        None,
+    ],
+    ids=["missing", "unknown", "list", "no map", "deep", "no JSON", "number", "nothing"],
+)
+def test_names_that_do_not_fit_the_weights_are_metadata_as_any_other(tmp_path, names):
+    sparknet.save(tmp_path / "w.sparknet", NET, metadata={"tensor_names": names})
+    done = convert(tmp_path / "w.sparknet", tmp_path / "w.npz")
+    assert (done.kind, done.lost) == ("weights", ("tensor_names",))
+    assert read(tmp_path / "w.npz").obj == NET
 
 
 def test_layers_without_arrays_are_named_where_they_are_lost(tmp_path):

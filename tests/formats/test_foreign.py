@@ -24,10 +24,10 @@ def of_torch(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("call", [read, describe])
-def test_a_file_of_torch_names_torch_load(of_torch, call):
-    with pytest.raises(FormatError, match=r"holds 'x/data\.pkl'; .*torch\.load\(path, weights_only=True\) reads"):
-        call(of_torch)
+def test_a_file_of_torch_is_one_by_its_contents(of_torch):
+    assert format_of(of_torch) == "torch"
+    with pytest.raises(FormatError, match=r"holds 'x/data\.pkl'; .*a file of torch\.save, of the format 'torch'"):
+        read(of_torch, file_format="npz")
 
 
 @pytest.mark.parametrize("call", [read, describe])

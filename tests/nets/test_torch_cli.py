@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 
 import sparknet
 from sparknet.cli import main
@@ -61,6 +63,17 @@ def test_a_function_of_a_file_that_returns_a_module_is_trained(file, capsys, tmp
     other = tmp_path / "other"
     assert run(capsys, "--net", f"torch:{file}:module", "--momentum", "0", "--out", str(other))[0] == 0
     assert sparknet.load(other / "weights.sparknet") != weights
+
+
+def test_the_weights_of_a_run_become_a_state_dict_by_convert(file, capsys, tmp_path):
+    out = tmp_path / "out"
+    assert run(capsys, "--net", f"torch:{file}:module", "--out", str(out))[0] == 0
+    assert main(["convert", str(out / "weights.sparknet"), str(tmp_path / "w.pt")]) == 0
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 8), torch.nn.ReLU(), torch.nn.Linear(8, 10))
+    model.load_state_dict(torch.load(tmp_path / "w.pt", weights_only=True))
+    weights = sparknet.load(out / "weights.sparknet")
+    assert np.array_equal(model[1].weight.detach().numpy(), weights["1"][0].to_host())
+    assert np.array_equal(model[3].bias.detach().numpy(), weights["3"][1].to_host())
 
 
 def test_a_function_that_returns_a_factory_decides_the_optimizer(file, capsys, tmp_path):

@@ -56,3 +56,13 @@ def test_another_net_is_refused_with_those_there_are(capsys):
     assert (
         "got 'lenet', expected mlp, torch:package.module:function or torch:FILE.py:function" in capsys.readouterr().err
     )
+
+
+def test_a_file_of_torch_is_told_with_the_extra_too(tmp_path):
+    said = run(
+        'sys.modules["torch"] = None',
+        f"from sparknet.formats import write\ntry:\n    write({str(tmp_path / 'w.pt')!r}, {{}})\n"
+        "except sparknet.MissingDependency as error:\n    print(error, error.name)",
+    )
+    assert "the torch backend needs torch: pip install 'sparknet[torch]'" in said
+    assert not list(tmp_path.iterdir())

@@ -320,7 +320,7 @@ def _safetensors():
 
 FOREIGN = {
     "pickle": (lambda: pickle.dumps({"a": 1}), "a pickle, which can run code and is never read here"),
-    "npz": (_npz, r"a ZIP archive; of an \.npz, sparknet\.formats\.read\(path\) reads it"),
+    "npz": (_npz, r"a ZIP archive; of an \.npz or a file of torch\.save, sparknet\.formats\.read\(path\) reads it"),
     "npy": (_npy, r"a \.npy file of numpy: sparknet\.formats\.read\(path\)"),
     "safetensors": (_safetensors, r"safetensors: sparknet\.formats\.read\(path\)"),
     "gzip": (lambda: gzip.compress(MESSAGE), r"gzip: load\(gzip\.open\(path\)\)"),

@@ -136,6 +136,16 @@ def _release() -> None:
         torch.cuda.empty_cache()
 
 
+def load_tensors(file: Any) -> Any:
+    """Return what is in a file of ``torch.save``, in host memory. Nothing that the file names is imported."""
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def save_tensors(tensors: dict[str, Any], file: Any) -> None:
+    """Write a dict of tensors as ``torch.save`` does."""
+    torch.save(tensors, file)
+
+
 BACKEND = adapt(
     "torch",
     namespace,

@@ -12,13 +12,13 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     convert = commands.add_parser(
         "convert",
         help="convert a file of weights to another format",
-        description="Read a file of weights and write another: .sparknet or .msg, .npy, .npz, .safetensors, .caffemodel "
-        "and .caffemodel.h5 (without Caffe), .binaryproto (a mean image), .solverstate and .solverstate.h5. A file that is "
+        description="Read a file of weights and write another: .sparknet or .msg, .npy, .npz, .safetensors, .pt or .pth "
+        "(a state_dict of torch), .caffemodel and .caffemodel.h5 (without Caffe), .binaryproto (a mean image), .solverstate and .solverstate.h5. A file that is "
         "there is replaced.",
     )
     convert.add_argument("source", metavar="SRC", help="the file to read")
     convert.add_argument("target", metavar="DST", help="the file to write")
-    names = "sparknet, npy, npz, safetensors, caffemodel, caffemodel.h5, binaryproto, solverstate or solverstate.h5 (default: what the suffix says)"
+    names = "sparknet, npy, npz, safetensors, torch, caffemodel, caffemodel.h5, binaryproto, solverstate or solverstate.h5 (default: what the suffix says)"
     convert.add_argument("--from", dest="source_format", metavar="FORMAT", help=f"format of SRC: {names}")
     convert.add_argument("--to", dest="target_format", metavar="FORMAT", help="format of DST, one of the same")
     convert.add_argument(

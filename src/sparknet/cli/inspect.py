@@ -20,7 +20,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "inspect",
         help="show what is in a file of weights, a solver's state or a prototxt",
         description="Tell what a file is, by its contents, and list its tensors: .sparknet or .msg (from the header, without "
-        "reading the payload), .npy, .npz, .safetensors, .caffemodel, .caffemodel.h5, .binaryproto, .solverstate, "
+        "reading the payload), .npy, .npz, .safetensors, .pt, .caffemodel, .caffemodel.h5, .binaryproto, .solverstate, "
         ".solverstate.h5; of a prototxt its fields and layers.",
     )
     inspect.add_argument("file", help="the file")

@@ -4,6 +4,7 @@ Array *i* of layer ``conv1`` is called ``conv1/i``. Names are split at the last 
 (``inception_3a/1x1``) keep their names. A single array is called ``arr_0``, as in ``numpy.savez``.
 """
 
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,10 +18,12 @@ from sparknet.serialization.objects import ready, take_apart
 from sparknet.serialization.payload.dtypes import code_of
 from sparknet.weights import WeightCollection
 
-__all__ = ["Contents"]
+__all__ = ["TENSOR_NAMES", "Contents"]
 
 Array = np.ndarray[Any, Any]
 ALONE = "arr_0"
+TENSOR_NAMES = "tensor_names"
+"""Key of metadata. The value is JSON, since a map of metadata has few entries: name in the arrays' own framework -> [layer, number]."""
 _IN_LAYER = re.compile(r"(.*)/(0|[1-9][0-9]{0,5})", re.DOTALL)
 
 
@@ -70,6 +73,25 @@ def assemble(arrays: Mapping[str, Array]) -> Any:
         if layers and all(sorted(layer) == list(range(len(layer))) for layer in layers.values()):
             return WeightCollection({name: [layer[i] for i in range(len(layer))] for name, layer in layers.items()})
     return {name: NDArray(array) for name, array in arrays.items()}
+
+
+def under_own_names(obj: Any, metadata: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return weights as a mapping with the names of their own framework, and the other metadata.
+
+    If the metadata has no such names, or not one for each array of ``obj``, both are returned as they are.
+    """
+    if not isinstance(obj, WeightCollection) or TENSOR_NAMES not in metadata:
+        return obj, dict(metadata)
+    arrays = {(layer, place): array for layer, row in obj.items() for place, array in enumerate(row)}
+    try:  # the metadata comes from anywhere
+        places = {name: (layer, place) for name, (layer, place) in json.loads(metadata[TENSOR_NAMES]).items()}
+        fits = set(places.values()) == set(arrays)
+    except (TypeError, ValueError, AttributeError, RecursionError):
+        fits = False
+    if not fits:
+        return obj, dict(metadata)
+    others = {key: value for key, value in metadata.items() if key != TENSOR_NAMES}
+    return {name: arrays[place] for name, place in places.items()}, others
 
 
 def split_name(name: str) -> tuple[str, int | None]:

@@ -11,7 +11,7 @@ from typing import Any
 from sparknet.errors import FormatError, SchemaError, SparknetError, located
 from sparknet.files.regular import check_max_bytes
 from sparknet.formats.casting import cast, check_cast
-from sparknet.formats.contents import Contents
+from sparknet.formats.contents import Contents, under_own_names
 from sparknet.formats.table import FORMATS, AnyPath, format_by_suffix, format_to_read
 from sparknet.serialization.message.metadata import check_metadata
 from sparknet.serialization.objects import take_apart
@@ -55,13 +55,14 @@ def read(path: AnyPath, *, file_format: str | None = None, max_bytes: int | None
     path
         The file.
     file_format
-        ``"sparknet"``, ``"npy"``, ``"npz"``, ``"safetensors"``, ``"caffemodel"``, ``"caffemodel.h5"``, ``"binaryproto"``,
-        ``"solverstate"`` or ``"solverstate.h5"``. Default: the format of the suffix, or of the contents if the suffix is unknown. A
+        ``"sparknet"``, ``"npy"``, ``"npz"``, ``"safetensors"``, ``"torch"``, ``"caffemodel"``, ``"caffemodel.h5"``,
+        ``"binaryproto"``, ``"solverstate"`` or ``"solverstate.h5"``. Default: the format of the suffix, or of the contents if the suffix is unknown. A
         ``.caffemodel`` or ``.solverstate`` that is HDF5 is read as HDF5.
     max_bytes
         Most bytes that compressed contents may have when they are inflated: the tensors of a message as for
         :func:`sparknet.load`, all of an ``.npz`` archive or of HDF5. It is compared before anything is inflated. None: 1 GiB, or
-        16 times the file if that is more. The other formats compress nothing. An ``.npz`` may be stored or deflated, as numpy
+        16 times the file if that is more. The tensors of a file of torch, which may show the same bytes, have as many at most. The other
+        formats compress nothing. An ``.npz`` may be stored or deflated, as numpy
         writes it; other methods are refused.
 
     Returns
@@ -154,6 +155,9 @@ def convert(
 ) -> Conversion:
     """Read one weight file and write its contents to another, which is replaced as a whole.
 
+    Weights that a training of a torch module wrote know the names of its ``state_dict`` (``tensor_names`` of their metadata). Files with
+    flat names, ``.npz``, ``.safetensors`` and ``.pt``, get these.
+
     Parameters
     ----------
     source, target
@@ -201,6 +205,8 @@ def convert(
     if dtype is not None:
         with located(repr(os.fspath(source))):
             obj = cast(obj, dtype)
+    if FORMATS[names[1]].flat:
+        obj, metadata = under_own_names(obj, metadata)
     kept = FORMATS[names[1]].kept(metadata)
     write(target, obj, file_format=names[1], metadata=kept)
     kind, layers, counts, arrays = take_apart(obj)

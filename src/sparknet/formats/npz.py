@@ -67,7 +67,7 @@ def _check_names(entries: list[zipfile.ZipInfo]) -> None:
     names = [entry.filename for entry in entries]
     for name in names:
         if not name.endswith(_SUFFIX):
-            torch = ": a file of torch.save, which torch.load(path, weights_only=True) reads; write() its tensors"
+            torch = ": a file of torch.save, of the format 'torch', whose suffixes are .pt and .pth"
             fix = torch if name.endswith("/data.pkl") else ""
             msg = f"holds {name[:200]!r}; expected nothing but arrays ({_SUFFIX}){fix}"
             raise FormatError(msg, tensor=None, offset=None)

@@ -17,7 +17,13 @@ from sparknet.serialization.message.layout import MAGIC
 
 __all__ = ["format_of", "given_path", "looks"]
 
-_MAGICS = {MAGIC[:-1]: "sparknet", b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"PK\x05\x06": "npz"}
+_MAGICS = {
+    MAGIC[:-1]: "sparknet",
+    b"\x93NUMPY": "npy",
+    b"PK\x05\x06": "npz",
+    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19": "torch",  # of 2019 and before
+}
+_ZIP, _OF_TORCH = b"PK\x03\x04", b"/data.pkl"  # the first entry of torch.save
 _FIELDS = 1 << 20  # most fields that are looked at: a file with more has elements that are not packed
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # protobuf's wire types
 _HISTORY, _ITERATION = (3, _LENGTH), (1, _VARINT)
@@ -58,6 +64,8 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
         for magic, name in _MAGICS.items():
             if head.startswith(magic):
                 return name
+        if head.startswith(_ZIP):
+            return "torch" if _first_entry(file).endswith(_OF_TORCH) else "npz"
         if 1 < int.from_bytes(head[:8], "little") <= size - 8 and head[8:9] == b"{":
             return "safetensors"
         if is_hdf5(path):
@@ -67,6 +75,13 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
             return _in_protobuf(set(islice(_fields(file, size), _FIELDS))) or _in_text(path, size)
         except ValueError:
             return _in_text(path, size)
+
+
+def _first_entry(file: BinaryIO) -> bytes:
+    """Return the name of the first entry of a ZIP archive, as its header in front has it."""
+    file.seek(0)
+    head = file.read(30)
+    return file.read(int.from_bytes(head[26:28], "little"))
 
 
 def given_path(path: Any) -> Path:

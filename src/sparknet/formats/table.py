@@ -6,7 +6,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sparknet.errors import FormatError
-from sparknet.formats import binaryproto, caffemodel, caffemodel_h5, hdf5, message, npy, npz, safetensors, solverstate
+from sparknet.formats import (
+    binaryproto,
+    caffemodel,
+    caffemodel_h5,
+    hdf5,
+    message,
+    npy,
+    npz,
+    safetensors,
+    solverstate,
+    torch_file,
+)
 from sparknet.formats.contents import Contents
 from sparknet.formats.sniffing import format_of, given_path, looks
 
@@ -16,12 +27,13 @@ AnyPath = str | os.PathLike[str]
 
 
 class _Format(NamedTuple):
-    """A format. ``keeps`` are the entries of the metadata that it can hold; None: all."""
+    """A format. ``keeps`` are the entries of the metadata that it can hold; None: all. ``flat``: it has one name for each array."""
 
     suffixes: tuple[str, ...]
     keeps: tuple[str, ...] | None
     read: Callable[[Path, int | None], Contents]
     write: Callable[[Path, Any, dict[str, Any]], None]
+    flat: bool = False
 
     def kept(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
         """Return the entries of the metadata that the format can hold."""
@@ -31,8 +43,9 @@ class _Format(NamedTuple):
 FORMATS = {
     "sparknet": _Format((".sparknet", ".msg"), None, message.read, message.write),
     "npy": _Format((".npy",), (), npy.read, npy.write),
-    "npz": _Format((".npz",), (), npz.read, npz.write),
-    "safetensors": _Format((".safetensors",), None, safetensors.read, safetensors.write),
+    "npz": _Format((".npz",), (), npz.read, npz.write, flat=True),
+    "safetensors": _Format((".safetensors",), None, safetensors.read, safetensors.write, flat=True),
+    "torch": _Format((".pt", ".pth"), (), torch_file.read, torch_file.write, flat=True),
     "caffemodel": _Format((".caffemodel",), ("name",), caffemodel.read, caffemodel.write),
     "caffemodel.h5": _Format((".caffemodel.h5", ".h5", ".hdf5"), (), caffemodel_h5.read, caffemodel_h5.write),
     "binaryproto": _Format((".binaryproto",), (), binaryproto.read, binaryproto.write),

@@ -6,9 +6,11 @@ cluster. Each group of options has a module here: ``nets`` (--net, --solver), ``
 """
 
 import argparse
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from sparknet.data.dataset import Dataset
 from sparknet.data.images.sets import ImageSet, load_image_set
@@ -16,6 +18,7 @@ from sparknet.data.layout import check_shards
 from sparknet.data.packing import pack
 from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import SparknetError, TrainingError
+from sparknet.formats.contents import TENSOR_NAMES
 from sparknet.main_job.ctrl_c import CtrlC
 from sparknet.main_job.master import check_processes, packed_images
 from sparknet.main_job.nets import factory_of
@@ -109,21 +112,25 @@ def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: Event
     try:
         try:
             for last in rounds:
-                _save_weights(last, out)
+                _save_weights(net, last, out)
                 log.round(last)
                 say(round_line(last, total))
         finally:  # also after Ctrl-C at any moment: both files are of the same round
             if last is not None:
-                written = [_save_weights(last, out), *_save_caffemodel(net, last, out)]
+                written = [_save_weights(net, last, out), *_save_caffemodel(net, last, out)]
                 log.write("end", rounds=last.index + 1, finished=last.index + 1 == total, metrics=dict(last.metrics))
                 say(f"{last.index + 1} of {total} rounds done; wrote {', '.join(map(str, written))}")
     except (SparknetError, OSError) as error:
         raise TrainingError(str(error), traceback=getattr(error, "traceback", "")) from error
 
 
-def _save_weights(result: Round, out: Path) -> Path:
+def _save_weights(net: Net, result: Round, out: Path) -> Path:
     path = out / WEIGHTS
-    write_file(path, result.weights, follow_links=False, metadata={"round": result.index, "loss": result.loss})
+    metadata: dict[str, Any] = {"round": result.index, "loss": result.loss}
+    names = getattr(net, TENSOR_NAMES, None)
+    if names is not None:
+        metadata[TENSOR_NAMES] = json.dumps(names)
+    write_file(path, result.weights, follow_links=False, metadata=metadata)
     return path
 
 

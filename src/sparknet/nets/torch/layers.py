@@ -49,6 +49,11 @@ class Tensors:
             layers.setdefault(name.rpartition(".")[0] or name, []).append(name)
         return layers
 
+    def places(self) -> dict[str, list[Any]]:
+        """Return every name -> the layer of its tensor, and the tensor's number there."""
+        travels = {name: [layer, place] for layer, names in self.layers().items() for place, name in enumerate(names)}
+        return {name: travels[first] for name, first in self.aliases.items()}
+
     def weights(self) -> WeightCollection:
         """Return a copy of all tensors."""
         return WeightCollection(

@@ -213,6 +213,11 @@ class TorchNet:
         """
         return {name: value.detach().cpu().clone() for name, value in self._module.state_dict().items()}
 
+    @property
+    def tensor_names(self) -> dict[str, list[Any]]:
+        """Name in ``state_dict`` -> layer and number of the array in the weights; tensors that are shared have several names."""
+        return self._tensors.places()
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Write a ``state_dict`` of tensors or arrays into the module's memory; a SchemaError says which names, shapes or dtypes differ."""
         self._tensors.write(self._tensors.given(state, "load_state_dict()"), "load_state_dict()")

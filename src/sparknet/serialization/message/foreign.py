@@ -8,10 +8,8 @@ _PICKLE = "which can run code and is never read here: load it with the program t
 # how it begins -> what it looks like, and what to do
 _SIGNS = (
     (b"\x93NUMPY", f"a .npy file of numpy: {_READ}"),
-    (
-        b"PK\x03\x04",
-        f"a ZIP archive; of an .npz, {_READ}, and a file of torch.save is for torch.load(path, weights_only=True)",
-    ),
+    (b"PK\x03\x04", f"a ZIP archive; of an .npz or a file of torch.save, {_READ}"),
+    (b"\x80\x02\x8a\nl\xfc\x9cF", f"a file of torch.save: {_READ}"),
     (b"\x1f\x8b", "gzip: load(gzip.open(path)), if there is a message inside"),
     (b"BZh", "bzip2: load(bz2.open(path)), if there is a message inside"),
     (b"\xfd7zXZ", "xz: load(lzma.open(path)), if there is a message inside"),
@@ -37,9 +35,12 @@ _OTHERS = (
 _WRITE = "sparknet.formats.write(path, obj) writes such a file"
 _ENDINGS = {
     **dict.fromkeys(
-        (".npy", ".npz", ".safetensors", ".caffemodel", ".h5", ".hdf5", ".binaryproto", ".solverstate"), _WRITE
+        (
+            *(".npy", ".npz", ".safetensors", ".pt", ".pth"),
+            *(".caffemodel", ".h5", ".hdf5", ".binaryproto", ".solverstate"),
+        ),
+        _WRITE,
     ),
-    **dict.fromkeys((".pt", ".pth"), "torch.save writes such a file"),
     **dict.fromkeys((".pkl", ".pickle", ".joblib", ".dill"), "pickle writes such a file"),
     **dict.fromkeys((".gz", ".tgz"), _COMPRESS.format("gzip")),
     ".bz2": _COMPRESS.format("bz2"),
