@@ -132,7 +132,7 @@ def train_round(
     -----
     The next minibatches are read and preprocessed in a thread while the net steps; the ``prepare`` of a net that has one is
     called there too. At most two are ready beside the one in use. Random choices depend on the step alone, so the bits
-    are those of a plain loop.
+    are those of a plain loop. In a round of one step there is nothing to do beside it, and no thread.
     """
     net.set_weights(weights)
     net.set_state(state)
@@ -141,7 +141,8 @@ def train_round(
     taken, examples, diverged = 0, 0, ""
     shard = Shard(task.worker, stored, task.num_batches, preprocessor, task.even)
     prepare = partial(_prepared, shard, task, getattr(net, "prepare", None))
-    with single_threaded_blas(), prefetch(enumerate(task.indices()), prepare) as batches:
+    depth = None if task.tau > 1 else 0  # while a single step is taken, there is no other one to prepare
+    with single_threaded_blas(), prefetch(enumerate(task.indices()), prepare, depth=depth) as batches:
         start = time.perf_counter()
         for index, rows, batch in batches:
             if exactly is None:

@@ -213,6 +213,12 @@ def test_the_next_minibatch_is_made_while_the_net_steps():
     assert threading.main_thread().name not in steps.calls
 
 
+def test_a_round_of_one_step_takes_no_thread_for_its_only_minibatch():
+    steps = Watched("data", 1.0)
+    assert run(preprocessor=steps, tau=1).weights == run(tau=1).weights
+    assert steps.calls == [threading.current_thread().name]
+
+
 def test_no_more_than_two_minibatches_are_ahead_of_the_net():
     steps, ahead = Watched("data", 1.0), []
 

@@ -150,6 +150,9 @@ def _float_means(arrays: list[Any], weights: Sequence[float], out: NDArray, span
     backend, plain = out._backend, len(set(weights)) == 1
     scales, total = ([], len(weights)) if plain else _scaled(weights)
     sums, terms = _buffer(backend, size), _buffer(backend, 0 if plain else size)
+    is_exact = (
+        math.frexp(total)[0] == 0.5
+    )  # a power of two: a product with its inverse has the bits of the quotient, and takes less
     for span in spans:
         parts = [array[span] for array in arrays]
         acc = _fitted(sums, parts[0], backend)
@@ -159,7 +162,10 @@ def _float_means(arrays: list[Any], weights: Sequence[float], out: NDArray, span
                 acc += part
         else:
             _add_scaled(acc, _fitted(terms, parts[0], backend), parts, scales, backend)
-        acc /= total
+        if is_exact:
+            acc *= 1 / total
+        else:
+            acc /= total
         means = acc if out.dtype.itemsize < 8 else _equal_kept(acc, parts, backend)
         _store(out.unwrap(), span, means, backend)
 

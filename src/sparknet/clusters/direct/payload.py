@@ -9,7 +9,7 @@ import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import accumulate
 from typing import Any, TypeAlias
 from zlib import crc32
@@ -50,7 +50,7 @@ Schema: TypeAlias = Mapping[str, tuple[tuple[tuple[int, ...], str], ...]]
 
 def schema_of(arrays: Mapping[str, Sequence[NDArray]]) -> Schema:
     """Return the schema of named arrays, such as those of weights."""
-    return {name: tuple((array.shape, array.dtype.name) for array in each) for name, each in arrays.items()}
+    return {name: tuple((array.shape, _name(array.dtype)) for array in each) for name, each in arrays.items()}
 
 
 def schema_of_state(state: SolverState) -> Schema:
@@ -242,10 +242,16 @@ def _own(data: int, through: bytes) -> bytes:
     return crc32(through, data).to_bytes(_SUM, "big")
 
 
+@cache
+def _name(dtype: np.dtype[Any]) -> str:
+    return dtype.name  # numpy makes it anew each time, which takes longer than all else of a small array
+
+
 def _padded(size: int) -> int:
     return -(-size // _ALIGNED) * _ALIGNED
 
 
+@cache
 def _dtype(name: str) -> np.dtype[Any]:
     if name not in _DTYPES:
         msg = f"an array of {name} cannot travel; expected one of {', '.join(_DTYPES)}"

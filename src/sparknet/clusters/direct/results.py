@@ -66,8 +66,8 @@ class Results:
         said = {shard: json.loads(each.result) for shard, each in done.items()}
         seconds = {shard: json.loads(each.notes)["seconds"] for shard, each in done.items()}
         self.facts = [Facts(worker=shard, seconds=seconds[shard], **each["facts"]) for shard, each in said.items()]
-        start = schema_of(self._ending.start)
-        weights = [ResultLayout(start if each["weights"] is None else heard(each["weights"])) for each in said.values()]
+        start = ResultLayout(schema_of(self._ending.start))
+        weights = [start if each["weights"] is None else ResultLayout(heard(each["weights"])) for each in said.values()]
         states = [
             ResultLayout(self._states[shard] if each["state"] is None else heard(each["state"]), before.end)
             for (shard, each), before in zip(said.items(), weights, strict=True)
