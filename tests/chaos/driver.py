@@ -18,7 +18,8 @@ from sparknet.clusters import processes
 from sparknet.clusters.direct.results import Results
 from sparknet.transport import Limits
 
-_SLOW = 0.5  # seconds that the driver takes to combine a slice
+_STARTS = 600.0  # seconds in which Spark starts, however busy the machine is
+_SLOW = 0.2  # seconds that the driver takes to combine a slice
 # A worker that was stopped is given up after the silence. What a training has by default is longer.
 SILENCE = {"processes": 6.0, "spark": 10.0}
 
@@ -122,6 +123,7 @@ def _spark(spec):
     spark = start_spark(
         spec.master,
         "chaos",
+        timeout=_STARTS,
         spark_driver_memory="512m",
         **address,
         **(

@@ -19,8 +19,8 @@ from chaos import system
 from chaos.driver import Spec
 from chaos.training import WORKERS
 
-_MEETS = 240.0  # seconds in which the workers of a round meet, however many of them were killed
-_ENDS = 90.0  # seconds in which all processes have ended after their driver
+_MEETS = 900.0  # seconds in which the workers of a round meet, however many of them were killed
+_ENDS = 300.0  # seconds in which all processes have ended after their driver
 _OF_SPARK = ("blockmgr-", "spark-", "pyspark-", "hsperfdata", "liblz4", "libzstd", "snappy", "work", "executor-")
 
 

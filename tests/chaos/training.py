@@ -18,7 +18,7 @@ from sparknet.nets import MLP
 TAU = 3
 WORKERS = 2
 FIELDS = [Field("data", (64,), "float32"), Field("label", (), "int64")]
-_WAITS = 200.0  # seconds in which all have to meet
+_WAITS = 900.0  # seconds in which all have to meet
 _PIECES = 20  # of a slice that is sent slowly
 _PIECE = 0.05  # seconds between two of them
 
