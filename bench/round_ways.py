@@ -31,6 +31,7 @@ USUAL = 1024, "1g"  # what Spark gives both by default
 WORKERS = 2
 MANY = 1 << 30  # rounds: as many as are asked for
 READY = "ready"
+PATIENCE = 1800  # seconds in which Spark must have started: a busy machine takes long
 
 
 class Still:
@@ -156,7 +157,7 @@ def on_spark(net, **options):
     """Two executors of one core."""
     executor, driver = EXECUTORS.get((options["transport"], net), USUAL)
     master = f"local-cluster[{WORKERS},1,{executor}]"
-    spark = start_spark(master, spark_executor_memory=f"{executor}m", spark_driver_memory=driver)
+    spark = start_spark(master, timeout=PATIENCE, spark_executor_memory=f"{executor}m", spark_driver_memory=driver)
     try:
         rows = spark.sparkContext.parallelize([(np.ones(1, "f"),)] * WORKERS, WORKERS)
         data = spark_pack(rows, [Field("x", (1,), "float32")], 1, shards=WORKERS)
