@@ -1,6 +1,7 @@
 """Workers in child processes: the bits of workers in this process, whatever becomes of the children."""
 
 import contextlib
+import ctypes
 import os
 import random
 import signal
@@ -200,6 +201,29 @@ def test_a_worker_that_stands_still_is_replaced(monkeypatch):
             kill(workers_of(before)[0][1], signal.SIGSTOP)
     same(got, train(LocalCluster(), rounds=3))
     assert children(ME) == before
+
+
+class HoldsThreads:
+    """Makes a net whose first step lets no other thread of its process run, as a call of C may, for longer than a worker may be silent."""
+
+    def __call__(self, *, seed=0):
+        net = FACTORY(seed=seed)
+        step = net.step
+
+        def stepping(batch):
+            if net.iteration == 0 and os.getpid() != ME:
+                ctypes.PyDLL(None).poll(None, 0, 1300)  # milliseconds
+            return step(batch)
+
+        net.step = stepping
+        return net
+
+
+def test_a_step_that_keeps_all_threads_of_its_worker_waiting_is_waited_for(monkeypatch, caplog):
+    monkeypatch.setattr(processes, "_LIMITS", Limits(beat=0.1, silence=1.0))
+    options = {"workers": 1, "tau": 2, "rounds": 1}
+    same(train(LocalCluster(processes=1), HoldsThreads(), **options), train(LocalCluster(), **options))
+    assert "nothing for 1 s, and may for 1 s; the next worker of its shard may for 2 s" in caplog.messages[0]
 
 
 def test_without_the_process_that_forks_workers_the_training_ends_by_name_and_nothing_is_left():

@@ -17,7 +17,8 @@ from sparknet.transport import Hello, Hub, Limits, new_secret
 
 __all__ = ["process_session"]
 
-# A process that dies is noticed at once. Silence is left for one that stands still, and a step may keep all threads waiting for long.
+# A process that dies is noticed at once. Silence is left for one that stands still, and a step may keep all threads waiting for long: how long,
+# the hub learns.
 _LIMITS = Limits(silence=120.0)
 
 

@@ -17,7 +17,7 @@ from sparknet.transport import faults
 from sparknet.transport.actions import Begin, Combine, Drop, End, GiveUp, RunAgain, Send
 from sparknet.transport.limits import Limits
 from sparknet.transport.messages import Beat, Close, Done, Failed, FromDriver, FromWorker, Hello, Pull, Slice, Work
-from sparknet.transport.standing import KnownPeer, OpenRound, Seat, making_room, waited_for
+from sparknet.transport.standing import KnownPeer, OpenRound, Patience, Seat, making_room, waited_for
 
 __all__ = ["DriverAction", "DriverSide"]
 
@@ -68,6 +68,7 @@ class DriverSide:
         self._about = dict(about or {})
         self._raised = raised or faults.raised
         self._peers: dict[int, KnownPeer] = {}
+        self._patience = Patience(limits)
         self._seats = [Seat(since=now) for _ in range(shards)]
         self._number = 0
         self._round: OpenRound | None = None
@@ -131,7 +132,7 @@ class DriverSide:
         if known is None or self._is_over:
             self.ignored += 1
             return []
-        known.heard = now
+        self._patience.hear(known, now)
         if isinstance(message, Beat):
             return []
         actions = None
@@ -158,16 +159,14 @@ class DriverSide:
     def heard(self, peer: int, now: float) -> list[DriverAction]:
         """Take that a part of a message has come."""
         if peer in self._peers:
-            self._peers[peer].heard = now
+            self._patience.hear(self._peers[peer], now)
         return []
 
     def lost(self, peer: int, now: float, reason: str = "") -> list[DriverAction]:
         """Take that a connection is gone; ``reason`` is told where no other worker comes."""
-        known = self._peers.pop(peer, None)
-        if known is None or self._is_over:
+        if (known := self._peers.pop(peer, None)) is None or self._is_over:
             return []
-        seat = self._seats[known.shard]
-        if seat.peer != peer:
+        if (seat := self._seats[known.shard]).peer != peer:
             seat.spares.remove(peer)
             return []
         seat.peer, seat.ready, seat.since, seat.reason = None, False, now, reason
@@ -194,13 +193,14 @@ class DriverSide:
 
     def tick(self, now: float) -> list[DriverAction]:
         """Take that time has passed."""
+        self._patience.stand_still(now - self._ticked, self._peers.values(), now)
         self._ticked = now
         if self._is_over:
             return []
         actions: list[DriverAction] = []
         for number, peer in list(self._peers.items()):
-            if now - peer.heard >= self._limits.silence:
-                actions += [Drop(number, f"it has said nothing for {now - peer.heard:.0f} s"), *self.lost(number, now)]
+            if now >= self._patience.until(peer):
+                actions += [Drop(number, self._patience.given_up(peer, now)), *self.lost(number, now)]
             elif now - peer.said >= self._limits.beat:
                 actions += self._send(number, Beat(), now)
         for number in making_room(self._seats, self._awaited(), now - self._limits.spare):
@@ -217,7 +217,7 @@ class DriverSide:
 
     def wake(self) -> float:
         """Return when :meth:`tick` is to be called next, later than the last time; infinity: only after something else."""
-        times = [min(peer.heard + self._limits.silence, peer.said + self._limits.beat) for peer in self._peers.values()]
+        times = [min(self._patience.until(peer), peer.said + self._limits.beat) for peer in self._peers.values()]
         times += [
             self._seats[shard].since + self._limits.join for shard in self._awaited() if self._seats[shard].peer is None
         ]
@@ -317,6 +317,7 @@ class DriverSide:
             round_.next += 1
         if round_.next == last:
             self._round, self._failures = None, 0
+            self._patience.end_round()
             return [*actions, End(round_.number)]
         for seat in seats:
             while (

@@ -306,7 +306,7 @@ class Hub:
     def _entered(self, number: int, connection: Connection, hello: Hello) -> Callable[[], None]:
         """Take a peer that has proved itself, and return what reads until its end."""
         peer = Peer(connection, hello)
-        connection.settimeout(2 * self._limits.silence)  # the machine is to find a silent worker, and say so
+        connection.settimeout(2 * self._limits.silence)  # of sending to one that lives and does not read
         with self._lock:
             self._peers[number] = peer
         return partial(self._read, number, connection, peer, hello)

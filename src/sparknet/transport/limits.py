@@ -17,7 +17,8 @@ class Limits:
     beat
         A side that has said nothing for so long says that it lives.
     silence
-        A side that has heard nothing for so long takes the other for lost.
+        A side that has heard nothing for so long takes the other for lost. A driver waits for longer, eight times as long at most, where
+        workers were silent for long and were heard again, or where the last worker of a shard was given up.
     join
         A shard that work waits for may be without a worker for so long.
     grace

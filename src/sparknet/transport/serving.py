@@ -114,7 +114,7 @@ def serve(
     address = (address[0], address[1])
     limits = limits or Limits()
     with connected(address, secret if isinstance(secret, Credentials) else Credentials(secret)) as connection:
-        connection.settimeout(limits.silence)  # of reading, and of sending to a driver that does not read
+        connection.settimeout(limits.silence)  # of sending to a driver that does not read
         _Worker(connection, hello, limits, do, tell or _traceback).run(longest)
 
 

@@ -1,12 +1,16 @@
 """What the driver's side knows of its workers and of the open round; :mod:`.driver_side` alone changes it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sparknet.transport.limits import Limits
 from sparknet.transport.messages import Done
 
-__all__ = ["KnownPeer", "OpenRound", "Seat", "making_room", "waited_for"]
+__all__ = ["KnownPeer", "OpenRound", "Patience", "Seat", "making_room", "waited_for"]
+
+_TIMES = 3  # the longest silence after which a worker was heard again: so long another one may be
+_MOST = 8  # the silence of the limits: longer none may be
 
 
 @dataclass
@@ -16,6 +20,62 @@ class KnownPeer:
     shard: int
     heard: float
     said: float
+
+
+class Patience:
+    """How long a worker may say nothing: what the limits say, or longer where workers were seen to take longer.
+
+    A step that runs outside of Python may keep all threads of its worker waiting, also the one that beats. How long it does so is known
+    once a worker was heard again. Before, each worker of a shard may take twice as long as the one that was given up. None may take longer
+    than eight times what the limits say: it may stand still for ever.
+
+    Examples
+    --------
+    >>> patience, peer = Patience(Limits(silence=60.0)), KnownPeer(shard=0, heard=0.0, said=0.0)
+    >>> patience.until(peer)
+    60.0
+    >>> patience.given_up(peer, now=60.0)
+    'it has said nothing for 60 s, and may for 60 s; the next worker of its shard may for 120 s'
+    >>> patience.hear(peer, now=100.0)
+    >>> patience.until(peer)  # three times as long
+    400.0
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._longest = 0.0  # silence after which a worker was heard again
+        self._given_up = dict[int, int]()  # shard -> workers since a round has ended
+
+    def hear(self, peer: KnownPeer, now: float) -> None:
+        """Take that a worker is heard."""
+        self._longest, peer.heard = max(self._longest, now - peer.heard), now
+
+    def until(self, peer: KnownPeer) -> float:
+        """Return the time until which a worker may say nothing."""
+        return peer.heard + self._limit(peer.shard)
+
+    def given_up(self, peer: KnownPeer, now: float) -> str:
+        """Take that a worker is given up because it said nothing; return the reason in words."""
+        limit = self._limit(peer.shard)
+        self._given_up[peer.shard] = self._given_up.get(peer.shard, 0) + 1
+        return (
+            f"it has said nothing for {now - peer.heard:.0f} s, and may for {limit:.0f} s; the next worker of its shard may for "
+            f"{self._limit(peer.shard):.0f} s"
+        )
+
+    def end_round(self) -> None:
+        """Take that a round has ended: how long workers are silent is known."""
+        self._given_up.clear()
+
+    def stand_still(self, seconds: float, peers: Iterable[KnownPeer], now: float) -> None:
+        """Take that the driver has heard nobody for so long because it stood still itself; less than two beats are no matter."""
+        if seconds > 2 * self._limits.beat:
+            for peer in peers:
+                peer.heard = min(now, peer.heard + seconds)
+
+    def _limit(self, shard: int) -> float:
+        least = self._limits.silence
+        return min(_MOST * least, max(least * (1 << self._given_up.get(shard, 0)), _TIMES * self._longest))
 
 
 @dataclass

@@ -189,9 +189,11 @@ class Channel:
         return float("inf") if self._timeout is None else time.monotonic() + self._timeout
 
     def _wait(self, event: int, until: float) -> None:
-        left = until - time.monotonic()
+        left = (
+            until - time.monotonic()
+        )  # less than none, where another thread let this one wait; what has come is there all the same
         poll = select.poll()
         poll.register(self._socket, event)
-        if left <= 0 or not poll.poll(None if left == float("inf") else 1000 * left):
+        if not poll.poll(None if left == float("inf") else 1000 * max(0.0, left)):
             msg = "timed out"
             raise TimeoutError(msg)

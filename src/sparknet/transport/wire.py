@@ -58,13 +58,17 @@ def receive(
     allowed: Sequence[type],
     heard: Callable[[], None] = lambda: None,
     memory: Leases | None = None,
+    waits: bool = False,
 ) -> Any:
-    """Receive one message; ``heard`` is called whenever a part of it has come. Its body lies in ``memory``, or in new one."""
-    frame = read_header(exactly(connection, HEADER_BYTES), longest=longest, allowed=allowed)
+    """Receive one message; ``heard`` is called whenever a part of it has come. Its body lies in ``memory``, or in new one.
+
+    The connection's timeout is the time in which a part has to come; if this ``waits``, it holds for sending alone.
+    """
+    frame = read_header(exactly(connection, HEADER_BYTES, waits=waits), longest=longest, allowed=allowed)
     heard()
-    text = exactly(connection, frame.text_bytes)
+    text = exactly(connection, frame.text_bytes, waits=waits)
     body = (memory or Leases()).take(frame.body_bytes).data if frame.body_bytes else memoryview(b"")
-    _fill(connection, body, heard=heard)
+    _fill(connection, body, heard=heard, waits=waits)
     return frame.message(text, body)
 
 
@@ -73,27 +77,37 @@ def messages(
 ) -> Iterator[Any]:
     """Receive messages until the connection ends, with an OSError, or does not keep to the format, with a FormatError.
 
-    The memory of a body is used again once nobody has it any more.
+    The memory of a body is used again once nobody has it any more. How long the other side may be silent is up to the machine.
     """
     memory = Leases()
     while True:
-        yield receive(connection, longest=longest, allowed=allowed, heard=heard, memory=memory)
+        yield receive(connection, longest=longest, allowed=allowed, heard=heard, memory=memory, waits=True)
 
 
-def exactly(connection: Connection, count: int, until: float | None = None) -> bytes:
+def exactly(connection: Connection, count: int, until: float | None = None, *, waits: bool = False) -> bytes:
     """Receive so many bytes; ``until`` is the time, by the monotonic clock, at which all of them must be there."""
     buffer = bytearray(count)
-    _fill(connection, memoryview(buffer), until)
+    _fill(connection, memoryview(buffer), until, waits=waits)
     return bytes(buffer)
 
 
 def _fill(
-    connection: Connection, view: memoryview, until: float | None = None, heard: Callable[[], None] = lambda: None
+    connection: Connection,
+    view: memoryview,
+    until: float | None = None,
+    heard: Callable[[], None] = lambda: None,
+    *,
+    waits: bool = False,
 ) -> None:
     while view:
         if until is not None:
             connection.settimeout(max(0.001, until - time.monotonic()))
-        count = connection.recv_into(view)
+        try:
+            count = connection.recv_into(view)
+        except TimeoutError:
+            if waits:
+                continue
+            raise
         if not count:
             msg = f"the connection ended {len(view):,} bytes before the end of a message"
             raise ConnectionError(msg)

@@ -39,7 +39,7 @@ class WorkerSide:
 
     def __init__(self, hello: Hello, limits: Limits, now: float) -> None:
         self._hello, self._limits = hello, limits
-        self._heard = self._said = now
+        self._heard = self._said = self._ticked = now
         self._work: int | None = None  # round that is worked on, or whose result is kept
         self._done: Done | None = None
         self._is_over = False
@@ -86,7 +86,10 @@ class WorkerSide:
         return [] if self._is_over else self._over("the connection to the driver was lost", is_lost=True)
 
     def tick(self, now: float) -> list[WorkerAction]:
-        """Take that time has passed."""
+        """Take that time has passed. What the worker stood still for is no silence of the driver's, whose messages are not read yet."""
+        stood_still, self._ticked = now - self._ticked, now
+        if stood_still > 2 * self._limits.beat:
+            self._heard = min(now, self._heard + stood_still)
         if self._is_over:
             return []
         if now - self._heard >= self._limits.silence:

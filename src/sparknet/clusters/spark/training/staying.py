@@ -77,7 +77,7 @@ class SessionPlan:
 
     @property
     def limits(self) -> Limits:
-        """How long the two sides wait. A step may keep all threads of a worker waiting, so silence is long.
+        """How long the two sides wait. A step may keep all threads of a worker waiting, so silence is long; the hub learns how long it is.
 
         On a local master Spark tries no task again, so the job is submitted again instead.
         """
@@ -292,6 +292,6 @@ class _Workers:
         if self._drops[hello.shard] >= _DROPS:
             msg = (
                 f"the worker of shard {hello.shard} was given up {_DROPS} times without a round that ended, the last time because "
-                f"{reason}; a step that lets no other thread of Python run for so long is not supported here: transport='spark' is"
+                f"{reason}. Its process may stand still; or a step lets no other thread of Python run for so long, which transport='spark' allows"
             )
             self.hub.fail(ClusterError(msg, shard=hello.shard))
