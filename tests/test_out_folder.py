@@ -9,10 +9,11 @@ import subprocess
 import sys
 
 import pytest
+from strategies import share
 
 import sparknet
 
-MOMENTS = int(os.environ.get("SPARKNET_MOMENTS", "4"))
+MOMENTS = int(os.environ.get("SPARKNET_MOMENTS", share(4, 2)))
 FAST = ["--master", "none", "--rounds", "3", "--tau", "2", "--hidden", "32"]
 
 LIMITED = """

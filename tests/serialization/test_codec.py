@@ -1,12 +1,13 @@
 """Codec: the messages are those of dumps, and nothing else than its schema passes."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
 from fuzz.oracles import is_refused
 from hypothesis import given
-from strategies import messages_of
+from strategies import messages_of, some
 
 from sparknet import FormatError, NDArray, SchemaError, WeightCollection, dump_parts, dumps, iter_load, loads
 from sparknet.files import regular
@@ -106,11 +107,10 @@ def test_it_receives_into_live_arrays():
 def test_every_change_of_one_byte_is_detected():
     codec = Codec({"a": np.arange(5, dtype="float32"), "b": np.ones(2)})
     message = codec.dumps({"a": np.arange(5, dtype="float32"), "b": np.zeros(2)})
-    for position in range(len(message)):
-        for change in 1, 0x80, 0xFF:
-            changed = bytearray(message)
-            changed[position] ^= change
-            assert is_refused(message, changed)  # by each way to read, a codec's among them
+    for position, change in some(itertools.product(range(len(message)), (1, 0x80, 0xFF))):
+        changed = bytearray(message)
+        changed[position] ^= change
+        assert is_refused(message, changed)  # by each way to read, a codec's among them
 
 
 # ---- the plans that every function finds again

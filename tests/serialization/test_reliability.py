@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from strategies import share
 
 from sparknet import FormatError, dump, dumps, load, loads, save
 from sparknet.files.replacing import replacing
@@ -109,7 +110,7 @@ for version in itertools.count(int(sys.argv[2])):
 def test_a_writer_killed_at_any_time_leaves_the_old_file_or_the_new_one_whole(tmp_path):
     path, chance = tmp_path / "w.msg", random.Random(3)
     saved = 0
-    for _ in range(6):
+    for _ in range(share(6, 2)):
         with subprocess.Popen(
             [sys.executable, "-c", SAVES_FOR_EVER, path, str(saved + 1)], stdout=subprocess.PIPE, text=True
         ) as writer:

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import mappings, max_examples, weight_collections
+from strategies import mappings, max_examples, share, weight_collections
 
 from sparknet import (
     DataError,
@@ -263,7 +263,7 @@ for r in here.start(sys.argv[1], here.LARGE, rounds=100_000):
     print(r.index, flush=True)
 """
 # SPARKNET_MOMENTS=200 kills at 200 random moments instead of a few.
-MOMENTS = int(os.environ.get("SPARKNET_MOMENTS", "3"))
+MOMENTS = int(os.environ.get("SPARKNET_MOMENTS", share(3)))
 LARGE = MLP.factory((1, 5, 5), 3, (20_000,), learning_rate=0.01)  # most of a round is writing
 
 
