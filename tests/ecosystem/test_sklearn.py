@@ -2,10 +2,15 @@
 
 import numpy as np
 import pytest
-import sklearn
-from sklearn import cluster, decomposition, linear_model, metrics, model_selection, neighbors, pipeline, preprocessing
+from later import Later
 
 from sparknet import NDArray, nd
+
+sklearn, cluster, decomposition = map(Later, "sklearn sklearn.cluster sklearn.decomposition".split())
+linear_model, metrics, model_selection = map(
+    Later, "sklearn.linear_model sklearn.metrics sklearn.model_selection".split()
+)
+neighbors, pipeline, preprocessing = map(Later, "sklearn.neighbors sklearn.pipeline sklearn.preprocessing".split())
 
 
 @pytest.fixture
@@ -20,15 +25,15 @@ def table(numbers):
 
 
 TRANSFORMERS = {
-    "Binarizer": preprocessing.Binarizer(threshold=0.5),
-    "MaxAbsScaler": preprocessing.MaxAbsScaler(),
-    "MinMaxScaler": preprocessing.MinMaxScaler(),
-    "Normalizer": preprocessing.Normalizer(),
-    "PolynomialFeatures": preprocessing.PolynomialFeatures(2),
-    "RobustScaler": preprocessing.RobustScaler(),
-    "StandardScaler": preprocessing.StandardScaler(),
-    "PCA": decomposition.PCA(2, svd_solver="full"),
-    "a pipeline": pipeline.make_pipeline(preprocessing.MinMaxScaler(), decomposition.PCA(2, svd_solver="full")),
+    "Binarizer": lambda: preprocessing.Binarizer(threshold=0.5),
+    "MaxAbsScaler": lambda: preprocessing.MaxAbsScaler(),
+    "MinMaxScaler": lambda: preprocessing.MinMaxScaler(),
+    "Normalizer": lambda: preprocessing.Normalizer(),
+    "PolynomialFeatures": lambda: preprocessing.PolynomialFeatures(2),
+    "RobustScaler": lambda: preprocessing.RobustScaler(),
+    "StandardScaler": lambda: preprocessing.StandardScaler(),
+    "PCA": lambda: decomposition.PCA(2, svd_solver="full"),
+    "a pipeline": lambda: pipeline.make_pipeline(preprocessing.MinMaxScaler(), decomposition.PCA(2, svd_solver="full")),
 }
 
 
@@ -37,7 +42,7 @@ TRANSFORMERS = {
 def test_transformers_give_ndarrays(transformer, table, same):
     # StandardScaler divides 0 by 0 and drops the result; it silences the warning for numpy's own arrays only
     with np.errstate(invalid="ignore"):
-        same(lambda x: sklearn.clone(transformer).fit_transform(x), table)
+        same(lambda x: transformer().fit_transform(x), table)
 
 
 @pytest.mark.usefixtures("dispatch")
@@ -87,15 +92,15 @@ def test_distances_and_splits_of_ndarrays_are_ndarrays(table, same):
 
 
 OTHERS = {
-    "KMeans": (cluster.KMeans(2, n_init=1, random_state=0), lambda fitted, _x: fitted.cluster_centers_),
-    "KNeighborsClassifier": (neighbors.KNeighborsClassifier(3), lambda fitted, x: fitted.predict_proba(x)),
+    "KMeans": (lambda: cluster.KMeans(2, n_init=1, random_state=0), lambda fitted, _x: fitted.cluster_centers_),
+    "KNeighborsClassifier": (lambda: neighbors.KNeighborsClassifier(3), lambda fitted, x: fitted.predict_proba(x)),
 }
 
 
 @pytest.mark.parametrize(("estimator", "result"), OTHERS.values(), ids=OTHERS)
 def test_estimators_that_do_not_dispatch_take_ndarrays_as_numpy_arrays_without_dispatch(estimator, result, table, same):
     same(
-        lambda x, y: result(sklearn.clone(estimator).fit(x, y), x),
+        lambda x, y: result(estimator().fit(x, y), x),
         table,
         (table[:, 0] > 0.5).astype("int64"),
         returns=np.ndarray,
@@ -108,7 +113,7 @@ def test_estimators_that_do_not_dispatch_refuse_ndarrays_under_dispatch_unless_a
     estimator, result, table, same
 ):
     def fit(x, y):
-        return result(sklearn.clone(estimator).fit(x, y), x)
+        return result(estimator().fit(x, y), x)
 
     arrays = table, (table[:, 0] > 0.5).astype("int64")
     try:
