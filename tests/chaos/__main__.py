@@ -7,6 +7,7 @@ all processes is looked at over many undisturbed rounds. With a finding the exit
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -48,6 +49,7 @@ def main():
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds in which a run has to end")
     parser.add_argument("--memory", type=int, default=200, help="undisturbed rounds whose memory is looked at; 0: none")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the processes of a run end with this one
     known = {policy: expected(chosen.rounds, policy)[0] for policy in _POLICIES}
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         findings = [
