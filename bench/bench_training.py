@@ -156,7 +156,8 @@ def summed_up(way, runs, alone):
     if isinstance(way, int):
         target = TARGETS.get(way, TARGET)
         row |= {"parts": {name: median(lambda run, name=name: run["parts"][name]) for name in PARTS}}
-        row |= {"claim": target, "holds": row["ratio"] <= target}
+        rest = 1 - row["parts"]["opening"] / row["seconds"]
+        row |= {"claim": target, "holds": row["ratio"] <= target, "ratio without opening": rest * row["ratio"]}
     return row
 
 
@@ -167,7 +168,8 @@ def show(row):
         end="",
     )
     if "parts" in row:
-        print(f", at most {row['claim']}: {'holds' if row['holds'] else 'DOES NOT HOLD'}")
+        verdict = "holds" if row["holds"] else "DOES NOT HOLD"
+        print(f" ({row['ratio without opening']:.3f} without opening), at most {row['claim']}: {verdict}")
         print(" " * 27 + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in row["parts"].items()), end="")
     print(flush=True)
 
