@@ -19,6 +19,7 @@ from sparknet.clusters.direct.results import Results
 from sparknet.transport import Limits
 
 _STARTS = 600.0  # seconds in which Spark starts, however busy the machine is
+_JOINS = 900.0  # seconds in which another worker has come; of Spark an executor may have to start before it
 _SLOW = 0.2  # seconds that the driver takes to combine a slice
 # A worker that was stopped is given up after the silence. What a training has by default is longer.
 SILENCE = {"processes": 6.0, "spark": 10.0}
@@ -106,7 +107,7 @@ def _processes(spec):
     from sparknet.data import pack
 
     del spec
-    processes._LIMITS = Limits(beat=0.5, silence=SILENCE["processes"])
+    processes._LIMITS = Limits(beat=0.5, silence=SILENCE["processes"], join=_JOINS)
     yield LocalCluster(processes=WORKERS), pack(columns(), FIELDS, 8), _ours(), _ours
 
 
@@ -117,7 +118,7 @@ def _spark(spec):
 
     tries = staying.SessionPlan.limits.fget
     staying.SessionPlan.limits = property(
-        lambda plan: Limits(beat=0.5, silence=SILENCE["spark"], tries=tries(plan).tries)
+        lambda plan: Limits(beat=0.5, silence=SILENCE["spark"], join=_JOINS, tries=tries(plan).tries)
     )
     address = {"spark_driver_host": "127.0.0.1", "spark_driver_bindAddress": "127.0.0.1"}
     spark = start_spark(
