@@ -1,5 +1,6 @@
 """The command line: the main job without Spark, bad input as one line, Ctrl-C."""
 
+import argparse
 import functools
 import itertools
 import json
@@ -12,6 +13,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from sparknet import main_job
 from sparknet.cli import main
 from sparknet.data.images import sets
 from sparknet.formats import convert, write
+from sparknet.main_job import master
 from sparknet.nets import MLP
 
 FAST = ["--master", "none", "--rounds", "2", "--tau", "3", "--hidden", "8"]
@@ -139,6 +142,10 @@ def test_the_help_names_the_rules(capsys):
         (
             ["--master", "none", "--processes", "2", "--workers", "3"],
             "with --processes 2 each worker is a process; give --processes 3, or --workers 2",
+        ),
+        (
+            ["--master", "none", "--transport", "direct"],
+            "--transport direct: it is about workers on Spark; leave it out",
         ),
         (["--hidden", "1000000000000"], "this machine has "),
         (["--hidden", "1" + "0" * 400], "expected positive whole numbers below 2**63"),
@@ -554,3 +561,20 @@ def test_a_run_that_diverges_ends_at_once_in_the_words_of_the_command(capsys, tm
         assert text in err
         assert "on_nonfinite" not in err
         assert "round 1/3" not in out
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(None, {}), ("direct", {"transport": "direct"})])
+def test_the_way_of_the_weights_is_that_of_the_option_or_the_cluster_s_own(monkeypatch, chosen, expected):
+    rows = SimpleNamespace(flatMap=lambda _: None)
+    session = SimpleNamespace(sparkContext=SimpleNamespace(parallelize=lambda *_: rows), stop=lambda: None)
+    spark = SimpleNamespace(
+        start_spark=lambda *_, **__: session, pack=lambda *_, **__: None, SparkCluster=lambda _, **options: options
+    )
+    monkeypatch.setattr(sparknet, "spark", spark, raising=False)
+    monkeypatch.setitem(sys.modules, "sparknet.spark", spark)
+    monkeypatch.setattr(master, "_silence_py4j", lambda: None)
+    options = {"master": "local[2]", "timeout": None, "workers": 2, "ragged": "error", "seed": 0, "transport": chosen}
+    images = SimpleNamespace(fields=[], train=(np.zeros(4), np.zeros(4)), test=(np.zeros(4), np.zeros(4)))
+    ctrl_c = SimpleNamespace(install=lambda: None)
+    with master.packed_images(argparse.Namespace(**options), images, (2, 2), None, ctrl_c) as (cluster, _, _):
+        assert cluster == expected

@@ -86,6 +86,12 @@ def _add_rounds(train: argparse.ArgumentParser) -> None:
         help="with --master none: let the workers be child processes that work at the same time, at most so many",
     )
     train.add_argument(
+        "--transport",
+        choices=["auto", "direct", "spark"],
+        help="how weights come to the workers on Spark, as for SparkCluster: direct: workers stay for the whole training and connect to the "
+        "driver; spark: a job for each round; auto: direct where it is possible, else a line says why not (default: that of SparkCluster)",
+    )
+    train.add_argument(
         "--timeout",
         type=at_least(1),
         metavar="S",

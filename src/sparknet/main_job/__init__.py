@@ -20,7 +20,7 @@ from sparknet.data.preprocess import Preprocessor
 from sparknet.errors import SparknetError, TrainingError
 from sparknet.formats.contents import TENSOR_NAMES
 from sparknet.main_job.ctrl_c import CtrlC
-from sparknet.main_job.master import check_processes, packed_images
+from sparknet.main_job.master import check_workers, packed_images
 from sparknet.main_job.nets import factory_of
 from sparknet.main_job.pixels import pixel_steps, preprocessor_of
 from sparknet.main_job.rules import rule_of
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
     rule = rule_of(args)
-    check_processes(args)
+    check_workers(args)
     images = load_image_set(args.data)
     with collected_log("sparknet.nets.caffe") as notes:
         factory, batch_size = factory_of(args, images)

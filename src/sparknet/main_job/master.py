@@ -19,13 +19,16 @@ from sparknet.errors import DataError
 from sparknet.main_job.ctrl_c import CtrlC
 from sparknet.training import Cluster
 
-__all__ = ["check_processes", "packed_images"]
+__all__ = ["check_workers", "packed_images"]
 
 _SLICE_BYTES = 8 << 20  # Spark refuses tasks of 128 MiB and more
 
 
-def check_processes(args: argparse.Namespace) -> None:
-    """Raise a DataError unless --processes, --master and --workers go together."""
+def check_workers(args: argparse.Namespace) -> None:
+    """Raise a DataError unless --processes, --transport, --master and --workers go together."""
+    if args.transport is not None and args.master == "none":
+        msg = f"--transport {args.transport}: it is about workers on Spark; leave it out, or give a --master"
+        raise DataError(msg)
     if args.processes is None:
         return
     if args.master != "none":
@@ -73,7 +76,8 @@ def packed_images(
         )
         train, test = (_rows(session.sparkContext, *part, args.workers) for part in (images.train, images.test))
         packed_train = on_cluster(train, batch_size=sizes[0], shuffle=True, seed=args.seed)
-        yield on_spark.SparkCluster(session), packed_train, on_cluster(test, batch_size=sizes[1])
+        chosen = {} if args.transport is None else {"transport": args.transport}
+        yield on_spark.SparkCluster(session, **chosen), packed_train, on_cluster(test, batch_size=sizes[1])
     finally:
         session.stop()
 
