@@ -211,7 +211,7 @@ class DriverSide:
             seat = self._seats[shard]
             if seat.peer is None and now - seat.since >= self._limits.join and not self._is_over:
                 since, waiting = now - seat.since, self.waiting(now)
-                missing = faults.missing(self._number, shard, since, self._limits.join, waiting, seat.reason)
+                missing = faults.missing(shard, since, self._limits.join, waiting, seat.reason)
                 actions += self._give_up(missing, now)
         return actions
 

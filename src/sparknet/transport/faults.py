@@ -10,10 +10,10 @@ MAKES_ROOM = (
 )
 
 
-def missing(number: int, shard: int, since: float, most: float, waiting: str, reason: str) -> SparknetError:
+def missing(shard: int, since: float, most: float, waiting: str, reason: str) -> SparknetError:
     """Return the error for a shard that has no worker."""
     msg = (
-        f"round {number}: shard {shard} has been without a worker for {since:.0f} s, expected one within "
+        f"shard {shard} has been without a worker for {since:.0f} s, expected one within "
         f"{most:.0f} s; waited for: {waiting}"
     )
     if reason:
