@@ -1,0 +1,19 @@
+"""Training over direct connections on executors of their own: the bits of one process, whatever ends in a round."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(1000)]  # the program itself ends where it hangs
+
+PROGRAM = Path(__file__).with_name("on_executors.py")
+
+
+def test_the_bits_are_the_same_when_an_executor_or_a_worker_in_the_middle_of_its_result_is_killed(tmp_path):
+    cases = ["direct", "executor_killed", "killed_while_pulled"]
+    command = [sys.executable, str(PROGRAM), "local-cluster[2,1,1024]", str(tmp_path), *cases]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split() == cases
