@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from strategies import share
 
 from sparknet import ClusterError, DataError, Field, LocalCluster, NetError, TrainingError, averaged_sgd
 from sparknet.averaging import Median, Nesterov, WeightedMean
@@ -428,7 +429,7 @@ def run(program, status=0):
 
 
 def test_a_program_ends_though_it_has_left_its_loop_and_kept_the_rounds():
-    for _ in range(3):  # without care it ends sometimes
+    for _ in range(share(3)):  # without care it ends sometimes
         assert run("for done in rounds:\n    break\nprint(len(done.workers))") == "2\n"
 
 
