@@ -64,6 +64,16 @@ def test_by_slices_of_any_size_a_rule_has_the_bits_of_update(rule, dtype, seed, 
         start = new
 
 
+def with_one_nan(found):
+    """The same with each NaN alike: which of two NaN a sum has is the processor's choice, and depends on the length of the arrays."""
+    weights, state = found
+    return tuple(
+        each.map(lambda array: np.where(np.isnan(array.to_host()), np.nan, array.to_host()))
+        for each in (weights, *state.values())
+    )
+
+
+@example([[0.0, 0.0, float("nan")], [0.0, 0.0, -float("nan")]])
 @example([[float("nan"), -0.0, 1.0], [float("inf"), -0.0, 3.0]])
 @example([[float("inf"), 0.0, 1.0], [float("-inf"), -0.0, 3.0], [1.0, 2.0, 3e38]])
 @given(st.lists(st.lists(st.floats(width=32), min_size=3, max_size=3), min_size=1, max_size=7))
@@ -71,7 +81,8 @@ def test_by_slices_nan_infinities_and_signs_of_zero_are_those_of_update(rows):
     results = [WeightCollection({"x": [np.array(row, "f")]}) for row in rows]
     for rule in RULES:
         state, start, examples = rule.init(results[0]), WeightCollection({"x": [np.ones(3, "f")]}), [1] * len(rows)
-        assert sliced(rule, start, results, examples, state, 1) == rule.update(start, results, examples, state)
+        found = sliced(rule, start, results, examples, state, 1), rule.update(start, results, examples, state)
+        assert with_one_nan(found[0]) == with_one_nan(found[1])
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "bool", "complex64"])

@@ -2,7 +2,8 @@
 
 A rule that computes each element from the same element of the results needs no whole models. Its method ``by_slices`` says so. The
 driver then combines a part of the weights as soon as that part of each result is there, and its memory does not grow with the
-number of workers. A rule without the method gets whole results, by ``update``.
+number of workers. A rule without the method gets whole results, by ``update``. Both ways have the same bits. Only where several results
+have NaN is it the processor's choice whose sign and payload the NaN of the mean has.
 """
 
 from collections.abc import Callable, Sequence
