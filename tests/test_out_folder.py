@@ -92,14 +92,17 @@ begin = time.monotonic()
 assert main(["train", *arguments, "--out", str(out)]) == 0
 whole, found = time.monotonic() - begin, 0
 sys.stdout.flush()
-for moment in range(int(moments)):
+while found < int(moments):
     child = os.fork()
     if not child:
-        os._exit(main(["train", *arguments, "--seed", str(moment), "--out", str(out)]))
-    time.sleep(chance.uniform(0, whole))
+        os._exit(main(["train", *arguments, "--seed", str(found), "--out", str(out)]))
+    wait = chance.uniform(0, whole)
+    time.sleep(wait)
     os.kill(child, signal.SIGKILL)
-    status = os.waitpid(child, 0)[1]
-    found += os.WIFSIGNALED(status)
+    if os.WIFSIGNALED(os.waitpid(child, 0)[1]):
+        found += 1
+    else:  # it had ended: a fork imports nothing, and the machine may be less busy now
+        whole = wait
     sparknet.load(out / "weights.sparknet", mmap=False, verify=True)
     names = {path.name for path in out.iterdir()}
     assert names >= {"weights.sparknet"}, names
@@ -107,7 +110,6 @@ for moment in range(int(moments)):
     assert left <= 1, names
     assert names <= {"events.jsonl", "weights.sparknet", ".sparknet.lock"} or left, names
 assert main(["train", *arguments, "--out", str(out)]) == 0
-print("killed", found)
 """
 
 
@@ -116,7 +118,6 @@ def test_a_run_that_is_killed_at_any_moment_leaves_whole_weights_and_nothing_tha
     one = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}  # threads do not outlive a fork
     done = run(KILLED, MOMENTS, tmp_path / "out", *FAST, **one)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[-1]) > MOMENTS // 3  # the others had ended before
     assert events(tmp_path / "out") == ["start", "round", "round", "round", "end"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["events.jsonl", "weights.sparknet"]
     sparknet.load(tmp_path / "out" / "weights.sparknet", verify=True)
