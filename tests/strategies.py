@@ -19,7 +19,7 @@ layer_names = st.text(st.characters(exclude_characters="\0", exclude_categories=
 
 
 def max_examples(number):
-    """Give a law this number of examples where others take 100; in the quick profile (conftest.py) both take their fifth.
+    """Give a law this number of examples where others take 100; in the quick profile (conftest.py) both take a tenth.
 
     A law that costs more than others takes fewer, and one that looks for rare bytes takes more.
     """
@@ -27,12 +27,12 @@ def max_examples(number):
 
 
 def share(number, least=1):
-    """Return how many examples a loop of a test has: this number, in the quick profile a fifth of it, though not under the least."""
+    """Return how many examples a loop of a test has: this number, in the quick profile a tenth of it, though not under the least."""
     return max(number * settings.default.max_examples // 100, least)
 
 
 def some(cases):
-    """Return all cases of a law that tries each, in the quick profile every fifth from any one on: other ones each time."""
+    """Return all cases of a law that tries each, in the quick profile every tenth from any one on: other ones each time."""
     step = max(100 // settings.default.max_examples, 1)
     return itertools.islice(cases, random.randrange(step), None, step)
 

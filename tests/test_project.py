@@ -1,6 +1,5 @@
 """What holds for the project as a whole: its version, what importing it costs, its exceptions, its drawings."""
 
-import ast
 import os
 import pickle
 import re
@@ -102,12 +101,8 @@ def test_architecture_page_draws_the_rooms_of_the_contract():
 
 
 def test_the_name_of_a_class_says_one_thing():
-    names = Counter(
-        node.name
-        for path in (ROOT / "src").rglob("*.py")
-        for node in ast.parse(path.read_text()).body
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
-    )
+    sources = (path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    names = Counter(name for source in sources for name in re.findall(r"^class ([A-Za-z]\w*)", source, re.MULTILINE))
     assert [name for name, times in names.items() if times > 1] == []
 
 
@@ -141,7 +136,7 @@ def test_every_pytest_of_nox_names_how_many_examples():
 
 
 @pytest.mark.parametrize(("ci", "expected"), [("", ("quick", "full")), ("true", ("ci", "ci"))])
-def test_ci_takes_all_examples_of_each_law_and_a_developer_a_fifth(monkeypatch, ci, expected):
+def test_ci_takes_all_examples_of_each_law_and_a_developer_a_tenth(monkeypatch, ci, expected):
     monkeypatch.setenv("CI", ci)
     lines = re.findall(r"^((?:ALL_)?EXAMPLES) = (.*)$", (ROOT / "noxfile.py").read_text(), re.MULTILINE)
     said = {name: eval(value, {"os": os}) for name, value in lines}  # noqa: S307 -- nox is in no environment of the tests
@@ -149,4 +144,4 @@ def test_ci_takes_all_examples_of_each_law_and_a_developer_a_fifth(monkeypatch, 
         zip(("EXAMPLES", "ALL_EXAMPLES"), [f"--hypothesis-profile={each}" for each in expected], strict=True)
     )
     examples = {name: hypothesis.settings.get_profile(name).max_examples for name in ("quick", "full", "ci")}
-    assert examples == {"quick": 20, "full": 100, "ci": 100}
+    assert examples == {"quick": 10, "full": 100, "ci": 100}

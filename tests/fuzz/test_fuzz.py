@@ -149,7 +149,7 @@ PLANTED = {
 
 
 def found(wanted, most, **options):
-    """Return what is found in so many messages; in the quick profile in a fifth of them, and in more until what is wanted is found."""
+    """Return what is found in so many messages; in the quick profile in a tenth of them, and in more until what is wanted is found."""
     findings = []
     for first in range(0, most, 20):
         if first >= share(most) and any(wanted in finding.what for finding in findings):

@@ -9,7 +9,7 @@ from transport.simulation import World, undisturbed
 from sparknet.transport import Close, DriverSide
 
 SCHEDULES = 300
-TRIED = 3 * settings.default.max_examples  # all of them in CI, a fifth where a developer waits
+TRIED = 3 * settings.default.max_examples  # all of them in CI, a tenth where a developer waits
 SEEN: set[str] = set()
 PICK = st.integers(0, 10**6)
 
