@@ -3,6 +3,7 @@
 The exceptions of py4j and pyspark are pages of Java, with the cause somewhere inside.
 """
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -63,14 +64,15 @@ def job_error(error: Exception, context: Any) -> ClusterError:
 
 def _with_new_directories(context: Any, lost: Path) -> str:
     """Create the scratch directories of driver and executors again, and return what the error message says about it."""
+    roots = os.environ.get("SPARK_LOCAL_DIRS") or context.getConf().get("spark.local.dir", "")
+    for directory in (
+        context._temp_dir,
+        *filter(None, roots.split(",")),
+    ):  # the driver's own: without them no job starts
+        with suppress(OSError):
+            Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
     if "blockmgr" in lost.name and lost.parent.is_dir():
-        restore(lost)  # on this machine, of an executor perhaps
-    Path(context._temp_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(Exception):  # without the driver's own no job starts
-        for directory in (
-            context._jvm.org.apache.spark.SparkEnv.get().blockManager().diskBlockManager().localDirsString()
-        ):
-            restore(Path(directory))
+        restore(lost)  # on this machine, of the driver or of an executor
     with suppress(Exception):  # as many tasks as run at once most often reach every executor
         context.parallelize(range(context.defaultParallelism)).foreach(restore_directories)
     return (
