@@ -93,6 +93,16 @@ def test_what_is_unknown_is_refused_with_what_is_known(tmp_path, data):
     assert all(name in str(raised.value) for name in known.split(", "))
 
 
+@pytest.mark.parametrize(
+    "length",
+    [b"\xff" * 8 + b"\x7f", b"\xff" * 9 + b"\x01", b"\xff" * 9 + b"\x7f"],
+    ids=["63 bits", "64 bits", "70 bits"],
+)
+def test_a_field_longer_than_any_file_is_no_field(tmp_path, length):
+    (tmp_path / "a").write_bytes(b"\x2a" + length)
+    assert format_of(tmp_path / "a") is None
+
+
 def test_other_hdf5_is_refused_with_what_it_holds(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["data"] = file["label"] = np.zeros(3)

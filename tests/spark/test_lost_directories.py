@@ -68,4 +68,6 @@ def test_what_was_packed_is_trained_on_again_and_the_next_pack_works_after_direc
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("trained") == 1
-    assert "NoClassDefFoundError" not in done.stderr  # Spark 4.3 has classes whose methods cannot be looked up, such as SparkEnv
+    assert (
+        "NoClassDefFoundError" not in done.stderr
+    )  # Spark 4.3 has classes whose methods cannot be looked up, such as SparkEnv

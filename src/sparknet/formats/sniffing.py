@@ -145,9 +145,10 @@ def _fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
         if wire == _VARINT:
             _varint(file)
         else:
-            file.seek({_FIXED64: 8, _FIXED32: 4}.get(wire) or _varint(file), 1)
-    if file.tell() > size:
-        raise ValueError(size)
+            length = {_FIXED64: 8, _FIXED32: 4}.get(wire) or _varint(file)
+            if length > size - file.tell():  # also more than the system can seek
+                raise ValueError(length)
+            file.seek(length, 1)
 
 
 def _varint(file: BinaryIO) -> int:
