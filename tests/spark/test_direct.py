@@ -149,7 +149,7 @@ def test_a_worker_killed_in_mid_round_changes_no_bit(packed, test_set, direct, t
 
 
 def test_a_worker_that_was_stopped_is_replaced(packed, direct, tmp_path, monkeypatch):
-    monkeypatch.setattr(staying.Plan, "limits", Limits(beat=0.5, silence=6.0))
+    monkeypatch.setattr(staying.SessionPlan, "limits", Limits(beat=0.5, silence=6.0))
     stopped = Deadly(tmp_path / "stopped", signal.SIGSTOP)
     there = facts(averaged_sgd(stopped, packed, cluster=direct, **OPTIONS))
     assert (tmp_path / "stopped").exists()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sparknet.clusters.direct.alike import FirstWeights, about
@@ -75,11 +76,12 @@ class SessionPlan:
     address: str | None
     encrypt: bool
 
-    @property
+    @cached_property
     def limits(self) -> Limits:
         """How long the two sides wait. A step may keep all threads of a worker waiting, so silence is long; the hub learns how long it is.
 
-        On a local master Spark tries no task again, so the job is submitted again instead.
+        On a local master Spark tries no task again, so the job is submitted again instead. The JVM is asked once: Ctrl-C while it is asked
+        may end in an error of py4j.
         """
         tries_tasks = int(self.context._conf.get("spark.task.maxFailures", "4")) > 1 and not is_local(self.context)
         return Limits(silence=60.0, tries=2 if tries_tasks else 4)
