@@ -27,10 +27,9 @@ MNIST = ("--no-deps", *(r for r in EXTRAS["demo"] if not r.startswith("sparknet"
 EXAMPLES = f"--hypothesis-profile={'ci' if os.environ.get('CI') else 'quick'}"
 # The sessions that CI leaves out take all examples everywhere: nothing else would.
 ALL_EXAMPLES = f"--hypothesis-profile={'ci' if os.environ.get('CI') else 'full'}"
-# Tests in so many processes at once, those of a file in one. Not those of Spark, which has the cores to itself.
-# Files are taken in their order, which ends with many short ones: the documentation's. The order by the number of tests ends with the few
-# tests that take seconds each, and one process waits for the other.
-TWICE = ("--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+# Tests in so many processes at once, those of a file in one; more than a developer's two cores, because some tests wait. Not those of
+# Spark, which has the cores to itself.
+AT_ONCE = ("--numprocesses", "2" if os.environ.get("CI") else "4", "--dist", "loadfile", "--no-loadscope-reorder")
 JAVA = 17
 DEMOS = {
     "mlp": ("--net", "mlp", "--tau", "20"),
@@ -141,7 +140,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the fast tests, the doctests and the code blocks of the documentation: no Spark, Caffe or GPU."""
-    work(session, "test", "ecosystem").run("pytest", EXAMPLES, *TWICE, *session.posargs)
+    work(session, "test", "ecosystem").run("pytest", EXAMPLES, *AT_ONCE, *session.posargs)
 
 
 @nox.session
@@ -159,7 +158,7 @@ def caffe(session: nox.Session) -> None:
     environment = work(session, "test", "ecosystem")
     environment.install(wheel(environment))
     debian(session, "dataset-fashion-mnist", optional="the tests do without")
-    environment.run("pytest", EXAMPLES, *TWICE, "-m", "caffe and not spark and not further", *session.posargs)
+    environment.run("pytest", EXAMPLES, *AT_ONCE, "-m", "caffe and not spark and not further", *session.posargs)
 
 
 @nox.session
