@@ -28,7 +28,8 @@ EXAMPLES = f"--hypothesis-profile={'ci' if os.environ.get('CI') else 'quick'}"
 # The sessions that CI leaves out take all examples everywhere: nothing else would.
 ALL_EXAMPLES = f"--hypothesis-profile={'ci' if os.environ.get('CI') else 'full'}"
 # Tests in so many processes at once, those of a file in one; more than a developer's two cores, because some tests wait. Not those of
-# Spark, which has the cores to itself.
+# Spark, which has the cores to itself. Files are taken in their order, which ends with many short ones: the documentation's. The order by
+# the number of tests ends with the few tests that take seconds each, and one process waits for the others.
 AT_ONCE = ("--numprocesses", "2" if os.environ.get("CI") else "4", "--dist", "loadfile", "--no-loadscope-reorder")
 JAVA = 17
 DEMOS = {
