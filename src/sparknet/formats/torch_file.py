@@ -21,14 +21,8 @@ from sparknet.ndarray import NDArray
 __all__ = ["read", "write"]
 
 _SAVE = "save the tensors alone, torch.save(model.state_dict(), path)"
-_STATE_DICTS = (
-    "state_dict",
-    "model_state_dict",
-    "model",
-    "module",
-    "net",
-    "params",
-)  # of checkpoints, as programs call them
+# Under which programs put the state_dict into a checkpoint.
+_STATE_DICTS = ("state_dict", "model_state_dict", "model", "module", "net", "params")
 
 
 def read(path: Path, max_bytes: int | None) -> Contents:

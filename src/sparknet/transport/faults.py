@@ -5,9 +5,8 @@ from sparknet.transport.messages import Done
 
 __all__ = ["MAKES_ROOM", "differs", "missing", "raised", "told_alike", "unfit"]
 
-MAKES_ROOM = (
-    "another shard has no worker, and this one has a spare"  # why a worker is given up that has done nothing wrong
-)
+# Why a worker is given up that has done nothing wrong.
+MAKES_ROOM = "another shard has no worker, and this one has a spare"
 
 
 def missing(shard: int, since: float, most: float, waiting: str, reason: str) -> SparknetError:

@@ -189,9 +189,8 @@ class Channel:
         return float("inf") if self._timeout is None else time.monotonic() + self._timeout
 
     def _wait(self, event: int, until: float) -> None:
-        left = (
-            until - time.monotonic()
-        )  # less than none, where another thread let this one wait; what has come is there all the same
+        # Another thread may have let this one wait until no time is left; what has come is there all the same.
+        left = until - time.monotonic()
         poll = select.poll()
         poll.register(self._socket, event)
         if not poll.poll(None if left == float("inf") else 1000 * max(0.0, left)):

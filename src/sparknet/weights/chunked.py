@@ -150,9 +150,8 @@ def _float_means(arrays: list[Any], weights: Sequence[float], out: NDArray, span
     backend, plain = out._backend, len(set(weights)) == 1
     scales, total = ([], len(weights)) if plain else _scaled(weights)
     sums, terms = _buffer(backend, size), _buffer(backend, 0 if plain else size)
-    is_exact = (
-        math.frexp(total)[0] == 0.5
-    )  # a power of two: a product with its inverse has the bits of the quotient, and takes less
+    # Of a power of two, a product with its inverse has the bits of the quotient, and takes less time.
+    is_exact = math.frexp(total)[0] == 0.5
     for span in spans:
         parts = [array[span] for array in arrays]
         acc = _fitted(sums, parts[0], backend)

@@ -64,12 +64,11 @@ def job_error(error: Exception, context: Any) -> ClusterError:
 
 def _with_new_directories(context: Any, lost: Path) -> str:
     """Create the scratch directories of driver and executors again, and return what the error message says about it."""
-    roots = os.environ.get("SPARK_LOCAL_DIRS") or context.getConf().get("spark.local.dir", "")
-    for directory in (
-        context._temp_dir,
-        *filter(None, roots.split(",")),
-    ):  # the driver's own: without them no job starts
-        with suppress(OSError):
+    with suppress(
+        Exception
+    ):  # the driver's own, without which no job starts; the JVM may be gone, and this error is not to replace the job's
+        roots = os.environ.get("SPARK_LOCAL_DIRS") or context.getConf().get("spark.local.dir", "")
+        for directory in (context._temp_dir, *filter(None, roots.split(","))):
             Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
     if "blockmgr" in lost.name and lost.parent.is_dir():
         restore(lost)  # on this machine, of the driver or of an executor
