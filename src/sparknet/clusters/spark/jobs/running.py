@@ -64,9 +64,8 @@ def job_error(error: Exception, context: Any) -> ClusterError:
 
 def _with_new_directories(context: Any, lost: Path) -> str:
     """Create the scratch directories of driver and executors again, and return what the error message says about it."""
-    with suppress(
-        Exception
-    ):  # the driver's own, without which no job starts; the JVM may be gone, and this error is not to replace the job's
+    # Without the driver's own no job starts. The JVM may be gone, and its error is not to replace the job's.
+    with suppress(Exception):
         roots = os.environ.get("SPARK_LOCAL_DIRS") or context.getConf().get("spark.local.dir", "")
         for directory in (context._temp_dir, *filter(None, roots.split(","))):
             Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
