@@ -1,5 +1,6 @@
 """PackedDataset: what it says of itself is so; splitting, storage levels, and the way to storage and back."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparknet import ClusterError, DataError, Field
+from sparknet.data.fingerprint import fingerprint
 from sparknet.data.layout import Layout
 from sparknet.data.preprocess import Scale
 from sparknet.data.records import Records
@@ -71,6 +73,14 @@ def test_records_give_back_the_bits_of_the_batch(n, fields, seed):
 
 
 # ---- what it says of itself
+def test_its_fingerprint_is_that_of_the_same_minibatches_in_memory_whatever_the_shards_are(packed):
+    more = packed.reshard(2)
+    local = packed.to_local()
+    assert fingerprint(packed) == fingerprint(local) == fingerprint(more)
+    more.unpersist()
+    assert fingerprint(packed) != fingerprint(dataclasses.replace(local, batches=local.batches[::-1]))
+
+
 def test_counts_bytes_and_shard_sizes_are_those_of_what_is_stored(packed):
     def measured(part):
         from sparknet import loads

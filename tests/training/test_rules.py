@@ -241,11 +241,12 @@ def test_a_worker_that_is_left_out_is_no_part_of_the_state_either(tmp_path, poli
 def test_the_state_of_a_diverged_round_is_not_in_the_checkpoint(tmp_path, caplog):
     (finite,) = train(tmp_path, rule=Momentum(), rounds=1)
     kept = Checkpoint(tmp_path, {}).read()
+    options = {"rule": Momentum(), "rounds": 3, "resume": "other data"}
     with caplog.at_level(logging.WARNING):
-        rounds = train(tmp_path, diverging_for(1), rule=Momentum(), on_nonfinite="warn", rounds=3)
+        rounds = train(tmp_path, diverging_for(1), on_nonfinite="warn", **options)
     assert all(first_nonfinite(r.weights) for r in rounds)
     with pytest.raises(TrainingError, match="round 1: worker 1"):
-        train(tmp_path, diverging_for(1), rule=Momentum(), rounds=3)
+        train(tmp_path, diverging_for(1), **options)
     again = Checkpoint(tmp_path, {}).read()
     assert (again.rounds, again.weights, again.rule_state) == (1, finite.weights, kept.rule_state)
 

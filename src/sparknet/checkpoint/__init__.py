@@ -7,5 +7,6 @@ of one that was never broken off. This room knows nothing of how to train.
 
 from sparknet.checkpoint.directory import Checkpoint
 from sparknet.checkpoint.position import Position
+from sparknet.checkpoint.writer import Writer
 
-__all__ = ["Checkpoint", "Position"]
+__all__ = ["Checkpoint", "Position", "Writer"]

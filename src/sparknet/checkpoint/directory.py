@@ -1,11 +1,11 @@
-"""The directory of checkpoints: one folder for each of the last two rounds, whole or not at all."""
+"""The directory of checkpoints: one folder for each of the last rounds, whole or not at all."""
 
 import os
 import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,21 @@ from typing import Any
 from sparknet.averaging import first_nonfinite
 from sparknet.checkpoint.position import Position
 from sparknet.checkpoint.round_files import read_round, write_round
+from sparknet.checkpoint.run_file import RUN_FILE, add_run
+from sparknet.data.layout import is_whole
 from sparknet.errors import DataError, FormatError
 from sparknet.files.locking import LOCK_FILE, locked
 from sparknet.files.regular import kind_of
-from sparknet.files.replacing import explained, new_folder
+from sparknet.files.replacing import TEMPORARY, explained, new_folder
 
 __all__ = ["Checkpoint"]
 
 _ROUND = re.compile(r"round-(\d{6,})")
 _UNFINISHED = ".unfinished-"
-_KEPT = 2  # rounds: where the disk damages the last one, there is another
 
 
 class Checkpoint:
-    """A directory with the last two positions of a training.
+    """A directory with the last positions of a training.
 
     The folder ``round-000042`` is written after the round with the index 42. It has another name until all of it is on the disk.
     It holds ``weights.sparknet``, ``state-0.sparknet`` and so on for the solver states, ``rule-0.sparknet`` and so on for the
@@ -39,11 +40,15 @@ class Checkpoint:
     Parameters
     ----------
     directory
-        Made if it is missing. It holds nothing else, except a lock file while a training writes.
+        Made if it is missing. It holds nothing else, except ``run.json`` and, while a training writes, a lock file.
     settings
         Settings that must be the same when a training goes on. They are compared as text.
     notes
         Name -> text of what may change when a training goes on. :meth:`read` logs a warning with both texts for each change.
+    may_differ
+        Names of settings of which :meth:`read` logs a warning with both values, where they differ.
+    keep
+        How many rounds are kept. With more than one there is another where the disk damages the last.
 
     Raises
     ------
@@ -66,8 +71,18 @@ class Checkpoint:
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str], settings: Mapping[str, Any], notes: Mapping[str, str] | None = None
+        self,
+        directory: str | os.PathLike[str],
+        settings: Mapping[str, Any],
+        notes: Mapping[str, str] | None = None,
+        *,
+        may_differ: Collection[str] = (),
+        keep: int = 2,
     ) -> None:
+        if not is_whole(keep, 1):
+            msg = f"checkpoint: keep={keep!r}; expected a whole number of rounds of at least 1"
+            raise ValueError(msg)
+        self._keep, self._may_differ = keep, frozenset(may_differ)
         self._directory = Path(directory)
         self._settings = {name: str(value) for name, value in settings.items()}
         self._notes = dict(notes or {})
@@ -82,7 +97,7 @@ class Checkpoint:
     def _refuse_foreign(self) -> None:
         for path in sorted(self._directory.iterdir()):
             is_round = _ROUND.fullmatch(path.name) or path.name.startswith(_UNFINISHED)
-            if not (is_round or path.name.startswith(LOCK_FILE)):
+            if not (is_round or path.name == RUN_FILE or path.name.startswith((LOCK_FILE, TEMPORARY))):
                 msg = f"checkpoint: {self._directory} holds {path.name!r}; expected a directory for this alone, new or empty"
                 raise DataError(msg)
             if is_round and not stat.S_ISDIR(mode := path.lstat().st_mode):
@@ -109,14 +124,14 @@ class Checkpoint:
             return None
         *before, last = folders
         try:
-            return read_round(last, _index(last), self._settings, self._notes)
+            return read_round(last, _index(last), self._settings, self._notes, self._may_differ)
         except (FormatError, FileNotFoundError) as error:
             fix = f"go on from {before[-1]}" if before else "begin anew"
             msg = f"checkpoint: {last} is damaged: {error}; remove this directory to {fix}"
             raise FormatError(msg) from error
 
     def write(self, position: Position, *, nonfinite: bool = False) -> None:
-        """Write a position and remove all but the last two. The position is on the disk when this returns.
+        """Write a position and remove all but the last ones (``keep``). The position is on the disk when this returns.
 
         Parameters
         ----------
@@ -147,6 +162,17 @@ class Checkpoint:
             with explained(target, what), new_folder(target, _UNFINISHED) as folder:
                 write_round(folder, position, self._settings, self._notes)
             self._remove_old()
+
+    def record(self, facts: Mapping[str, Any]) -> None:
+        """Add what is run, with the settings and notes, to the list in ``run.json``: for people, nothing is read from it.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written, or something that is no regular file has its name.
+        """
+        with explained(self._directory / RUN_FILE, "what is run is said there before the first round"):
+            add_run(self._directory, {**facts, "settings": self._settings, "notes": self._notes})
 
     @contextmanager
     def held(self, index: int | None = None) -> Iterator[None]:
@@ -186,7 +212,7 @@ class Checkpoint:
 
     def _remove_old(self) -> None:
         left = [path for path in self._directory.iterdir() if path.name.startswith(_UNFINISHED)]
-        for path in [*self.folders()[:-_KEPT], *left]:
+        for path in [*self.folders()[: -self._keep], *left]:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:  # something new in the place of a round; rmtree would wait for a FIFO

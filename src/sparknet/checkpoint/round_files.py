@@ -7,7 +7,7 @@ new for each round.
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ _FORMAT = "sparknet checkpoint, version 1"
 _FORMAT_WITH_RULE = f"{_FORMAT}, with a rule's state"
 # values of settings that older checkpoints do not have
 _UNSAID = {"ragged": "reshape", "rule": "one without state"}
+_UNKNOWN = {"data"}  # settings that they do not have, with a value that nobody knows
 _MOST = 1 << 20  # largest number of solver states, and of names of a rule's state
 _LOG = logging.getLogger(__name__)
 
@@ -48,8 +49,16 @@ def write_round(folder: Path, position: Position, settings: Mapping[str, str], n
     save(_path(folder, "position"), {"steps": steps}, metadata=facts | _said("position", index, identity))
 
 
-def read_round(folder: Path, index: int, settings: Mapping[str, str], notes: Mapping[str, str]) -> Position:
+def read_round(
+    folder: Path,
+    index: int,
+    settings: Mapping[str, str],
+    notes: Mapping[str, str],
+    may_differ: Collection[str] = (),
+) -> Position:
     """Return the position after the round ``index``, in memory of its own, and log a warning for each changed note.
+
+    Settings in ``may_differ`` are as notes: a warning, too, says that they have changed.
 
     Raises
     ------
@@ -62,7 +71,7 @@ def read_round(folder: Path, index: int, settings: Mapping[str, str], notes: Map
     if facts.get("format") not in (_FORMAT, _FORMAT_WITH_RULE):
         msg = f"checkpoint: {folder} is a {facts.get('format')!r}, expected a {_FORMAT!r}; name another directory"
         raise DataError(msg)
-    _check_settings(folder, facts.get("settings"), settings)
+    _check_settings(folder, facts.get("settings"), settings, may_differ)
     states_of_rule = _names_of_rule(facts)
     of_states = [f"state-{i}" for i in range(_number_of_states(facts))]
     of_rule = [f"rule-{i}" for i in range(len(states_of_rule))]
@@ -99,12 +108,18 @@ def _said(name: str, index: int, identity: str) -> dict[str, Any]:
     return {"checkpoint": {"file": name, "round": index, "identity": identity}}
 
 
-def _check_settings(folder: Path, written: Any, settings: Mapping[str, str]) -> None:
+def _check_settings(folder: Path, written: Any, settings: Mapping[str, str], may_differ: Collection[str]) -> None:
     if not isinstance(written, Mapping):
         raise _misfit("position", f"has the settings {written!r:.60}, expected names and texts")
     for name, value in settings.items():
+        if name in _UNKNOWN and name not in written:
+            continue
         expected = written.get(name, _UNSAID.get(name))
-        if value != expected:
+        if value != expected and name in may_differ:
+            _LOG.warning(
+                "%s was written with %s=%s; this training goes on with %s=%s", folder, name, expected, name, value
+            )
+        elif value != expected:
             msg = (
                 f"checkpoint: got {name}={value}, expected {name}={expected}, with which {folder} was written; "
                 "go on with that, or name another directory for a new training"

@@ -20,11 +20,12 @@ from typing import BinaryIO
 from sparknet.files.locking import is_at
 from sparknet.files.regular import check_name
 
-__all__ = ["check_link", "explained", "new_folder", "replacing", "whole_file"]
+__all__ = ["TEMPORARY", "check_link", "explained", "new_folder", "replacing", "whole_file"]
 
 _BUFFER = 1 << 20
 # Of this machine alone: where machines share a directory, some file systems keep the locks of each apart.
-_BEGIN = f".sparknet-{os.uname().nodename.replace(os.sep, '_')}-"
+TEMPORARY = ".sparknet-"  # begins the names of files that are being written
+_BEGIN = f"{TEMPORARY}{os.uname().nodename.replace(os.sep, '_')}-"
 _TEMPORARY = re.compile(rf"{re.escape(_BEGIN)}[0-9a-f]{{16}}\.tmp")
 _UNCHANGED = "nothing was written, and a file that was there is as it was"
 

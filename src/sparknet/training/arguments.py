@@ -66,7 +66,7 @@ def check_numbers(tau: Any, rounds: Any, workers: Any, seed: Any, max_seconds: A
         raise ValueError(msg)
 
 
-def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
     """Raise a ValueError unless ``value`` is one of the ``choices``."""
     if value not in choices:
         *most, last = map(repr, choices)
@@ -74,8 +74,11 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
         raise ValueError(msg)
 
 
-def check_directory(checkpoint: Any) -> None:
-    """Raise a TypeError or ValueError unless this is the path of a directory on this machine, or None."""
+def check_directory(checkpoint: Any, keep: Any) -> None:
+    """Raise a TypeError or ValueError unless this is the path of a directory on this machine, or None, and a number of rounds."""
+    if not is_whole(keep, 1):
+        msg = f"averaged_sgd(): keep={keep!r}; expected a whole number of rounds of at least 1"
+        raise ValueError(msg)
     if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
         msg = f"averaged_sgd(): checkpoint={checkpoint!r}; expected the path of a directory"
         raise TypeError(msg)

@@ -6,7 +6,7 @@ An ``if`` and a ``break`` in the user's loop replace callbacks. What was opened 
 """
 
 import os
-from typing import get_args
+from typing import Literal, get_args
 
 from sparknet.averaging import Mean, PlainRule, Rule
 from sparknet.averaging.contract import as_rule
@@ -45,7 +45,8 @@ def averaged_sgd(
     sampling: Sampling = "epoch",
     weights: WeightCollection | Contents | Taken | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    resume: bool = True,
+    resume: bool | Literal["other data"] = True,
+    keep: int = 2,
     on_nonfinite: OnNonfinite = "error",
 ) -> Rounds:
     """Train by averaging: send the weights, each worker takes ``tau`` steps on its shard, average, repeat.
@@ -88,17 +89,24 @@ def averaged_sgd(
         Initial weights, instead of those of the factory: a WeightCollection, or what ``formats.take_layers`` or
         ``formats.read`` returned. A training that goes on from a checkpoint takes its weights from there; the log says so.
     checkpoint
-        A directory on the driver, for this training alone. Before a round is yielded, all that the next one starts from is
-        written there, whole or not at all: see :class:`~sparknet.checkpoint.Checkpoint`. The last two rounds are kept.
+        A directory on the driver, for this training alone. All that the next round starts from is written there, whole or not at
+        all, while the next round trains: see :class:`~sparknet.checkpoint.Checkpoint`. When a round is yielded, the one before it is
+        on the disk; when the training ends or is closed, all are. An error of writing is raised at the next round, or at the end.
+        The arrays are not copied: ``Round.weights`` must not be changed in place.
     resume
         True: go on from the last round in ``checkpoint``, if there is one, with the bits of a training without a break. Only
         later rounds are yielded. If ``rounds`` rounds are there already, none is yielded, the log says so, and
-        ``Rounds.weights`` are those of the checkpoint. Net, data, ``workers``, ``seed``, ``solver_state`` and ``sampling`` must
-        be the same as before: names, shapes and sizes are compared, the data itself is not. A rule with state must be the
-        same, with the same settings. ``tau``, ``rounds``, ``max_seconds`` and ``evaluate`` may change, and so may a rule
+        ``Rounds.weights`` are those of the checkpoint. Net, data, ``seed``, ``solver_state`` and ``sampling`` must be
+        the same as before. Of the data a fingerprint of all stored minibatches is compared, for which it is read once at the
+        start, on a cluster where it lies. A rule with state must be the same, with the same settings. ``tau``, ``rounds``, ``max_seconds`` and ``evaluate`` may change, and so may a rule
         without state to another one without. A warning in the log says where the training goes on, and whether the
-        preprocessor has changed.
+        preprocessor has changed. So may ``workers``, where the bits are not those of any training without a break: each worker
+        gets another shard, and begins it as far on as all were in the data. The schedule and the solver state go on; with
+        ``solver_state="local"`` each worker goes on with the mean of all. The log says so.
+        ``"other data"``: go on, too, where the fingerprint of the data is another one, and log a warning that says so.
         False: a checkpoint that is there already is an error.
+    keep
+        How many of the last rounds stay in ``checkpoint``. While one is written, there is one more.
     on_nonfinite
         What happens if a loss, a weight or a solver state of a worker is NaN or infinite after its steps. ``"error"`` ends the
         training at once, because the next rounds would be lost work; the message names the round, the worker and the first
@@ -148,7 +156,8 @@ def averaged_sgd(
     check_factory(factory)
     check_kinds(cluster, data, rule, evaluate)
     check_numbers(tau, rounds, workers, seed, max_seconds)
-    check_directory(checkpoint)
+    check_directory(checkpoint, keep)
+    check_choice("resume", resume, (True, False, "other data"))
     check_choice("solver_state", solver_state, get_args(StatePolicy))
     check_choice("sampling", sampling, tuple(SAMPLERS))
     check_choice("on_nonfinite", on_nonfinite, get_args(OnNonfinite))
@@ -182,10 +191,15 @@ def averaged_sgd(
         new_state=start.states[0],
         divergence=Divergence(on_nonfinite, None if checkpoint is None else str(checkpoint)),
     )
-    kept = None if checkpoint is None else Checkpoint(checkpoint, run.settings(), run.notes())
+    kept = None if checkpoint is None else _checkpoint_of(run, checkpoint, resume, keep)
     if kept is not None:
         with kept.held():
             has_weights = weights is not None
-            start = last_position(kept, net, start, resume=resume, has_weights=has_weights, rounds=rounds)
+            start = last_position(kept, net, start, resume=bool(resume), has_weights=has_weights, rounds=rounds)
     run.divergence.check_start(start)
     return Rounds(run.rounds_from(start, kept), start.weights, start.rounds, rounds)
+
+
+def _checkpoint_of(run: Run, directory: str | os.PathLike[str], resume: bool | str, keep: int) -> Checkpoint:
+    may_differ = ["data"] if resume == "other data" else []
+    return Checkpoint(directory, run.settings(), run.notes(), may_differ=may_differ, keep=keep)

@@ -1,12 +1,18 @@
-"""The start of a training with a checkpoint: after its last round, if that fits the net."""
+"""The start of a training with a checkpoint: after its last round, if that fits the net.
+
+With another number of workers, each gets another shard. Then the order of the data cannot go on, and all else does: the schedule, the
+solver state, the rule's state, and about how many times the data has been gone through.
+"""
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 from sparknet.checkpoint import Checkpoint, Position
 from sparknet.errors import DataError, located
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net
+from sparknet.training.states import next_states
 from sparknet.weights import WeightCollection
 
 __all__ = ["last_position"]
@@ -33,7 +39,7 @@ def last_position(
         return start
     last = checkpoint.folders()[-1]
     with located(str(last)):
-        _check_workers(position, len(start.steps))
+        _check_states(position)
         net.set_weights(position.weights)
         states = []
         for state in position.states:
@@ -46,7 +52,8 @@ def last_position(
         said = "the checkpoint in %s has %d rounds already, rounds=%d: nothing is left%s"
         _LOG.warning(said, last.parent, position.rounds, rounds, unused * has_weights)
     rule_state = {name: _placed(value, start.rule_state.get(name)) for name, value in position.rule_state.items()}
-    return replace(position, weights=net.get_weights(), states=states, rule_state=rule_state)
+    position = replace(position, weights=net.get_weights(), states=states, rule_state=rule_state)
+    return _dealt_anew(position, start, last)
 
 
 def _placed(value: WeightCollection | NDArray, like: WeightCollection | NDArray | None) -> WeightCollection | NDArray:
@@ -57,12 +64,32 @@ def _placed(value: WeightCollection | NDArray, like: WeightCollection | NDArray 
     return value.to_device(like.device) if isinstance(value, NDArray) and isinstance(like, NDArray) else value
 
 
-def _check_workers(position: Position, workers: int) -> None:
-    """Raise a DataError unless there is a step count for each worker, and one solver state for all or one for each."""
-    for what, got, expected in (
-        ("numbers of steps", len(position.steps), (workers,)),
-        ("solver states", len(position.states), (1, workers)),
-    ):
-        if got not in expected:
-            msg = f"got {got} {what}, expected {' or '.join(map(str, expected))} for {workers} workers; remove this directory"
-            raise DataError(msg)
+def _check_states(position: Position) -> None:
+    """Raise a DataError unless there are steps of workers, and one solver state for all or one for each."""
+    got, workers = len(position.states), len(position.steps)
+    if not workers or got not in (1, workers):
+        msg = f"got {got} solver states for the steps of {workers} workers, expected one, or one for each; remove this directory"
+        raise DataError(msg)
+
+
+def _dealt_anew(position: Position, start: Position, last: Path) -> Position:
+    """Return the position for as many workers as ``start`` has.
+
+    Each is as far in its new shard as all were in the data. Where each worker had a solver state of its own, each gets their mean.
+    """
+    before, now = len(position.steps), len(start.steps)
+    if before == now:
+        return position
+    step = sum(position.steps) // now
+    states = next_states("average", position.states, [1.0] * len(position.states), start.states[0])
+    _LOG.warning(
+        "%s is of %d workers, and this training goes on with %d: each takes another shard, from its step %d on, so the data comes in "
+        "another order than with %d. Schedule and solver states go on%s",
+        last,
+        before,
+        now,
+        step,
+        before,
+        ", with the mean of those of the workers" if len(position.states) > 1 else "",
+    )
+    return replace(position, states=states, steps=[step] * now)

@@ -15,6 +15,9 @@ class Seconds:
 
     Where results come slice by slice, as of ``LocalCluster(processes=N)``, they are averaged while they are collected: that is a part of
     ``collect``, and ``average`` is what is left to do then.
+
+    A checkpoint is written while the next round trains. ``checkpoint`` is how long the round waited until that of the round before
+    was written: 0, unless writing takes longer than a round.
     """
 
     broadcast: float

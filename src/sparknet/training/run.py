@@ -11,7 +11,8 @@ import numpy as np
 
 from sparknet.averaging import Rule
 from sparknet.averaging.contract import is_stateless
-from sparknet.checkpoint import Checkpoint, Position
+from sparknet.checkpoint import Checkpoint, Position, Writer
+from sparknet.data.fingerprint import fingerprint
 from sparknet.data.layout import shard_length
 from sparknet.data.preprocess.summary import summary
 from sparknet.data.ragged import Even
@@ -21,6 +22,7 @@ from sparknet.training.divergence import Divergence
 from sparknet.training.ending import Ending
 from sparknet.training.protocols import Cluster, Collected, PackedData, Session, SliceSession
 from sparknet.training.rounds import Round, Seconds
+from sparknet.training.run_facts import facts_of
 from sparknet.training.states import StatePolicy
 from sparknet.weights import WeightCollection
 from sparknet.worker import Facts, Task
@@ -50,14 +52,16 @@ class Run:
     divergence: Divergence
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings that determine, with net and data, the result of every step."""
-        names = ("workers", "seed", "solver_state", "sampling")
+        """Return the settings that determine, with net and data, the result of every step. The data is read once."""
+        names = ("seed", "solver_state", "sampling")
         sizes = {"num_batches": self.num_batches, "batch_size": self.data.batch_size}
         others = {
             "ragged": self.even.ragged,
             "rule": "one without state" if is_stateless(self.rule) else summary(self.rule),
         }
-        return {name: getattr(self, name) for name in names} | sizes | others
+        contents = fingerprint(self.data)
+        known = {} if contents is None else {"data": contents}
+        return {name: getattr(self, name) for name in names} | sizes | others | known
 
     def notes(self) -> dict[str, str]:
         """Return what else the weights depend on, but may change when the run is resumed."""
@@ -65,10 +69,18 @@ class Run:
 
     def rounds_from(self, position: Position, checkpoint: Checkpoint | None) -> Generator[Round, None, None]:
         """Yield the rounds after ``position``. Meanwhile no other training can write to the directory of the checkpoint."""
-        held = nullcontext() if checkpoint is None else checkpoint.held(position.rounds)
-        with held, self._session() as session:
+        writing = nullcontext() if checkpoint is None else Writer(checkpoint, position.rounds)
+        with writing as writer:
+            if checkpoint is not None and position.rounds < self.rounds:
+                checkpoint.record(facts_of(self, position))
+            yield from self._rounds(position, writer)
+
+    def _rounds(self, position: Position, writer: Writer | None) -> Generator[Round, None, None]:
+        with self._session() as session:
             for _ in range(position.rounds, self.rounds):
-                found, position = self._round(session, position, checkpoint)
+                if writer is not None:
+                    writer.check()
+                found, position = self._round(session, position, writer)
                 yield found
                 del found  # its weights are those of the position, and may be let go before the next ones are all there
 
@@ -84,7 +96,7 @@ class Run:
             return False
 
     def _round(
-        self, session: Session | SliceSession, before: Position, checkpoint: Checkpoint | None
+        self, session: Session | SliceSession, before: Position, writer: Writer | None
     ) -> tuple[Round, Position]:
         """Return the round after a position, and the position after that."""
         index, start = before.rounds, time.perf_counter()
@@ -97,8 +109,8 @@ class Run:
         evaluating = time.perf_counter()
         metrics = self._metrics(session, position.weights, index)
         keeping = time.perf_counter()
-        if checkpoint is not None and is_finite:
-            checkpoint.write(position, nonfinite=True)  # it was checked above
+        if writer is not None and is_finite:
+            writer.write(position)
         end = time.perf_counter()
         seconds = Seconds(
             broadcast=collected.broadcast,
