@@ -32,6 +32,32 @@ def linear():
     return torch.nn.Linear(4, 2)
 
 
+class Mixed(torch.nn.Module):
+    """Buffers of integers, of booleans and of floats; one that is not in state_dict; and a parameter beside the layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(4))
+        self.layer = torch.nn.Linear(4, 2)
+        self.register_buffer("order", torch.tensor([3, 2, 1, 0]))
+        self.register_buffer("mask", torch.tensor([True, False, True, True]))
+        self.register_buffer("seen", torch.zeros(2, dtype=torch.float64))
+        self.register_buffer("cache", torch.zeros(3), persistent=False)
+
+    def forward(self, x):
+        return self.layer(x[:, self.order] * self.mask * self.scale)
+
+
+class Counting(Mixed):
+    """Its order and its mask follow from the minibatches, so each worker has others."""
+
+    def forward(self, x):
+        if self.training:
+            self.order.copy_(x.sum(0).argsort())
+            self.mask.copy_(x.sum(0) > 0)
+        return super().forward(x)
+
+
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
 OPTIMIZERS = {
     "plain SGD": partial(torch.optim.SGD, lr=0.1),

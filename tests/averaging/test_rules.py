@@ -117,15 +117,13 @@ def test_the_median_is_the_middle_or_the_mean_of_the_middle_two(rows):
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "uint64"])
-def test_the_median_of_integers_is_exact_and_rounds_half_to_even(dtype):
+@given(st.data())
+def test_the_median_of_integers_is_the_middle_one_or_the_lower_of_the_middle_two(dtype, data):
     ends = np.iinfo(dtype)
-
-    def median(*numbers):
-        parts = [WeightCollection({"n": [np.array(n, dtype)]}) for n in numbers]
-        return int(Median()(None, parts, [1] * len(parts))["n"][0])
-
-    assert (median(1, 2), median(2, 3), median(ends.max, ends.max - 2, 0, ends.max)) == (2, 2, ends.max - 1)
-    assert median(ends.max, ends.min, ends.max) == ends.max
+    numbers = data.draw(st.lists(st.integers(int(ends.min), int(ends.max)), min_size=1, max_size=20))
+    parts = [WeightCollection({"n": [np.array([n], dtype)]}) for n in numbers]
+    (got,) = host(Median()(None, parts, [1] * len(parts)))
+    assert got.tolist() == [sorted(numbers)[(len(numbers) - 1) // 2]]
 
 
 def test_the_order_of_the_workers_changes_no_bit_of_the_median():
@@ -193,16 +191,50 @@ def test_on_a_device_a_rule_has_the_bits_of_the_host(device1, rule, dtype):
         assert (got, there) == (expected, here)
 
 
-def test_integers_are_rounded_half_to_even_and_end_where_their_dtype_does():
-    w = WeightCollection({"n": [np.array([250, 1, 3], "uint8")]})
-    target = WeightCollection({"n": [np.array([255, 2, 4], "uint8")]})
-    half, _ = Momentum(lr=0.5, momentum=0).update(w, [target], [1], {})
-    assert host(half)[0].tolist() == [252, 2, 4]
-    fast, _ = Momentum(lr=3, momentum=0.5).update(w, [target], [1], Momentum().init(w))
-    assert host(fast)[0].tolist() == [255, 4, 6]
-    large = WeightCollection({"n": [np.array([2**53], "int64")]})
-    with pytest.raises(SchemaError, match=r"int64 holds integers of 2\*\*53 and more"):
-        Momentum().update(large, [large], [1], Momentum().init(large))
+def integers(values, dtype):
+    """Weights of integers beside floating numbers, as a batch norm has them."""
+    return WeightCollection({"norm": [np.ones(2, "f"), np.array(values, dtype)]})
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "uint64"])
+@given(st.data(), st.lists(st.integers(0, 3), min_size=1, max_size=6))
+def test_a_mean_takes_the_integers_of_the_first_worker_that_counts(dtype, data, examples):
+    ends = np.iinfo(dtype)
+    values = data.draw(
+        st.lists(
+            st.lists(st.integers(int(ends.min), int(ends.max)), min_size=3, max_size=3),
+            min_size=len(examples),
+            max_size=len(examples),
+        )
+    )
+    results = [integers(each, dtype) for each in values]
+    first = next((place for place, count in enumerate(examples) if count), 0)
+    for rule, place in ((Mean(), 0), (WeightedMean(), first)):
+        new, _ = rule.update(results[-1], results, examples, {})
+        assert host(new)[1].tolist() == values[place]
+        assert new["norm"][1].dtype == dtype
+    assert [host(result)[1].tolist() for result in results] == values
+
+
+@pytest.mark.parametrize("kind", OUTER)
+@pytest.mark.parametrize("combine", [Mean(), WeightedMean(), Median()])
+@pytest.mark.parametrize("dtype", ["uint8", "int64"])
+def test_an_outer_rule_takes_no_step_of_integers(kind, combine, dtype):
+    rule, start = kind(0.7, 0.9, combine), integers([0, 0, 250], dtype)
+    state = rule.init(start)
+    for done in (50, 100, 150):  # a counter: in each round all workers take 50 steps
+        results = [integers([done, done + k, 250 - k], dtype) for k in range(3)]
+        new, state = rule.update(start, results, [8] * 3, state)
+        assert host(new)[1].tolist() == host(combine(start, results, [8] * 3))[1].tolist()
+        assert host(new)[1][0] == done
+        assert not host(state["velocity"])[1].any()
+        start = new
+
+
+def test_integers_that_float64_does_not_hold_pass_through_an_outer_rule():
+    large = integers([2**53 + 1, 2**63 - 1, -(2**63)], "int64")
+    new, _ = Momentum().update(large, [large], [1], Momentum().init(large))
+    assert new == large
 
 
 # ---- what is refused

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from torch_plain import SGD, columns, factory, linear, packed, same, small
+from torch_plain import SGD, Counting, Mixed, columns, factory, linear, packed, same, small
 
-from sparknet import LocalCluster, WeightCollection, averaged_sgd, formats, load, nd, save
-from sparknet.averaging import Median
+from sparknet import LocalCluster, averaged_sgd, formats, load, nd, save
+from sparknet.averaging import Mean, Median, Momentum, Nesterov, WeightedMean
 from sparknet.data import Field, pack
 from sparknet.errors import NetError, SchemaError
 from sparknet.nets import Net, TorchNet
@@ -20,22 +20,6 @@ from sparknet.nets.torch import TorchFactory, accuracy
 from sparknet.nets.torch.batches import placed
 
 pytestmark = pytest.mark.torch
-
-
-class Mixed(torch.nn.Module):
-    """Buffers of integers, of booleans and of floats; one that is not in state_dict; and a parameter beside the layers."""
-
-    def __init__(self):
-        super().__init__()
-        self.scale = torch.nn.Parameter(torch.ones(4))
-        self.layer = torch.nn.Linear(4, 2)
-        self.register_buffer("order", torch.tensor([3, 2, 1, 0]))
-        self.register_buffer("mask", torch.tensor([True, False, True, True]))
-        self.register_buffer("seen", torch.zeros(2, dtype=torch.float64))
-        self.register_buffer("cache", torch.zeros(3), persistent=False)
-
-    def forward(self, x):
-        return self.layer(x[:, self.order] * self.mask * self.scale)
 
 
 class Tied(torch.nn.Module):
@@ -84,22 +68,26 @@ def test_a_net_with_all_kinds_of_buffers_trains_and_takes_them_back():
     assert same(other.state_dict(), net.state_dict())
 
 
-def test_the_mean_of_booleans_is_that_of_the_majority():
-    nets = [factory(Mixed)() for _ in range(3)]
-    nets[0].module.mask[:] = torch.tensor([True, True, False, False])
-    nets[1].module.mask[:] = torch.tensor([True, False, False, True])
-    nets[2].module.mask[:] = torch.tensor([True, False, False, True])
-    nets[0].set_weights(WeightCollection.mean([net.get_weights() for net in nets]))
-    assert nets[0].module.mask.tolist() == [True, False, False, True]
+INTEGER_RULES = [Mean(), WeightedMean(), Median(), Momentum(0.7, 0.9), Nesterov(), Momentum(0.7, 0.9, Median())]
+
+
+@pytest.mark.parametrize("rule", INTEGER_RULES, ids=repr)
+def test_integers_and_booleans_are_not_averaged_on_any_cluster(rule):
+    data, options = packed(), {"workers": 3, "tau": 2, "rounds": 3, "seed": 4, "rule": rule}
+    here, there = (
+        [each.weights for each in averaged_sgd(factory(Counting), data, cluster=cluster, **options)]
+        for cluster in (LocalCluster(), LocalCluster(processes=3))
+    )
+    assert here == there
+    feeds = data.map_shards(lambda shard: list(shard.feed(6, seed=4)), workers=3)
+    sums = np.stack([feed[-1]["data"].to_host().sum(axis=0) for feed in feeds])
+    for name, of_workers in (("order", sums.argsort(axis=1)), ("mask", sums > 0)):
+        assert len({tuple(each) for each in of_workers}) > 1
+        chosen = np.sort(of_workers, axis=0)[1] if "Median" in repr(rule) else of_workers[0]
+        assert here[-1][name][0].to_host().tolist() == chosen.tolist()
 
 
 def test_integers_that_a_training_changes_are_told_and_the_counter_of_a_batch_norm_is_not(caplog):
-    class Counting(Mixed):
-        def forward(self, x):
-            if self.training:
-                self.order.copy_(self.order.roll(1))
-            return super().forward(x)
-
     for module in (small, Mixed):
         factory(module)().rehearse(packed().batches[0])
     assert not caplog.records

@@ -5,9 +5,10 @@ import torch
 import torch_plain
 from pyspark import cloudpickle
 from torch.nn import functional
-from torch_plain import FIELDS, OPTIMIZERS, SCHEDULERS, columns, small
+from torch_plain import FIELDS, OPTIMIZERS, SCHEDULERS, Counting, columns, small
 
 from sparknet import LocalCluster, averaged_sgd
+from sparknet.averaging import Mean, Momentum
 from sparknet.nets import TorchNet
 from sparknet.nets.torch import accuracy
 from sparknet.spark import SparkCluster, featurize, pack
@@ -49,6 +50,23 @@ def test_rounds_on_spark_have_the_bits_of_this_process(spark, data, policy):
     for mine, theirs in zip(here, there, strict=True):
         assert mine.weights == theirs.weights
         assert (mine.loss, mine.metrics) == (theirs.loss, theirs.metrics)
+
+
+@pytest.mark.parametrize("transport", ["spark", "direct"])
+@pytest.mark.parametrize("rule", [Mean(), Momentum(0.7, 0.9)], ids=repr)
+def test_integers_of_the_first_worker_are_taken_on_spark_too(spark, data, transport, rule):
+    options = {"workers": 2, "tau": 2, "rounds": 3, "seed": 4, "rule": rule}
+    net = TorchNet.factory(Counting, optimizer=OPTIMIZERS["plain SGD"], loss=functional.cross_entropy)
+    here, there = (
+        [each.weights for each in averaged_sgd(net, packed, cluster=cluster, **options)]
+        for cluster, packed in (
+            (LocalCluster(), data.to_local()),
+            (SparkCluster(spark, transport=transport), data),
+        )
+    )
+    assert here == there
+    first = data.to_local().map_shards(lambda shard: list(shard.feed(6, seed=4)), workers=2)[0]
+    assert there[-1]["order"][0].to_host().tolist() == first[-1]["data"].to_host().sum(axis=0).argsort().tolist()
 
 
 def test_outputs_of_a_module_become_columns(spark):

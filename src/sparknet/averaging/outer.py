@@ -1,7 +1,7 @@
 """Rules with state: an optimizer on the driver takes a step in the direction that the workers went.
 
 The direction is d = the combined results - start, computed in float64. :class:`Momentum` adds up past directions,
-:class:`Nesterov` also looks ahead. Both work on one array at a time, in chunks.
+:class:`Nesterov` also looks ahead. Both work on one array at a time, in chunks. Integers take no step: they are what is combined.
 """
 
 import math
@@ -13,7 +13,7 @@ import numpy as np
 
 from sparknet import nd
 from sparknet.averaging.contract import PlainRule, Rule, RuleState, as_rule, is_rule, shares_of
-from sparknet.averaging.rules import Mean
+from sparknet.averaging.rules import Mean, is_computed
 from sparknet.averaging.slices import BySlices, by_slices
 from sparknet.errors import DataError, SchemaError
 from sparknet.ndarray import NDArray
@@ -24,7 +24,6 @@ __all__ = ["Momentum", "Nesterov"]
 
 _VELOCITY = "velocity"
 _SPAN = 1 << 17  # elements at a time: 1 MiB of float64
-_EXACT = 2**53  # float64 has every integer up to this
 
 
 @dataclass(frozen=True)
@@ -126,13 +125,15 @@ class _Outer:
         self, start: NDArray, target: NDArray, velocity: NDArray | None, weights: NDArray
     ) -> tuple[NDArray, NDArray | None]:
         """Return ``weights``, which get the array after the step, and its velocity in new memory. ``weights`` may be ``target``."""
+        if not is_computed(start):
+            return target, None if velocity is None else nd.zeros_like(velocity)
         new = None if velocity is None else nd.empty_like(velocity)
         for span in chunked.chunks(start.shape, _SPAN):
             with np.errstate(over="ignore", invalid="ignore"):  # the driver looks for NaN and infinities afterwards
-                begin, end = (_wide(array[span]) for array in (start, target))
+                begin, end = (nd.astype(array[span], nd.float64) for array in (start, target))
                 step = end - begin if self.sign > 0 else begin - end
                 speed = step if velocity is None else velocity[span] * self.momentum + step
-                weights[span] = _narrow(self._moved(begin, step, speed), start)
+                weights[span] = nd.astype(self._moved(begin, step, speed), start.dtype)
                 if new is not None:
                     new[span] = speed
         return weights, new
@@ -154,23 +155,6 @@ def _check_shapes(start: WeightCollection, velocity: WeightCollection, what: str
             raise SchemaError(msg, layer=layer, got=got.get(layer), expected=expected.get(layer))
 
 
-def _wide(part: NDArray) -> NDArray:
-    """Return a part as float64; a SchemaError for integers that float64 cannot hold."""
-    wide = nd.astype(part, nd.float64)
-    if part.dtype.kind in "iu" and part.dtype.itemsize == 8 and bool(nd.any(nd.abs(wide) >= _EXACT)):
-        msg = f"rule: an array of {part.dtype} holds integers of 2**53 and more, expected smaller ones, which a step can be taken from"
-        raise SchemaError(msg, got=str(part.dtype), expected="integers below 2**53")
-    return wide
-
-
-def _narrow(wide: NDArray, like: NDArray) -> NDArray:
-    """Return float64 in the dtype of ``like``; for integers it is rounded, half to even, and clipped to the dtype's range."""
-    if like.dtype.kind in "iu":
-        ends = nd.iinfo(like.dtype)
-        wide = nd.clip(nd.round(wide), max(ends.min, 1 - _EXACT), min(ends.max, _EXACT - 1))
-    return nd.astype(wide, like.dtype)
-
-
 @dataclass(frozen=True)
 class Momentum(_Outer):
     """Momentum on the driver: v <- momentum v + d; w <- w + lr v, where d = ``combine``'s result - w.
@@ -187,8 +171,8 @@ class Momentum(_Outer):
     Notes
     -----
     The state is ``velocity``: float64, with the weights' shapes. It makes a checkpoint larger, by twice the weights if they are
-    float32. The arithmetic is float64; the result is rounded once to the dtype of the weights, integers to the nearest, half to
-    even. A round without examples changes nothing. This is FedAvgM of Hsu et al. 2019, arXiv 1909.06335.
+    float32. The arithmetic is float64; the result is rounded once to the dtype of the weights. Integers take no step: they are what
+    ``combine`` makes of them. A round without examples changes nothing. This is FedAvgM of Hsu et al. 2019, arXiv 1909.06335.
 
     Examples
     --------

@@ -2,6 +2,9 @@
 
 Each combines one array at a time: ``combine`` takes this array of each worker. It needs no whole models, and gives a part of an
 array the same bits as the whole.
+
+None computes with integers: counts, indices and codes have no mean. A mean takes those of one worker, the first that counts, and the
+median takes the middle one, so each integer of the result is one that a worker has.
 """
 
 import operator
@@ -19,10 +22,28 @@ from sparknet.weights import WeightCollection, chunked
 from sparknet.weights.collection import combined
 from sparknet.weights.schema import checked_weights
 
-__all__ = ["Elementwise", "Mean", "Median", "WeightedMean"]
+__all__ = ["Elementwise", "Mean", "Median", "WeightedMean", "is_computed", "mean_of"]
 
 _FEW = 16  # workers; the number of exchanges grows with the square of theirs
 _SPAN = 1 << 15  # elements of each worker's array at a time: with 7 workers 1.75 MiB of float64
+
+
+def is_computed(array: NDArray) -> bool:
+    """Say whether rules compute with the numbers of an array; integers they take as they are."""
+    return array.dtype.kind not in "iu"
+
+
+def mean_of(arrays: Iterable[NDArray], shares: Sequence[float]) -> NDArray:
+    """Return the mean of arrays, of integers too, in new memory; those of share 0 are left out, whatever they hold."""
+    counted, counts = _counted(arrays, shares)
+    return chunked.mean(counted, counts)
+
+
+def _counted(arrays: Iterable[NDArray], shares: Sequence[float]) -> tuple[list[NDArray], list[float]]:
+    """Return the arrays whose share is not 0, and their shares."""
+    arrays = list(arrays)
+    pairs = [(a, share) for a, share in zip(arrays, checked_weights(shares, len(arrays)), strict=True) if share]
+    return [a for a, _ in pairs], [share for _, share in pairs]
 
 
 class Elementwise(Stateless):
@@ -52,15 +73,19 @@ class Elementwise(Stateless):
 
 class _AnyMean(Elementwise):
     def combine(self, arrays: Iterable[NDArray], shares: Sequence[float]) -> NDArray:
-        """Return the mean of one array of each worker, as :meth:`WeightCollection.mean` has it."""
-        arrays = list(arrays)
-        counted = [(a, share) for a, share in zip(arrays, checked_weights(shares, len(arrays)), strict=True) if share]
-        return chunked.mean([a for a, _ in counted], [share for _, share in counted])
+        """Return the mean of one array of each worker, as :meth:`WeightCollection.mean` has it; of integers the first that counts."""
+        counted, counts = _counted(arrays, shares)
+        if is_computed(counted[0]):
+            return chunked.mean(counted, counts)
+        first: NDArray = nd.asarray(counted[0], copy=True)
+        return first
 
 
 @dataclass(frozen=True)
 class Mean(_AnyMean):
     """The unweighted mean, as in SparkNet (Moritz et al. 2016, arXiv 1511.06051), summed in float64.
+
+    Integers are not averaged: they are those of the first worker that takes part.
 
     Examples
     --------
@@ -74,7 +99,8 @@ class Mean(_AnyMean):
 class WeightedMean(_AnyMean):
     """The mean weighted by the number of examples that each worker trained on in the round.
 
-    It suits workers that do unequal work, as in rounds of a fixed length of time. A round without examples changes nothing.
+    It suits workers that do unequal work, as in rounds of a fixed length of time. A round without examples changes nothing. Integers are
+    not averaged: they are those of the first worker that trained on an example.
     """
 
     def shares(self, examples: Sequence[int]) -> list[float]:
@@ -88,10 +114,9 @@ class Median(Elementwise):
 
     Notes
     -----
-    With an even number of workers it is the mean of the middle two, computed as :class:`Mean` does: in float64, exact for
-    integers and rounded half to even. All workers count alike, however many examples they saw, and solver states are averaged
-    with equal shares. NaN of any worker gives NaN. A zero is -0.0 only if all workers have -0.0, so the order of the workers
-    changes no bit.
+    With an even number of workers it is the mean of the middle two, computed as :class:`Mean` does, of integers the lower one. All
+    workers count alike, however many examples they saw, and solver states are averaged with equal shares. NaN of any worker gives
+    NaN. A zero is -0.0 only if all workers have -0.0, so the order of the workers changes no bit.
 
     Examples
     --------
@@ -114,9 +139,9 @@ class Median(Elementwise):
 def _median(parts: Sequence[NDArray]) -> NDArray:
     ordered = _ordered(parts)
     low, high = ordered[(len(parts) - 1) // 2], ordered[len(parts) // 2]
+    if not is_computed(low):
+        return low
     middle: NDArray = low if len(parts) % 2 else chunked.mean([low, high], [1, 1])
-    if middle.dtype.kind in "iu":
-        return middle
     zero = nd.zeros_like(middle)
     is_negative = reduce(operator.and_, map(nd.signbit, parts))
     middle = nd.where(middle == 0, nd.where(is_negative, -zero, zero), middle)

@@ -7,8 +7,9 @@ them until they are pulled. Then this says how parts are combined, and gets what
 from collections.abc import Sequence
 from functools import cached_property, partial
 
-from sparknet.averaging import BySlices, Mean, Rule, RuleState
+from sparknet.averaging import BySlices, Rule, RuleState
 from sparknet.averaging.contract import next_start, shares_of
+from sparknet.averaging.rules import mean_of
 from sparknet.averaging.slices import Combine, by_slices
 from sparknet.checkpoint import Position
 from sparknet.nets.base import SolverState
@@ -86,7 +87,7 @@ class Ending:
     @property
     def combines_states(self) -> Combine | None:
         """How the same part of an array of each state is combined; None if each worker keeps its own."""
-        return None if self.wants_each_state else partial(Mean().combine, shares=self._shares)
+        return None if self.wants_each_state else partial(mean_of, shares=self._shares)
 
     def combined(self, weights: WeightCollection) -> None:
         """Take the weights that were combined by :attr:`by_slices`."""

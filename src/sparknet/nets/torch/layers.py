@@ -108,7 +108,7 @@ class Tensors:
 def _tell_integers(names: list[str]) -> None:
     if names:
         _LOG.warning(
-            "TorchNet: the steps change %s, which hold integers: a rule averages them and rounds, which suits counters alone",
+            "TorchNet: the steps change %s, which hold integers: rules do not average them, and take those of one worker",
             _some(names),
         )
 

@@ -72,9 +72,9 @@ class TorchNet:
     Notes
     -----
     Weights have a layer for each module, named as in ``state_dict`` without the last part: ``w["conv1"]`` is (weight, bias), a batch
-    norm (weight, bias, running_mean, running_var, num_batches_tracked). Buffers travel as weights, and so are averaged; rules
-    round integers, and a bool travels as uint8. Shared parameters travel once, under their first name. :meth:`state_dict` has
-    torch's own names.
+    norm (weight, bias, running_mean, running_var, num_batches_tracked). Buffers travel as weights, and so are averaged. Integers
+    are not: rules take those of the first worker (``Median`` the middle ones). A bool travels as uint8. Shared parameters travel
+    once, under their first name. :meth:`state_dict` has torch's own names.
 
     The random numbers of a step follow from :func:`~sparknet.nets.torch.step_seed` of the net's seed and the iteration. The
     scheduler's place follows from the iteration alone, so a new process repeats its steps up to there. Python's and numpy's
@@ -304,7 +304,7 @@ class TorchNet:
         """Raise the error of a step (with ``train=False`` of ``forward``) on the batch, and leave the net as it is.
 
         The gradients are not computed: a backward pass would start threads of torch, which a forked worker cannot have. A warning is
-        logged for buffers of integers that change, because rules average them.
+        logged for buffers of integers that change, because rules take those of one worker.
         """
         if not train:
             self.forward(batch)

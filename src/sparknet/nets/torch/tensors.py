@@ -1,6 +1,6 @@
 """Numbers between tensors of torch and NDArrays, each with one copy and no other.
 
-Booleans travel as uint8, because rules average numbers: the mean of 0 and 1 is rounded, so the majority decides.
+Booleans travel as uint8, because rules refuse what is no number. Like all integers, a rule takes them of one worker.
 """
 
 from typing import Any
