@@ -35,7 +35,7 @@ PATIENCE = 1800  # seconds in which Spark must have started: a busy machine take
 
 
 class Still:
-    """A net whose steps do nothing, so that rounds are all that is measured; it copies its weights as any net does."""
+    """A net whose steps do nothing, so that rounds are all that is measured; it copies and lends its weights as the nets of sparknet do."""
 
     def __init__(self, name, seed):
         rng = np.random.default_rng(seed)
@@ -53,6 +53,9 @@ class Still:
 
     def get_state(self):
         return {"iteration": NDArray(np.int64(self.iteration))}
+
+    def lend(self):
+        return self._weights, self.get_state()
 
     def set_state(self, state):
         self.iteration = int(state["iteration"])

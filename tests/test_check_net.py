@@ -63,6 +63,14 @@ class Shared(MLP):
         return self._weights
 
 
+class Forgiving(MLP):
+    """Lends weights that it has not."""
+
+    def lend(self):
+        weights, state = super().lend()
+        return weights * 2, state
+
+
 class Noise(MLP):
     def step(self, batch):
         loss = super().step(batch)
@@ -166,6 +174,11 @@ def test_a_net_that_breaks_a_law_is_told_which(law):
     with pytest.raises(NetError, match=message) as caught:
         check_net(Factory(kind), data())
     assert caught.value.law == law
+
+
+def test_a_net_that_lends_something_else_is_told():
+    with pytest.raises(NetError, match=r"lend\(\) has the same. Lent: The weights of layer 'ip1' have other bits"):
+        check_net(Factory(Forgiving), data())
 
 
 def test_a_factory_that_cannot_be_pickled_is_told():

@@ -56,3 +56,29 @@ def test_an_error_in_a_thread_is_raised(monkeypatch):
     arrays = [NDArray(np.ones(3_000_000, "float32")), NDArray(np.ones(5, "float32"))]
     with pytest.raises(ValueError, match="broadcast"):
         chunked.mean(arrays, [1, 1])
+
+
+def bits(rng, low, high, size):
+    """Return float32 whose exponents are anywhere between two."""
+    return (
+        rng.integers(0, 2, size) << 31 | rng.integers(low, high, size) << 23 | rng.integers(0, 1 << 23, size)
+    ).astype(np.uint32)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (0, 3), (20, 200), (100, 130), (250, 255), (0, 256)])
+def test_the_mean_of_two_has_the_bits_of_float64_rounded_once(low, high):
+    rng = np.random.default_rng(low)
+    a, b = (bits(rng, low, high, 200_000).view(np.float32) for _ in range(2))
+    a[:3], b[:3] = [-0.0, 0.0, -0.0], [-0.0, -0.0, 0.0]
+    b[100:50_000] = (a[100:50_000].view(np.uint32) ^ 1).view(np.float32)  # near each other, and of either sign
+    b[200:9000] = np.negative(b[200:9000])
+    got = chunked.mean([NDArray(a), NDArray(b)], [1, 1]).to_host()
+    with np.errstate(invalid="ignore", over="ignore"):
+        expected = ((a.astype(np.float64) + b) / 2).astype(np.float32)
+    same = got.view(np.uint32) == expected.view(np.uint32)
+    assert np.all(same | np.isnan(expected) & np.isnan(got))
+
+
+def test_a_large_mean_of_two_is_no_overflow():
+    top = np.full(5, np.finfo(np.float32).max)
+    assert chunked.mean([NDArray(top), NDArray(top)], [1, 1]).to_host().tolist() == top.tolist()

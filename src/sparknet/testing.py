@@ -24,6 +24,7 @@ from sparknet.serialization import dumps, loads
 from sparknet.training import averaged_sgd
 from sparknet.weights import WeightCollection
 from sparknet.weights.schema import check_averageable
+from sparknet.worker import left_in
 
 __all__ = ["check_net"]
 
@@ -132,9 +133,12 @@ def _step_returns_the_loss(factory: NetFactory, batches: list[Batch], _data: Dat
 
 
 def _copies_are_returned(factory: NetFactory, batches: list[Batch], _data: Dataset) -> str:
-    """get_weights() and get_state() return copies: a later step does not change them, nor do writes to them change the net."""
+    """get_weights() and get_state() return copies: a later step does not change them, nor do writes to them change the net. lend() has the same."""
     net = _stepped(factory, batches)
     weights, state = net.get_weights(), net.get_state()
+    lent = left_in(net, lend=True)
+    if wrong := _differ("weights", weights, lent[0]) or _differ_state(state, lent[1]):
+        return f"Lent: {wrong}"
     kept, kept_state = weights.copy(), _copied(state)
     net.step(batches[0])
     wrong = _differ("weights", kept, weights) or _differ_state(kept_state, state)

@@ -24,9 +24,10 @@ from sparknet.data.shards import Shard, Stored, reseed
 from sparknet.errors import NetError, located
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, SolverState
+from sparknet.overriding import is_as_new
 from sparknet.weights import WeightCollection
 
-__all__ = ["Facts", "Outcome", "Task", "evaluate_batch", "evaluate_shard", "train_round"]
+__all__ = ["Facts", "Outcome", "Task", "evaluate_batch", "evaluate_shard", "left_in", "train_round"]
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def train_round(
     preprocessor: Preprocessor | None = None,
     *,
     exactly: int | None = None,
+    lend: bool = False,
 ) -> Outcome:
     """Take the steps of a task on a shard, from these weights and state, and return those after them.
 
@@ -121,6 +123,8 @@ def train_round(
         Applied to each minibatch, in its training behaviour.
     exactly
         Steps that another attempt at this task has taken: so many are taken again, however long they take. None: as the task says.
+    lend
+        Whether weights and state may be in the net's own memory: they are read before the net is used again.
 
     Raises
     ------
@@ -161,7 +165,7 @@ def train_round(
             del batch  # its memory is free before the next one is asked for
         seconds = time.perf_counter() - start
     loss = float(np.mean(losses)) if losses else float("nan")
-    result, left = net.get_weights(), net.get_state()
+    result, left = left_in(net, lend=lend)
     wrong = ", ".join(filter(None, (diverged, _nonfinite(losses, result, left)))) or None
     return Outcome(
         worker=task.worker,
@@ -174,6 +178,15 @@ def train_round(
         weights=result,
         state=left,
     )
+
+
+def left_in(net: Any, *, lend: bool) -> tuple[WeightCollection, SolverState]:
+    """Return weights and state of a net: copies, or lent where that is asked for and the net can."""
+    copied = "get_weights", "get_state"
+    is_changed = any(name in getattr(net, "__dict__", {}) for name in copied)
+    if lend and not is_changed and is_as_new(type(net), "lend", copied):
+        return net.lend()  # type: ignore[no-any-return]
+    return net.get_weights(), net.get_state()
 
 
 def _step(net: Net, batch: Mapping[str, NDArray], losses: list[float]) -> str:

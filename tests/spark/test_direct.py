@@ -247,3 +247,16 @@ def test_where_the_driver_is_reached_follows_spark_s_settings(context):
 def test_a_transport_that_does_not_exist_is_named(spark):
     with pytest.raises(DataError, match=r"transport='udp'; expected 'auto', 'direct' or 'spark'"):
         SparkCluster(spark, transport="udp")
+
+
+def test_shards_without_a_worker_are_told_of_each_time_twice_as_late(caplog):
+    session, missing, told = staying.Staying(None, None, may_change=True), {}, {}
+    session._workers = SimpleNamespace(hub=SimpleNamespace(without_worker=lambda: missing))
+    for seconds in range(200):
+        missing[1] = float(seconds)
+        told = session._missing(told)
+    missing.clear()
+    assert session._missing(told) == {}  # it has a worker again
+    missing[1] = 31.0
+    session._missing({})
+    assert [record.args for record in caplog.records] == [(at, [1]) for at in (30.0, 60.0, 120.0, 31.0)]

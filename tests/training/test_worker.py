@@ -25,10 +25,11 @@ def task(**changes):
     return Task(**{"worker": 0, "num_batches": DATA.num_batches, "first_step": 0, "tau": 5, "seed": 7, **changes})
 
 
-def run(net=None, preprocessor=None, **changes):
+def run(net=None, preprocessor=None, lend=False, **changes):
     net = net or FACTORY(seed=0)
     start = FACTORY(seed=0)
-    return train_round(net, DATA.batches, task(**changes), start.get_weights(), start.get_state(), preprocessor)
+    given = start.get_weights(), start.get_state(), preprocessor
+    return train_round(net, DATA.batches, task(**changes), *given, lend=lend)
 
 
 @given(seed=st.integers(0, 2**40), worker=st.integers(0, 9), first_step=st.integers(0, 2**40))
@@ -51,6 +52,34 @@ def test_a_round_is_the_plain_loop_over_the_same_minibatches():
     assert outcome.loss == np.mean(losses)
     assert outcome.steps == 12
     assert int(outcome.state["iteration"]) == 12
+
+
+def shares(outcome, net):
+    """Say of each array of weights and state whether it is in the net's own memory."""
+    own = [*net._weights.arrays(), *net._history.arrays()]
+    sent = [*outcome.weights.arrays(), *(a for name, a in outcome.state.items() if name != "iteration")]
+    return {np.shares_memory(a.to_host(), b.to_host()) for a, b in zip(own, sent, strict=True)}
+
+
+def test_a_net_lends_its_own_memory_where_it_is_asked_to():
+    net = FACTORY(seed=0)
+    lent = run(net, lend=True)
+    assert shares(lent, net) == {True}
+    assert lent.weights == run().weights
+    assert shares(run(net), net) == {False}
+
+
+class Doubled(MLP):
+    def get_weights(self):
+        return super().get_weights() * 2
+
+
+def test_a_net_lends_nothing_where_its_copies_are_something_else():
+    net = Doubled((1, 2, 2), 3, (4,), learning_rate=0.1, seed=0)
+    assert run(net, lend=True).weights == run(net).weights != net._weights
+    net = FACTORY(seed=0)
+    net.get_weights = lambda: MLP.get_weights(net) * 2
+    assert run(net, lend=True).weights == run(net).weights != net._weights
 
 
 def test_what_is_left_in_a_net_does_not_matter():

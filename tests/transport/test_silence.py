@@ -158,3 +158,27 @@ def test_a_job_that_fails_drops_its_workers_and_starts_others():
         assert [str(error) for error in first.errors] == ["the connection to the driver was lost"]
     started[0].join()
     assert (len(started), started[0].errors) == (1, [])
+
+
+def test_a_shard_may_be_without_a_worker_for_as_long_as_was_found_to_be_needed():
+    driver = DriverSide(2, LIMITS, 0.0)
+    driver.joined(0, Hello(0), 0.0)
+    assert driver.without_worker(7.0) == {}  # no work waits for one
+    driver.open({0: "work", 1: "work"}, 10.0)
+    assert driver.without_worker(17.0) == {1: 7.0}
+    driver.join = 300.0
+    assert driver.wake() <= 310.0
+    assert not [action for now in range(10, 310) for action in driver.tick(float(now)) if isinstance(action, GiveUp)]
+    (error,) = [action.error for action in driver.tick(310.0) if isinstance(action, GiveUp)]
+    assert "shard 1 has been without a worker for 300 s, expected one within 300 s" in str(error)
+
+
+def test_the_wait_for_workers_is_made_longer_and_never_shorter():
+    with Hub(1, secret=SECRET, limits=Limits(join=0.5, silence=60.0)) as hub:
+        hub.wait_for_workers(0.1)
+        with pytest.raises(ClusterError, match=r"expected one within 0 s|expected one within 1 s"):
+            hub.round({0: b""}, combine=lambda *_: None)
+    with Hub(1, secret=SECRET, limits=Limits(join=0.5, silence=60.0)) as hub:
+        hub.wait_for_workers(1.6)
+        with pytest.raises(ClusterError, match="expected one within 2 s"):
+            hub.round({0: b""}, combine=lambda *_: None)

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from sparknet.averaging.contract import Rule, RuleState, checked_end
 from sparknet.ndarray import NDArray
+from sparknet.overriding import is_as_new
 from sparknet.weights import WeightCollection
 
 __all__ = ["BySlices", "Combine", "are_numbers", "as_given", "by_slices"]
@@ -74,7 +75,7 @@ def by_slices(rule: Rule, start: WeightCollection, examples: Sequence[int], stat
     >>> by_slices(Doubled(), WeightCollection({}), [1], {}) is None
     True
     """
-    if not _speaks_for(type(rule)) or not are_numbers([a.dtype for a in start.arrays()]):
+    if not is_as_new(type(rule), "by_slices", _DECIDING) or not are_numbers([a.dtype for a in start.arrays()]):
         return None
     way: BySlices | None = rule.by_slices(start, examples, state)  # type: ignore[attr-defined]
     if way is None:
@@ -83,15 +84,3 @@ def by_slices(rule: Rule, start: WeightCollection, examples: Sequence[int], stat
         msg = f"rule {rule!r}: by_slices() returned {type(way).__name__}, expected a BySlices, or None where it needs whole results"
         raise TypeError(msg)
     return BySlices(way.combine, lambda combined: checked_end(rule, way.finish(combined)))
-
-
-def _speaks_for(kind: type) -> bool:
-    """Say whether the method ``by_slices`` of a class is as new as those that decide what its rule does."""
-    own = _definer(kind, "by_slices")
-    return own is not None and all(
-        other is None or issubclass(own, other) for other in (_definer(kind, name) for name in _DECIDING)
-    )
-
-
-def _definer(kind: type, name: str) -> type | None:
-    return next((each for each in kind.__mro__ if name in vars(each)), None)

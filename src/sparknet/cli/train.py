@@ -89,7 +89,7 @@ def _add_rounds(train: argparse.ArgumentParser) -> None:
         "--transport",
         choices=["auto", "direct", "spark"],
         help="how weights come to the workers on Spark, as for SparkCluster: direct: workers stay for the whole training and connect to the "
-        "driver; spark: a job for each round; auto: direct where it is possible, else a line says why not (default: that of SparkCluster)",
+        "driver; spark: a job for each round; auto: direct where it is possible, else a line says why not (default: auto)",
     )
     train.add_argument(
         "--timeout",

@@ -30,7 +30,8 @@ class Net(Protocol):
     result. ``total(name, value, rows)`` returns, for a scalar output of the last ``forward``, a sum and its divisor; without it,
     outputs are means over the rows. ``totals(outputs, rows)`` returns the same for all metrics, by name, if they are not just the
     scalar outputs. ``entering()`` returns the inputs of the last ``forward`` as the first layer that learns gets them, if the net
-    itself changes them; ``input_changes(train=True)`` says in words how it changes each. ``tensor_names`` maps the name of each
+    itself changes them; ``input_changes(train=True)`` says in words how it changes each. ``lend()`` returns what ``get_weights()`` and
+    ``get_state()`` do, in the net's own memory where that is possible: it is read before the net is used again. ``tensor_names`` maps the name of each
     array in the net's own framework to its layer and its number there; the command writes it beside the weights.
 
     Some nets do not take every batch. ``rehearse(batch, train=True)`` raises the error of a step (with ``train=False`` of

@@ -139,6 +139,11 @@ class MLP:
         history = {f"history/{i}": nd.asarray(a, copy=True) for i, a in enumerate(self._history.arrays())}
         return {"iteration": nd.asarray(self._iteration, dtype=nd.int64), **history}
 
+    def lend(self) -> tuple[WeightCollection, dict[str, NDArray]]:
+        """Return weights and state in the net's own memory, to be read before the net is used again."""
+        history = {f"history/{i}": a for i, a in enumerate(self._history.arrays())}
+        return self._weights, {"iteration": nd.asarray(self._iteration, dtype=nd.int64), **history}
+
     def set_state(self, state: SolverState) -> None:
         """Copy momentum and iteration from ``state``; a SchemaError if it does not fit."""
         expected = {"iteration": (), **{f"history/{i}": a.shape for i, a in enumerate(self._history.arrays())}}

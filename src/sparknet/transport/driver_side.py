@@ -75,6 +75,7 @@ class DriverSide:
         self._failures = 0  # of the job, since something was last finished
         self._ticked = now
         self._error: SparknetError | None = None  # why no more rounds can be opened
+        self.join = limits.join
         self.ignored = 0  # messages that came late, twice, or from nobody known
 
     def open(
@@ -209,18 +210,16 @@ class DriverSide:
         actions += self._without_the_lost(now)
         for shard in self._awaited():
             seat = self._seats[shard]
-            if seat.peer is None and now - seat.since >= self._limits.join and not self._is_over:
+            if seat.peer is None and now - seat.since >= self.join and not self._is_over:
                 since, waiting = now - seat.since, self.waiting(now)
-                missing = faults.missing(shard, since, self._limits.join, waiting, seat.reason)
+                missing = faults.missing(shard, since, self.join, waiting, seat.reason)
                 actions += self._give_up(missing, now)
         return actions
 
     def wake(self) -> float:
         """Return when :meth:`tick` is to be called next, later than the last time; infinity: only after something else."""
         times = [min(self._patience.until(peer), peer.said + self._limits.beat) for peer in self._peers.values()]
-        times += [
-            self._seats[shard].since + self._limits.join for shard in self._awaited() if self._seats[shard].peer is None
-        ]
+        times += [self._seats[shard].since + self.join for shard in self._awaited() if self._seats[shard].peer is None]
         if self._round is not None and self._round.deadline is not None:
             if not self._round.pulls:
                 times.append(self._round.deadline)
@@ -241,6 +240,10 @@ class DriverSide:
     def waiting(self, now: float) -> str:
         """Return what is waited for, in words; "" for nothing."""
         return waited_for({shard: self._seats[shard] for shard in self._awaited()}, self._round, now)
+
+    def without_worker(self, now: float) -> dict[int, float]:
+        """Return shard -> seconds, of the shards that work waits for and that have no worker for so long."""
+        return {shard: now - seat.since for shard in self._awaited() if (seat := self._seats[shard]).peer is None}
 
     @property
     def _is_over(self) -> bool:

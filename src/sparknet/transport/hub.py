@@ -183,6 +183,14 @@ class Hub:
         """Return what the open round waits for, in words."""
         return self._machine.waiting(time.monotonic())
 
+    def without_worker(self) -> Mapping[int, float]:
+        """Return shard -> seconds, of the shards that work waits for and that have no worker for so long."""
+        return self._machine.without_worker(time.monotonic())
+
+    def wait_for_workers(self, seconds: float) -> None:
+        """Let a shard be without a worker for so long, if that is longer than the limits say."""
+        self._machine.join = max(self._machine.join, seconds)
+
     def job_failed(self, error: SparknetError) -> None:
         """Tell that the job which runs the workers has failed; from any thread."""
         self._tell(self._machine.job_failed, error)
@@ -205,9 +213,7 @@ class Hub:
         with self._driving:
             self._perform(self._machine.close(time.monotonic(), reason))
         threads = self._door.close(_ENDS)
-        with self._lock:
-            peers = list(self._peers.values())
-        end_all(peers, [self._driver_thread, *threads], _ENDS)
+        end_all(list(self._peers.values()), [self._driver_thread, *threads], _ENDS)
 
     def _close_at_exit(self) -> None:
         """Close a hub that a loop which was left still holds: once Python ends, the thread that drives it could not be waited for."""

@@ -10,6 +10,7 @@ from sparknet.clusters.direct.alike import FirstWeights
 from sparknet.clusters.direct.bodies import packed_up
 from sparknet.clusters.direct.payload import asked_of, schema_of_state
 from sparknet.clusters.direct.results import KeptMemory, Results
+from sparknet.clusters.direct.zeros import without_zeros
 from sparknet.clusters.totals import mean_metrics
 from sparknet.nets.base import SolverState
 from sparknet.serialization import dump_parts
@@ -76,13 +77,13 @@ class DirectSession:
         """Run one round, all workers at the same time; their results go into ``ending`` slice by slice."""
         start = time.perf_counter()
         names = ending.names_of_state
-        message, state_messages = dump_parts(weights), [dump_parts(state) for state in states]
-        bodies = {
-            task.worker: packed_up(
-                {"task": asdict(task), "names_of_state": names}, [message, state_messages[task.worker % len(states)]]
-            )
-            for task in tasks
-        }
+        message, sent = dump_parts(weights), [without_zeros(state) for state in states]
+        state_messages = [(dump_parts(kept), zeros) for kept, zeros in sent]
+        bodies = {}
+        for task in tasks:
+            state_message, zeros = state_messages[task.worker % len(states)]
+            facts = {"task": asdict(task), "names_of_state": names, "zeros": zeros}
+            bodies[task.worker] = packed_up(facts, [message, state_message])
         schemas = [schema_of_state(asked_of(state, names)) for state in states]
         asked = {task.worker: schemas[task.worker % len(states)] for task in tasks}
         results = Results(ending, asked, self.memory)

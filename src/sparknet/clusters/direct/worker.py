@@ -19,6 +19,7 @@ from sparknet.clusters.direct.payload import (
     schema_of_state,
 )
 from sparknet.clusters.direct.told import told
+from sparknet.clusters.direct.zeros import with_zeros
 from sparknet.clusters.totals import condensed
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Even
@@ -126,8 +127,10 @@ def serve_shard(
             nets.append(net)
         if "parts" in facts and evaluated is not None:
             return _said(metrics=evaluated.metrics(nets[0], start, facts["parts"]), **notes)
-        (solver,) = states
-        outcome = train_round(nets[0], stored, _task(facts["task"]), start, solver, preprocessor, exactly=exactly)
+        (solver,) = (with_zeros(kept, facts["zeros"]) for kept in states)
+        task = _task(facts["task"])
+        # The slices are asked for before the next work comes, and only that uses the net again.
+        outcome = train_round(nets[0], stored, task, start, solver, preprocessor, exactly=exactly, lend=True)
         return result_of(outcome, start, solver, facts["names_of_state"], notes)
 
     serve(address, Hello(shard, {**about(), **(more or {})}), secret=secret, do=do, limits=limits, tell=told)

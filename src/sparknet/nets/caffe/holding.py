@@ -96,6 +96,10 @@ class HoldsWeights:
         """
         return solver_state.get_state(self._solver)
 
+    def lend(self) -> tuple[WeightCollection, dict[str, NDArray]]:
+        """Return weights and state in Caffe's own memory, to be read before the net is used again."""
+        return self._weights(), solver_state.get_state(self._solver, copy=False)
+
     def snapshot(self, prefix: str | Path, *, snapshot_format: str = "BINARYPROTO") -> tuple[Path, Path]:
         """Write weights and solver state as Caffe's own solvers do, so that plain Caffe can go on from them.
 

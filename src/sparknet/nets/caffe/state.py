@@ -17,10 +17,11 @@ __all__ = ["get_state", "set_iteration", "set_state"]
 _LAST = np.iinfo(np.int32).max  # Caffe counts in int32
 
 
-def get_state(solver: Any) -> dict[str, NDArray]:
-    """Return a copy of the history and the iteration of a ``caffe.Solver``."""
+def get_state(solver: Any, *, copy: bool = True) -> dict[str, NDArray]:
+    """Return the history, copied or in Caffe's own memory, and the iteration of a ``caffe.Solver``."""
     state = {"iteration": NDArray(np.asarray(solver.iter, np.int64))}
-    return state | {f"history/{i}": NDArray(view.copy()) for i, view in enumerate(_history(solver))}
+    history = enumerate(_history(solver))
+    return state | {f"history/{i}": NDArray(view.copy() if copy else view) for i, view in history}
 
 
 def set_state(solver: Any, param: Any, state: Mapping[str, NDArray]) -> None:

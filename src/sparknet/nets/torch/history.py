@@ -4,7 +4,7 @@ Tensors keep their dtypes. A number of Python (LBFGS and others count in it) bec
 type.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,10 @@ _KINDS = {bool: np.uint8, int: np.int64, float: np.float64}  # bool first: it is
 _TYPES = {kind.__name__: kind for kind in _KINDS}
 
 
-def history_of(optimizer: Any, names: Mapping[int, str]) -> dict[str, NDArray]:
-    """Return a copy of the optimizer's state; ``names`` are those of the parameters, by ``id``."""
+def history_of(
+    optimizer: Any, names: Mapping[int, str], taken: Callable[[Any], NDArray] = copied
+) -> dict[str, NDArray]:
+    """Return the optimizer's state; ``names`` are those of the parameters, by ``id``, and ``taken`` makes an array of a tensor."""
     history: dict[str, NDArray] = {}
     for parameter, entries in optimizer.state.items():
         name = names.get(id(parameter))
@@ -31,19 +33,19 @@ def history_of(optimizer: Any, names: Mapping[int, str]) -> dict[str, NDArray]:
             raise NetError(msg)
         for key, value in entries.items():
             if value is not None:
-                suffix, array = _entry(optimizer, name, key, value)
+                suffix, array = _entry(optimizer, name, key, value, taken)
                 history[f"{_PREFIX}{name}/{key}{suffix}"] = array
     return history
 
 
-def _entry(optimizer: Any, name: str, key: Any, value: Any) -> tuple[str, NDArray]:
+def _entry(optimizer: Any, name: str, key: Any, value: Any, taken: Callable[[Any], NDArray]) -> tuple[str, NDArray]:
     if isinstance(value, load().Tensor):
         try:
             carried_dtype(value)
         except TypeError as error:
             msg = f"{_called(optimizer)} keeps {key!r} of {name!r} in {error}"
             raise NetError(msg) from None
-        return "", copied(value)
+        return "", taken(value)
     kind = next((kind for kind in _KINDS if type(value) is kind), None)
     if kind is None:
         msg = (

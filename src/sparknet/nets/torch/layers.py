@@ -6,7 +6,7 @@ first.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -54,10 +54,10 @@ class Tensors:
         travels = {name: [layer, place] for layer, names in self.layers().items() for place, name in enumerate(names)}
         return {name: travels[first] for name, first in self.aliases.items()}
 
-    def weights(self) -> WeightCollection:
-        """Return a copy of all tensors."""
+    def weights(self, taken: Callable[[Any], NDArray] = copied) -> WeightCollection:
+        """Return all tensors, each made an array by ``taken``."""
         return WeightCollection(
-            {layer: [copied(self.named[name]) for name in names] for layer, names in self.layers().items()}
+            {layer: [taken(self.named[name]) for name in names] for layer, names in self.layers().items()}
         )
 
     def write(self, weights: WeightCollection, what: str) -> None:

@@ -21,7 +21,7 @@ from sparknet.nets.torch.layers import check_module, tensors_of
 from sparknet.nets.torch.optimizing import Stepping, check_optimizer
 from sparknet.nets.torch.runtime import computing, load, seeded, step_seed
 from sparknet.nets.torch.schedule import Schedule
-from sparknet.nets.torch.tensors import copied
+from sparknet.nets.torch.tensors import copied, lent
 from sparknet.weights import WeightCollection
 from sparknet.weights.given import given_weights
 
@@ -224,6 +224,13 @@ class TorchNet:
 
     def get_state(self) -> dict[str, NDArray]:
         """Return a copy of the optimizer's state (``optimizer/<parameter>/<entry>``) and the ``iteration``."""
+        return self._state(copied)
+
+    def lend(self) -> tuple[WeightCollection, dict[str, NDArray]]:
+        """Return weights and state, in the tensors' own memory where it is the host's, to be read before the net is used again."""
+        return self._tensors.weights(lent), self._state(lent)
+
+    def _state(self, taken: Callable[[Any], NDArray]) -> dict[str, NDArray]:
         if len(self._optimizer.param_groups) != self._groups:
             got = len(self._optimizer.param_groups)
             msg = (
@@ -232,7 +239,7 @@ class TorchNet:
             raise NetError(msg)
         return {
             "iteration": NDArray(np.asarray(self._iteration, np.int64)),
-            **history_of(self._optimizer, self._names),
+            **history_of(self._optimizer, self._names, taken),
         }
 
     def set_state(self, state: SolverState) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from sparknet.ndarray import NDArray
 from sparknet.nets.torch.runtime import load
 
-__all__ = ["as_tensor", "carried_dtype", "copied", "fresh", "overwrite"]
+__all__ = ["as_tensor", "carried_dtype", "copied", "fresh", "lent", "overwrite"]
 
 
 def carried_dtype(tensor: Any) -> "np.dtype[Any]":
@@ -31,11 +31,22 @@ def carried_dtype(tensor: Any) -> "np.dtype[Any]":
 
 def copied(tensor: Any) -> NDArray:
     """Return the numbers of a tensor in new host memory, row-major."""
-    torch, own = load(), tensor.detach()
-    own = own.view(torch.uint8) if own.dtype == torch.bool else own
+    own = _numeric(tensor)
     if own.is_cpu:
         return NDArray(np.array(own.numpy(), order="C", copy=True))
-    return NDArray(np.ascontiguousarray(own.cpu().numpy()))
+    return lent(tensor)
+
+
+def lent(tensor: Any) -> NDArray:
+    """Return the numbers of a tensor, row-major, in its own memory if they lie so in host memory."""
+    return NDArray(
+        np.asarray(_numeric(tensor).cpu().numpy(), order="C")
+    )  # np.ascontiguousarray would add an axis to a scalar
+
+
+def _numeric(tensor: Any) -> Any:
+    torch, own = load(), tensor.detach()
+    return own.view(torch.uint8) if own.dtype == torch.bool else own
 
 
 def overwrite(tensor: Any, array: NDArray) -> None:

@@ -1,8 +1,8 @@
 """SparkCluster: the workers are tasks of a Spark job, one for each shard.
 
-By default a round is one job over the packed data. All that a task needs comes with it, so Spark may run it on any machine, and run it again.
-The work of a task is in :mod:`.tasks`. How weights travel is up to a :class:`~sparknet.clusters.transport.Transport`. Where the workers
-stay for the whole training, :mod:`.staying` has the session.
+Where each worker has a task slot and reaches the driver, the workers stay for the whole training: :mod:`.staying` has that session.
+Elsewhere a round is one job over the packed data. All that a task needs comes with it, so Spark may run it on any machine, and run it again.
+The work of such a task is in :mod:`.tasks`. How its weights travel is up to a :class:`~sparknet.clusters.transport.Transport`.
 """
 
 import logging
@@ -53,7 +53,7 @@ class SparkCluster:
         How weights come to the workers. ``"direct"``: the workers are tasks of one job, for the whole training, and connect to the
         driver; so each needs a task slot, and they have to reach a port of the driver. ``"spark"``: each round is a job of its own, with
         Spark's broadcast and results; that takes longer, and needs no more than Spark. ``"auto"``: direct where it is possible, and else
-        a warning in the log says why not. The bits are the same. Default: ``"spark"``, which has been in use for longer.
+        a warning in the log says why not. The bits are the same.
     encrypt
         Whether direct connections are encrypted, by TLS 1.3. None: where Spark encrypts its own. Needs the extra ``tls`` on the driver.
     address
@@ -67,7 +67,7 @@ class SparkCluster:
     """
 
     def __init__(
-        self, spark: Any, *, transport: Way = "spark", encrypt: bool | None = None, address: str | None = None
+        self, spark: Any, *, transport: Way = "auto", encrypt: bool | None = None, address: str | None = None
     ) -> None:
         if transport not in get_args(Way):
             msg = f"SparkCluster: transport={transport!r}; expected 'auto', 'direct' or 'spark'"

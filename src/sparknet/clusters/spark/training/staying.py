@@ -46,6 +46,8 @@ _STARTS_AGAIN = (
     "another job waits for the task slots that the workers of this training hold: they end, and start again for the next round, which "
     "takes seconds. Give Spark more slots than there are workers, or say transport='spark'"
 )
+_JOBS = 20  # times what a job that does nothing took: a worker that has not come by then does not come
+_SAYS = 30.0  # seconds without a worker of a shard, from which on it is told
 _DROPS = 3  # of the worker of one shard, in a row, without a round that ended
 
 
@@ -195,9 +197,10 @@ class Staying:
 
     # ---- in a thread of its own
     def _watch(self) -> None:
-        before = set[int]()
+        before, told = set[int](), dict[int, float]()
         while not self._ended.wait(_LOOK) and not self._has_changed:
             with suppress(Exception):  # Spark may be gone; a round tells that
+                told = self._missing(told)
                 waiting = self._waiting()
                 self._is_starved = self._is_starved or bool(waiting & before)
                 before = waiting
@@ -206,6 +209,17 @@ class Staying:
                     self._let_go_if_starved()
                 finally:
                     self._busy.release()
+
+    def _missing(self, told: dict[int, float]) -> dict[int, float]:
+        """Say of each shard without a worker for how long it has none, each time twice as late; return shard -> seconds at the next time."""
+        missing = {} if self._workers is None else self._workers.hub.without_worker()
+        late = [shard for shard, seconds in missing.items() if seconds >= told.get(shard, _SAYS)]
+        if late:
+            most = max(missing[shard] for shard in late)
+            _LOG.warning(
+                "no worker for %.0f s of shards %s: Spark has not started their tasks, or not their Python", most, late
+            )
+        return {shard: 2 * missing[shard] if shard in late else told.get(shard, _SAYS) for shard in missing}
 
     def _waiting(self) -> set[int]:
         workers = self._workers
@@ -253,10 +267,12 @@ class _Workers:
 
     def start(self) -> str:
         """Submit the job, and return ""; or else why the workers would not reach the hub."""
+        begin = time.monotonic()
         obstacle = unreachable(self._plan.context, self.address, self.hub.credentials, self._plan.workers)
         if obstacle:
             self.hub.close()
             return obstacle
+        self.hub.wait_for_workers(_JOBS * (time.monotonic() - begin))
         self.job.start(self.hub)
         return ""
 
