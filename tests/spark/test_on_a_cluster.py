@@ -1,0 +1,54 @@
+"""The page "Run on a cluster": its commands, on a cluster of Spark's own, made of processes."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from chaos.standalone import Standalone
+
+import sparknet
+
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "how-to" / "run_on_a_cluster.md").read_text(encoding="utf-8")
+PROGRAM = ROOT / "examples" / "spark_submit" / "train.py"
+
+
+def commands(section):
+    text = PAGE.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    return [shlex.split(line) for line in re.findall(r"^ *\$ (.+)$", text, re.MULTILINE)]
+
+
+def test_the_page_starts_what_this_test_starts():
+    *started, submitted = commands("Spark's own cluster")
+    assert [command[:2] for command in started] == [
+        ["spark-class", f"org.apache.spark.deploy.{name}"]
+        for name in ("master.Master", "worker.Worker", "worker.Worker")
+    ]
+    assert submitted[0] == "spark-submit"
+
+
+def test_the_program_trains_on_a_master_and_two_workers_and_says_so_where_the_page_has_it(tmp_path, monkeypatch):
+    # Spark takes the first python3 of the path, on the driver and on executors.
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    *_, command = commands("Spark's own cluster")
+    shutil.copy(PROGRAM, tmp_path)
+    with Standalone(tmp_path / "spark") as cluster:
+        command[command.index("--master") + 1] = cluster.address
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("round ")]
+    events = [json.loads(line) for line in (tmp_path / "run" / "rounds.jsonl").read_text().splitlines()]
+    assert [event["round"] for event in events] == [0, 1, 2, 3, 4]
+    assert len(lines) == len(events)
+    assert events[-1]["accuracy"] > 0.9
+    assert "each round is a job" not in done.stderr  # the workers stay
+    assert (tmp_path / "run" / "checkpoint").is_dir()
+    assert set(sparknet.load(tmp_path / "run" / "weights.sparknet")) == {"ip1"}
