@@ -12,6 +12,7 @@ from typing import Any, Literal
 from sparknet.backends import available, get_backend
 from sparknet.clusters.spark.jobs.health import session_warnings
 from sparknet.clusters.spark.jobs.startup import check_java
+from sparknet.clusters.spark.training.reaching import direct_obstacle
 from sparknet.errors import DeviceError, MissingDependency, as_sparknet_error
 from sparknet.nets.caffe.runtime import load as load_caffe
 
@@ -59,8 +60,8 @@ def examine(spark: Any = None) -> list[Finding]:
     ----------
     spark
         A running SparkSession or SparkContext; sparknet need not have started it. A short job runs on it. Looked at are its
-        protection against other users, whether it tries lost tasks again, and whether its executors have the driver's Python
-        and packages. None: no session.
+        protection against other users, whether it tries lost tasks again, whether its executors have the driver's Python
+        and packages, and whether workers on them can connect to the driver. None: no session.
 
     Raises
     ------
@@ -132,3 +133,5 @@ def _session(spark: Any) -> Iterator[Finding]:
     yield Finding("Spark session", "ok", f"Spark {context.version} on {context.master}")
     for subject, said in warnings.items():
         yield Finding(subject, "warning", said)
+    if obstacle := direct_obstacle(context):
+        yield Finding("workers", "warning", f"{obstacle}; until then each round is a job, which takes longer")

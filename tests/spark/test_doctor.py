@@ -8,6 +8,7 @@ import pytest
 from sparknet import ClusterError
 from sparknet.clusters.spark.jobs import health
 from sparknet.clusters.spark.jobs.health import session_warnings
+from sparknet.clusters.spark.training import reaching
 from sparknet.doctor import examine
 
 pytestmark = pytest.mark.spark
@@ -37,7 +38,9 @@ def test_a_session_that_others_may_join_and_that_tries_no_task_again_is_warned_o
     authenticate, master, stopped = done.stdout.splitlines()
     assert authenticate.startswith("warning  spark.authenticate: is off: whoever reaches this session's ports")
     assert authenticate.endswith("; start_spark() sets a secret for each session that it starts")
-    assert master.startswith("warning  spark.master: is 'local[2]', on which Spark tries no task again")
+    assert master.startswith(
+        "warning  spark.master: is 'local[2]', on which Spark tries no task again: where each round is a job"
+    )
     assert stopped.startswith("ClusterError doctor: this Spark session was stopped")
 
 
@@ -61,3 +64,15 @@ def test_executors_that_cannot_be_asked_are_a_warning_with_the_reason(spark, mon
 def test_what_is_no_session_is_refused():
     with pytest.raises(ClusterError, match="doctor: got str, expected a SparkSession"):
         examine("local[2]")
+
+
+def test_executors_that_do_not_reach_the_driver_are_told_with_the_setting(spark, monkeypatch):
+    monkeypatch.setattr(reaching, "is_local", lambda _: False)  # so that tasks try it
+    monkeypatch.setattr(reaching, "address_of", lambda *_: ("127.0.0.1", "127.0.0.2", 0))
+    *_, last = map(str, examine(spark))
+    assert last.startswith("warning  workers: 2 of 2 tasks did not reach the driver at 127.0.0.2:")
+    assert last.endswith("spark.driver.bindAddress; until then each round is a job, which takes longer")
+    monkeypatch.setattr(reaching, "address_of", lambda *_: ("192.0.2.1", "192.0.2.1", 0))
+    assert "the driver cannot listen at 192.0.2.1" in str(examine(spark)[-1])
+    monkeypatch.setattr(reaching, "address_of", lambda *_: ("127.0.0.1", "127.0.0.1", 0))
+    assert examine(spark)[-1].subject == "Spark session"

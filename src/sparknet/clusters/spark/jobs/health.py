@@ -42,7 +42,7 @@ def session_warnings(spark: Any) -> dict[str, str]:
         )
     if master == "local" or (master.startswith("local[") and "," not in master):
         found["spark.master"] = (
-            f"is {master!r}, on which Spark tries no task again: one lost worker ends the training; local[N,4] tries four times"
+            f"is {master!r}, on which Spark tries no task again: where each round is a job, one lost worker ends the training; local[N,4] tries four times"
         )
     return {**found, **dict(_of_executors(context))}
 

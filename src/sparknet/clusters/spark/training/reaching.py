@@ -10,11 +10,11 @@ from typing import Any
 
 from sparknet.clusters.spark.jobs.running import run_job
 from sparknet.errors import ClusterError, SparknetError
-from sparknet.transport import Credentials, Hello
+from sparknet.transport import Credentials, Hello, Hub, new_secret
 from sparknet.transport.connecting import connected
 from sparknet.transport.wire import send
 
-__all__ = ["address_of", "is_local", "too_few_cores", "unreachable", "waiting_stages"]
+__all__ = ["address_of", "direct_obstacle", "is_local", "too_few_cores", "unreachable", "waiting_stages"]
 
 _OF_NOBODY = 1 << 40  # the shard of what only tries whether it reaches the driver
 _LOOK = 0.2  # seconds between two looks at what runs
@@ -85,6 +85,18 @@ def waiting_stages(context: Any, ours: set[int]) -> set[int]:
     tracker = context.statusTracker()
     found = {stage: tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds() if stage not in ours}
     return {stage for stage, info in found.items() if info is not None and not info.numActiveTasks}
+
+
+def direct_obstacle(context: Any) -> str:
+    """Return why workers cannot connect to this driver, found out by a short job on all cores; "" if they can."""
+    bound, host, port = address_of(context, None)
+    try:
+        with Hub(1, secret=new_secret(), address=bound, port=port) as hub:
+            return unreachable(context, (host, hub.address[1]), hub.credentials, context.defaultParallelism)
+    except OSError as error:
+        return (
+            f"the driver cannot listen at {bound}: {error}; set spark.driver.bindAddress to an address of this machine"
+        )
 
 
 def unreachable(context: Any, address: tuple[str, int], credentials: Credentials, workers: int) -> str:
