@@ -225,6 +225,27 @@ def test_mixed_precision_is_that_of_a_plain_loop():
     assert net.forward(packed().batches[0], ["output"])["output"].dtype == np.float32
 
 
+@pytest.mark.parametrize("policy", ["average", "local"])
+def test_rounds_of_one_worker_in_mixed_precision_are_a_plain_loop(policy):
+    data = packed()
+    last = trained(
+        factory(autocast="bfloat16"), data, workers=1, tau=5, rounds=3, solver_state=policy, evaluate=(packed(30), 3)
+    )
+    plain = Plain(seed=3)
+    for step, batch in enumerate(fed(data, 15)):
+        torch.manual_seed(step_seed(seed_of_round(3, 0, step // 5 * 5), step))
+        with torch_plain.one_thread():
+            plain.optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = plain.loss(plain.module(torch_plain.tensor(batch["data"])), torch_plain.tensor(batch["label"]))
+            loss.backward()
+            plain.optimizer.step()
+    kept = factory()()
+    kept.set_weights(last.weights)
+    assert same(kept.state_dict(), plain.module.state_dict())
+    assert 0 < last.metrics["loss"] < 2
+
+
 def test_a_compiled_module_has_the_names_and_here_the_bits_of_the_module():
     net, plain = factory(compile={"backend": "eager"})(), Plain()
     assert type(net._stepping.call).__name__ == "OptimizedModule"

@@ -91,7 +91,7 @@ MADE = {
     "no parameters": ({"module": torch.nn.ReLU}, "ReLU has no parameters"),
     "a lazy module": ({"module": partial(torch.nn.LazyLinear, 2)}, "'weight' is lazy and has no shape yet.*LazyLinear"),
     "one on meta": ({"module": partial(Wrong, all_on_meta)}, "'weight' is on the device 'meta' and has no numbers"),
-    "bfloat16": ({"module": partial(Wrong, no_numbers(torch.bfloat16))}, "'odd' is bfloat16, expected .*autocast"),
+    "float8": ({"module": partial(Wrong, no_numbers(torch.float8_e5m2))}, "'odd' is float8_e5m2, expected float16, bf"),
     "complex": ({"module": partial(Wrong, no_numbers(torch.complex64))}, "'odd' is complex64, expected float16"),
     "extra state": ({"module": partial(Extra, 4, 2)}, "'_extra_state' is dict that is no parameter.*register"),
     "a hidden one": ({"module": partial(Hidden, 4, 2)}, "leaves out the parameters 'bias'"),

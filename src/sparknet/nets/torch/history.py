@@ -1,7 +1,7 @@
 """An optimizer's state as named arrays, and back: ``optimizer/<parameter>/<entry>``.
 
 Tensors keep their dtypes. A number of Python (LBFGS and others count in it) becomes an array without axes, whose name ends with its
-type.
+type: ``step:int``. So does the name of a tensor of bfloat16, which travels as float32.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,6 +19,7 @@ __all__ = ["history_of", "set_history"]
 _PREFIX = "optimizer/"
 _KINDS = {bool: np.uint8, int: np.int64, float: np.float64}  # bool first: it is an int too
 _TYPES = {kind.__name__: kind for kind in _KINDS}
+_BFLOAT16 = "bfloat16"
 
 
 def history_of(
@@ -45,7 +46,7 @@ def _entry(optimizer: Any, name: str, key: Any, value: Any, taken: Callable[[Any
         except TypeError as error:
             msg = f"{_called(optimizer)} keeps {key!r} of {name!r} in {error}"
             raise NetError(msg) from None
-        return "", taken(value)
+        return f":{_BFLOAT16}" if value.dtype == load().bfloat16 else "", taken(value)
     kind = next((kind for kind in _KINDS if type(value) is kind), None)
     if kind is None:
         msg = (
@@ -71,21 +72,24 @@ def set_history(optimizer: Any, parameters: Mapping[str, Any], state: Mapping[st
             optimizer.state.pop(parameter, None)
             continue
         before = optimizer.state.get(parameter, {})
-        optimizer.state[parameter] = {
-            key.partition(":")[0]: _value(key, array, before.get(key), _place(key, parameter, groups[id(parameter)]))
-            for key, array in found[name].items()
-        }
+        group, entries = groups[id(parameter)], dict[str, Any]()
+        for entry, array in found[name].items():
+            key, _, kind = entry.partition(":")
+            entries[key] = _value(kind, array, before.get(key), _place(key, parameter, group))
+        optimizer.state[parameter] = entries
 
 
-def _value(key: str, array: NDArray, before: Any, device: Any) -> Any:
-    kind = _TYPES.get(key.partition(":")[2])
-    if kind is not None:
-        return kind(array.to_host()[()])
-    is_tensor = isinstance(before, load().Tensor)
-    if is_tensor and tuple(before.shape) == array.shape and carried_dtype(before) == array.dtype:
-        overwrite(before, array)
-        return before
-    return fresh(array).to(device)
+def _value(kind: str, array: NDArray, before: Any, device: Any) -> Any:
+    if kind in _TYPES:
+        return _TYPES[kind](array.to_host()[()])
+    torch, is_half = load(), kind == _BFLOAT16
+    if isinstance(before, torch.Tensor) and tuple(before.shape) == array.shape:
+        kept = carried_dtype(before), before.dtype == torch.bfloat16
+        if kept == (array.dtype, is_half):
+            overwrite(before, array)
+            return before
+    made = fresh(array).to(device)
+    return made.to(torch.bfloat16) if is_half else made
 
 
 def _place(key: str, parameter: Any, group: Mapping[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
+from sparknet import nd
 from sparknet.errors import NetError, SchemaError
 from sparknet.ndarray import NDArray
 from sparknet.nets.torch.runtime import load
@@ -114,7 +115,10 @@ def _tell_integers(names: list[str]) -> None:
 
 
 def _array(value: Any) -> NDArray:
-    return copied(value) if isinstance(value, load().Tensor) else NDArray(value)
+    if isinstance(value, load().Tensor):
+        return copied(value)
+    array = NDArray(value)
+    return nd.astype(array, nd.float32) if str(array.dtype) == "bfloat16" else array  # as tensors of it travel
 
 
 def _some(names: list[str]) -> str:
@@ -183,5 +187,5 @@ def _check_tensor(name: str, tensor: Any) -> None:
     try:
         carried_dtype(tensor)
     except TypeError as error:
-        msg = f"TorchNet: {name!r} is {error}; keep it in float32, and compute in bfloat16 by autocast='bfloat16'"
+        msg = f"TorchNet: {name!r} is {error}; keep it in one of these"
         raise NetError(msg, layer=name) from None

@@ -54,7 +54,8 @@ class TorchNet:
     accumulate
         Take a minibatch in so many parts, one after the other, and add up their gradients: the memory is that of a part.
     autocast
-        ``"bfloat16"``: compute in mixed precision, by ``torch.autocast``. The weights stay as the module made them.
+        ``"bfloat16"``: compute the output and the loss in mixed precision, by ``torch.autocast``. The weights stay as the module
+        made them.
     compile
         True, or options of ``torch.compile``: run the module compiled. The last bits may differ from those without.
     threads
@@ -74,7 +75,8 @@ class TorchNet:
     Weights have a layer for each module, named as in ``state_dict`` without the last part: ``w["conv1"]`` is (weight, bias), a batch
     norm (weight, bias, running_mean, running_var, num_batches_tracked). Buffers travel as weights, and so are averaged. Integers
     are not: rules take those of the first worker (``Median`` the middle ones). A bool travels as uint8. Shared parameters travel
-    once, under their first name. :meth:`state_dict` has torch's own names.
+    once, under their first name. :meth:`state_dict` has torch's own names. float16 travels as it is, bfloat16 as float32: it is
+    rounded when it enters the module.
 
     The random numbers of a step follow from :func:`~sparknet.nets.torch.step_seed` of the net's seed and the iteration. The
     scheduler's place follows from the iteration alone, so a new process repeats its steps up to there. Python's and numpy's

@@ -1,6 +1,7 @@
 """Numbers between tensors of torch and NDArrays, each with one copy and no other.
 
-Booleans travel as uint8, because rules refuse what is no number. Like all integers, a rule takes them of one worker.
+Booleans travel as uint8, because rules refuse what is no number. Like all integers, a rule takes them of one worker. bfloat16, which
+numpy does not have, travels as float32, which holds each of its numbers.
 """
 
 from typing import Any
@@ -14,27 +15,26 @@ __all__ = ["as_tensor", "carried_dtype", "copied", "fresh", "lent", "overwrite"]
 
 
 def carried_dtype(tensor: Any) -> "np.dtype[Any]":
-    """Return numpy's dtype of a tensor as it travels; a TypeError for a dtype that no rule averages (bfloat16, complex, ...)."""
+    """Return numpy's dtype of a tensor as it travels; a TypeError for a dtype that no rule averages (complex, float8, ...)."""
     torch = load()
-    if tensor.dtype == torch.bool:
-        return np.dtype(np.uint8)
+    if tensor.dtype in (torch.bool, torch.bfloat16):
+        return np.dtype(np.uint8 if tensor.dtype == torch.bool else np.float32)
     found = str(tensor.dtype).removeprefix("torch.")
     try:
         dtype = np.dtype(found)
     except TypeError:
         dtype = None
-    if dtype is None or dtype.kind not in "fiu":
-        msg = f"{found}, expected float16, float32, float64, an integer or bool"
+    if dtype is None or dtype.kind not in "fiu" or dtype.isbuiltin != 1:  # ml_dtypes adds float8 to numpy's names
+        msg = f"{found}, expected float16, bfloat16, float32, float64, an integer or bool"
         raise TypeError(msg)
     return dtype
 
 
 def copied(tensor: Any) -> NDArray:
     """Return the numbers of a tensor in new host memory, row-major."""
-    own = _numeric(tensor)
-    if own.is_cpu:
-        return NDArray(np.array(own.numpy(), order="C", copy=True))
-    return lent(tensor)
+    if not tensor.is_cpu or tensor.dtype == load().bfloat16:
+        return lent(tensor)
+    return NDArray(np.array(_numeric(tensor).numpy(), order="C", copy=True))
 
 
 def lent(tensor: Any) -> NDArray:
@@ -45,15 +45,18 @@ def lent(tensor: Any) -> NDArray:
 
 
 def _numeric(tensor: Any) -> Any:
+    """Return a tensor in the dtype in which it travels: the same memory, but for bfloat16."""
     torch, own = load(), tensor.detach()
+    if own.dtype == torch.bfloat16:
+        return own.float()
     return own.view(torch.uint8) if own.dtype == torch.bool else own
 
 
 def overwrite(tensor: Any, array: NDArray) -> None:
-    """Write an array of the tensor's shape and carried dtype into the tensor's own memory."""
+    """Write an array of the tensor's shape and carried dtype into the tensor's own memory; for bfloat16 it is rounded, half to even."""
     torch, own = load(), tensor.detach()
     is_bool = own.dtype == torch.bool
-    if own.is_cpu:
+    if own.is_cpu and own.dtype != torch.bfloat16:
         host = array.to_host()
         np.copyto(own.numpy(), host != 0 if is_bool else host)
     else:
