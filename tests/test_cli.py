@@ -61,8 +61,10 @@ def test_the_main_job_writes_weights_and_events_and_a_line_a_round(capsys, tmp_p
     assert [e["event"] for e in events] == ["start", "round", "round", "end"]
     assert (events[0]["settings"]["seed"], events[0]["settings"]["net"]) == (3, "mlp")
     assert events[1]["steps"] == 6
+    assert (events[1]["workers"], events[1]["decided"]["worker_steps"]) == ([0, 1], [3, 3])
     assert set(events[2]["metrics"]) == {"loss", "accuracy"}
     assert events[3]["finished"] is True
+    assert lines[5].startswith(f"goodput {100 * events[3]['goodput']['ratio']:.1f} % (")
 
 
 LITTLE_MEMORY = """
@@ -97,6 +99,8 @@ def test_the_rule_is_that_of_the_options_and_the_mean_by_default(capsys, tmp_pat
     nesterov = trained("--rule", "nesterov")
     plain = trained()
     assert plain == trained("--rule", "mean")
+    assert plain != trained("--max-seconds", "0.000001")
+    assert trained("--max-seconds", "3600") == trained("--rule", "weighted-mean")
     assert plain == trained("--rule", "momentum", "--outer-momentum", "0")
     assert plain == trained("--rule", "nesterov", "--outer-momentum", "0", "--outer-learning-rate", "1")
     assert nesterov == trained("--rule", "nesterov", "--outer-momentum", "0.9", "--outer-learning-rate", "0.7")
@@ -142,6 +146,10 @@ def test_the_help_names_the_rules(capsys):
         (
             ["--master", "none", "--processes", "2", "--workers", "3"],
             "with --processes 2 each worker is a process; give --processes 3, or --workers 2",
+        ),
+        (
+            ["--master", "none", "--min-workers", "3"],
+            "--min-workers 3: there are 2 workers; give at most so many, or more --workers",
         ),
         (
             ["--master", "none", "--transport", "direct"],
@@ -553,6 +561,7 @@ def test_a_run_that_diverges_ends_at_once_in_the_words_of_the_command(capsys, tm
     arguments = ("--learning-rate", "1e30", "--rounds", "3", "--tau", "5", "--out", str(tmp_path / "out"))
     for policy, text in (
         ("error", "--on-nonfinite leave_out averages the results"),
+        ("error", "--on-nonfinite warn goes on with what there is"),
         ("leave_out", "no worker is left"),
     ):
         code, out, err = run(capsys, *FAST, *arguments, "--on-nonfinite", policy)

@@ -29,6 +29,12 @@ def test_the_accuracies_of_many_classes_are_one_part_of_the_line(finished):
     assert "test each nan (2 classes)" in none
 
 
+def test_workers_that_came_late_are_named_in_the_line(finished):
+    late = replace(finished, decided=replace(finished.decided, worker_steps=(None, 3, None)))
+    assert round_line(late, 1).endswith(" s  without worker 0, 2: late")
+    assert "late" not in round_line(finished, 1)
+
+
 def test_what_the_library_notes_is_collected_and_logged_nowhere_else(caplog):
     logger = logging.getLogger("sparknet.nets.caffe")
     before = logger.level, logger.propagate, list(logger.handlers)

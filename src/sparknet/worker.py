@@ -6,7 +6,7 @@ is only a cache: everything is set before it is used, so the result does not dep
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,6 +30,9 @@ from sparknet.weights import WeightCollection
 __all__ = ["Facts", "Outcome", "Task", "evaluate_batch", "evaluate_shard", "left_in", "train_round"]
 
 
+_ALL_STEPS = 1 << 62  # the clock alone ends the round
+
+
 @dataclass(frozen=True)
 class Task:
     """The work of a worker in a round; small and picklable.
@@ -43,7 +46,7 @@ class Task:
     first_step
         Number of steps that this worker has taken before: its position in its data.
     tau
-        Solver steps to take.
+        Solver steps to take. 0 with ``max_seconds``: as many as there is time for.
     seed
         Seed of the whole run.
     max_seconds
@@ -65,7 +68,12 @@ class Task:
 
     def indices(self) -> Iterator[int]:
         """Iterate over the steps: the index in the shard of the minibatch of each one."""
-        return SAMPLERS[self.sampling](self.num_batches, self.seed, self.worker).steps(self.first_step, self.tau)
+        return SAMPLERS[self.sampling](self.num_batches, self.seed, self.worker).steps(self.first_step, self.most)
+
+    @property
+    def most(self) -> int:
+        """The largest number of steps."""
+        return _ALL_STEPS if not self.tau and self.max_seconds is not None else self.tau
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +114,7 @@ def train_round(
     *,
     exactly: int | None = None,
     lend: bool = False,
+    is_wanted: Callable[[], bool] = lambda: True,
 ) -> Outcome:
     """Take the steps of a task on a shard, from these weights and state, and return those after them.
 
@@ -125,6 +134,8 @@ def train_round(
         Steps that another attempt at this task has taken: so many are taken again, however long they take. None: as the task says.
     lend
         Whether weights and state may be in the net's own memory: they are read before the net is used again.
+    is_wanted
+        Called before each step; where it returns False, no further step is taken, and what is returned is of no use.
 
     Raises
     ------
@@ -145,7 +156,7 @@ def train_round(
     taken, examples, diverged = 0, 0, ""
     shard = Shard(task.worker, stored, task.num_batches, preprocessor, task.even)
     prepare = partial(_prepared, shard, task, getattr(net, "prepare", None))
-    depth = None if task.tau > 1 else 0  # while a single step is taken, there is no other one to prepare
+    depth = None if task.most > 1 else 0  # while a single step is taken, there is no other one to prepare
     with single_threaded_blas(), prefetch(enumerate(task.indices()), prepare, depth=depth) as batches:
         start = time.perf_counter()
         for index, rows, batch in batches:
@@ -153,7 +164,7 @@ def train_round(
                 late = task.max_seconds is not None and time.perf_counter() - start >= task.max_seconds
             else:
                 late = taken >= exactly
-            if late and taken:
+            if (late and taken) or not is_wanted():
                 break
             taken += 1
             if rows:
@@ -163,7 +174,7 @@ def train_round(
             if diverged:
                 break
             del batch  # its memory is free before the next one is asked for
-        seconds = time.perf_counter() - start
+        seconds = max(0.0, time.perf_counter() - start)
     loss = float(np.mean(losses)) if losses else float("nan")
     result, left = left_in(net, lend=lend)
     wrong = ", ".join(filter(None, (diverged, _nonfinite(losses, result, left)))) or None

@@ -72,7 +72,7 @@ def _tried(cluster, folder, chosen, known):
         for policy in _POLICIES if chosen.seeds else ():
             try:
                 with run(f"undisturbed-{policy}", policy, chosen.rounds, []) as each:
-                    quiet[policy] = each.ends_as(known[policy]).seconds
+                    quiet[policy] = each.ends_as(known[policy])
             except RunError as error:
                 yield str(error)
                 return
@@ -91,13 +91,14 @@ def _tried(cluster, folder, chosen, known):
             seconds.append(outcome.seconds)
             print(
                 f"{cluster}, seed {seed}, {policy}: {chosen.rounds} rounds and {outcome.injected.total()} faults in "
-                f"{outcome.seconds:.1f} s, undisturbed {quiet[policy]:.1f} s; the same bits, nothing left; load {os.getloadavg()[0]:.0f}",
+                f"{outcome.seconds:.1f} s, undisturbed {quiet[policy].seconds:.1f} s; {outcome.goodput}, undisturbed {100 * quiet[policy].goodput.ratio:.1f} %; the same bits, nothing left; "
+                f"load {os.getloadavg()[0]:.0f}",
                 flush=True,
             )
         if seconds:
             print(
                 f"{cluster}: {len(seconds)} of {chosen.seeds} runs survived {injected.total()} faults, {np.median(seconds):.1f} s a run "
-                f"(median; undisturbed {np.mean(list(quiet.values())):.1f} s); {missed} came after their round: "
+                f"(median; undisturbed {np.mean([each.seconds for each in quiet.values()]):.1f} s); {missed} came after their round: "
                 + ", ".join(f"{name} {count}" for name, count in sorted(injected.items())),
                 flush=True,
             )

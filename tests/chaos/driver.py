@@ -65,7 +65,7 @@ def main(path):
                     **options(data, spec.rounds, spec.policy),
                 )
                 for each in rounds:
-                    say(round=each.index, bits=bits(each))
+                    say(round=each.index, bits=bits(each), goodput=asdict(each.goodput))
                 break
             except KeyboardInterrupt:
                 say(cancelled=True)

@@ -19,6 +19,8 @@ from chaos import system
 from chaos.driver import Spec
 from chaos.training import WORKERS
 
+from sparknet.training import Goodput
+
 _MEETS = 900.0  # seconds in which the workers of a round meet, however many of them were killed
 _ENDS = 300.0  # seconds in which all processes have ended after their driver
 _OF_SPARK = ("blockmgr-", "spark-", "pyspark-", "hsperfdata", "liblz4", "libzstd", "snappy", "work", "executor-")
@@ -30,11 +32,12 @@ class RunError(AssertionError):
 
 @dataclass
 class Outcome:
-    """What became of a run: wall time in seconds, faults by kind that met an open round, how many did not, the memory of its processes."""
+    """What became of a run: wall time in seconds, faults by kind that met an open round, how many did not, goodput, and memory."""
 
     seconds: float = 0.0
     injected: Counter = field(default_factory=Counter)
     missed: int = 0
+    goodput: Goodput = field(default_factory=Goodput)
     samples: list = field(default_factory=list)
 
 
@@ -137,6 +140,7 @@ class Run:
                 if said is None:
                     continue
                 if "round" in said:
+                    self.outcome.goodput += Goodput(**said["goodput"])
                     if self.bits.setdefault(said["round"], said["bits"]) != said["bits"]:
                         self._fail(f"round {said['round']} has two results")
                     self.ended_at.setdefault(said["round"], said["at"])

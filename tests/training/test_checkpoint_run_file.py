@@ -22,7 +22,7 @@ def test_the_file_says_arguments_settings_versions_and_schema(tmp_path):
     assert (
         run["arguments"].items() >= {"workers": 2, "tau": 3, "rounds": 2, "seed": 7, "cluster": "LocalCluster"}.items()
     )
-    assert (run["arguments"]["rule"], run["arguments"]["max_seconds"]) == ("Mean()", 1e9)
+    assert (run["arguments"]["rule"], run["arguments"]["max_seconds"]) == ("WeightedMean()", 1e9)
     assert run["settings"]["num_batches"] == "13"
     assert "Mirror" in run["notes"]["preprocessor"]
     assert run["schema"]["ip1"] == [["float32", [4, 25]], ["float32", [4]]]

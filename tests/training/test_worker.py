@@ -120,6 +120,26 @@ def test_a_round_takes_a_step_however_short_its_time(monkeypatch):
     assert run(max_seconds=1e-9).weights == run(tau=1).weights
 
 
+def test_a_clock_that_is_set_back_gives_no_negative_time(monkeypatch):
+    clock = iter(range(1000, 0, -1))
+    monkeypatch.setattr("sparknet.worker.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    outcome = run(tau=5, max_seconds=2.0)
+    assert (outcome.seconds, outcome.steps) == (0.0, 5)
+
+
+def test_work_that_nobody_wants_any_more_ends_before_its_next_step():
+    start, asked = FACTORY(seed=0), []
+
+    def is_wanted():
+        asked.append(None)
+        return len(asked) <= 3
+
+    outcome = train_round(
+        FACTORY(seed=0), DATA.batches, task(tau=50), start.get_weights(), start.get_state(), is_wanted=is_wanted
+    )
+    assert outcome.steps == 3
+
+
 class Dropping(Scale):
     """Drops the rows whose first pixel is ``factor``, as Decode does those of bad images."""
 

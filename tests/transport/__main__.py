@@ -9,7 +9,7 @@ import resource
 import time
 
 from transport.frame_walk import walk, walk_handshakes, walk_streams
-from transport.test_protocol import SEEN, Chaos, ChaosWithDeadline, schedules
+from transport.test_protocol import SEEN, Chaos, ChaosByClock, ChaosWithDeadline, schedules
 
 GROWTH = 64 << 10  # KiB that the parser may take, whatever it meets
 
@@ -32,7 +32,7 @@ def main():
         flush=True,
     )
     assert grown < GROWTH
-    for machine in Chaos, ChaosWithDeadline:
+    for machine in Chaos, ChaosWithDeadline, ChaosByClock:
         SEEN.clear()
         start = time.perf_counter()
         schedules(machine, options.schedules)

@@ -5,12 +5,15 @@ connection (the driver is told), die without (the driver is not told: half open)
 function of the work, and sums of it depend on the order of the terms, so that a wrong order shows in the bits.
 """
 
+import random
 import struct
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from typing import Any
 
 from sparknet.errors import ClusterError, SparknetError
+from sparknet.training.pace import Averages, Pace
 from sparknet.transport import (
     Abandon,
     Answer,
@@ -49,9 +52,14 @@ def trained(weights: tuple[float, ...], shard: int, steps: int) -> tuple[float, 
 
 def undisturbed(took_part: list[tuple[int, ...]]) -> tuple[float, ...]:
     """Return the weights after rounds in which nothing happens, and these shards take part."""
+    return replayed([dict.fromkeys(shards, STEPS) for shards in took_part])
+
+
+def replayed(decided: list[dict[int, int]]) -> tuple[float, ...]:
+    """Return the weights after rounds in which nothing happens, and these shards take so many steps."""
     weights = (0.0,) * SLICES
-    for shards in took_part:
-        weights = mean([trained(weights, shard, STEPS) for shard in sorted(shards)])
+    for steps in decided:
+        weights = mean([trained(weights, shard, steps[shard]) for shard in sorted(steps)])
     return weights
 
 
@@ -86,15 +94,21 @@ class World:
         self,
         shards: int,
         rounds: int,
-        deadline: float | None = None,
+        deadline: Any = None,
         driver: type[DriverSide] = DriverSide,
+        *,
+        quorum: int = 1,
+        clocks: random.Random | None = None,
     ):
         self.shards, self.rounds, self.deadline, self.kind = shards, rounds, deadline, driver
+        self.quorum = quorum
+        self.clocks = clocks  # decide how many steps a worker takes, how many workers are enough, and for how long the others are waited for
         self.now, self.session = 0.0, 0
         self.processes: dict[int, Process] = {}
         self.kept = (0, (0.0,) * SLICES)  # the checkpoint: rounds finished, weights
         self.error: SparknetError | None = None
         self.took_part: list[tuple[int, ...]] = []  # of each finished round
+        self.decided: list[dict[int, int]] = []  # and the steps of each
         self.seen: set[str] = set()  # kinds of what the driver asked for
         self.start_driver()
 
@@ -116,8 +130,21 @@ class World:
             self.act(self.driver.close(self.now))
             return
         bodies = dict.fromkeys(range(self.shards), self.kept[1])
-        late = None if self.deadline is None else self.now + self.deadline
-        self.act(self.driver.open(bodies, self.now, deadline=late, quorum=None if late is None else 1))
+        if self.clocks is not None:
+            self.act(
+                self.driver.open(bodies, self.now, deadline=self.grace, quorum=self.clocks.randint(1, self.shards))
+            )
+            return
+        late = self.deadline
+        if late is not None and not callable(late):
+            late += self.now
+        self.act(self.driver.open(bodies, self.now, deadline=late, quorum=None if late is None else self.quorum))
+
+    def grace(self, done, waited):
+        """Return for how long late workers are waited for, as the driver of a training does."""
+        assert waited >= 0
+        seconds = {shard: self.clocks.choice([0.0, 0.1, 1.0, float("nan"), -1.0]) for shard in done}
+        return Pace(STEPS, None, 1).grace(Averages((None,) * self.shards), seconds, waited)
 
     def act(self, actions):
         for action in actions:
@@ -135,10 +162,12 @@ class World:
                 case Begin(_, done):
                     self.seen |= {"Begin again"} if self.sums else set()
                     self.sums, self.part = {}, tuple(done)
+                    self.steps = {shard: said.steps for shard, said in done.items()}
                 case End():
                     count = max(SLICES - shard % 2 for shard in self.part)
                     assert sorted(self.sums) == list(range(count)), "a slice was lost"
                     self.took_part.append(self.part)
+                    self.decided.append(self.steps)
                     self.kept = (self.kept[0] + 1, tuple(self.sums[j] for j in range(count)))
                     self.sums = {}
                     self.open()
@@ -203,7 +232,8 @@ class World:
         """Let a worker end its work."""
         if process.is_alive and not process.stands and process.work is not None:
             work, process.work = process.work, None
-            steps = STEPS if work.exactly is None else work.exactly
+            by_itself = STEPS if self.clocks is None else self.clocks.randint(1, STEPS)
+            steps = by_itself if work.exactly is None else work.exactly
             process.result = trained(work.body, process.shard, steps)
             count = len(process.result)
             result = struct.pack(f"{count}d", *process.result)

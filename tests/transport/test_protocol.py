@@ -1,10 +1,12 @@
 """Whatever is lost, late, doubled or started again: a run ends with the bits of the undisturbed run."""
 
+import random
+
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from transport.simulation import World, undisturbed
+from transport.simulation import LIMITS, World, replayed, undisturbed
 
 from sparknet.transport import Close, DriverSide
 
@@ -19,6 +21,7 @@ class Chaos(RuleBasedStateMachine):
 
     driver: type[DriverSide] = DriverSide
     deadline: float | None = None  # seconds
+    by_clock = False  # whether clocks decide who takes part, and with how many steps
 
     @initialize(
         shards=st.integers(1, 3),
@@ -28,7 +31,9 @@ class Chaos(RuleBasedStateMachine):
     )
     def begin(self, shards, rounds, doubles, late):
         self.doubles = doubles  # whether all is heard twice in the quiet end
-        self.world = World(shards, rounds, self.deadline, self.driver)
+        self.world = World(
+            shards, rounds, self.deadline, self.driver, clocks=random.Random(0) if self.by_clock else None
+        )
         self.failed = 0
         for shard in range(shards):
             self.world.processes[self.world.start(shard)].late = late[shard]
@@ -123,8 +128,10 @@ class Chaos(RuleBasedStateMachine):
     def law(self):
         world = self.world
         assert world.error is None
-        assert world.kept == (world.rounds, undisturbed(world.took_part))
-        assert self.deadline is not None or world.took_part == [tuple(range(world.shards))] * world.rounds
+        assert world.kept == (world.rounds, replayed(world.decided))
+        assert self.by_clock or world.kept[1] == undisturbed(world.took_part)
+        waits = self.deadline is None and not self.by_clock
+        assert not waits or world.took_part == [tuple(range(world.shards))] * world.rounds
         SEEN.update(world.seen)
 
 
@@ -132,6 +139,16 @@ class ChaosWithDeadline(Chaos):
     """The same where a round goes on with those that are done in time."""
 
     deadline = 1.0
+
+
+class ChaosByClock(Chaos):
+    """The same where clocks decide how many steps a worker takes, and for how long late ones are waited for once enough are done."""
+
+    by_clock = True
+
+    @rule(seed=PICK)
+    def the_clocks_are_others(self, seed):
+        self.world.clocks.seed(seed)
 
 
 def schedules(machine, count, *, phases=tuple(Phase), steps=40):
@@ -149,7 +166,7 @@ def schedules(machine, count, *, phases=tuple(Phase), steps=40):
     run_state_machine_as_test(machine, settings=chosen)
 
 
-@pytest.mark.parametrize("machine", [Chaos, ChaosWithDeadline])
+@pytest.mark.parametrize("machine", [Chaos, ChaosWithDeadline, ChaosByClock])
 def test_any_schedule_ends_with_the_bits_of_the_undisturbed_run_of_those_that_took_part(machine):
     SEEN.clear()
     schedules(machine, TRIED)
@@ -170,6 +187,41 @@ def test_a_worker_lost_while_it_is_pulled_is_left_out_where_the_round_does_not_w
     assert "Begin again" in world.seen
     assert world.took_part == [(0,)]
     assert world.kept == (1, undisturbed([(0,)]))
+
+
+def test_a_worker_that_stands_still_is_left_out_once_the_grace_is_over_and_joins_a_later_round():
+    world = World(3, 4, deadline=lambda done, waited: 4.0 - waited - len(done), quorum=2)
+    for shard in range(3):
+        world.start(shard)
+    world.processes[2].stands = True
+    world.quiet_turn()  # two of them are there
+    world.quiet_turn()  # and done
+    world.pass_time(1.5)
+    assert world.took_part == []  # there are two seconds of grace
+    while len(world.took_part) < 2:
+        world.quiet_turn()
+        world.pass_time(1.0)
+    assert world.now < LIMITS.silence
+    world.processes[2].stands = False
+    while not world.is_over:
+        world.quiet_turn()
+        world.pass_time(1.0)
+    assert world.error is None
+    assert world.took_part[:2] == [(0, 1)] * 2
+    assert world.took_part[-1] == (0, 1, 2)
+    assert world.kept[1] == undisturbed(world.took_part)
+    assert world.driver.lost_work > 0
+
+
+def test_a_shard_without_a_worker_ends_no_round_that_can_do_without_it():
+    world = World(2, 2, deadline=lambda *_: 1.0)
+    world.start(0)
+    world.processes[0].slow = 2
+    while not world.is_over:
+        world.quiet_turn()
+        world.pass_time(LIMITS.join)  # far longer than a shard that is needed may be without a worker
+        assert world.now < 100 * LIMITS.join
+    assert (world.error, world.took_part) == (None, [(0,), (0,)])
 
 
 def test_a_worker_whose_shard_has_a_spare_makes_room_for_a_shard_without_a_worker():

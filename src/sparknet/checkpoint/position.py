@@ -1,7 +1,8 @@
 """Position: all that the next round of a training starts from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sparknet.averaging import RuleState
 from sparknet.nets.base import SolverState
@@ -24,6 +25,9 @@ class Position:
         Number of minibatches that each worker has gone through: its place in its shard.
     rule_state
         State for the rule's next call; empty if the rule has no state.
+    pace
+        What clocks decided about the last round, and what was measured of the steps of the workers, as plain values: a training of
+        rounds by the clock goes on with it.
     """
 
     rounds: int
@@ -31,3 +35,4 @@ class Position:
     states: Sequence[SolverState] = field(repr=False)
     steps: Sequence[int]
     rule_state: RuleState = field(default_factory=dict, repr=False)
+    pace: Mapping[str, Any] = field(default_factory=dict, repr=False)

@@ -37,6 +37,7 @@ def write_round(folder: Path, position: Position, settings: Mapping[str, str], n
     """Write the files of a round to an existing directory; files and names are on the disk when this returns."""
     identity, index = secrets.token_hex(16), position.rounds - 1
     facts = {"format": _FORMAT, "settings": dict(settings), "notes": dict(notes), "states": len(position.states)}
+    facts["pace"] = dict(position.pace)
     if position.rule_state:
         facts |= {"format": _FORMAT_WITH_RULE, "rule_state": list(position.rule_state)}
     steps = NDArray(np.array(position.steps, np.int64))
@@ -87,7 +88,9 @@ def read_round(
     _warn_of_changes(folder, facts.get("notes"), notes)
     states = [found[name] for name in of_states]
     rule_state = {said: found[name] for said, name in zip(states_of_rule, of_rule, strict=True)}
-    return Position(index + 1, found["weights"], states, _steps(found["position"]), rule_state)
+    pace: Any = facts.get("pace")
+    pace = pace if isinstance(pace, Mapping) else {}  # older checkpoints have none
+    return Position(index + 1, found["weights"], states, _steps(found["position"]), rule_state, pace)
 
 
 def _path(folder: Path, name: str) -> Path:

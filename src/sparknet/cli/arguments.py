@@ -6,7 +6,7 @@ For a value of the wrong type argparse prints a line and exits with code 2.
 import argparse
 import math
 
-__all__ = ["MAX_BYTES", "Help", "at_least", "names", "net_name", "positive", "widths"]
+__all__ = ["MAX_BYTES", "Help", "at_least", "names", "net_name", "positive", "seconds_or_auto", "widths"]
 
 MAX_BYTES = "bytes that a compressed file may become (default: 1 GiB, or 16 times its size if that is more)"
 
@@ -39,6 +39,17 @@ def positive(text: str) -> float:
         msg = f"got {text}, expected a positive number"
         raise argparse.ArgumentTypeError(msg)
     return value
+
+
+def seconds_or_auto(text: str) -> float | str:
+    """Return the text as a positive, finite number, or ``auto``."""
+    if text == "auto":
+        return text
+    try:
+        return positive(text)
+    except ValueError as error:
+        msg = f"got {text!r}, expected seconds such as 5 or 0.5, or auto"
+        raise argparse.ArgumentTypeError(msg) from error
 
 
 def names(text: str) -> tuple[str, ...]:

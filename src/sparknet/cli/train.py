@@ -2,7 +2,7 @@
 
 import argparse
 
-from sparknet.cli.arguments import MAX_BYTES, Help, at_least, names, net_name, positive, widths
+from sparknet.cli.arguments import MAX_BYTES, Help, at_least, names, net_name, positive, seconds_or_auto, widths
 
 __all__ = ["add"]
 
@@ -99,13 +99,26 @@ def _add_rounds(train: argparse.ArgumentParser) -> None:
     )
     train.add_argument("--workers", type=at_least(1), default=2, help="how many workers, each with its own shard")
     train.add_argument("--tau", type=at_least(1), default=20, help="solver steps of each worker in a round")
+    train.add_argument(
+        "--max-seconds",
+        type=seconds_or_auto,
+        metavar="S",
+        help="a worker ends its round after so many seconds, even before tau steps, but never before the first; auto: after the time "
+        "that tau steps take a worker of typical speed, and a tenth more, as measured in the rounds before (default: no limit)",
+    )
+    train.add_argument(
+        "--min-workers",
+        type=at_least(1),
+        metavar="N",
+        help="end a round without late workers once N are done and a while has passed, which follows from how long steps take; it needs "
+        "--processes or --transport direct (default: wait for all)",
+    )
     train.add_argument("--rounds", type=at_least(1), default=20, help="rounds")
     train.add_argument(
         "--rule",
         choices=["mean", "weighted-mean", "median", "momentum", "nesterov"],
-        default="mean",
         help="how the workers' weights become the next round's start: their mean, the mean weighted by the examples seen, their "
-        "median, or a step with momentum from the former start to the mean",
+        "median, or a step with momentum from the former start to the mean (default: mean; weighted-mean with --max-seconds or --min-workers)",
     )
     train.add_argument(
         "--outer-learning-rate",
@@ -129,9 +142,10 @@ def _add_steps(train: argparse.ArgumentParser) -> None:
     )
     train.add_argument(
         "--on-nonfinite",
-        choices=["error", "leave_out"],
+        choices=["error", "leave_out", "warn"],
         default="error",
-        help="when a worker's loss or weights are NaN or infinite: end the training, or average the other workers",
+        help="when a worker's loss or weights are NaN or infinite: end the training, average the other workers, or say so and go on "
+        "with what there is",
     )
     train.add_argument("--seed", type=at_least(0), default=0, help="of initial weights, shuffling and order")
     train.add_argument("--test-every", type=at_least(1), default=1, metavar="N", help="measure accuracy every N rounds")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from sparknet.backends import release_memory
 from sparknet.clusters.totals import mean_metrics
@@ -85,6 +85,9 @@ class _LocalSession:
     nets: list[Net]  # one at most, made when it is needed; none when the session has ended
     data: Dataset
     workers: int
+    waits_for_all: ClassVar[str] = (
+        "the workers take turns in this process, so none is late; with LocalCluster(processes=N) they may be"
+    )
 
     @property
     def net(self) -> Net:
@@ -108,7 +111,7 @@ class _LocalSession:
             )
             for task in tasks
         ]
-        return Collected(outcomes, broadcast=0.0, collect=0.0, bytes_down=0, bytes_up=0)
+        return Collected(outcomes, broadcast=0.0, collect=0.0, bytes_down=0, bytes_up=0, in_turns=True)
 
     def evaluate(self, weights: WeightCollection, data: Any) -> dict[str, float]:
         """Return the means over ``data``."""

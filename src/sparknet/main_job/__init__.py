@@ -40,7 +40,7 @@ from sparknet.report import (
 )
 from sparknet.serialization.visible import say
 from sparknet.serialization.writing import write_file
-from sparknet.training import Round, averaged_sgd, check_fit
+from sparknet.training import Goodput, Round, averaged_sgd, check_fit
 
 __all__ = ["run"]
 
@@ -83,6 +83,8 @@ def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
             rounds=args.rounds,
             rule=rule,
             seed=args.seed,
+            max_seconds=args.max_seconds,
+            min_workers=args.min_workers,
             evaluate=(test, args.test_every),
             weights=weights,
             on_nonfinite=args.on_nonfinite,
@@ -108,17 +110,20 @@ def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: Event
 
     Files have been written by now, so an error from here on is a TrainingError.
     """
-    last = None
+    last, goodput = None, Goodput()
     try:
         try:
             for last in rounds:
+                goodput += last.goodput
                 _save_weights(net, last, out)
                 log.round(last)
                 say(round_line(last, total))
         finally:  # also after Ctrl-C at any moment: both files are of the same round
             if last is not None:
                 written = [_save_weights(net, last, out), *_save_caffemodel(net, last, out)]
-                log.write("end", rounds=last.index + 1, finished=last.index + 1 == total, metrics=dict(last.metrics))
+                facts = {"metrics": dict(last.metrics), "goodput": goodput.facts()}
+                log.write("end", rounds=last.index + 1, finished=last.index + 1 == total, **facts)
+                say(str(goodput))
                 say(f"{last.index + 1} of {total} rounds done; wrote {', '.join(map(str, written))}")
     except (SparknetError, OSError) as error:
         raise TrainingError(str(error), traceback=getattr(error, "traceback", "")) from error

@@ -25,9 +25,12 @@ _SLICE_BYTES = 8 << 20  # Spark refuses tasks of 128 MiB and more
 
 
 def check_workers(args: argparse.Namespace) -> None:
-    """Raise a DataError unless --processes, --transport, --master and --workers go together."""
+    """Raise a DataError unless --processes, --transport, --master, --workers and --min-workers go together."""
     if args.transport is not None and args.master == "none":
         msg = f"--transport {args.transport}: it is about workers on Spark; leave it out, or give a --master"
+        raise DataError(msg)
+    if args.min_workers is not None and args.min_workers > args.workers:
+        msg = f"--min-workers {args.min_workers}: there are {args.workers} workers; give at most so many, or more --workers"
         raise DataError(msg)
     if args.processes is None:
         return

@@ -12,13 +12,14 @@ _OUTER = {"momentum": Momentum, "nesterov": Nesterov}
 
 
 def rule_of(args: argparse.Namespace) -> Rule:
-    """Return the rule that the options name; the rule has defaults for the settings that they leave out.
+    """Return the rule that the options name; the rule has defaults for the settings that they leave out. ``args`` names it afterwards.
 
     Raises
     ------
     DataError
         A setting is given for a rule that has none, or is out of its range.
     """
+    args.rule = args.rule or ("mean" if (args.max_seconds, args.min_workers) == (None, None) else "weighted-mean")
     settings = {"lr": args.outer_learning_rate, "momentum": args.outer_momentum}
     given = {name: value for name, value in settings.items() if value is not None}
     if args.rule in _PLAIN:

@@ -31,6 +31,8 @@ def round_line(result: Round, rounds: int) -> str:
     parts.append(
         f"broadcast {seconds.broadcast:.2f} s, train {slowest:.2f} s, collect {seconds.collect + seconds.average:.2f} s"
     )
+    if absent := sorted(result.decided.absent):
+        parts.append(f"without worker {', '.join(map(str, absent))}: late")
     return "  ".join(parts)
 
 
@@ -102,10 +104,12 @@ class EventLog:
     def round(self, result: Round) -> None:
         """Write all figures of a round; times in seconds, sizes in bytes."""
         facts = {name: getattr(result, name) for name in _ROUND_FACTS}
-        self.write("round", **facts, metrics=dict(result.metrics), seconds=asdict(result.seconds))
+        facts |= {"metrics": dict(result.metrics), "seconds": asdict(result.seconds), "decided": result.decided.facts()}
+        facts["goodput"] = result.goodput.facts()
+        self.write("round", **facts)
 
 
-_ROUND_FACTS = ("index", "loss", "steps", "examples", "bytes_down", "bytes_up")
+_ROUND_FACTS = ("index", "loss", "steps", "examples", "bytes_down", "bytes_up", "workers")
 
 
 def _plain(value: Any) -> Any:

@@ -39,7 +39,6 @@ _WORDS = (
         r"say Field\(\.\.\., batch_axis=(\d+)\)",
         r"train by a program, which can say of a field that its batch is on axis \1",
     ),
-    (r", on_nonfinite='warn' goes on with what there is", ""),
     (r"on_nonfinite='(\w+)'", r"--on-nonfinite \1"),
     (r"a batch size of (\d+) fits", r"--batch-size \1 fits"),
     (r"solver_overrides has base_lr = (\S+):", r"--learning-rate \1:"),

@@ -2,6 +2,8 @@
 
 from sparknet.training.driver import averaged_sgd
 from sparknet.training.ending import Ending
+from sparknet.training.goodput import Goodput
+from sparknet.training.pace import Decided
 from sparknet.training.protocols import Cluster, Collected, PackedData, Session, SliceSession
 from sparknet.training.rehearsal import check_axes, check_fit, rehearsed, settled
 from sparknet.training.rounds import Round, Rounds, Seconds
@@ -9,7 +11,9 @@ from sparknet.training.rounds import Round, Rounds, Seconds
 __all__ = [
     "Cluster",
     "Collected",
+    "Decided",
     "Ending",
+    "Goodput",
     "PackedData",
     "Round",
     "Rounds",

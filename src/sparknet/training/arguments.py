@@ -1,14 +1,27 @@
 """Checks of the arguments of ``averaged_sgd``, before any work is sent out."""
 
+import logging
+import math
 import os
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 from sparknet.averaging.contract import is_rule
 from sparknet.data.layout import is_whole
 from sparknet.errors import DataError
 
-__all__ = ["check_choice", "check_directory", "check_factory", "check_kinds", "check_numbers"]
+__all__ = [
+    "check_choice",
+    "check_directory",
+    "check_factory",
+    "check_kinds",
+    "check_numbers",
+    "check_pace",
+    "check_quorum",
+]
+
+_LOG = logging.getLogger(__name__)
 
 
 def check_factory(factory: Any) -> None:
@@ -55,14 +68,39 @@ def check_kinds(cluster: Any, data: Any, rule: Any, evaluate: Any) -> None:
             raise DataError(msg)
 
 
-def check_numbers(tau: Any, rounds: Any, workers: Any, seed: Any, max_seconds: Any) -> None:
+def check_numbers(tau: Any, rounds: Any, workers: Any, seed: Any) -> None:
     """Raise a ValueError that names the argument that is out of its range."""
     for name, value, least in (("tau", tau, 0), ("rounds", rounds, 0), ("workers", workers, 1), ("seed", seed, 0)):
         if not (value is None and name == "workers") and not is_whole(value, least):
             msg = f"averaged_sgd(): {name}={value!r}; expected a whole number of at least {least}"
             raise ValueError(msg)
-    if max_seconds is not None and not max_seconds > 0:
-        msg = f"averaged_sgd(): max_seconds={max_seconds!r}; expected a positive number of seconds"
+
+
+def check_pace(tau: int, max_seconds: Any, replay: Any) -> None:
+    """Raise a ValueError unless rounds can be so long; log a warning where no worker ever takes a step."""
+    if replay is not None and max_seconds is not None:
+        msg = f"averaged_sgd(): replay= and max_seconds={max_seconds!r}; expected one of them: a replay has the steps that the clock decided on"
+        raise ValueError(msg)
+    is_time = isinstance(max_seconds, Real) and not isinstance(max_seconds, bool)
+    if max_seconds not in (None, "auto") and not (is_time and math.isfinite(max_seconds) and max_seconds > 0):
+        msg = f"averaged_sgd(): max_seconds={max_seconds!r}; expected a positive number of seconds, 'auto', or None for no limit"
+        raise ValueError(msg)
+    if not tau and max_seconds == "auto":
+        msg = "averaged_sgd(): tau=0 and max_seconds='auto'; expected steps to measure: give tau=50, or seconds such as max_seconds=5.0"
+        raise ValueError(msg)
+    if not tau and max_seconds is None and replay is None:
+        _LOG.warning("tau=0 without max_seconds: no worker takes a step, and the rounds change nothing")
+
+
+def check_quorum(min_workers: Any, workers: int, replay: Any) -> None:
+    """Raise a ValueError unless so many workers can be enough."""
+    if min_workers is None:
+        return
+    if replay is not None:
+        msg = f"averaged_sgd(): replay= and min_workers={min_workers!r}; expected one of them: a replay leaves out whom the clock left out"
+        raise ValueError(msg)
+    if not is_whole(min_workers, 1) or min_workers > workers:
+        msg = f"averaged_sgd(): min_workers={min_workers!r}; expected a whole number from 1 to workers={workers}"
         raise ValueError(msg)
 
 

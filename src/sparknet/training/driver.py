@@ -8,17 +8,27 @@ An ``if`` and a ``break`` in the user's loop replace callbacks. What was opened 
 import os
 from typing import Literal, get_args
 
-from sparknet.averaging import Mean, PlainRule, Rule
+from sparknet.averaging import Mean, PlainRule, Rule, WeightedMean
 from sparknet.averaging.contract import as_rule
 from sparknet.checkpoint import Checkpoint, Position
 from sparknet.data.layout import check_shards
 from sparknet.data.sampling import SAMPLERS, Sampling
 from sparknet.formats import Contents, Taken
 from sparknet.nets.base import NetFactory, driver_net
-from sparknet.training.arguments import check_choice, check_directory, check_factory, check_kinds, check_numbers
+from sparknet.training.arguments import (
+    check_choice,
+    check_directory,
+    check_factory,
+    check_kinds,
+    check_numbers,
+    check_pace,
+    check_quorum,
+)
 from sparknet.training.divergence import Divergence, OnNonfinite
+from sparknet.training.pace import Limit, Pace
 from sparknet.training.protocols import Cluster, PackedData
 from sparknet.training.rehearsal import even_of, rehearsed, used_batches
+from sparknet.training.replay import Replay, check_former, former_rounds
 from sparknet.training.resuming import last_position
 from sparknet.training.rounds import Rounds
 from sparknet.training.run import Run
@@ -39,7 +49,8 @@ def averaged_sgd(
     rounds: int = 100,
     rule: Rule | PlainRule | None = None,
     seed: int = 0,
-    max_seconds: float | None = None,
+    max_seconds: Limit = None,
+    min_workers: int | None = None,
     evaluate: tuple[PackedData, int] | None = None,
     solver_state: StatePolicy = "average",
     sampling: Sampling = "epoch",
@@ -48,6 +59,7 @@ def averaged_sgd(
     resume: bool | Literal["other data"] = True,
     keep: int = 2,
     on_nonfinite: OnNonfinite = "error",
+    replay: Replay | None = None,
 ) -> Rounds:
     """Train by averaging: send the weights, each worker takes ``tau`` steps on its shard, average, repeat.
 
@@ -64,16 +76,27 @@ def averaged_sgd(
         Number of workers. Default: the number of shards that ``data`` was packed into.
     tau
         Solver steps of each worker in a round. A worker with a shorter shard goes on into its next epoch. With 0 a
-        round changes nothing.
+        round changes nothing, and the log says so; with 0 and ``max_seconds`` time alone ends it.
     rounds
         Number of rounds in all, including those before a checkpoint.
     rule
         Makes the next start from the results: a rule of :mod:`sparknet.averaging` or your own, with or without state. Default:
-        ``Mean()``. The state, if there is one, is part of the checkpoint.
+        ``Mean()``, and with ``max_seconds`` or ``min_workers``, where workers do unequal work, ``WeightedMean()``. Any rule may be given
+        there; all but ``WeightedMean()``, and outer rules that combine by it, count workers alike whatever they did. The state, if
+        there is one, is part of the checkpoint.
     seed
         Seed of the initial weights, of the order of minibatches, and of the preprocessor's random choices.
     max_seconds
-        Each worker ends its round after so many seconds, even before ``tau`` steps, but never before its first step.
+        Each worker ends its round after so many seconds, even before ``tau`` steps, but never before its first step. ``"auto"``:
+        after the time that ``tau`` steps take a worker of typical speed, and a tenth more, by moving averages of the steps that were
+        measured; the first round has no limit. The limit of a round is in ``Round.decided``, with the steps of each worker. Where
+        workers take turns, as of ``LocalCluster()``, each has that time for itself.
+    min_workers
+        So many results are enough: a round then waits for late workers for a while, and ends without them. How long follows from
+        moving averages, a quarter of what is left of the time of ``tau`` steps (``Round.decided.grace``). A late worker joins the next
+        round, from the average, with the same minibatches, as it has learned nothing from them; it is absent in ``Round.workers``. None:
+        all are waited for. It takes workers that stay: ``LocalCluster(processes=N)``, ``SparkCluster(transport="direct")``; others
+        wait for all, and the log says so once.
     evaluate
         ``(test_data, every)``: measure the averaged weights on ``test_data`` after every ``every``-th
         round and after the last one.
@@ -115,6 +138,11 @@ def averaged_sgd(
         left, that is an error. ``"warn"`` goes on with the values as they are. Both log a warning in each such round. Values
         that are not finite are never written to the checkpoint.
 
+    replay
+        Rounds of a former training, or the path of its ``events.jsonl``: this one takes the steps that clocks decided on then, in
+        the place of ``tau``, and leaves out whom they left out, on any cluster and with the same bits. Everything else has to be as
+        it was; a round whose loss is another one ends it with an error.
+
     Returns
     -------
     Rounds
@@ -155,13 +183,15 @@ def averaged_sgd(
     """
     check_factory(factory)
     check_kinds(cluster, data, rule, evaluate)
-    check_numbers(tau, rounds, workers, seed, max_seconds)
+    check_numbers(tau, rounds, workers, seed)
+    check_pace(tau, max_seconds, replay)
     check_directory(checkpoint, keep)
     check_choice("resume", resume, (True, False, "other data"))
     check_choice("solver_state", solver_state, get_args(StatePolicy))
     check_choice("sampling", sampling, tuple(SAMPLERS))
     check_choice("on_nonfinite", on_nonfinite, get_args(OnNonfinite))
     workers = cluster.default_workers(data) if workers is None else workers
+    check_quorum(min_workers, workers, replay)
     check_shards(data.num_batches, workers, data.batch_size)
     net = driver_net(factory, seed)
     data = rehearsed(net, data, seed, train=True)
@@ -171,7 +201,12 @@ def averaged_sgd(
         evaluate = (rehearsed(net, evaluate[0], seed, train=False), evaluate[1])
     if weights is not None:
         net.set_weights(given_weights(weights, "averaged_sgd(): weights"))
-    made_rule, first = as_rule(Mean() if rule is None else rule), net.get_weights()
+    former = former_rounds(replay)
+    is_by_clock = (max_seconds, min_workers) != (None, None) or any(
+        each.decided.rule == repr(WeightedMean()) for each in (former or {}).values()
+    )
+    by_default = WeightedMean() if is_by_clock else Mean()
+    made_rule, first = as_rule(by_default if rule is None else rule), net.get_weights()
     start = Position(0, first, [net.get_state()], [0] * workers, made_rule.init(first))
     run = Run(
         cluster=cluster,
@@ -180,16 +215,16 @@ def averaged_sgd(
         num_batches=num_batches,
         even=even_of(data),
         workers=workers,
-        tau=tau,
+        pace=Pace.of(tau, max_seconds, min_workers),
         rounds=rounds,
         rule=made_rule,
         seed=seed,
-        max_seconds=max_seconds,
         evaluate=evaluate,
         solver_state=solver_state,
         sampling=sampling,
         new_state=start.states[0],
         divergence=Divergence(on_nonfinite, None if checkpoint is None else str(checkpoint)),
+        former=former,
     )
     kept = None if checkpoint is None else _checkpoint_of(run, checkpoint, resume, keep)
     if kept is not None:
@@ -197,6 +232,8 @@ def averaged_sgd(
             has_weights = weights is not None
             start = last_position(kept, net, start, resume=bool(resume), has_weights=has_weights, rounds=rounds)
     run.divergence.check_start(start)
+    if former is not None:
+        check_former(former, workers, run.rule_in_words, range(start.rounds, rounds))
     return Rounds(run.rounds_from(start, kept), start.weights, start.rounds, rounds)
 
 

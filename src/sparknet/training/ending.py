@@ -4,7 +4,7 @@ Results come here in one of two ways. Whole, of a session that has them in memor
 them until they are pulled. Then this says how parts are combined, and gets what came of that. Both ways give the same bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property, partial
 
 from sparknet.averaging import BySlices, Rule, RuleState
@@ -14,6 +14,7 @@ from sparknet.averaging.slices import Combine, by_slices
 from sparknet.checkpoint import Position
 from sparknet.nets.base import SolverState
 from sparknet.training.divergence import Divergence
+from sparknet.training.pace import Quorum
 from sparknet.training.states import StatePolicy, names_kept, next_states
 from sparknet.weights import WeightCollection
 from sparknet.worker import Facts, Outcome
@@ -34,13 +35,25 @@ class Ending:
         that has taken no step.
     position
         Where the round began.
+    absent
+        Workers that take no part, whatever they bring back.
+    quorum
+        How the session may end the round without late workers; None: it waits for all.
     """
 
     def __init__(
-        self, rule: Rule, divergence: Divergence, policy: StatePolicy, new_state: SolverState, position: Position
+        self,
+        rule: Rule,
+        divergence: Divergence,
+        policy: StatePolicy,
+        new_state: SolverState,
+        position: Position,
+        *,
+        absent: Collection[int] = (),
+        quorum: Quorum | None = None,
     ) -> None:
         self._rule, self._divergence, self._policy, self._new_state = rule, divergence, policy, new_state
-        self._start = position
+        self._start, self._absent, self.quorum = position, absent, quorum
         self._facts: Sequence[Facts] = ()
         self.taking_part: list[int] = []  # places in the facts
         self._weights: WeightCollection | Sequence[WeightCollection] = ()
@@ -67,7 +80,7 @@ class Ending:
         Parameters
         ----------
         facts
-            Of each worker, in the order of the workers.
+            Of each worker that was waited for, in the order of the workers.
 
         Raises
         ------
@@ -76,7 +89,9 @@ class Ending:
         """
         self._facts = facts
         self.__dict__.pop("by_slices", None)
-        self.taking_part = self._divergence.taking_part(self._start.rounds, facts)
+        present = [place for place, each in enumerate(facts) if each.worker not in self._absent]
+        finite = self._divergence.taking_part(self._start.rounds, [facts[place] for place in present])
+        self.taking_part = [present[place] for place in finite]
         return self.taking_part
 
     @cached_property
@@ -114,7 +129,8 @@ class Ending:
     def position(self) -> Position:
         """Return the position that the results make. Called once: what was taken is let go."""
         weights, rule_state = self._next_weights()
-        steps = [s + o.steps for s, o in zip(self._start.steps, self._facts, strict=True)]
+        taken = {each.worker: each.steps for each in self._facts if each.worker not in self._absent}
+        steps = [before + taken.get(worker, 0) for worker, before in enumerate(self._start.steps)]
         states = self._next_states()
         self._weights, self._states = (), ()
         return Position(self._start.rounds + 1, weights, states, steps, rule_state)
@@ -130,14 +146,21 @@ class Ending:
         if not isinstance(states, Sequence):
             return [{**self._new_state, **states}]
         if self.wants_each_state:
-            taken = set(self.taking_part)
-            states = [state if place in taken else self._left_out(place, state) for place, state in enumerate(states)]
+            states = self._each_state(states)
         return next_states(self._policy, states, self._shares, self._new_state)
 
-    def _left_out(self, place: int, state: SolverState) -> SolverState:
-        """Return the solver state of a worker that is left out: that before the round, with the new iteration count."""
-        before = self._start.states[self._facts[place].worker % len(self._start.states)]
-        return {**before, **{name: state[name] for name in ("iteration",) if name in state}}
+    def _each_state(self, states: Sequence[SolverState]) -> list[SolverState]:
+        """Return the state of each worker. One that is left out has that before the round; one that is not finite has counted its steps."""
+        taken, found = set(self.taking_part), dict[int, SolverState]()
+        for place, state in enumerate(states):
+            worker = self._facts[place].worker
+            counted = {name: state[name] for name in ("iteration",) if name in state}
+            found[worker] = state if place in taken else {**self._before(worker), **counted}
+        present = {each.worker for each in self._facts} - set(self._absent)
+        return [found[k] if k in present else self._before(k) for k in range(len(self._start.steps))]
+
+    def _before(self, worker: int) -> SolverState:
+        return self._start.states[worker % len(self._start.states)]
 
     @property
     def _examples(self) -> list[int]:

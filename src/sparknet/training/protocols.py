@@ -46,13 +46,40 @@ class PackedData(Protocol):
 
 @dataclass(frozen=True)
 class Collected(Generic[Found]):
-    """What a cluster returns from a round: outcomes, or facts alone, in the order of the workers; seconds; bytes moved."""
+    """What a cluster returns from a round: outcomes, or facts alone, in the order of the workers; seconds; bytes moved.
+
+    Parameters
+    ----------
+    outcomes
+        Of those that the round has waited for.
+    broadcast, collect
+        Seconds before the time for steps, and after it.
+    bytes_down, bytes_up
+        Bytes to the workers, and from them.
+    in_turns
+        Whether the workers work one after the other.
+    training
+        Seconds that were for steps; None: those of the slowest worker, or of all where they work in turns.
+    lost
+        Worker-seconds of attempts that were for nothing: of workers that died, or were left out as late.
+    """
 
     outcomes: list[Found]
     broadcast: float
     collect: float
     bytes_down: int
     bytes_up: int
+    in_turns: bool = False
+    training: float | None = None
+    lost: float = 0.0
+
+    @property
+    def for_steps(self) -> float:
+        """Seconds that were for steps."""
+        if self.training is not None:
+            return self.training
+        seconds = [each.seconds for each in self.outcomes]
+        return sum(seconds) if self.in_turns else max(seconds)
 
 
 class Session(Protocol):
@@ -70,7 +97,11 @@ class Session(Protocol):
 
 
 class SliceSession(Protocol):
-    """A cluster at work on one run, which brings the results of a round slice by slice and never holds all of them."""
+    """A cluster at work on one run, which brings the results of a round slice by slice and never holds all of them.
+
+    A session that can end a round without late workers does so where ``ending.quorum`` is not None, and has an attribute
+    ``waits_for_all`` that is "". Of any other one it may say why it waits for all of them.
+    """
 
     def train_into(
         self, ending: Ending, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]

@@ -4,6 +4,8 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from sparknet.training.goodput import Goodput
+from sparknet.training.pace import Decided
 from sparknet.weights import WeightCollection
 
 __all__ = ["Round", "Rounds", "Seconds"]
@@ -11,7 +13,7 @@ __all__ = ["Round", "Rounds", "Seconds"]
 
 @dataclass(frozen=True)
 class Seconds:
-    """The time of each part of a round, in seconds. ``train`` has one entry for each worker.
+    """The time of each part of a round, in seconds. ``train`` has one entry for each worker; of one that came late, when it was left out.
 
     Where results come slice by slice, as of ``LocalCluster(processes=N)``, they are averaged while they are collected: that is a part of
     ``collect``, and ``average`` is what is left to do then.
@@ -56,7 +58,12 @@ class Round:
     bytes_down, bytes_up
         Bytes of weights and solver states sent to the workers, and sent back by them.
     workers
-        The workers whose results were averaged: all but those that ``on_nonfinite="leave_out"`` left out.
+        The workers whose results were averaged: all but those that ``on_nonfinite="leave_out"`` left out, and those
+        that came late (``min_workers``).
+    decided
+        What clocks decided: the limit of time, and the steps of each worker. Events and checkpoint have it too.
+    goodput
+        Where the time of all workers went; of workers that take turns, as of ``LocalCluster()``, the time of the one that works.
     """
 
     index: int
@@ -69,6 +76,8 @@ class Round:
     bytes_down: int
     bytes_up: int
     workers: tuple[int, ...] = ()
+    decided: Decided = field(default=Decided(), repr=False)
+    goodput: Goodput = field(default=Goodput(), repr=False)
 
 
 class Rounds(Iterator[Round]):
@@ -93,6 +102,7 @@ class Rounds(Iterator[Round]):
         self, rounds: Generator[Round, None, None], weights: WeightCollection, finished: int, total: int
     ) -> None:
         self._rounds, self._weights, self._finished, self._total = rounds, weights, finished, total
+        self._goodput = Goodput()
 
     @property
     def weights(self) -> WeightCollection:
@@ -108,6 +118,11 @@ class Rounds(Iterator[Round]):
         """Number of finished rounds, including those before the checkpoint."""
         return self._finished
 
+    @property
+    def goodput(self) -> Goodput:
+        """Where the time of all workers went, in the rounds that were yielded; what the caller's loop does between them is not in it."""
+        return self._goodput
+
     def close(self) -> None:
         """Release what the training holds on the cluster. No more rounds are yielded."""
         self._rounds.close()
@@ -115,6 +130,7 @@ class Rounds(Iterator[Round]):
     def __next__(self) -> Round:
         found = next(self._rounds)
         self._weights, self._finished = found.weights, found.index + 1
+        self._goodput += found.goodput
         return found
 
     def __enter__(self) -> Self:

@@ -1,10 +1,12 @@
 """The rounds of one run: send, train, collect, average, evaluate, write. :mod:`.driver` checks the arguments."""
 
 import inspect
+import logging
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,10 @@ from sparknet.data.sampling import Sampling
 from sparknet.nets.base import NetFactory, SolverState
 from sparknet.training.divergence import Divergence
 from sparknet.training.ending import Ending
+from sparknet.training.goodput import Goodput
+from sparknet.training.pace import Averages, Decided, Pace, Quorum
 from sparknet.training.protocols import Cluster, Collected, PackedData, Session, SliceSession
+from sparknet.training.replay import Former
 from sparknet.training.rounds import Round, Seconds
 from sparknet.training.run_facts import facts_of
 from sparknet.training.states import StatePolicy
@@ -28,6 +33,8 @@ from sparknet.weights import WeightCollection
 from sparknet.worker import Facts, Task
 
 __all__ = ["Run", "trained"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,16 +47,17 @@ class Run:
     num_batches: int
     even: Even
     workers: int
-    tau: int
+    pace: Pace
     rounds: int
     rule: Rule
     seed: int
-    max_seconds: float | None
     evaluate: tuple[PackedData, int] | None
     solver_state: StatePolicy
     sampling: Sampling
     new_state: SolverState
     divergence: Divergence
+    former: Mapping[int, Former] | None = None  # of a replay
+    said: set[str] = field(default_factory=set)  # to the log, once
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that determine, with net and data, the result of every step. The data is read once."""
@@ -100,11 +108,13 @@ class Run:
     ) -> tuple[Round, Position]:
         """Return the round after a position, and the position after that."""
         index, start = before.rounds, time.perf_counter()
-        ending = Ending(self.rule, self.divergence, self.solver_state, self.new_state, before)
-        collected = trained(session, ending, self._tasks(before.steps), before.weights, before.states)
-        facts = collected.outcomes
+        ending, collected, decided, averages = self._trained(session, before)
+        taking_part = [collected.outcomes[place] for place in ending.taking_part]
         averaging = time.perf_counter()
-        position = ending.position()
+        pace = {"decided": decided.facts(), "averages": averages.facts()}
+        position, loss = replace(ending.position(), pace=pace), _mean_loss(taking_part)
+        if self.former is not None:
+            self.former[index].check(index, loss)
         is_finite = self.divergence.is_finite(position)
         evaluating = time.perf_counter()
         metrics = self._metrics(session, position.weights, index)
@@ -112,39 +122,83 @@ class Run:
         if writer is not None and is_finite:
             writer.write(position)
         end = time.perf_counter()
+        by_worker = {each.worker: each.seconds for each in collected.outcomes}
         seconds = Seconds(
             broadcast=collected.broadcast,
-            train=tuple(each.seconds for each in facts),
+            train=tuple(by_worker.get(k, collected.for_steps) for k in range(self.workers)),
             collect=collected.collect,
             average=evaluating - averaging,
             evaluate=keeping - evaluating,
             checkpoint=end - keeping,
             total=end - start,
         )
-        taking_part = [facts[place] for place in ending.taking_part]
         found = Round(
             index=index,
             weights=position.weights,
-            loss=_mean_loss(taking_part),
+            loss=loss,
             workers=tuple(each.worker for each in taking_part),
+            decided=decided,
+            goodput=self._goodput(collected, taking_part, seconds),
             metrics=metrics,
             seconds=seconds,
-            steps=sum(each.steps for each in facts),
-            examples=sum(each.examples for each in facts),
+            steps=sum(each.steps for each in collected.outcomes),
+            examples=sum(each.examples for each in collected.outcomes),
             bytes_down=collected.bytes_down,
             bytes_up=collected.bytes_up,
         )
         return found, position
 
-    def _tasks(self, first_steps: Sequence[int]) -> list[Task]:
+    @cached_property
+    def rule_in_words(self) -> str:
+        """The rule in words."""
+        return summary(self.rule)
+
+    def _trained(
+        self, session: Session | SliceSession, before: Position
+    ) -> tuple[Ending, Collected[Facts], Decided, Averages]:
+        """Let the workers train; return what came of it, what clocks decided, and the averages after it."""
+        averages = Averages.read(before.pace.get("averages"), self.workers)
+        former = None if self.former is None else self.former[before.rounds].decided
+        limit, absent = self.pace.limit(averages), frozenset[int]() if former is None else former.absent
+        least = self.pace.min_workers
+        quorum = None if least is None else Quorum(least, self.pace, averages, self.said)
+        ending = Ending(
+            self.rule, self.divergence, self.solver_state, self.new_state, before, absent=absent, quorum=quorum
+        )
+        collected = trained(session, ending, self._tasks(before.steps, limit, former), before.weights, before.states)
+        steps = {each.worker: each.steps for each in collected.outcomes if each.worker not in absent}
+        taken = tuple(steps.get(k) for k in range(self.workers))
+        if former is not None:
+            return ending, collected, replace(former, worker_steps=taken), averages
+        averages = averages.after_steps({o.worker: o.seconds / o.steps for o in collected.outcomes if o.steps})
+        if quorum is not None:
+            averages = averages.after_exchange(quorum.waited, quorum.sync)
+        grace = None if quorum is None else quorum.given
+        return ending, collected, Decided(taken, limit, grace, self.rule_in_words), averages
+
+    def _goodput(self, collected: Collected[Facts], taking_part: Sequence[Facts], seconds: Seconds) -> Goodput:
+        counted, training = {each.worker for each in taking_part}, collected.for_steps
+        return Goodput.of_round(
+            [each.seconds for each in taking_part],
+            sum(each.seconds for each in collected.outcomes if each.worker not in counted) + collected.lost,
+            workers=1 if collected.in_turns else self.workers,
+            training=training,
+            exchange=max(0.0, seconds.total - training - seconds.evaluate - seconds.checkpoint),
+            evaluate=seconds.evaluate,
+            checkpoint=seconds.checkpoint,
+        )
+
+    def _tasks(self, first_steps: Sequence[int], limit: float | None, decided: Decided | None) -> list[Task]:
+        """Return the work of each worker; of a replay: as many steps as were decided on, and none of those that were absent."""
+        most = [self.pace.tau] * self.workers if decided is None else [steps or 0 for steps in decided.worker_steps]
         return [
             Task(
                 worker=k,
                 num_batches=shard_length(self.num_batches, k, self.workers),
                 first_step=first,
-                tau=self.tau,
+                tau=most[k],
                 seed=self.seed,
-                max_seconds=self.max_seconds,
+                max_seconds=limit,
                 sampling=self.sampling,
                 even=self.even,
             )
@@ -167,6 +221,10 @@ def trained(
     states: Sequence[SolverState],
 ) -> Collected[Facts]:
     """Run one round, and give ``ending`` its results: slice by slice, if the session can."""
+    because = getattr(session, "waits_for_all", "rounds of this cluster wait for all workers")
+    if ending.quorum is not None and because and because not in ending.quorum.said:
+        ending.quorum.said.add(because)
+        _LOG.warning("min_workers=%d has no effect: %s", ending.quorum.workers, because)
     train_into = getattr(session, "train_into", None)
     if train_into is not None:
         return train_into(ending, tasks, weights, states)  # type: ignore[no-any-return]

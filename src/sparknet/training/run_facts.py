@@ -2,6 +2,7 @@
 
 import platform
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["facts_of"]
 
 _PACKAGES = ("numpy", "pyspark", "torch", "cupy")  # that were imported
-_ARGUMENTS = ("workers", "tau", "rounds", "seed", "max_seconds", "solver_state", "sampling")
+_ARGUMENTS = ("workers", "rounds", "seed", "solver_state", "sampling")
 
 
 def facts_of(run: "Run", position: Position) -> dict[str, Any]:
     """Return the facts of a run that goes on after a position."""
     arguments = {name: getattr(run, name) for name in _ARGUMENTS}
+    arguments |= asdict(run.pace)
     arguments |= {
         "rule": summary(run.rule),
         "cluster": type(run.cluster).__name__,

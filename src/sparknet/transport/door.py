@@ -20,7 +20,7 @@ from sparknet.transport.wire import Connection, exactly, receive
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Door"]
+__all__ = ["Door", "new_encryption"]
 
 _GREETS = 10.0  # seconds in which a peer has to prove itself
 _STRANGERS = 64  # connections at once that have not proved themselves; another one ends the oldest
@@ -153,3 +153,12 @@ class Door:
                 "a connection %s; it changes nothing. Others are counted in Hub.strangers and told of at the end",
                 because,
             )
+
+
+def new_encryption() -> tuple["ssl.SSLContext", bytes]:
+    """Return what a new session encrypts with, and its certificate."""
+    from sparknet.transport.certificate import new_certificate
+    from sparknet.transport.tls import driver_context
+
+    certificate = new_certificate()
+    return driver_context(certificate.private), certificate.public

@@ -15,7 +15,7 @@ from typing import Any
 from sparknet.errors import ClusterError, SparknetError
 from sparknet.transport import faults
 from sparknet.transport.actions import Begin, Combine, Drop, End, GiveUp, RunAgain, Send
-from sparknet.transport.limits import Limits
+from sparknet.transport.limits import Deadline, Limits
 from sparknet.transport.messages import Beat, Close, Done, Failed, FromDriver, FromWorker, Hello, Pull, Slice, Work
 from sparknet.transport.standing import KnownPeer, OpenRound, Patience, Seat, making_room, waited_for
 
@@ -77,9 +77,10 @@ class DriverSide:
         self._error: SparknetError | None = None  # why no more rounds can be opened
         self.join = limits.join
         self.ignored = 0  # messages that came late, twice, or from nobody known
+        self.lost_work = 0.0  # seconds that workers had work for nothing: they were lost, or left out
 
     def open(
-        self, bodies: Mapping[int, Any], now: float, *, deadline: float | None = None, quorum: int | None = None
+        self, bodies: Mapping[int, Any], now: float, *, deadline: Deadline | None = None, quorum: int | None = None
     ) -> list[DriverAction]:
         """Begin a round: give each shard of ``bodies`` its work. A session that is over gives up, with what ended it.
 
@@ -90,7 +91,8 @@ class DriverSide:
         now
             The time.
         deadline
-            Time from which on the round does with the workers that are done, once they are ``quorum``; None: it waits for all.
+            Time from which on the round does with the workers that are done, once they are ``quorum``; None: it waits for all. A
+            function is called when they are so many: see :data:`~sparknet.transport.limits.Deadline`.
         quorum
             How many results are needed; default: all.
         """
@@ -101,8 +103,7 @@ class DriverSide:
         self._round = OpenRound(self._number, dict(bodies), deadline, len(bodies) if quorum is None else quorum)
         actions: list[DriverAction] = []
         for shard, seat in enumerate(self._seats):
-            seat.done, seat.ready, seat.asked, seat.slices = None, False, 0, {}
-            seat.since = now
+            seat.open(now)
             if shard in bodies and seat.peer is not None:
                 actions += self._work(shard, now)
         return actions
@@ -171,6 +172,7 @@ class DriverSide:
             seat.spares.remove(peer)
             return []
         seat.peer, seat.ready, seat.since, seat.reason = None, False, now, reason
+        self.lost_work += seat.waste(now) if self._round is not None else 0.0
         seat.asked = 0 if self._round is None else self._round.next  # what it did not send is asked for again
         return self._seated(known.shard, seat.spares.pop(0), now) if seat.spares else []
 
@@ -208,21 +210,19 @@ class DriverSide:
             actions += [Drop(number, faults.MAKES_ROOM), *self.lost(number, now)]
         actions += self._fixed(now)
         actions += self._without_the_lost(now)
-        for shard in self._awaited():
-            seat = self._seats[shard]
-            if seat.peer is None and now - seat.since >= self.join and not self._is_over:
-                since, waiting = now - seat.since, self.waiting(now)
-                missing = faults.missing(shard, since, self.join, waiting, seat.reason)
-                actions += self._give_up(missing, now)
+        missing = [k for k in self._awaited() if self._seats[k].is_missing(now - self.join)]
+        if missing and not self._is_over and self._round is not None and not self._round.can_do_without(missing):
+            seat, waiting = self._seats[missing[0]], self.waiting(now)
+            actions += self._give_up(faults.missing(missing[0], now - seat.since, self.join, waiting, seat.reason), now)
         return actions
 
     def wake(self) -> float:
         """Return when :meth:`tick` is to be called next, later than the last time; infinity: only after something else."""
         times = [min(self._patience.until(peer), peer.said + self._limits.beat) for peer in self._peers.values()]
         times += [self._seats[shard].since + self.join for shard in self._awaited() if self._seats[shard].peer is None]
-        if self._round is not None and self._round.deadline is not None:
+        if self._round is not None and self._round.due is not None:
             if not self._round.pulls:
-                times.append(self._round.deadline)
+                times.append(self._round.due)
             times += [
                 seat.since + self._limits.grace
                 for seat in map(self._seats.__getitem__, self._awaited())
@@ -275,6 +275,7 @@ class DriverSide:
         assert self._round is not None
         seat = self._seats[shard]
         assert seat.peer is not None
+        seat.began = now
         exactly = None if seat.done is None else seat.done.steps
         return self._send(seat.peer, Work(self._round.number, self._round.bodies[shard], exactly), now)
 
@@ -283,18 +284,19 @@ class DriverSide:
         if seat.done is not None and faults.told_alike(seat.done) != faults.told_alike(done):
             return self._give_up(faults.differs(shard, seat.done, done), now)
         seat.done, seat.ready, self._failures = seat.done or done, True, 0
-        return self._fixed(now) if self._round is not None and not self._round.pulls else self._pulled(now)
+        if self._round is None or self._round.pulls:
+            return self._pulled(now)
+        self._round.hear(self._said(self._ready()), now)
+        return self._fixed(now)
 
     def _fixed(self, now: float) -> list[DriverAction]:
         """Fix who takes part, if all are done, or the deadline has passed and enough are."""
-        round_ = self._round
-        if round_ is None or round_.pulls:
-            return []
-        done = tuple(shard for shard in sorted(round_.bodies) if self._seats[shard].ready)
-        is_late = round_.deadline is not None and now >= round_.deadline
-        if len(done) < len(round_.bodies) and not (is_late and len(done) >= max(1, round_.quorum)):
+        if self._round is None or self._round.pulls or not self._round.can_end(done := self._ready(), now):
             return []
         return self._pulled_from(done, now)
+
+    def _ready(self) -> tuple[int, ...]:
+        return tuple(shard for shard, seat in enumerate(self._seats) if seat.ready)
 
     def _said(self, shards: tuple[int, ...]) -> dict[int, Done]:
         return {shard: said for shard in shards if (said := self._seats[shard].done) is not None}
@@ -303,8 +305,9 @@ class DriverSide:
         """Let these take part, and ask for their first slices."""
         assert self._round is not None
         self._round.taking_part, self._round.next = shards, 0
-        for seat in self._seats:
+        for shard, seat in enumerate(self._seats):
             seat.asked, seat.slices = 0, {}
+            self.lost_work += 0.0 if shard in shards else seat.waste(now)
         return [Begin(self._round.number, self._said(shards)), *self._pulled(now)]
 
     def _pulled(self, now: float) -> list[DriverAction]:
@@ -334,7 +337,7 @@ class DriverSide:
     def _without_the_lost(self, now: float) -> list[DriverAction]:
         """In a round with a deadline, go on without the workers that were lost while they were pulled and did not come back."""
         round_ = self._round
-        if round_ is None or round_.taking_part is None or round_.deadline is None:
+        if round_ is None or round_.taking_part is None or round_.due is None:
             return []
         away = [shard for shard in round_.taking_part if not self._seats[shard].ready]
         gone = [shard for shard in away if now - self._seats[shard].since >= self._limits.grace]

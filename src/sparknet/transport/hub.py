@@ -15,21 +15,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from sparknet.errors import ClusterError, DataError, SparknetError
 from sparknet.transport.actions import Begin, Combine, Drop, End, GiveUp, RunAgain, Send
-from sparknet.transport.door import Door
+from sparknet.transport.door import Door, new_encryption
 from sparknet.transport.driver_side import DriverAction, DriverSide
 from sparknet.transport.frames import works
 from sparknet.transport.handshake import Credentials
-from sparknet.transport.limits import Limits, check_quorum
+from sparknet.transport.limits import Deadline, Limits, check_quorum
 from sparknet.transport.messages import Done, Hello
 from sparknet.transport.peers import Peer, end_all, read_all
 from sparknet.transport.wire import Connection
-
-if TYPE_CHECKING:
-    import ssl
 
 __all__ = ["Hub"]
 
@@ -110,7 +107,7 @@ class Hub:
         self._peers: dict[int, Peer] = {}
         self._damaged = 0  # connections on which something came that is no message
         self._is_closed = False
-        encryption, certificate = _encryption() if encrypt else (None, None)
+        encryption, certificate = new_encryption() if encrypt else (None, None)
         self.credentials = Credentials(secret, certificate)
         self._door = Door(address, port, secret=secret, encryption=encryption, entered=self._entered)
         self.address = self._door.address
@@ -131,13 +128,18 @@ class Hub:
         """Messages that came late, twice, or for nobody, or were none; these end their connection."""
         return self._machine.ignored + self._damaged
 
+    @property
+    def lost_work(self) -> float:
+        """Seconds that workers had work for nothing, because they were lost or a round did not wait for them."""
+        return self._machine.lost_work
+
     def round(
         self,
         bodies: Mapping[int, Any],
         *,
         combine: Callable[[int, tuple[memoryview, ...]], None],
         begin: Callable[[Mapping[int, Done]], None] = lambda done: None,  # noqa: ARG005 - it has to take it
-        deadline: float | None = None,
+        deadline: Deadline | None = None,
         quorum: int | None = None,
     ) -> Mapping[int, Done]:
         """Send work to each shard, and combine what comes back slice by slice.
@@ -145,7 +147,8 @@ class Hub:
         Parameters
         ----------
         bodies
-            Shard -> bytes, or a sequence of them, sent as they are; they must not change before the round has ended.
+            Shard -> bytes, or a sequence of them, sent as they are; they must not change before the round has ended, and with a deadline
+            not at all.
         combine
             Called with the number of a slice and that slice of each result, in the order of the shards: empty where a result has
             no more. Their memory is used again afterwards.
@@ -153,7 +156,8 @@ class Hub:
             Called before, with what each of those that take part has said; called again where others take part, and what was
             combined is to be forgotten.
         deadline, quorum
-            From so many seconds on the round does with those that are done, once they are so many. Both or neither.
+            From so many seconds on the round does with those that are done, once they are so many. Both or neither. A function tells
+            for how many more seconds: it is called when they are so many, with what they said and the seconds since the first was done.
 
         Returns
         -------
@@ -234,11 +238,11 @@ class Hub:
         bodies: Mapping[int, Any],
         combine: Callable[[int, tuple[memoryview, ...]], None],
         begin: Callable[[Mapping[int, Done]], None],
-        deadline: float | None,
+        deadline: Deadline | None,
         quorum: int | None,
     ) -> Mapping[int, Done]:
         now = time.monotonic()
-        late = None if deadline is None else now + deadline
+        late = deadline if deadline is None or callable(deadline) else now + deadline
         actions: Sequence[DriverAction] = self._machine.open(bodies, now, deadline=late, quorum=quorum)
         done: Mapping[int, Done] = {}
         try:
@@ -338,12 +342,3 @@ class Hub:
                 self._peers.pop(number, None)
                 self._damaged += bool(reason)
             peer.finish()
-
-
-def _encryption() -> tuple["ssl.SSLContext", bytes]:
-    """Return what a new session encrypts with, and its certificate."""
-    from sparknet.transport.certificate import new_certificate
-    from sparknet.transport.tls import driver_context
-
-    certificate = new_certificate()
-    return driver_context(certificate.private), certificate.public

@@ -1,11 +1,18 @@
 """How long a driver and its workers wait for each other, in seconds."""
 
 import numbers
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from sparknet.errors import DataError
+from sparknet.transport.messages import Done
 
-__all__ = ["Limits", "check_quorum"]
+__all__ = ["Deadline", "Limits", "check_quorum"]
+
+# Seconds, or time, from which on a round does with those that are done. A function is called once, when enough are done: with what they
+# have said, and the seconds since the first of them was done. It returns for how many seconds more the others are waited for.
+Deadline: TypeAlias = float | Callable[[Mapping[int, Done], float], float]
 
 
 @dataclass(frozen=True)
@@ -51,11 +58,11 @@ class Limits:
             raise DataError(msg)
 
 
-def check_quorum(deadline: float | None, quorum: int | None, workers: int) -> None:
+def check_quorum(deadline: Deadline | None, quorum: int | None, workers: int) -> None:
     """Raise a DataError unless a round of so many workers can end by its deadline and quorum: one alone would wait for all."""
     if deadline is None and quorum is None:
         return
-    is_time = isinstance(deadline, numbers.Real) and deadline >= 0
+    is_time = callable(deadline) or (isinstance(deadline, numbers.Real) and deadline >= 0)
     if (
         not is_time
         or isinstance(quorum, bool)

@@ -1,7 +1,6 @@
 """The connection of one worker that has proved itself, as the hub uses it: a thread of its own writes."""
 
 import contextlib
-import queue
 import socket
 import threading
 import time
@@ -9,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sparknet.errors import SparknetError
+from sparknet.transport.mailbox import Mailbox
 from sparknet.transport.messages import Beat, Done, Failed, Hello, Slice
 from sparknet.transport.wire import Connection, messages, send
 
@@ -28,12 +28,12 @@ class Peer:
 
     def __init__(self, connection: Connection, hello: Hello) -> None:
         self._connection, self.hello = connection, hello
-        self._messages = queue.SimpleQueue[Any]()
+        self._messages = Mailbox()
         self._thread = threading.Thread(target=self._write, name="writes to a worker", daemon=True)
         self._thread.start()
 
     def send(self, message: Any) -> None:
-        """Send a message later; None: nothing follows."""
+        """Send a message later; None: nothing follows. Work that is still to be sent then makes room for newer work."""
         self._messages.put(message)
 
     def end(self, until: float) -> None:

@@ -5,7 +5,6 @@ lost worker.
 """
 
 import contextlib
-import queue
 import socket
 import threading
 import time
@@ -20,6 +19,7 @@ from sparknet.transport.connecting import connected
 from sparknet.transport.frames import framed
 from sparknet.transport.handshake import Credentials
 from sparknet.transport.limits import Limits
+from sparknet.transport.mailbox import Mailbox
 from sparknet.transport.messages import Beat, Close, Done, Hello, Pull, Slice, Work
 from sparknet.transport.wire import Connection, messages, send
 from sparknet.transport.worker_side import WorkerAction, WorkerSide
@@ -127,7 +127,7 @@ class _Worker:
         self._begin = self._machine.begin()
         self._lock = threading.Lock()  # of the machine; never held while something is sent
         self._sending = threading.Lock()
-        self._messages = queue.SimpleQueue[Any]()  # None: the connection is gone
+        self._messages = Mailbox()  # None: the connection is gone
         self._ended = threading.Event()
         self._slices: Sequence[Any] = ()
         self._newest = 0  # round of the newest work that has come

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sparknet.transport.limits import Limits
+from sparknet.transport.limits import Deadline, Limits
 from sparknet.transport.messages import Done
 
 __all__ = ["KnownPeer", "OpenRound", "Patience", "Seat", "making_room", "waited_for"]
@@ -90,6 +90,21 @@ class Seat:
     ready: bool = False  # the worker that is there now has said it too
     asked: int = 0  # slices asked of it in all
     slices: dict[int, Any] = field(default_factory=dict)
+    began: float | None = None  # time from which its worker has had the open work; None: it has none
+
+    def open(self, now: float) -> None:
+        """Forget the last round."""
+        self.done, self.ready, self.asked, self.slices, self.began = None, False, 0, {}, None
+        self.since = now
+
+    def is_missing(self, since: float) -> bool:
+        """Say whether it has been without a worker since then or longer."""
+        return self.peer is None and self.since <= since
+
+    def waste(self, now: float) -> float:
+        """Take that what its worker does is for nothing; return the seconds of it."""
+        began, self.began = self.began, None
+        return 0.0 if began is None else max(0.0, now - began)
 
     @property
     def count(self) -> int:
@@ -103,10 +118,31 @@ class OpenRound:
 
     number: int
     bodies: Mapping[int, Any]  # shard -> body
-    deadline: float | None
+    deadline: Deadline | None  # a time, or the function that says for how long after the quorum
     quorum: int
     taking_part: tuple[int, ...] | None = None  # None: it is not fixed yet
     next: int = 0  # slice to be combined next
+    first: float | None = None  # time at which the first worker was done
+
+    @property
+    def due(self) -> float | None:
+        """Time from which on it does with those that are done; None: there is none, or it is not known yet."""
+        return None if callable(self.deadline) else self.deadline
+
+    def hear(self, done: Mapping[int, Done], now: float) -> None:
+        """Take that one more is done: the first one, or enough of them."""
+        self.first = now if self.first is None else self.first
+        if callable(self.deadline) and len(done) >= self.quorum:
+            self.deadline = now + max(0.0, self.deadline(done, max(0.0, now - self.first)))
+
+    def can_end(self, done: Collection[int], now: float) -> bool:
+        """Say whether it goes on with these: all are done, or it is late and enough are."""
+        is_late = self.due is not None and now >= self.due
+        return len(done) == len(self.bodies) or (is_late and len(done) >= max(1, self.quorum))
+
+    def can_do_without(self, missing: Collection[int]) -> bool:
+        """Say whether enough can be done where these have no worker."""
+        return not self.pulls and len(self.bodies) - len(missing) >= max(1, self.quorum)
 
     @property
     def pulls(self) -> bool:
@@ -129,7 +165,7 @@ def making_room(seats: Sequence[Seat], awaited: Collection[int], since: float) -
     since
         Time since which one of them has to be without a worker.
     """
-    if not any(seats[shard].peer is None and seats[shard].since <= since for shard in awaited):
+    if not any(seats[shard].is_missing(since) for shard in awaited):
         return []
     return [seat.peer for seat in seats if seat.peer is not None and seat.spares]
 

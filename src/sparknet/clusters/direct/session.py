@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from sparknet.clusters.direct.alike import FirstWeights
 from sparknet.clusters.direct.bodies import packed_up
@@ -15,6 +15,7 @@ from sparknet.clusters.totals import mean_metrics
 from sparknet.nets.base import SolverState
 from sparknet.serialization import dump_parts
 from sparknet.training import Collected, Ending
+from sparknet.training.pace import Quorum
 from sparknet.transport import Done, Hub
 from sparknet.weights import WeightCollection
 from sparknet.worker import Facts, Task
@@ -42,6 +43,18 @@ def dealt(seen: Mapping[int, Sequence[int]], parts: int) -> dict[int, list[int]]
     return dict(sorted(shares.items()))
 
 
+def _early(quorum: Quorum | None) -> dict[str, Any]:
+    """Return what the hub is told about workers that come late."""
+    if quorum is None:
+        return {}
+
+    def grace(done: Mapping[int, Done], waited: float) -> float:
+        seconds = {shard: json.loads(each.notes)["seconds"] / each.steps for shard, each in done.items() if each.steps}
+        return quorum.grace(seconds, waited)
+
+    return {"deadline": grace, "quorum": quorum.workers}
+
+
 @dataclass
 class DirectSession:
     """The driver's end.
@@ -59,7 +72,7 @@ class DirectSession:
     ended
         Called after each round.
     scattered
-        0: each worker evaluates the part with its number. Else the number of parts, of which each worker has some.
+        0: there is a part for each worker, and each worker has all of them. Else the number of parts, of which each worker has some.
     """
 
     hub: Hub
@@ -70,6 +83,8 @@ class DirectSession:
     scattered: int = 0
     first_weights: FirstWeights = field(default_factory=FirstWeights)
     memory: KeptMemory = field(default_factory=KeptMemory)
+    present: list[int] = field(default_factory=list)  # who took part in the last round
+    waits_for_all: ClassVar[str] = ""
 
     def train_into(
         self, ending: Ending, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]
@@ -86,17 +101,29 @@ class DirectSession:
             bodies[task.worker] = packed_up(facts, [message, state_message])
         schemas = [schema_of_state(asked_of(state, names)) for state in states]
         asked = {task.worker: schemas[task.worker % len(states)] for task in tasks}
-        results = Results(ending, asked, self.memory)
-        self._checked(self.hub.round(bodies, combine=results.take, begin=results.begin))
+        results, fixed, lost = Results(ending, asked, self.memory), start, self.hub.lost_work
+
+        def begin(done: Mapping[int, Done]) -> None:
+            nonlocal fixed
+            fixed = time.perf_counter()
+            results.begin(done)
+
+        done = self._checked(self.hub.round(bodies, combine=results.take, begin=begin, **_early(ending.quorum)))
         results.end()
-        elapsed = time.perf_counter() - start
+        self.present = list(done)
+        end, lost = time.perf_counter(), self.hub.lost_work - lost
+        if ending.quorum is not None:
+            ending.quorum.sync = end - fixed
         slowest = max(facts.seconds for facts in results.facts)
+        training = fixed - start if lost or len(done) < len(tasks) else slowest
         return Collected(
             results.facts,
             broadcast=0.0,
-            collect=max(0.0, elapsed - slowest),
+            collect=max(0.0, end - start - training),
             bytes_down=sum(memoryview(part).nbytes for body in bodies.values() for part in body),
             bytes_up=results.nbytes,
+            training=training,
+            lost=lost,
         )
 
     def evaluate(self, weights: WeightCollection, data: Any) -> dict[str, float]:
@@ -113,14 +140,13 @@ class DirectSession:
         return mean_metrics(part for _, said in sorted(told.items()) for part in said["metrics"])
 
     def _shares(self) -> Mapping[int, Sequence[int]] | None:
-        """Return which worker evaluates which parts; None if there is a part that no worker has."""
+        """Return which worker evaluates which parts; None if there is a part that no worker has. Who was left out as late has none."""
+        present = self.present or list(range(self.workers))
         if not self.scattered:
-            return {worker: [worker] for worker in range(self.workers)}
+            return dealt({worker: range(self.workers) for worker in present}, self.workers)
         ask = packed_up({"seen": True}, [])
-        return dealt(
-            {worker: said["seen"] for worker, said in self._told(dict.fromkeys(range(self.workers), ask)).items()},
-            self.scattered,
-        )
+        seen = {worker: said["seen"] for worker, said in self._told(dict.fromkeys(present, ask)).items()}
+        return dealt(seen, self.scattered)
 
     def _told(self, bodies: Mapping[int, Any]) -> dict[int, Any]:
         """Return what the workers say of work that is no training."""

@@ -113,27 +113,37 @@ def serve_shard(
         As :func:`sparknet.transport.serve` does.
     """
     nets: list[Net] = []
+    notes: dict[str, Any] = {}  # to be told with the next result
 
-    def do(body: memoryview, exactly: int | None, is_wanted: Callable[[], bool]) -> Result:
-        del is_wanted  # rounds wait for all
+    def do(body: memoryview, exactly: int | None, is_wanted: Callable[[], bool]) -> Result | None:
+        if not is_wanted():  # it has waited behind other work of a round that did not wait for this worker
+            return None
         facts, messages = unpacked(body)
         if "seen" in facts and evaluated is not None:
             return _said(seen=evaluated.seen())
         start, *states = (loads(message, verify=True) for message in messages)
-        notes: dict[str, Any] = {}
         if not nets:
             net = make_net()
             notes["made"] = made(shard, net.get_weights(), start)
             nets.append(net)
         if "parts" in facts and evaluated is not None:
-            return _said(metrics=evaluated.metrics(nets[0], start, facts["parts"]), **notes)
+            return _said(metrics=evaluated.metrics(nets[0], start, facts["parts"]), **_taken(notes))
         (solver,) = (with_zeros(kept, facts["zeros"]) for kept in states)
         task = _task(facts["task"])
         # The slices are asked for before the next work comes, and only that uses the net again.
-        outcome = train_round(nets[0], stored, task, start, solver, preprocessor, exactly=exactly, lend=True)
-        return result_of(outcome, start, solver, facts["names_of_state"], notes)
+        outcome = train_round(
+            nets[0], stored, task, start, solver, preprocessor, exactly=exactly, lend=True, is_wanted=is_wanted
+        )
+        return result_of(outcome, start, solver, facts["names_of_state"], _taken(notes)) if is_wanted() else None
 
     serve(address, Hello(shard, {**about(), **(more or {})}), secret=secret, do=do, limits=limits, tell=told)
+
+
+def _taken(notes: dict[str, Any]) -> dict[str, Any]:
+    """Return the notes, and leave none."""
+    taken = dict(notes)
+    notes.clear()
+    return taken
 
 
 def _said(**notes: Any) -> Result:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from sparknet.clusters.spark.jobs.encryption import spark_encrypts
 from sparknet.clusters.spark.jobs.running import collected, pickled, release
@@ -152,6 +152,9 @@ class _SparkSession:
     run: str
     codecs: list[Codec] = field(default_factory=list)  # at most one; the first round makes it, the others use it
     checked: list[Preprocessor | None] = field(default_factory=list)  # those that can be sent to the executors
+    waits_for_all: ClassVar[str] = (
+        "each round is a Spark job, which ends with its last task; transport='direct' can end it without late workers"
+    )
 
     def check_preprocessor(self, data: PackedDataset) -> None:
         """Raise a DataError unless the preprocessor can be sent to the executors. Each one is tried once in a session."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from sparknet.clusters.direct.alike import FirstWeights, about
 from sparknet.clusters.direct.bodies import SLICE
@@ -101,6 +101,8 @@ class Staying:
     may_change
         Whether ``per_round`` does all other rounds too, once another job has waited for the slots of the workers. Else they start again.
     """
+
+    waits_for_all: ClassVar[str] = ""  # a session that it asks says so for itself
 
     def __init__(self, plan: SessionPlan, per_round: Session, *, may_change: bool) -> None:
         self._plan, self._per_round, self._may_change = plan, per_round, may_change

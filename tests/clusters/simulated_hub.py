@@ -1,0 +1,177 @@
+"""A hub without sockets, threads and clocks: the machines of the protocol, the real work of workers, and a time that dice decide.
+
+Who is done when, how long a step takes, and who dies follow from the dice. What the machines decide is what they would decide over TCP.
+"""
+
+import heapq
+import itertools
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+from sparknet.clusters.direct import worker
+from sparknet.clusters.direct.session import DirectSession
+from sparknet.transport import (
+    Abandon,
+    Answer,
+    Begin,
+    Combine,
+    Done,
+    DriverSide,
+    Drop,
+    End,
+    GiveUp,
+    Hello,
+    Limits,
+    Say,
+    Send,
+    Slice,
+    Stop,
+    Train,
+    WorkerSide,
+)
+
+LIMITS = Limits(beat=1e6, silence=1e7, join=1e6, grace=5.0)
+
+
+class SimulatedCluster:
+    """A cluster of workers that take as long as the dice say."""
+
+    def __init__(self, dice):
+        self.dice = dice
+
+    def default_workers(self, _data):
+        return 3
+
+    @contextmanager
+    def session(self, factory, data, workers, **_):
+        hub = SimulatedHub(self.dice, [self.work(factory, data, k, workers) for k in range(workers)])
+        yield DirectSession(hub, workers, None, None)
+
+    def work(self, factory, data, shard, workers):
+        """Return what a worker of this shard does with the bytes of its work; a new net each time."""
+
+        def do(*args):
+            found = []
+            before, worker.serve = worker.serve, lambda *_, do, **__: found.append(do)
+            try:
+                worker.serve_shard(
+                    None,
+                    shard,
+                    secret=b"",
+                    limits=LIMITS,
+                    make_net=lambda: factory(seed=0),
+                    stored=data.shard(shard, workers),
+                    preprocessor=data.preprocessor,
+                )
+            finally:
+                worker.serve = before
+            return found[0](*args)
+
+        return do
+
+
+class SimulatedHub:
+    """What :class:`sparknet.transport.Hub` is to a session."""
+
+    def __init__(self, dice, works):
+        self.dice, self.works, self.now = dice, works, 0.0
+        self.machine = DriverSide(len(works), LIMITS, 0.0)
+        self.events, self.order = [], itertools.count()  # what happens, by its time
+        self.sides, self.results, self.peers = {}, {}, itertools.count()
+        for shard in range(len(works)):
+            self.start(shard)
+
+    @property
+    def lost_work(self):
+        return self.machine.lost_work
+
+    def round(self, bodies, *, combine, begin=lambda _: None, deadline=None, quorum=None):
+        done, actions = {}, self.machine.open(bodies, self.now, deadline=deadline, quorum=quorum)
+        while True:
+            for action in actions:
+                match action:
+                    case Begin(_, done):
+                        begin(done)
+                    case Combine(_, number, slices):
+                        combine(number, tuple(map(memoryview, slices)))
+                    case End():
+                        return done
+                    case GiveUp(error):
+                        raise error
+                    case Send(peer, message):
+                        self.at(self.dice.random() * 0.1, self.heard_by_worker, peer, message)
+                    case Drop(peer, _):
+                        self.sides.pop(peer, None)
+            actions = self.next()
+
+    def at(self, later, event, *args):
+        heapq.heappush(self.events, (self.now + later, next(self.order), event, args))
+
+    def next(self):
+        """Let the next thing happen; return what the machine asks for."""
+        if self.events and self.events[0][0] <= self.machine.wake():
+            self.now, _, event, args = heapq.heappop(self.events)
+            return event(*args)
+        self.now = self.machine.wake()
+        return self.machine.tick(self.now)
+
+    def start(self, shard):
+        peer = next(self.peers)
+        self.sides[peer] = (shard, WorkerSide(Hello(shard), LIMITS, self.now))
+        self.at(self.dice.random(), self.heard_by_driver, peer, Hello(shard))
+
+    def dies(self, peer):
+        if peer not in self.sides:
+            return []
+        shard, _ = self.sides.pop(peer)
+        self.start(shard)
+        return self.machine.lost(peer, self.now)
+
+    def heard_by_driver(self, peer, message):
+        if peer not in self.sides:
+            return []
+        if isinstance(message, Hello):
+            return self.machine.joined(peer, message, self.now)
+        return self.machine.received(peer, message, self.now)
+
+    def heard_by_worker(self, peer, message):
+        if peer in self.sides:
+            self.does(peer, self.sides[peer][1].received(message, self.now))
+        return []
+
+    def ends(self, peer, done):
+        if peer in self.sides:
+            self.does(peer, self.sides[peer][1].ended(done, self.now))
+        return []
+
+    def does(self, peer, actions):
+        for action in actions:
+            match action:
+                case Say(message):
+                    self.at(self.dice.random() * 0.1, self.heard_by_driver, peer, message)
+                case Train(work):
+                    shard = self.sides[peer][0]
+                    body = memoryview(b"".join(bytes(part) for part in work.body))
+                    result = self.works[shard](body, work.exactly, lambda: True)
+                    self.results[peer] = result.slices
+                    done = Done(work.round, result.steps, len(result.slices), result.result, result.notes)
+                    self.at(self.dice.choice([0.0, 0.0, 0.1, 0.5, 20.0]), self.ends, peer, done)
+                    if self.dice.random() < 0.1:
+                        self.at(self.dice.random() * 2, self.dies, peer)
+                case Answer(round_, number):
+                    parts = self.results[peer][number]
+                    data = bytes(parts) if isinstance(parts, bytes | memoryview) else b"".join(map(bytes, parts))
+                    self.at(self.dice.random() * 0.1, self.heard_by_driver, peer, Slice(round_, number, data))
+                case Abandon() | Stop():
+                    pass
+
+
+def random_clock(dice):
+    """Return what stands for the module ``time`` of a worker: its clock jumps, back too."""
+    now = [0.0]
+
+    def perf_counter():
+        now[0] += dice.choice([0.0, 0.5, 2.0, 8.0, -0.5])
+        return now[0]
+
+    return SimpleNamespace(perf_counter=perf_counter)

@@ -1,0 +1,182 @@
+"""Rounds that do not wait for late workers: who takes part is told, and a replay of it has the same bits."""
+
+import contextlib
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clusters.simulated_hub import SimulatedCluster, random_clock
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparknet import Field, LocalCluster, averaged_sgd
+from sparknet.averaging import Median, Nesterov, WeightedMean
+from sparknet.clusters.spark.training.cluster import _SparkSession
+from sparknet.data import pack
+from sparknet.nets import MLP
+from sparknet.transport import Work
+from sparknet.transport.mailbox import Mailbox
+
+RNG = np.random.default_rng(0)
+COLUMNS = {"data": RNG.normal(size=(240, 6)).astype(np.float32), "label": RNG.integers(0, 3, 240)}
+DATA = pack(COLUMNS, [Field("data", (6,), "float32"), Field("label", (), "int64")], 8)
+FACTORY = MLP.factory((6,), 3, (5,), learning_rate=0.1, momentum=0.9)
+RULES = [WeightedMean(), Median(), Nesterov(combine=WeightedMean())]
+ME = os.getpid()
+
+
+def train(cluster, **options):
+    return averaged_sgd(FACTORY, DATA, cluster=cluster, **{"workers": 3, "tau": 6, "rounds": 5, "seed": 7, **options})
+
+
+def facts(rounds):
+    return [(each.weights, each.loss, each.steps, each.examples, each.workers, each.decided) for each in rounds]
+
+
+@given(st.integers(0, 2**32), st.integers(1, 3), st.data())
+def test_a_replay_has_the_bits_of_whatever_random_clocks_have_decided(seed, least, data):
+    options = {
+        "rule": data.draw(st.sampled_from(RULES)),
+        "solver_state": data.draw(st.sampled_from(["average", "local", "reset"])),
+        "sampling": data.draw(st.sampled_from(["epoch", "window"])),
+    }
+    limit = data.draw(st.sampled_from([None, "auto", 2.0]))
+    dice = random.Random(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sparknet.worker.time", random_clock(dice))
+        rounds = list(train(SimulatedCluster(dice), min_workers=least, max_seconds=limit, **options))
+    for each in rounds:
+        assert least <= len(each.workers) == 3 - len(each.decided.absent)
+        assert set(each.workers).isdisjoint(each.decided.absent)
+    assert facts(train(LocalCluster(), replay=rounds, **options)) == facts(rounds)
+
+
+def test_the_random_clocks_leave_workers_out(monkeypatch):
+    """The property above would hold of clocks that decide nothing."""
+    dice = random.Random(1)
+    monkeypatch.setattr("sparknet.worker.time", random_clock(dice))
+    rounds = list(train(SimulatedCluster(dice), min_workers=1, rounds=20))
+    assert {len(each.workers) for each in rounds} >= {1, 2, 3}
+
+
+# ---- child processes
+def children():
+    found = []
+    for task in Path(f"/proc/{ME}/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+            found += (task / "children").read_text().split()
+    return {int(each) for each in found}
+
+
+def workers_of(before):
+    """Return the processes of the two workers."""
+    until = time.monotonic() + 200
+    while time.monotonic() < until:
+        for first in children() - before:
+            found = [int(each) for each in Path(f"/proc/{first}/task/{first}/children").read_text().split()]
+            if len(found) == 2:
+                return found
+        time.sleep(0.01)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("evaluate", [None, (DATA, 1)])
+def test_a_worker_that_is_stopped_for_ever_is_absent_in_each_round_and_the_run_ends(evaluate, tmp_path):
+    before, got, stopped = children(), [], None
+    options = {"workers": 2, "rounds": 12, "evaluate": evaluate}
+    for each in train(LocalCluster(processes=2), min_workers=1, checkpoint=tmp_path, **options):
+        got.append(each)
+        if stopped is None:
+            stopped = workers_of(before)[0]
+            os.kill(stopped, signal.SIGSTOP)
+    absent = got[-1].decided.absent
+    assert len(absent) == 1
+    # It may have been done before it was stopped, in the round that was not open yet and perhaps one more.
+    assert all(each.decided.absent == absent for each in got[3:])
+    assert all(each.decided.grace is not None for each in got[3:])
+    assert all(each.goodput.lost > 0 for each in got[3:])
+    assert facts(train(LocalCluster(), replay=got, **options)) == facts(got)
+    assert children() == before
+
+
+def test_a_worker_that_goes_on_joins_a_later_round():
+    before, until, stopped, joined = children(), time.monotonic() + 200, None, False
+    for each in train(LocalCluster(processes=2), min_workers=1, workers=2, rounds=10**7):
+        if stopped is None:
+            stopped = workers_of(before)[0]
+            os.kill(stopped, signal.SIGSTOP)
+        elif each.index >= 5 and each.decided.absent:
+            os.kill(stopped, signal.SIGCONT)
+        joined = each.index > 5 and not each.decided.absent
+        if joined:
+            break
+        assert time.monotonic() < until
+    assert joined
+
+
+# ---- who waits for all
+def test_workers_that_take_turns_are_all_waited_for_and_the_log_says_so_once(caplog):
+    rounds = list(train(LocalCluster(), min_workers=2))
+    assert [each.workers for each in rounds] == [(0, 1, 2)] * 5
+    assert caplog.messages == [
+        "min_workers=2 has no effect: the workers take turns in this process, so none is late; with LocalCluster(processes=N) they may be"
+    ]
+    assert facts(train(LocalCluster(), rule=WeightedMean())) == facts(rounds)
+
+
+def test_a_cluster_of_another_make_is_said_to_wait_for_all(caplog):
+    class Session:
+        def __init__(self, inner):
+            self.train = inner.train
+
+    class Other(LocalCluster):
+        def session(self, *args):
+            context = super().session(*args)
+
+            class Context:
+                def __enter__(self):
+                    return Session(context.__enter__())
+
+                def __exit__(self, *args):
+                    return context.__exit__(*args)
+
+            return Context()
+
+    list(train(Other(), min_workers=1))
+    assert caplog.messages == ["min_workers=1 has no effect: rounds of this cluster wait for all workers"]
+
+
+def test_a_job_for_each_round_says_why_it_waits():
+    assert "transport='direct' can end it without late workers" in _SparkSession.waits_for_all
+
+
+# ---- what is refused
+@pytest.mark.parametrize("wrong", [0, -1, 4, 1.5, True, "2"])
+def test_a_quorum_that_cannot_be_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"min_workers=.*; expected a whole number from 1 to workers=3"):
+        train(LocalCluster(), min_workers=wrong)
+
+
+def test_a_replay_takes_no_quorum():
+    with pytest.raises(ValueError, match=r"replay= and min_workers=1; expected one of them"):
+        train(LocalCluster(), min_workers=1, replay=[])
+
+
+# ---- work that nobody wants any more
+def test_a_worker_does_not_look_at_work_of_a_round_that_has_ended_without_it():
+    do = SimulatedCluster(random.Random(0)).work(FACTORY, DATA, 0, 3)
+    assert do(memoryview(b"no message"), None, lambda: False) is None
+
+
+def test_work_that_waits_to_be_sent_makes_room_for_newer_work():
+    box = Mailbox()
+    for message in Work(1, "a"), "x", Work(2, "b"), Work(3, "c"), "y":
+        box.put(message)
+    assert [box.get() for _ in range(3)] == [Work(3, "c"), "x", "y"]
+    box.put(Work(4, "d"))
+    box.put(None)
+    assert [box.get(), box.get()] == [Work(4, "d"), None]
