@@ -2,8 +2,8 @@
 
 Nothing imports torch before a net is made. Where to look:
 
-- ``net`` is the net. It puts together ``holding`` (weights and state), ``optimizing`` (the solver step: parts of a minibatch, clipping),
-  ``schedule`` (the scheduler's place) and ``batches`` (inputs, targets, outputs, the loss).
+- ``net`` is the net. It puts together ``optimizing`` (the solver step: parts of a minibatch, clipping), ``schedule`` (the scheduler's
+  place), ``batches`` (inputs, targets, outputs, the loss) and ``compiling`` (torch.compile).
 - ``layers`` finds the tensors of a module and names them, and says which modules cannot be used. ``tensors`` moves numbers between
   tensors and NDArrays, ``history`` does so for an optimizer's state.
 - ``factory`` makes nets, and tries one on the driver. ``metrics`` has functions for ``metrics=``.

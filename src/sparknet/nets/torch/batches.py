@@ -12,6 +12,7 @@ from typing import Any
 from sparknet.errors import DataError, NetError, SparknetError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch
+from sparknet.nets.torch.compiling import way_out
 from sparknet.nets.torch.runtime import load
 from sparknet.nets.torch.tensors import as_tensor
 
@@ -93,7 +94,7 @@ def translated(what: str, batch: Batch) -> Iterator[None]:
     except Exception as error:
         columns = ", ".join(f"{name} {_kind(array)}" for name, array in batch.items())
         place = f" (the minibatch has {columns})" if columns else ""
-        msg = f"{what}: {type(error).__name__}: {error}{place}"
+        msg = f"{what}: {type(error).__name__}: {error}{place}{way_out(error)}"
         raise NetError(msg) from error
 
 

@@ -15,6 +15,7 @@ from sparknet.errors import NetError, SchemaError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch, SolverState
 from sparknet.nets.torch.batches import columns_of, measured, named_outputs, placed, scalar, translated
+from sparknet.nets.torch.compiling import check_compile, compiled
 from sparknet.nets.torch.factory import TorchFactory, check_options, torchs_device
 from sparknet.nets.torch.history import history_of, set_history
 from sparknet.nets.torch.layers import check_module, tensors_of
@@ -57,7 +58,8 @@ class TorchNet:
         ``"bfloat16"``: compute the output and the loss in mixed precision, by ``torch.autocast``. The weights stay as the module
         made them.
     compile
-        True, or options of ``torch.compile``: run the module compiled. The last bits may differ from those without.
+        True, or options of ``torch.compile``: run the module compiled, each shape by itself unless they say ``dynamic``. The last
+        bits may differ from those without.
     threads
         Threads of torch on the host. With more than one, the bits depend on their number.
     seed
@@ -119,6 +121,7 @@ class TorchNet:
         seed: int = 0,
     ) -> None:
         torch = load()
+        check_compile(compile)
         check_options(
             {"module": module, "optimizer": optimizer, "loss": loss, "scheduler": scheduler, **(metrics or {})},
             {"inputs": inputs, "targets": targets},
@@ -146,7 +149,8 @@ class TorchNet:
         with translated("TorchNet: scheduler(optimizer)", {}):
             following = None if scheduler is None else scheduler(self._optimizer)
         self._schedule = Schedule(following, self._optimizer)
-        call = torch.compile(self._module, **({} if compile is True else compile)) if compile else self._module
+        with translated("TorchNet: torch.compile(module)", {}):
+            call = compiled(self._module, compile)
         self._metrics = {name: placed(name, metric, self._device) for name, metric in (metrics or {}).items()}
         self._stepping = Stepping(
             call,
@@ -289,6 +293,10 @@ class TorchNet:
         dict
             Copies in host memory. The loss and the metrics have no axes; they are means over the minibatch.
         """
+        return self._forward(batch, outputs, self._stepping.call)
+
+    def _forward(self, batch: Batch, outputs: Sequence[str] | None, call: Callable[..., Any]) -> dict[str, NDArray]:
+        """Run ``call``, the module or what was compiled of it."""
         scalars = ["loss", *self._metrics]
         names = scalars if outputs is None else list(outputs)
         with (
@@ -297,7 +305,7 @@ class TorchNet:
         ):
             inputs, targets = self._columns(batch, needs_targets=any(name in scalars for name in names))
             with self._stepping.precision():
-                output = self._stepping.call(*inputs)
+                output = call(*inputs)
                 found = named_outputs(output)
                 if "loss" in names:
                     found["loss"] = scalar(self._stepping.loss(output, *targets))
@@ -307,22 +315,22 @@ class TorchNet:
             if unknown:
                 msg = f"no output {', '.join(map(repr, unknown))}; there are {', '.join(dict.fromkeys([*scalars, *found]))}"
                 raise NetError(msg, unknown=unknown)
-            return {name: _result(found[name]) for name in names}
+            return {name: copied(found[name]) for name in names}
 
     def rehearse(self, batch: Batch, *, train: bool = True) -> None:
         """Raise the error of a step (with ``train=False`` of ``forward``) on the batch, and leave the net as it is.
 
-        The gradients are not computed: a backward pass would start threads of torch, which a forked worker cannot have. A warning is
+        The gradients are not computed, and nothing is compiled: both start threads of torch, which a forked worker cannot have. A warning is
         logged for buffers of integers that change, because rules take those of one worker.
         """
         if not train:
-            self.forward(batch)
+            self._forward(batch, None, self._module)
             return
         with (
             self._tensors.buffers_kept(),
             self._running("step()", batch, step_seed(self._seed, self._iteration), train=True),
         ):
-            self._stepping.loss_of(*self._columns(batch))
+            self._stepping.loss_of(*self._columns(batch), self._module)
 
     def _columns(self, batch: Batch, *, needs_targets: bool = True) -> tuple[list[Any], list[Any]]:
         """Return the inputs and the targets as tensors; integers of targets as int64, which losses of torch take."""
@@ -340,8 +348,3 @@ class TorchNet:
             self._module.train(train)
         with translated(what, batch), computing(self._threads), seeded(seed, self._device):
             yield
-
-
-def _result(value: Any) -> NDArray:
-    """Return a copy of an output; bfloat16, which mixed precision gives, as float32."""
-    return copied(value.float() if value.dtype == load().bfloat16 else value)

@@ -32,10 +32,10 @@ class Stepping:
         torch = load()
         return torch.autocast(self.device.type, getattr(torch, self.autocast))  # type: ignore[no-any-return]
 
-    def loss_of(self, inputs: Sequence[Any], targets: Sequence[Any]) -> Any:
-        """Return the loss of a minibatch, which can be differentiated."""
+    def loss_of(self, inputs: Sequence[Any], targets: Sequence[Any], call: Callable[..., Any] | None = None) -> Any:
+        """Return the loss of a minibatch, which can be differentiated; ``call`` is run in the place of the net's own, if it is given."""
         with self.precision():
-            loss = scalar(self.loss(self.call(*inputs), *targets))
+            loss = scalar(self.loss((call or self.call)(*inputs), *targets))
         if not loss.requires_grad:
             msg = "the loss depends on no parameter that requires a gradient, expected one: is all of the module frozen or detached?"
             raise NetError(msg)
