@@ -78,8 +78,8 @@ def disturbed(how):
             thread.join()
 
 
-def trained(job, how, **options):
-    """Train until the accuracy is reached: seconds, rounds, steps, goodput, and who was absent how often."""
+def trained(job, how, *, to_the_end=False, **options):
+    """Train until the accuracy is reached, or all rounds: seconds, rounds, steps, goodput, and who was absent how often."""
     net, seconds, absent, steps, goodput = job.factory(seed=SEED), 0.0, 0, 0, None
     reached, best = False, 0.0
     common = {"cluster": LocalCluster(processes=WORKERS), "workers": WORKERS, "tau": job.tau, "seed": SEED}
@@ -91,7 +91,7 @@ def trained(job, how, **options):
             goodput = rounds.goodput
             best = max(best, accuracy(net, each.weights, job.test))
             reached = best >= job.target
-            if reached:
+            if reached and not to_the_end:
                 break
     found = {"seconds": seconds, "reached": reached, "accuracy": best, "rounds": each.index + 1, "steps": steps}
     return {**found, "absent": absent, "goodput": goodput.facts(), "line": str(goodput)}
@@ -149,7 +149,7 @@ def main():
         for name, (how, options) in ways(limit).items():
             found[name].append(trained(job, how, **options))
             show(name, found[name][-1], job.target)
-    forever = partial(trained, job, "stopped", min_workers=1, rounds=FOREVER_ROUNDS)()
+    forever = partial(trained, job, "stopped", min_workers=1, rounds=FOREVER_ROUNDS, to_the_end=True)()
     show("min_workers=1, a worker stopped for ever", forever, job.target)
     facts["load after"] = os.getloadavg()[0]
     print(f"load {facts['load']:.1f} before, {facts['load after']:.1f} after")

@@ -39,6 +39,7 @@ nitpick_ignore = [
     ("py:class", "sparknet.serialization.message.layout.MessageLayout"),
     ("py:class", "sparknet.data.shards.Stored"),
     ("py:class", "sparknet.training.divergence.Divergence"),
+    ("py:class", "sparknet.training.pace.Quorum"),
     ("py:class", "sparknet.training.protocols.Found"),
 ]
 

@@ -36,6 +36,8 @@ def test_processes_that_are_killed_change_no_bit_and_nothing_is_left(tmp_path):
         outcome = run.ends_as(right)
         assert outcome.injected == {"worker killed": 1, "fails sending": 1, "sums slowly": 1}
         assert outcome.missed == 0
+        assert outcome.goodput.steps > 0
+        assert outcome.goodput.lost > 0  # of the worker that was killed, and of the one that failed
         # What would be found: other bits, a round that is missing, a process, a file.
         with pytest.raises(RunError, match="round 1 has other bits"):
             run.check([right[0], "others", *right[2:]])

@@ -1,5 +1,6 @@
 """Training whose workers stay: tasks of one long job, connected to the driver. The bits are those of all other ways."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -242,6 +243,57 @@ def test_where_the_driver_is_reached_follows_spark_s_settings(context):
     assert reaching.address_of(remote, "gate:4711") == ("gate", "gate", 4711)
     conf["spark.driver.bindAddress"] = "0.0.0.0"  # noqa: S104 - it is not bound here
     assert reaching.address_of(remote, "gate") == ("0.0.0.0", "gate", 0)  # noqa: S104
+
+
+class Signing:
+    """Makes a net whose steps leave the number of their process in a folder."""
+
+    def __init__(self, folder):
+        self.folder, self.driver = str(folder), os.getpid()
+
+    def __call__(self, *, seed=0):
+        net = FACTORY(seed=seed)
+        step = net.step
+
+        def signing(batch):
+            if os.getpid() != self.driver:
+                (Path(self.folder) / str(os.getpid())).touch()
+            return step(batch)
+
+        net.step = signing
+        return net
+
+
+def test_rounds_end_without_a_worker_that_is_stopped_and_a_replay_has_the_same_bits(packed, direct, tmp_path):
+    rounds, options = [], {**OPTIONS, "rounds": 8}
+    stopped = None
+    try:
+        for each in averaged_sgd(
+            Signing(tmp_path), packed, cluster=direct, min_workers=1, evaluate=(packed, 4), **options
+        ):
+            rounds.append(each)
+            if stopped is None:
+                stopped = int(next(tmp_path.iterdir()).name)
+                os.kill(stopped, signal.SIGSTOP)
+        absent = rounds[-1].decided.absent
+        assert len(absent) == 1
+        assert all(each.decided.absent == absent for each in rounds[3:])
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(stopped, signal.SIGKILL)
+    again = averaged_sgd(FACTORY, IN_MEMORY, cluster=LocalCluster(), replay=rounds, evaluate=(IN_MEMORY, 4), **options)
+    assert facts(again) == facts(rounds)
+
+
+def test_a_job_for_each_round_waits_for_all_and_the_log_says_so_once(spark, packed, caplog):
+    rounds = list(
+        averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark, transport="spark"), min_workers=1, **OPTIONS)
+    )
+    assert [each.workers for each in rounds] == [(0, 1)] * OPTIONS["rounds"]
+    (said,) = (text for text in caplog.messages if "min_workers" in text)
+    assert said.startswith(
+        "min_workers=1 has no effect: each round is a Spark job, which ends with its last task; transport="
+    )
 
 
 def test_a_transport_that_does_not_exist_is_named(spark):

@@ -36,6 +36,10 @@ def test_a_round_without_time_has_none():
     assert (Goodput().ratio, str(Goodput())) == (0.0, "goodput 0.0 %")
 
 
+def test_a_part_that_is_next_to_nothing_is_not_in_the_line():
+    assert str(Goodput(steps=900.0, waiting=100.0, checkpoint=0.001)) == "goodput 90.0 % (waiting 10.0 %)"
+
+
 def test_workers_that_take_turns_do_not_wait_for_each_other(monkeypatch):
     clock = Clock(lambda worker: (1.0, 3.0)[worker])
     clock.install(monkeypatch)

@@ -111,7 +111,7 @@ def _add_rounds(train: argparse.ArgumentParser) -> None:
         type=at_least(1),
         metavar="N",
         help="end a round without late workers once N are done and a while has passed, which follows from how long steps take; it needs "
-        "--processes or --transport direct (default: wait for all)",
+        "workers that stay, as with --processes or --transport direct (default: wait for all)",
     )
     train.add_argument("--rounds", type=at_least(1), default=20, help="rounds")
     train.add_argument(

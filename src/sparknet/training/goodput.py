@@ -58,8 +58,8 @@ class Goodput:
 
     def __str__(self) -> str:
         """Return the ratio, and what the rest was, in a line."""
-        parts = [(name, seconds) for name, seconds in asdict(self).items() if name != "steps" and seconds > 0]
-        rest = ", ".join(f"{name} {seconds / self.total:.1%}".replace("%", " %") for name, seconds in parts)
+        shares = {name: f"{100 * seconds / self.total:.1f} %" for name, seconds in asdict(self).items() if seconds > 0}
+        rest = ", ".join(f"{name} {share}" for name, share in shares.items() if name != "steps" and share != "0.0 %")
         return f"goodput {100 * self.ratio:.1f} %" + (f" ({rest})" if rest else "")
 
     def facts(self) -> dict[str, float]:

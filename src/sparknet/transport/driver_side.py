@@ -92,7 +92,7 @@ class DriverSide:
             The time.
         deadline
             Time from which on the round does with the workers that are done, once they are ``quorum``; None: it waits for all. A
-            function is called when they are so many: see :data:`~sparknet.transport.limits.Deadline`.
+            function, as for :meth:`Hub.round`, says for how many seconds more from then on.
         quorum
             How many results are needed; default: all.
         """
