@@ -18,6 +18,7 @@ from sparknet.averaging import Median, Nesterov, WeightedMean
 from sparknet.clusters.spark.training.cluster import _SparkSession
 from sparknet.data import pack
 from sparknet.nets import MLP
+from sparknet.training.lateness import Lateness
 from sparknet.transport import Work
 from sparknet.transport.mailbox import Mailbox
 
@@ -85,7 +86,7 @@ def workers_of(before):
 
 
 @pytest.mark.parametrize("evaluate", [None, (DATA, 1)])
-def test_a_worker_that_is_stopped_for_ever_is_absent_in_each_round_and_the_run_ends(evaluate, tmp_path):
+def test_a_worker_that_is_stopped_for_ever_is_absent_in_each_round_and_the_run_ends(evaluate, tmp_path, caplog):
     before, got, stopped = children(), [], None
     options = {"workers": 2, "rounds": 12, "evaluate": evaluate}
     for each in train(LocalCluster(processes=2), min_workers=1, checkpoint=tmp_path, **options):
@@ -98,6 +99,7 @@ def test_a_worker_that_is_stopped_for_ever_is_absent_in_each_round_and_the_run_e
     # It may have been done before it was stopped, in the round that was not open yet and perhaps one more.
     assert all(each.decided.absent == absent for each in got[3:])
     assert all(each.decided.grace is not None for each in got[3:])
+    assert "came late and is left out" in "".join(caplog.messages)
     assert all(each.goodput.lost > 0 for each in got[3:])
     assert facts(train(LocalCluster(), replay=got, **options)) == facts(got)
     assert children() == before
@@ -116,6 +118,23 @@ def test_a_worker_that_goes_on_joins_a_later_round():
             break
         assert time.monotonic() < until
     assert joined
+
+
+# ---- what the log says
+def test_the_log_says_who_is_late_once_and_again_where_that_is_always_so(caplog):
+    lateness = Lateness()
+    for index, absent in enumerate([[], [2, 0], [2], [0, 2], *[[2]] * 20]):
+        lateness.hear(index, absent)
+    first, always = caplog.messages
+    assert first.startswith("round 1: worker 0, 2 came late and is left out; it joins the next round.")
+    assert always.startswith("worker 2 came late in 10 rounds one after the other, and nothing of its data was learned")
+
+
+def test_a_worker_that_is_late_now_and_then_is_told_of_once(caplog):
+    lateness = Lateness()
+    for index in range(100):
+        lateness.hear(index, [] if index % 10 == 9 else [1])
+    assert len(caplog.messages) == 1
 
 
 # ---- who waits for all

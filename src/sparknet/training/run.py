@@ -23,6 +23,7 @@ from sparknet.nets.base import NetFactory, SolverState
 from sparknet.training.divergence import Divergence
 from sparknet.training.ending import Ending
 from sparknet.training.goodput import Goodput
+from sparknet.training.lateness import Lateness
 from sparknet.training.pace import Averages, Decided, Pace, Quorum
 from sparknet.training.protocols import Cluster, Collected, PackedData, Session, SliceSession
 from sparknet.training.replay import Former
@@ -58,6 +59,7 @@ class Run:
     divergence: Divergence
     former: Mapping[int, Former] | None = None  # of a replay
     said: set[str] = field(default_factory=set)  # to the log, once
+    lateness: Lateness = field(default_factory=Lateness)
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that determine, with net and data, the result of every step. The data is read once."""
@@ -173,8 +175,9 @@ class Run:
         averages = averages.after_steps({o.worker: o.seconds / o.steps for o in collected.outcomes if o.steps})
         if quorum is not None:
             averages = averages.after_exchange(quorum.waited, quorum.sync)
-        grace = None if quorum is None else quorum.given
-        return ending, collected, Decided(taken, limit, grace, self.rule_in_words), averages
+        decided = Decided(taken, limit, None if quorum is None else quorum.given, self.rule_in_words)
+        self.lateness.hear(before.rounds, decided.absent)
+        return ending, collected, decided, averages
 
     def _goodput(self, collected: Collected[Facts], taking_part: Sequence[Facts], seconds: Seconds) -> Goodput:
         counted, training = {each.worker for each in taking_part}, collected.for_steps
