@@ -36,6 +36,19 @@ def no_numbers(dtype):
     return wrong
 
 
+def expanded(module):
+    module.register_buffer("odd", torch.zeros(1).expand(4))
+
+
+class Late(torch.nn.Linear):
+    """Makes a layer when it first runs."""
+
+    def forward(self, x):
+        if not hasattr(self, "late"):
+            self.late = torch.nn.Linear(2, 2)
+        return self.late(super().forward(x))
+
+
 class Extra(torch.nn.Linear):
     def get_extra_state(self):
         return {"step": 1}
@@ -130,6 +143,12 @@ MADE = {
     "accumulate": ({"accumulate": 0}, "accumulate=0; expected a whole number of at least 1"),
     "threads": ({"threads": 1.5}, "threads=1.5; expected a whole number"),
     "clip_norm": ({"clip_norm": -1}, "clip_norm=-1; expected a positive number, or None"),
+    "an autocast dtype": ({"autocast": torch.bfloat16}, "autocast=torch.bfloat16; expected 'bfloat16' or None$"),
+    "a class as loss": (
+        {"loss": torch.nn.CrossEntropyLoss},
+        r"loss=CrossEntropyLoss, a class; expected .*write CrossEntropyLoss\(\)",
+    ),
+    "an expanded buffer": ({"module": partial(Wrong, expanded)}, r"'odd' is expanded: .* share memory.*\.clone\(\)"),
     "autocast": ({"autocast": "float16"}, "autocast='float16'; expected 'bfloat16' or None: float16 needs"),
     "device": ({"device": 0}, "device=0; expected a name such as"),
 }
@@ -245,9 +264,36 @@ def test_a_group_that_is_added_in_a_training_is_found_at_the_end_of_the_round():
         net.get_state()
 
 
-def test_a_seed_below_zero_is_refused():
-    with pytest.raises(NetError, match="got seed -1"):
-        TorchNet(small, optimizer=SGD, loss=functional.cross_entropy, seed=-1)
+@pytest.mark.parametrize("seed", [-1, "7", 1.5])
+def test_a_seed_that_is_no_whole_number_of_0_or_more_is_refused(seed):
+    with pytest.raises(NetError, match=f"got seed {seed!r}, expected a whole number"):
+        TorchNet(small, optimizer=SGD, loss=functional.cross_entropy, seed=seed)
+
+
+def test_a_layer_that_is_made_in_a_step_is_found_on_the_driver():
+    with pytest.raises(
+        NetError, match=r"made the parameters 'late.weight', 'late.bias' in a step, .*module\(\) makes all"
+    ):
+        averaged_sgd(factory(partial(Late, 4, 2)), packed(), cluster=LocalCluster(), rounds=1)
+
+
+def test_a_learning_rate_that_changes_in_a_round_is_told_once(caplog):
+    net = factory(linear)()
+    net.get_state()
+    assert not caplog.records
+    net.optimizer.param_groups[0]["lr"] = 7
+    net.get_state(), net.lend()
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "TorchNet: SGD has other values of 'lr' than at first: parameter groups do not travel"
+    )
+
+
+def test_a_scheduler_that_changes_the_learning_rate_is_not_told_of(caplog):
+    net = factory(linear, scheduler=partial(torch.optim.lr_scheduler.StepLR, step_size=1))()
+    net.step(BATCH)
+    net.get_state()
+    assert not caplog.records
 
 
 def test_a_numpy_function_in_the_loss_is_told_with_its_shapes():

@@ -94,14 +94,8 @@ def check_options(
 ) -> None:
     """Raise a NetError that names the first argument of the wrong kind."""
     for name, function in functions.items():
-        if name == "scheduler" and function is None:
-            continue
-        # a module can be called too: losses are modules, and what is made on each worker is none
-        is_net = name in _MAKE and hasattr(function, "state_dict") and not isinstance(function, type)
-        if is_net or not callable(function):
-            got = f"a {type(function).__name__}" if is_net else repr(function)
-            msg = f"TorchNet: {name}={got}; expected a function that each worker calls, {_EXAMPLES.get(name, 'such as accuracy')}"
-            raise NetError(msg)
+        if name != "scheduler" or function is not None:
+            _check_function(name, function)
     for name, names in columns.items():
         if isinstance(names, str) or not all(isinstance(column, str) for column in names):
             msg = f"TorchNet: {name}={names!r}; expected names of columns, such as ('data',)"
@@ -113,11 +107,21 @@ def check_options(
     if clip_norm is not None and not (isinstance(clip_norm, int | float) and 0 < clip_norm < math.inf):
         msg = f"TorchNet: clip_norm={clip_norm!r}; expected a positive number, or None"
         raise NetError(msg)
-    if autocast not in (None, "bfloat16"):
-        msg = (
-            f"TorchNet: autocast={autocast!r}; expected 'bfloat16' or None: float16 needs a factor on the loss that would "
-            "have to be averaged too"
-        )
+    if not (autocast is None or (isinstance(autocast, str) and autocast == "bfloat16")):
+        why = ": float16 needs a factor on the loss that would have to be averaged too" if autocast == "float16" else ""
+        msg = f"TorchNet: autocast={autocast!r}; expected 'bfloat16' or None{why}"
+        raise NetError(msg)
+
+
+def _check_function(name: str, function: Any) -> None:
+    # a module can be called too: losses are modules, and what is made on each worker is none
+    is_net = name in _MAKE and hasattr(function, "state_dict") and not isinstance(function, type)
+    if is_net or not callable(function):
+        got = f"a {type(function).__name__}" if is_net else repr(function)
+        msg = f"TorchNet: {name}={got}; expected a function that each worker calls, {_EXAMPLES.get(name, 'such as accuracy')}"
+        raise NetError(msg)
+    if name not in _MAKE and isinstance(function, type) and issubclass(function, load().nn.Module):
+        msg = f"TorchNet: {name}={function.__name__}, a class; expected a function of (output, *targets): write {function.__name__}()"
         raise NetError(msg)
 
 

@@ -86,10 +86,22 @@ class Tensors:
                 if name in self.named and not buffer.is_floating_point() and not torch.equal(buffer, values)
             ]
             _tell_integers([name for name in changed if not name.endswith(_COUNTER)])
+            self._check_complete()
         finally:
             with torch.no_grad():
                 for _, buffer, values in before:
                     buffer.copy_(values)
+
+    def _check_complete(self) -> None:
+        """Raise a NetError if the module has parameters that it had not when the net was made."""
+        known = {id(tensor) for tensor in self.named.values()}
+        late = [name for name, parameter in self.module.named_parameters() if id(parameter) not in known]
+        if late:
+            msg = (
+                f"the module made the parameters {_some(late)} in a step, which so are neither trained nor averaged; expected "
+                "that module() makes all of them"
+            )
+            raise NetError(msg, layer=late[0])
 
     def given(self, state: Mapping[str, Any], what: str) -> WeightCollection:
         """Return a ``state_dict``, of tensors or arrays, as weights; a SchemaError that says which names differ."""
@@ -183,6 +195,11 @@ def _check_tensor(name: str, tensor: Any) -> None:
         msg = (
             f"TorchNet: {name!r} is on the device 'meta' and has no numbers, expected some: make the module on the CPU"
         )
+        raise NetError(msg, layer=name)
+    if tensor.layout == torch.strided and any(
+        step == 0 for step, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1
+    ):
+        msg = f"TorchNet: {name!r} is expanded: several of its elements share memory; expected memory for each: call .clone()"
         raise NetError(msg, layer=name)
     try:
         carried_dtype(tensor)

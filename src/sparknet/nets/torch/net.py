@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from sparknet.backends import backend_for_device
+from sparknet.data.layout import is_whole
 from sparknet.errors import NetError, SchemaError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Batch, SolverState
@@ -145,7 +146,6 @@ class TorchNet:
         with translated("TorchNet: optimizer(parameters)", {}):
             self._optimizer = optimizer(list(self._module.parameters()))
         check_optimizer(self._optimizer, self._names)
-        self._groups = len(self._optimizer.param_groups)
         with translated("TorchNet: scheduler(optimizer)", {}):
             following = None if scheduler is None else scheduler(self._optimizer)
         self._schedule = Schedule(following, self._optimizer)
@@ -198,8 +198,8 @@ class TorchNet:
 
     def reseed(self, seed: int) -> None:
         """Seed the random numbers of the next steps (dropout, ...); the weights do not change."""
-        if seed < 0:
-            msg = f"got seed {seed}, expected 0 or more"
+        if not is_whole(seed, 0):
+            msg = f"got seed {seed!r}, expected a whole number of 0 or more"
             raise NetError(msg)
         self._seed = int(seed)
 
@@ -237,12 +237,7 @@ class TorchNet:
         return self._tensors.weights(lent), self._state(lent)
 
     def _state(self, taken: Callable[[Any], NDArray]) -> dict[str, NDArray]:
-        if len(self._optimizer.param_groups) != self._groups:
-            got = len(self._optimizer.param_groups)
-            msg = (
-                f"the optimizer has {got} parameter groups, and had {self._groups}; expected that a training adds none"
-            )
-            raise NetError(msg)
+        self._schedule.check()
         return {
             "iteration": NDArray(np.asarray(self._iteration, np.int64)),
             **history_of(self._optimizer, self._names, taken),

@@ -5,6 +5,7 @@ iteration count goes on, and the learning rate follows from it. So a scheduler i
 steps from the last place that was kept. That is the beginning of the round, or in a new process the beginning of the training.
 """
 
+import logging
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from sparknet.errors import NetError
 
 __all__ = ["Schedule", "changed", "settings_of"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def settings_of(optimizer: Any) -> list[dict[str, Any]]:
@@ -61,7 +64,7 @@ class Schedule:
             )
             raise NetError(msg)
         self._scheduler, self._optimizer = scheduler, optimizer
-        self._iteration = 0
+        self._iteration, self._is_told = 0, False
         self._first = self._kept = self._here()
 
     def advance(self) -> None:
@@ -82,6 +85,21 @@ class Schedule:
             else:
                 self.advance()
         self._kept = self._here()
+
+    def check(self) -> None:
+        """Raise a NetError if the optimizer has more groups than at first. A warning is logged once if it has changed its own settings."""
+        before, now = self._first.settings, settings_of(self._optimizer)
+        if len(now) != len(before):
+            msg = f"the optimizer has {len(now)} parameter groups, and had {len(before)}; expected that a training adds none"
+            raise NetError(msg)
+        names = changed(before, now) if self._scheduler is None and not self._is_told else []
+        if names:
+            self._is_told = True
+            _LOG.warning(
+                "TorchNet: %s has other values of %s than at first: parameter groups do not travel between workers, nor to a checkpoint; "
+                "give a scheduler",
+                *(type(self._optimizer).__name__, ", ".join(map(repr, dict.fromkeys(names)))),
+            )
 
     def _here(self) -> _Place:
         state = None if self._scheduler is None else deepcopy(self._scheduler.state_dict())
