@@ -7,9 +7,10 @@ import threading
 import pytest
 from kept_training import facts, start, train
 
-from sparknet import DataError
+from sparknet import DataError, LocalCluster, load
 from sparknet.averaging import Nesterov
 from sparknet.checkpoint import Checkpoint, directory, writer
+from sparknet.clusters.direct import results
 from sparknet.nets import MLP
 
 WAITS = 60  # seconds until a test that waits for another thread fails
@@ -177,3 +178,33 @@ def test_a_round_that_waits_long_for_the_one_before_says_so_once(tmp_path, monke
     assert "until the checkpoint of round" in said
     assert "writing takes longer than a round" in said
     assert all(each.seconds.checkpoint >= 0 for each in rounds)
+
+
+@pytest.mark.parametrize("policy", ["average", "local"])
+def test_what_is_written_late_has_the_bits_of_its_round_where_memory_of_results_is_used_again(
+    tmp_path, monkeypatch, policy
+):
+    """The results of the next round have all come, into memory of the session, before a round is written."""
+    ended, changed = 0, threading.Condition()
+    end = results.Results.end
+
+    def end_and_say(self):
+        nonlocal ended
+        end(self)
+        with changed:
+            ended += 1
+            changed.notify_all()
+
+    def write_late(folder, position, *more):
+        with changed:
+            assert changed.wait_for(lambda: ended >= min(position.rounds + 1, 6), WAITS)
+        WRITE(folder, position, *more)
+
+    options = {"cluster": LocalCluster(processes=2), "solver_state": policy}
+    with monkeypatch.context() as patch:
+        replaced(patch, write_late)
+        patch.setattr(results.Results, "end", end_and_say)
+        whole = train(tmp_path, keep=6, **options)
+    for each in whole:
+        assert load(tmp_path / f"round-{each.index:06d}" / "weights.sparknet", mmap=False) == each.weights
+    assert facts(whole) == facts(train(solver_state=policy))
