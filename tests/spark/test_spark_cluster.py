@@ -1,6 +1,7 @@
 """SparkCluster: the bits of LocalCluster, everything released, errors as themselves, killed workers."""
 
 import os
+import shutil
 import signal
 import threading
 from dataclasses import replace
@@ -140,6 +141,24 @@ def test_a_training_broken_off_on_spark_goes_on_there_or_elsewhere_with_the_same
     there = [r.weights for rounds in (1, 3) for r in on_spark(rounds=rounds, checkpoint=tmp_path)]
     there += [r.weights for r in in_process(rounds=4, checkpoint=tmp_path)]
     assert there == [r.weights for r in in_process(rounds=4)]
+
+
+def test_a_training_goes_on_there_with_another_number_of_workers_as_it_does_elsewhere(
+    spark, packed, in_memory, tmp_path
+):
+    options = {"tau": 7, "seed": 3}
+    list(
+        averaged_sgd(
+            FACTORY, packed, cluster=SparkCluster(spark), workers=2, rounds=1, checkpoint=tmp_path / "a", **options
+        )
+    )
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    one = packed.reshard(1)
+    options |= {"workers": 1, "rounds": 2}
+    (there,) = averaged_sgd(FACTORY, one, cluster=SparkCluster(spark), checkpoint=tmp_path / "a", **options)
+    (here,) = averaged_sgd(FACTORY, in_memory, cluster=LocalCluster(), checkpoint=tmp_path / "b", **options)
+    assert there.weights == here.weights
+    one.unpersist()
 
 
 class Killed(MLP):

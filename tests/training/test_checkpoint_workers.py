@@ -96,3 +96,10 @@ def test_more_workers_than_minibatches_are_refused_as_ever(tmp_path):
     train(tmp_path, rounds=1)
     with pytest.raises(Exception, match="14 workers"):
         start(tmp_path, workers=14)
+
+
+def test_rounds_by_the_clock_go_on_too_and_measure_the_new_workers(tmp_path):
+    train(tmp_path, rounds=2, max_seconds="auto")
+    found = train(tmp_path, rounds=4, workers=3, max_seconds="auto")
+    assert [each.index for each in found] == [2, 3]
+    assert len(position(tmp_path).steps) == 3
