@@ -2,6 +2,8 @@
 
 import math
 import os
+import socket
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -16,6 +18,7 @@ from sparknet.clusters.direct.alike import about
 from sparknet.data import pack
 from sparknet.data.preprocess import LabelMap, Scale
 from sparknet.nets import MLP
+from sparknet.transport import Hub
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 3, 250)
@@ -172,3 +175,20 @@ def test_weights_that_a_bit_flips_in_on_the_way_to_a_worker_are_an_error(monkeyp
     columns = {"data": COLUMNS["data"][:4], "label": LABELS[:4]}
     with pytest.raises(FormatError, match="checksum"):
         next(averaged_sgd(large, pack(columns, FIELDS, 2), cluster=PROCESSES, workers=2, tau=1, rounds=1))
+
+
+def test_a_round_counts_the_strangers_and_the_messages_that_changed_nothing(monkeypatch):
+    def knocking(hub, *args, **options):
+        before = hub.strangers
+        with socket.create_connection(hub.address) as stranger:
+            stranger.sendall(b"GET / HTTP/1.0\r\n\r\n" * 20)
+            while hub.strangers == before:
+                time.sleep(0.01)
+        return round_(hub, *args, **options)
+
+    round_ = Hub.round
+    monkeypatch.setattr(Hub, "round", knocking)
+    found = train(PROCESSES, rounds=2, evaluate=None)
+    assert [(each.strangers, each.ignored) for each in found] == [(1, 0), (1, 0)]
+    monkeypatch.undo()
+    assert found[-1].weights == train(PROCESSES, rounds=2, evaluate=None)[-1].weights

@@ -19,7 +19,7 @@ __all__ = ["EventLog", "round_line"]
 def round_line(result: Round, rounds: int) -> str:
     """Return one line about a finished round of a run with ``rounds`` rounds.
 
-    The times, in seconds, are those of the broadcast, of the slowest worker's training, and of collecting and averaging.
+    The times, in seconds, are those of the slowest worker's steps, and of all that brings weights to the workers, back and together.
     """
     seconds = result.seconds
     parts = [f"round {result.index + 1:>{len(str(rounds))}}/{rounds}", f"loss {result.loss:7.4f}"]
@@ -28,9 +28,7 @@ def round_line(result: Round, rounds: int) -> str:
     if working > 0:
         parts.append(f"{result.examples / working:,.0f} images/s")
     slowest = max(seconds.train, default=0.0)
-    parts.append(
-        f"broadcast {seconds.broadcast:.2f} s, train {slowest:.2f} s, collect {seconds.collect + seconds.average:.2f} s"
-    )
+    parts.append(f"train {slowest:.2f} s, exchange {seconds.broadcast + seconds.collect + seconds.average:.3f} s")
     if absent := sorted(result.decided.absent):
         parts.append(f"without worker {', '.join(map(str, absent))}: late")
     return "  ".join(parts)
@@ -109,7 +107,7 @@ class EventLog:
         self.write("round", **facts)
 
 
-_ROUND_FACTS = ("index", "loss", "steps", "examples", "bytes_down", "bytes_up", "workers")
+_ROUND_FACTS = ("index", "loss", "steps", "examples", "bytes_down", "bytes_up", "workers", "strangers", "ignored")
 
 
 def _plain(value: Any) -> Any:

@@ -62,6 +62,8 @@ class Collected(Generic[Found]):
         Seconds that were for steps; None: those of the slowest worker, or of all where they work in turns.
     lost
         Worker-seconds of attempts that were for nothing: of workers that died, or were left out as late.
+    strangers, ignored
+        As for :class:`Round`.
     """
 
     outcomes: list[Found]
@@ -72,6 +74,8 @@ class Collected(Generic[Found]):
     in_turns: bool = False
     training: float | None = None
     lost: float = 0.0
+    strangers: int = 0
+    ignored: int = 0
 
     @property
     def for_steps(self) -> float:

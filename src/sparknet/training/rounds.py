@@ -64,6 +64,9 @@ class Round:
         What clocks decided: the limit of time, and the steps of each worker. Events and checkpoint have it too.
     goodput
         Where the time of all workers went; of workers that take turns, as of ``LocalCluster()``, the time of the one that works.
+    strangers, ignored
+        Since the round before: connections to the driver that did not prove themselves, and messages that came late, twice, for nobody,
+        or were none. They changed nothing.
     """
 
     index: int
@@ -78,6 +81,8 @@ class Round:
     workers: tuple[int, ...] = ()
     decided: Decided = field(default=Decided(), repr=False)
     goodput: Goodput = field(default=Goodput(), repr=False)
+    strangers: int = field(default=0, repr=False)
+    ignored: int = field(default=0, repr=False)
 
 
 class Rounds(Iterator[Round]):

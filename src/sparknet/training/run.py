@@ -147,6 +147,8 @@ class Run:
             examples=sum(each.examples for each in collected.outcomes),
             bytes_down=collected.bytes_down,
             bytes_up=collected.bytes_up,
+            strangers=collected.strangers,
+            ignored=collected.ignored,
         )
         return found, position
 

@@ -58,7 +58,8 @@ def put(folder: Path, files: Files) -> None:
             elif isinstance(data, Fifo):
                 os.mkfifo(path)
             else:
-                Path(path).write_bytes(data)
+                with Path(path).open("xb") as file:  # not through a link to a FIFO, which would wait for a reader
+                    file.write(data)
 
 
 def made(reader: Any, chance: Any) -> Files:

@@ -84,6 +84,7 @@ class DirectSession:
     first_weights: FirstWeights = field(default_factory=FirstWeights)
     memory: KeptMemory = field(default_factory=KeptMemory)
     present: list[int] = field(default_factory=list)  # who took part in the last round
+    counted: tuple[int, int] = (0, 0)  # strangers and ignored messages that rounds have told of
     waits_for_all: ClassVar[str] = ""
 
     def train_into(
@@ -114,6 +115,9 @@ class DirectSession:
         end, lost = time.perf_counter(), self.hub.lost_work - lost
         if ending.quorum is not None:
             ending.quorum.sync = end - fixed
+        counts = self.hub.strangers, self.hub.ignored
+        strangers, ignored = (now - before for now, before in zip(counts, self.counted, strict=True))
+        self.counted = counts
         slowest = max(facts.seconds for facts in results.facts)
         training = fixed - start if lost or len(done) < len(tasks) else slowest
         return Collected(
@@ -124,6 +128,8 @@ class DirectSession:
             bytes_up=results.nbytes,
             training=training,
             lost=lost,
+            strangers=strangers,
+            ignored=ignored,
         )
 
     def evaluate(self, weights: WeightCollection, data: Any) -> dict[str, float]:
