@@ -77,6 +77,17 @@ def work(session: nox.Session, *extras: str) -> Environment:
     return environment
 
 
+def with_torch(session: nox.Session) -> Environment:
+    """Return the environment that has torch beside Spark."""
+    java(session)
+    environment = Environment(session, "torch")
+    if "SPARKNET_TORCH" in os.environ:
+        environment.install(os.environ["SPARKNET_TORCH"])
+    environment.install("-e", ".[test,torch,ecosystem,spark,arrow]")
+    environment.install(*MNIST)
+    return environment
+
+
 def debian(session: nox.Session, *packages: str, optional: str = "") -> bool:
     """Install the Debian packages that are missing, where this user may; else stop, or if optional go on, with the command."""
     missing = [package for package in packages if not _is_installed(package)]
@@ -252,13 +263,7 @@ def torch(session: nox.Session) -> None:
     It is no part of CI: on Linux the registry's torch brings CUDA's libraries, several gigabytes. SPARKNET_TORCH may name another, such as
     torch==2.13.0+cpu where pip finds CPU builds.
     """
-    java(session)
-    environment = Environment(session, "torch")
-    if "SPARKNET_TORCH" in os.environ:
-        environment.install(os.environ["SPARKNET_TORCH"])
-    environment.install("-e", ".[test,torch,ecosystem,spark,arrow]")
-    environment.install(*MNIST)
-    environment.run("pytest", ALL_EXAMPLES, "-m", "torch and not gpu", *session.posargs)
+    with_torch(session).run("pytest", ALL_EXAMPLES, "-m", "torch and not gpu", *session.posargs)
 
 
 @nox.session(default=False)
@@ -305,4 +310,9 @@ def bench(session: nox.Session) -> None:
     name, *options = session.posargs or [""]
     if name not in scripts:
         session.error(f"bench: got {name!r}, expected one of: {', '.join(scripts)}")
-    work(session, "test", "bench").run("python", f"bench/{name}", *options)
+    if name in ("bench_torch.py", "bench_frameworks.py"):
+        environment = with_torch(session)
+        environment.install(wheel(environment))
+    else:
+        environment = work(session, "test", "bench")
+    environment.run("python", f"bench/{name}", *options)
