@@ -53,7 +53,7 @@ def test_the_main_job_writes_weights_and_events_and_a_line_a_round(capsys, tmp_p
     assert lines[2] == "label: int64 0..9 -> as it is"
     for i, line in enumerate(lines[3:5], start=1):
         assert line.startswith(f"round {i}/2  loss ")
-        for word in ("test accuracy", "images/s", "broadcast", "train", "collect"):
+        for word in ("test accuracy", "images/s", "train", "exchange"):
             assert word in line
     weights = sparknet.load(out / "weights.sparknet")
     assert weights.schema() == MLP((1, 28, 28), 10, (8,)).get_weights().schema()

@@ -85,6 +85,12 @@ class SimulatedHub:
     def lost_work(self):
         return self.machine.lost_work
 
+    strangers = 0
+
+    @property
+    def ignored(self):
+        return self.machine.ignored
+
     def round(self, bodies, *, combine, begin=lambda _: None, deadline=None, quorum=None):
         done, actions = {}, self.machine.open(bodies, self.now, deadline=deadline, quorum=quorum)
         while True:
