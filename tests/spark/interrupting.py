@@ -99,9 +99,8 @@ def interrupted(name, action, condition):
         thread.join()
     except Exception as error:
         thread.join()
-        if (
-            name != "predict" or interrupt_in(error) is None
-        ):  # that job is the caller's: pyspark uses a closed connection
+        # The job of predict() is the caller's: pyspark may use a connection that the interrupt has closed.
+        if name != "predict" or interrupt_in(error) is None:
             raise
     else:
         raise AssertionError("was not interrupted")
