@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import tracemalloc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -521,6 +522,18 @@ def peak_of(workers):
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return most / only.weights.nbytes
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_the_weights_that_a_training_begins_with_are_let_go_after_its_first_round(tmp_path, keeps):
+    kept = {"checkpoint": tmp_path / "kept"} if keeps else {}
+    rounds = averaged_sgd(FACTORY, DATA, cluster=LocalCluster(processes=2), workers=2, tau=1, rounds=4, **kept)
+    first = weakref.ref(rounds.weights.arrays()[0].unwrap())
+    assert first() is not None
+    for _ in range(3):
+        next(rounds)
+    assert first() is None
+    rounds.close()
 
 
 def test_the_memory_of_the_driver_does_not_grow_with_the_workers():

@@ -83,7 +83,9 @@ class Run:
         with writing as writer:
             if checkpoint is not None and position.rounds < self.rounds:
                 checkpoint.record(facts_of(self, position))
-            yield from self._rounds(position, writer)
+            rounds = self._rounds(position, writer)
+            del position  # its weights may be let go as those of any round
+            yield from rounds
 
     def _rounds(self, position: Position, writer: Writer | None) -> Generator[Round, None, None]:
         with self._session() as session:
