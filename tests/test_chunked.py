@@ -82,3 +82,13 @@ def test_the_mean_of_two_has_the_bits_of_float64_rounded_once(low, high):
 def test_a_large_mean_of_two_is_no_overflow():
     top = np.full(5, np.finfo(np.float32).max)
     assert chunked.mean([NDArray(top), NDArray(top)], [1, 1]).to_host().tolist() == top.tolist()
+
+
+@pytest.mark.parametrize(
+    "array", [np.float32([[1, 2, 3], [4, 5, 6]]).T, np.array(3, np.float32)], ids=["columns", "0-d"]
+)
+def test_the_mean_of_two_is_an_array_row_after_row(array):
+    found = chunked.mean([NDArray(array), NDArray(array)], [1, 1]).unwrap()
+    assert isinstance(found, np.ndarray)
+    assert found.flags.c_contiguous
+    assert found.tolist() == array.tolist()
