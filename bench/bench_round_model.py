@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 from facts import machine
 from round_model import Costs, Work, simulate, star
+from round_ways import Still
 
 from sparknet import Field, LocalCluster, NDArray, WeightCollection, averaged_sgd, dump_parts, loads
 from sparknet.averaging import Mean, first_nonfinite
@@ -46,36 +47,19 @@ FIELDS = [Field("x", (1,), "float32")]
 MB = 1e6
 
 
-class Sleeper:
-    """A net of so many bytes whose step sleeps; it copies its weights as any net does."""
+class Sleeper(Still):
+    """A net of so many bytes whose step sleeps."""
 
     def __init__(self, nbytes, slow_worker=None):
         self.iteration, self._slow = 0, slow_worker
         half = int(nbytes) // 8
         self._weights = WeightCollection({name: [np.ones(half, np.float32)] for name in ("a", "b")})
 
-    def get_weights(self):
-        return self._weights.copy()
-
-    def set_weights(self, weights):
-        for mine, given in zip(self._weights.arrays(), weights.arrays(), strict=True):
-            np.copyto(mine.unwrap(), given.to_host())
-
-    def get_state(self):
-        return {"iteration": NDArray(np.int64(self.iteration))}
-
-    def set_state(self, state):
-        self.iteration = int(state["iteration"])
-
     def step(self, batch):
         self.iteration += 1
         worker = int(batch["x"].to_host()[0, 0])  # each shard holds its worker's number
         time.sleep(STEP * (SLOWER if worker == self._slow else 1))
         return 0.0
-
-    def forward(self, batch, outputs=None):
-        del batch, outputs
-        return {"loss": NDArray(np.float32(0))}
 
 
 class Factory:
@@ -165,9 +149,8 @@ def of_code(nbytes, times):
     slices = Slices([ResultLayout(schema_of(weights))], list(weights.arrays()))
     task = Task(worker=0, num_batches=1, first_step=0, tau=0, seed=0)
     loaded = least(times, lambda: net.set_weights(loads(message, verify=True)))
-    whole = least(
-        times, lambda: train_round(net, stored, task, weights, net.get_state())
-    )  # takes weights and gives them
+    # takes weights and gives them, as a worker that stays does
+    whole = least(times, lambda: train_round(net, stored, task, weights, net.get_state(), lend=True))
     taken = least(times, net.set_weights, weights)
     parts = [[np.concatenate([data, np.frombuffer(sums, np.uint8)]) for data, sums in slices]] * 4
     target = np.ones(DATA // 4, np.float32)
