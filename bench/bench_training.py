@@ -3,7 +3,8 @@
 *One process* is pycaffe in a loop of its own: 1,875 steps on minibatches of 64 images of Fashion-MNIST, with one thread; beside it the same with
 two threads of BLAS. *Workers* are two tasks on Spark ``local[2]``, with ``transport="direct"``, and half as many steps each. *Two processes apart*
 are plain ones at the same time, half of the steps each, which never average: two cores seldom compute twice as much as one, so no way of
-averaging could take less.
+averaging could take less. *Raw sockets* are such two, which send their weights and momentum over a socket after every tau steps and get the
+mean back in its place: no message, no checksum, no data to prepare, nobody who could be lost. No star over sockets could take less.
 
 The start of Spark, with the images packed and the Python workers started, is timed apart and left out. What counts is a whole training, the
 opening of its session included. tau may not divide the steps; so seconds are those of as many steps. Of each training is told where its
@@ -19,14 +20,19 @@ shorter than LeNet's 15 to 30 ms.
 import argparse
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 from bench_accuracy import BATCH, LENET, SEED, accuracy, columns
 from facts import machine
+from round_ways import filled
 
 from sparknet import SparkCluster, averaged_sgd
 from sparknet.data import EpochSampler, load_image_set, pack
@@ -38,6 +44,7 @@ WORKERS = 2
 TARGETS = {1: 0.7}  # of the seconds of one process
 TARGET = 0.55
 ONE, ONE_WITH_TWO, APART = "one process", "one process, two threads", "two processes apart"
+RAW = "raw sockets, tau {}"
 PARTS = ("steps", "waiting", "exchange", "opening")
 
 
@@ -49,8 +56,47 @@ def prepared(data):
     return factory, images, train, pack(columns(images.test), images.fields, BATCH)
 
 
-def plain(data, steps, shard):
+def averaged(net, connection):
+    """Send the weights and the momentum of a net from its own memory, and get the mean in their place."""
+    weights, state = net.lend()
+    arrays = [*weights.arrays(), *(array for array in state.values() if array.ndim)]
+    views = [memoryview(array.unwrap()).cast("B") for array in arrays]
+    for view in views:
+        connection.sendall(view)
+    for view in views:
+        assert filled(connection, view)
+
+
+class Star:
+    """The middle of raw sockets: takes the mean of what two workers send, and sends it back."""
+
+    def __init__(self, nbytes):
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.port = self._door.getsockname()[1]
+        self._given = [np.empty(nbytes // 4, np.float32) for _ in range(WORKERS)]
+
+    def serve(self, rounds):
+        connections = [self._door.accept()[0] for _ in range(WORKERS)]
+        views = [memoryview(each).cast("B") for each in self._given]
+        for _ in range(rounds):
+            self._at_once(filled, connections, views)
+            mean = np.add(*self._given, out=self._given[0])
+            mean *= np.float32(0.5)
+            self._at_once(lambda connection, view: connection.sendall(view), connections, [views[0]] * WORKERS)
+        for each in connections:
+            each.close()
+
+    def _at_once(self, what, connections, views):
+        threads = [threading.Thread(target=what, args=pair) for pair in zip(connections, views, strict=True)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def plain(data, steps, shard, tau, port):
     """Train in this process, by pycaffe's own solver, once somebody writes a line; say the seconds, and the accuracy."""
+    connection = socket.create_connection(("127.0.0.1", port)) if tau else None
     factory, _, train, test = prepared(data)
     net = factory(seed=SEED)
     solver = net._solver  # pycaffe's own
@@ -58,18 +104,22 @@ def plain(data, steps, shard):
     print("ready", flush=True)
     sys.stdin.readline()
     start = time.perf_counter()
-    for i in EpochSampler(train.num_batches, SEED, shard).indices(0, steps):
+    for step, i in enumerate(EpochSampler(train.num_batches, SEED, shard).indices(0, steps), start=1):
         for name, column in train.batches[i].items():
             caffe_net.blobs[name].reshape(*column.shape)
             caffe_net.blobs[name].data[...] = column.to_host()
         solver.step(1)
+        if tau and step % tau == 0:
+            averaged(net, connection)
     seconds = time.perf_counter() - start
     print(json.dumps({"seconds": seconds, "accuracy": accuracy(net, net.get_weights(), test)}), flush=True)
 
 
-def in_processes(data, steps, *, count=1, threads=1):
+def in_processes(data, steps, *, count=1, threads=1, tau=0, star=None):
     """Seconds of the slowest of so many processes that train at the same time, and the accuracy of the first."""
-    command = [sys.executable, __file__, "--data", data, "--steps", str(steps), "--shard"]
+    command = [sys.executable, __file__, "--data", data, "--steps", str(steps)]
+    command += ["--average", str(tau), str(star.port)] if tau else []
+    command += ["--shard"]
     limits = {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
     running = [
         subprocess.Popen(
@@ -82,6 +132,8 @@ def in_processes(data, steps, *, count=1, threads=1):
     for each in running:
         each.stdin.write("go\n")
         each.stdin.flush()
+    if tau:
+        star.serve(steps // tau)
     found = [json.loads(each.communicate()[0]) for each in running]
     return {"seconds": max(each["seconds"] for each in found), "accuracy": found[0]["accuracy"], "steps": steps * count}
 
@@ -97,6 +149,7 @@ class OnSpark:
         self._packed = spark_pack(rows, images.fields, BATCH, shards=WORKERS, shuffle=SEED)
         self._cluster = SparkCluster(self._spark, transport=transport)
         self._net = self._factory(seed=SEED)
+        self.nbytes = 2 * self._net.get_weights().nbytes  # with the momentum
         list(self._rounds(1, 1))
         self.start = time.perf_counter() - start
 
@@ -129,7 +182,11 @@ def in_turns(chosen, workers):
         ONE_WITH_TWO: lambda: in_processes(chosen.data, chosen.steps, threads=2),
         APART: lambda: in_processes(chosen.data, chosen.steps // WORKERS, count=WORKERS),
     }
-    ways |= {tau: lambda tau=tau: workers.train(tau, chosen.steps) for tau in chosen.tau}
+    star = Star(workers.nbytes)
+    for tau in chosen.tau:
+        steps = max(1, round(chosen.steps / WORKERS / tau)) * tau
+        ways[RAW.format(tau)] = partial(in_processes, chosen.data, steps, count=WORKERS, tau=tau, star=star)
+        ways[tau] = partial(workers.train, tau, chosen.steps)
     found = {way: [] for way in ways}
     for _ in range(chosen.times):
         for way, run in ways.items():
@@ -137,25 +194,28 @@ def in_turns(chosen, workers):
     return found
 
 
-def summed_up(way, runs, alone):
-    """The row of a way: medians, and the ratio to one process, of as many steps."""
+def summed_up(way, found):
+    """The row of a way: medians, and the ratio to one process, of as many steps; of workers the ratio to raw sockets too."""
+    runs = found[way]
 
     def median(part):
         return statistics.median(map(part, runs))
 
-    a_step = [
-        (run["seconds"] / run["steps"], one["seconds"] / one["steps"]) for run, one in zip(runs, alone, strict=True)
-    ]
+    def ratio(other):
+        pairs = zip(runs, found[other], strict=True)
+        return statistics.median(mine["seconds"] / mine["steps"] * its["steps"] / its["seconds"] for mine, its in pairs)
+
     row = {
         "way": way if isinstance(way, str) else f"{WORKERS} workers, tau {way}",
         "seconds": median(lambda run: run["seconds"]),
         "steps": runs[0]["steps"],
         "accuracy": runs[0]["accuracy"],
-        "ratio": statistics.median(mine / its for mine, its in a_step),
+        "ratio": ratio(ONE),
     }
     if isinstance(way, int):
         target = TARGETS.get(way, TARGET)
         row |= {"parts": {name: median(lambda run, name=name: run["parts"][name]) for name in PARTS}}
+        row |= {"to raw sockets": ratio(RAW.format(way))}
         rest = 1 - row["parts"]["opening"] / row["seconds"]
         row |= {"claim": target, "holds": row["ratio"] <= target, "ratio without opening": rest * row["ratio"]}
     return row
@@ -170,7 +230,8 @@ def show(row):
     if "parts" in row:
         verdict = "holds" if row["holds"] else "DOES NOT HOLD"
         print(f" ({row['ratio without opening']:.3f} without opening), at most {row['claim']}: {verdict}")
-        print(" " * 27 + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in row["parts"].items()), end="")
+        parts = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in row["parts"].items())
+        print(f"{'':27}{parts}; {row['to raw sockets']:.2f} times raw sockets", end="")
     print(flush=True)
 
 
@@ -183,9 +244,10 @@ def main():
     parser.add_argument("--transport", choices=["direct", "spark"], default="direct")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--shard", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--average", type=int, nargs=2, default=[0, 0], help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.shard is not None:
-        plain(chosen.data, chosen.steps, chosen.shard)
+        plain(chosen.data, chosen.steps, chosen.shard, *chosen.average)
         return
     facts = machine("numpy", "pyspark")
     workers = OnSpark(chosen.data, chosen.transport)
@@ -194,7 +256,7 @@ def main():
         found = in_turns(chosen, workers)
     finally:
         workers.stop()
-    rows = [summed_up(way, runs, found[ONE]) for way, runs in found.items()]
+    rows = [summed_up(way, found) for way in found]
     for row in rows:
         show(row)
     facts["load after"] = os.getloadavg()[0]

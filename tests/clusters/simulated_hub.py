@@ -77,6 +77,7 @@ class SimulatedHub:
         self.dice, self.works, self.now = dice, works, 0.0
         self.machine = DriverSide(len(works), LIMITS, 0.0)
         self.events, self.order = [], itertools.count()  # what happens, by its time
+        self.came = {}  # when the last message of a connection comes
         self.sides, self.results, self.peers = {}, {}, itertools.count()
         for shard in range(len(works)):
             self.start(shard)
@@ -105,13 +106,19 @@ class SimulatedHub:
                     case GiveUp(error):
                         raise error
                     case Send(peer, message):
-                        self.at(self.dice.random() * 0.1, self.heard_by_worker, peer, message)
+                        self.sent(self.heard_by_worker, peer, message)
                     case Drop(peer, _):
                         self.sides.pop(peer, None)
             actions = self.next()
 
     def at(self, later, event, *args):
         heapq.heappush(self.events, (self.now + later, next(self.order), event, args))
+
+    def sent(self, event, peer, message):
+        """Let a message come later, behind those that went the same way before."""
+        came = max(self.now + self.dice.random() * 0.1, self.came.get((event, peer), 0.0))
+        self.came[event, peer] = came
+        heapq.heappush(self.events, (came, next(self.order), event, (peer, message)))
 
     def next(self):
         """Let the next thing happen; return what the machine asks for."""
@@ -154,7 +161,7 @@ class SimulatedHub:
         for action in actions:
             match action:
                 case Say(message):
-                    self.at(self.dice.random() * 0.1, self.heard_by_driver, peer, message)
+                    self.sent(self.heard_by_driver, peer, message)
                 case Train(work):
                     shard = self.sides[peer][0]
                     body = memoryview(b"".join(bytes(part) for part in work.body))
@@ -167,7 +174,7 @@ class SimulatedHub:
                 case Answer(round_, number):
                     parts = self.results[peer][number]
                     data = bytes(parts) if isinstance(parts, bytes | memoryview) else b"".join(map(bytes, parts))
-                    self.at(self.dice.random() * 0.1, self.heard_by_driver, peer, Slice(round_, number, data))
+                    self.sent(self.heard_by_driver, peer, Slice(round_, number, data))
                 case Abandon() | Stop():
                     pass
 

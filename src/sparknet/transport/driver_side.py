@@ -1,8 +1,9 @@
 """The driver's side of the protocol: a state machine without sockets, threads and clocks.
 
 Each method takes what happened and the time, and returns what is to be done. A round goes out as work, each worker says
-when it is done, the driver fixes who takes part and pulls the results slice by slice: all workers' slice j before slice j + 1 is
-combined, in the order of the workers. So the order of arrival changes no bit, and the driver holds a few slices and no result.
+when it is done and sends the first slices of its result, the driver fixes who takes part and pulls the others: all workers' slice j
+before slice j + 1 is combined, in the order of the workers. So the order of arrival changes no bit, and the driver holds a few slices and
+no result. What a worker sends comes in the order in which it was sent, as a connection has it.
 
 A worker that is lost comes back as another attempt at its shard. It gets the same work, and where its predecessor said how many
 steps it took, exactly so many. A second attempt whose predecessor lives waits as a spare. It takes over where another shard has no worker:
@@ -46,13 +47,13 @@ class DriverSide:
     >>> driver.joined(7, Hello(shard=0), now=0.1)
     []
     >>> driver.open({0: "task and weights"}, now=0.2)
-    [Send(peer=7, message=Work(round=1, body='task and weights', exactly=None))]
-    >>> for action in driver.received(7, Done(1, steps=50, slices=1), now=9.0):
-    ...     print(action)
-    Begin(round=1, done={0: Done(round=1, steps=50, slices=1, result=b'', notes=b'')})
-    Send(peer=7, message=Pull(round=1, number=0))
-    >>> driver.received(7, Slice(1, 0, b"sum"), now=9.1)
-    [Combine(round=1, number=0, slices=(b'sum',)), End(round=1)]
+    [Send(peer=7, message=Work(round=1, body='task and weights', exactly=None, ahead=1))]
+    >>> driver.received(7, Done(1, steps=50, slices=2), now=9.0)
+    [Begin(round=1, done={0: Done(round=1, steps=50, slices=2, result=b'', notes=b'')})]
+    >>> driver.received(7, Slice(1, 0, b"su"), now=9.1)
+    [Combine(round=1, number=0, slices=(b'su',)), Send(peer=7, message=Pull(round=1, number=1))]
+    >>> driver.received(7, Slice(1, 1, b"m"), now=9.2)
+    [Combine(round=1, number=1, slices=(b'm',)), End(round=1)]
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class DriverSide:
         self._peers: dict[int, KnownPeer] = {}
         self._patience = Patience(limits)
         self._seats = [Seat(since=now) for _ in range(shards)]
+        self._window = limits.window_of(shards)
         self._number = 0
         self._round: OpenRound | None = None
         self._failures = 0  # of the job, since something was last finished
@@ -153,7 +155,9 @@ class DriverSide:
                 return self._give_up(self._raised(shard, message.reason), now)
             case Done() if not seat.ready:
                 return self._done(shard, message, now)
-            case Slice() if self._is_asked(round_, shard, message.number):
+            case Slice() if shard not in self._awaited():
+                return []  # its worker came late, and has sent it unasked
+            case Slice() if seat.waits_for(message.number, round_.next):
                 seat.slices[message.number] = message.data
                 return self._pulled(now)
         return None
@@ -171,9 +175,8 @@ class DriverSide:
         if (seat := self._seats[known.shard]).peer != peer:
             seat.spares.remove(peer)
             return []
-        seat.peer, seat.ready, seat.since, seat.reason = None, False, now, reason
+        seat.leave(now, reason, self._round)
         self.lost_work += seat.waste(now) if self._round is not None else 0.0
-        seat.asked = 0 if self._round is None else self._round.next  # what it did not send is asked for again
         return self._seated(known.shard, seat.spares.pop(0), now) if seat.spares else []
 
     def job_failed(self, error: SparknetError, now: float) -> list[DriverAction]:
@@ -253,12 +256,7 @@ class DriverSide:
         """Return the shards without which the open round does not go on; those without a result may yet be left out."""
         if self._round is None:
             return ()
-        return tuple(self._round.bodies) if self._round.taking_part is None else self._round.taking_part
-
-    def _is_asked(self, round_: OpenRound, shard: int, number: int) -> bool:
-        seat = self._seats[shard]
-        is_open = round_.taking_part is not None and shard in round_.taking_part and seat.ready
-        return is_open and round_.next <= number < seat.asked and number not in seat.slices
+        return self._round.taking_part or tuple(self._round.bodies)
 
     def _send(self, peer: int, message: FromDriver, now: float) -> list[DriverAction]:
         self._peers[peer].said = now
@@ -277,13 +275,15 @@ class DriverSide:
         assert seat.peer is not None
         seat.began = now
         exactly = None if seat.done is None else seat.done.steps
-        return self._send(seat.peer, Work(self._round.number, self._round.bodies[shard], exactly), now)
+        seat.ahead = 0 if self._round.pulls else self._window
+        return self._send(seat.peer, Work(self._round.number, self._round.bodies[shard], exactly, seat.ahead), now)
 
     def _done(self, shard: int, done: Done, now: float) -> list[DriverAction]:
         seat = self._seats[shard]
         if seat.done is not None and faults.told_alike(seat.done) != faults.told_alike(done):
             return self._give_up(faults.differs(shard, seat.done, done), now)
         seat.done, seat.ready, self._failures = seat.done or done, True, 0
+        seat.asked = max(seat.asked, min(seat.ahead, seat.count))
         if self._round is None or self._round.pulls:
             return self._pulled(now)
         self._round.hear(self._said(self._ready()), now)
@@ -302,12 +302,13 @@ class DriverSide:
         return {shard: said for shard in shards if (said := self._seats[shard].done) is not None}
 
     def _pulled_from(self, shards: tuple[int, ...], now: float) -> list[DriverAction]:
-        """Let these take part, and ask for their first slices."""
+        """Let these take part. If others did before, all slices are asked for again."""
         assert self._round is not None
-        self._round.taking_part, self._round.next = shards, 0
         for shard, seat in enumerate(self._seats):
-            seat.asked, seat.slices = 0, {}
+            if self._round.pulls:
+                seat.asked, seat.slices = 0, {}
             self.lost_work += 0.0 if shard in shards else seat.waste(now)
+        self._round.taking_part, self._round.next = shards, 0
         return [Begin(self._round.number, self._said(shards)), *self._pulled(now)]
 
     def _pulled(self, now: float) -> list[DriverAction]:
@@ -326,9 +327,7 @@ class DriverSide:
             self._patience.end_round()
             return [*actions, End(round_.number)]
         for seat in seats:
-            while (
-                seat.peer is not None and seat.ready and seat.asked < min(seat.count, round_.next + self._limits.window)
-            ):
+            while seat.peer is not None and seat.ready and seat.asked < min(seat.count, round_.next + self._window):
                 number, seat.asked = seat.asked, seat.asked + 1
                 if number not in seat.slices and number >= round_.next:
                     actions += self._send(seat.peer, Pull(round_.number, number), now)

@@ -35,7 +35,7 @@ _KINDS: dict[int, tuple[type, int, bool]] = {
 _NUMBERS = {message: number for number, (message, _, _) in _KINDS.items()}
 _MADE: dict[type, Callable[["Frame", bytes, Any], Any]] = {
     Hello: lambda frame, text, _: Hello(frame.round, _about(text)),
-    Work: lambda frame, _, body: Work(frame.round, body, None if frame.numbers[0] < 0 else frame.numbers[0]),
+    Work: lambda frame, _, body: Work(frame.round, body, *_exactly_and_ahead(*frame.numbers)),
     Done: lambda frame, text, _: Done(frame.round, *frame.numbers, *_parted(text)),
     Failed: lambda frame, text, _: Failed(frame.round, text),
     Pull: lambda frame, _, __: Pull(frame.round, frame.numbers[0]),
@@ -76,7 +76,7 @@ def framed(message: Any) -> list[Any]:
     match message:
         case Hello(shard, about):
             round_, text = shard, json.dumps(about).encode()
-        case Work(round_, parts, exactly):
+        case Work(round_, parts, exactly, second):
             first, body = -1 if exactly is None else exactly, _parts(parts)
         case Done(round_, first, second, result, notes):
             text = len(result).to_bytes(4, "big") + result + notes
@@ -157,6 +157,11 @@ def _check(what: str, message: type, got: int, most: int) -> None:
     if got > most:
         msg = f"frame: {message.__name__} has a {what} of {got:,} bytes, expected at most {most:,}"
         raise FormatError(msg)
+
+
+def _exactly_and_ahead(first: int, second: int) -> tuple[int | None, int]:
+    """Return what the two numbers of Work say."""
+    return None if first < 0 else first, second
 
 
 def _parted(text: bytes) -> tuple[bytes, bytes]:

@@ -10,6 +10,9 @@ from sparknet.transport.messages import Done
 
 __all__ = ["Deadline", "Limits", "check_quorum"]
 
+_HELD = 16  # slices of all results, that the driver holds
+_LEAST = 2  # of each: one comes while the other is combined
+
 # Seconds, or time, from which on a round does with those that are done. A function is called once, when enough are done: with what they
 # have said, and the seconds since the first of them was done. It returns for how many seconds more the others are waited for.
 Deadline: TypeAlias = float | Callable[[Mapping[int, Done], float], float]
@@ -33,7 +36,7 @@ class Limits:
     tries
         How often the job that runs the workers may fail without a round's end, or a worker's end of work, in between.
     window
-        Slices of a result that are asked for before the first of them is there.
+        Slices of a result that are sent before the first of them is combined; of many workers' results fewer (:meth:`window_of`).
     spare
         Where a shard that work waits for has been without a worker for so long, workers whose own shards have a spare make room for it.
 
@@ -49,13 +52,23 @@ class Limits:
     join: float = 120.0
     grace: float = 10.0
     tries: int = 4
-    window: int = 2
+    window: int = 4
     spare: float = 10.0
 
     def __post_init__(self) -> None:
         if self.silence <= 2 * self.beat:
             msg = f"Limits: beat={self.beat} s and silence={self.silence} s; expected a silence of more than two beats"
             raise DataError(msg)
+
+    def window_of(self, workers: int) -> int:
+        """Return the window for so many workers, of whose results the driver holds 16 slices in all, or two of each.
+
+        Examples
+        --------
+        >>> [Limits().window_of(workers) for workers in (1, 4, 8, 100)]
+        [4, 4, 2, 2]
+        """
+        return min(self.window, max(_LEAST, _HELD // workers))
 
 
 def check_quorum(deadline: Deadline | None, quorum: int | None, workers: int) -> None:

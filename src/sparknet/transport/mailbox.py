@@ -22,7 +22,7 @@ class Mailbox:
     >>> for message in Work(1, "weights"), "beat", Work(2, "weights"), None:
     ...     box.put(message)
     >>> box.get(), box.get(), box.get()
-    (Work(round=2, body='weights', exactly=None), 'beat', None)
+    (Work(round=2, body='weights', exactly=None, ahead=0), 'beat', None)
     """
 
     def __init__(self) -> None:

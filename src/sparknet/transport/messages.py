@@ -37,11 +37,14 @@ class Work:
         The task and the weights. The protocol does not look into it.
     exactly
         Steps to take, where another attempt at the same work has told how many it took; None: as the task says.
+    ahead
+        Slices of the result that are sent without being asked for, the first ones, as soon as the work is done.
     """
 
     round: int
     body: Any
     exactly: int | None = None
+    ahead: int = 0
 
 
 @dataclass(frozen=True)

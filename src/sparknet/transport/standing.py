@@ -88,6 +88,7 @@ class Seat:
     spares: list[int] = field(default_factory=list)
     done: Done | None = None  # what an attempt at the open work has said
     ready: bool = False  # the worker that is there now has said it too
+    ahead: int = 0  # slices that its worker sends unasked
     asked: int = 0  # slices asked of it in all
     slices: dict[int, Any] = field(default_factory=dict)
     began: float | None = None  # time from which its worker has had the open work; None: it has none
@@ -96,6 +97,17 @@ class Seat:
         """Forget the last round."""
         self.done, self.ready, self.asked, self.slices, self.began = None, False, 0, {}, None
         self.since = now
+
+    def leave(self, now: float, reason: str, round_: "OpenRound | None") -> None:
+        """Take that its worker is gone. What that did not send is asked for again, and before pulling began, all of it."""
+        self.peer, self.ready, self.since, self.reason = None, False, now, reason
+        self.asked = 0 if round_ is None else round_.next
+        if round_ is None or not round_.pulls:
+            self.slices = {}
+
+    def waits_for(self, number: int, since: int) -> bool:
+        """Say whether a slice is to come; those before ``since`` were combined."""
+        return self.ready and since <= number < self.asked and number not in self.slices
 
     def is_missing(self, since: float) -> bool:
         """Say whether it has been without a worker since then or longer."""

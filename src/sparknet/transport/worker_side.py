@@ -3,6 +3,8 @@
 Each method takes what happened and the time, and returns what is to be done.
 """
 
+from dataclasses import replace
+
 from sparknet.transport.actions import Abandon, Answer, Say, Stop, Train
 from sparknet.transport.limits import Limits
 from sparknet.transport.messages import Beat, Close, Done, Failed, FromDriver, FromWorker, Hello, Pull, Work
@@ -30,7 +32,7 @@ class WorkerSide:
     >>> worker.begin()
     [Say(message=Hello(shard=0, about={}))]
     >>> worker.received(Work(1, "task and weights"), now=0.1)
-    [Train(work=Work(round=1, body='task and weights', exactly=None))]
+    [Train(work=Work(round=1, body='task and weights', exactly=None, ahead=0))]
     >>> worker.ended(Done(round=1, steps=50, slices=2), now=9.0)
     [Say(message=Done(round=1, steps=50, slices=2, result=b'', notes=b''))]
     >>> worker.received(Pull(1, 0), now=9.1)
@@ -40,7 +42,7 @@ class WorkerSide:
     def __init__(self, hello: Hello, limits: Limits, now: float) -> None:
         self._hello, self._limits = hello, limits
         self._heard = self._said = self._ticked = now
-        self._work: int | None = None  # round that is worked on, or whose result is kept
+        self._work: Work | None = None  # that is done, or whose result is kept
         self._done: Done | None = None
         self._is_over = False
 
@@ -56,7 +58,7 @@ class WorkerSide:
         match message:
             case Work():
                 return self._begun(message)
-            case Pull() if self._done is not None and message.round == self._work:
+            case Pull() if self._done is not None and message.round == self._done.round:
                 if 0 <= message.number < self._done.slices:
                     self._said = now
                     return [Answer(message.round, message.number)]
@@ -69,15 +71,16 @@ class WorkerSide:
         self._heard = now
 
     def ended(self, done: Done, now: float) -> list[WorkerAction]:
-        """Take what came of the work; the result is kept until there is other work."""
-        if self._is_over or done.round != self._work or self._done is not None:
+        """Take what came of the work; the result is kept until there is other work. The driver is sent what it wants of it unasked."""
+        if self._is_over or self._work is None or done.round != self._work.round or self._done is not None:
             return []
         self._done = done
-        return self._say(done, now)
+        unasked = range(min(self._work.ahead, done.slices))
+        return [*self._say(done, now), *(Answer(done.round, number) for number in unasked)]
 
     def failed(self, round_: int, reason: bytes, now: float) -> list[WorkerAction]:
         """Take that the work raised an error; the worker stays, and the driver decides."""
-        if self._is_over or round_ != self._work:
+        if self._is_over or self._work is None or round_ != self._work.round:
             return []
         return self._say(Failed(round_, reason), now)
 
@@ -101,10 +104,10 @@ class WorkerSide:
         return min(self._heard + self._limits.silence, self._said + self._limits.beat)
 
     def _begun(self, work: Work) -> list[WorkerAction]:
-        if self._work is not None and work.round <= self._work:
+        if self._work is not None and work.round <= self._work.round:
             return []
-        before = [] if self._work is None else [Abandon(self._work)]
-        self._work, self._done = work.round, None
+        before = [] if self._work is None else [Abandon(self._work.round)]
+        self._work, self._done = replace(work, body=None), None
         return [*before, Train(work)]
 
     def _say(self, message: FromWorker, now: float) -> list[WorkerAction]:
