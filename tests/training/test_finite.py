@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparknet import NDArray, WeightCollection
-from sparknet.averaging import first_nonfinite
+from sparknet.averaging import finite, first_nonfinite
 
 FLOATS = ["float16", "float32", "float64", "complex64", ml_dtypes.bfloat16]
 
@@ -50,3 +50,12 @@ def test_solver_states_are_looked_at_after_the_weights():
     found = first_nonfinite(w, [{"history/0": NDArray([1.0])}, {"history/0": NDArray([-np.inf])}])
     assert (found.layer, found.index) == ("history/0", None)
     assert str(found) == "solver state 'history/0' holds -inf"
+
+
+@pytest.mark.parametrize("row", range(11))
+def test_a_large_array_is_looked_at_in_pieces_none_of_which_is_left_out(monkeypatch, row):
+    monkeypatch.setattr(finite, "_PIECE", 13)  # pieces of two rows, and of one at the end
+    array = np.ones((11, 6), "float32")
+    assert first_nonfinite(WeightCollection({"ip": [array]})) is None
+    array[row, row // 2] = np.nan
+    assert np.isnan(first_nonfinite(WeightCollection({"ip": [array]})).value)

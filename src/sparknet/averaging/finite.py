@@ -1,7 +1,8 @@
 """A search for NaN and infinities in weights and solver states.
 
 A sum with NaN or an infinity in it is not finite. So one sum, a single pass over the memory, shows that an array is finite. Only an
-array whose sum is not finite is looked at element by element, because the sum of large finite numbers may overflow.
+array whose sum is not finite is looked at element by element, because the sum of large finite numbers may overflow. A large array is
+summed in pieces, on several cores.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,9 +15,12 @@ import numpy as np
 from sparknet import nd
 from sparknet.averaging.contract import RuleState
 from sparknet.ndarray import NDArray
+from sparknet.serialization.memory.cores import each
 from sparknet.weights import WeightCollection
 
 __all__ = ["Nonfinite", "first_nonfinite"]
+
+_PIECE = 1 << 22  # elements that a core sums at a time
 
 
 @dataclass(frozen=True)
@@ -89,10 +93,22 @@ def _named(
 def _is_finite(array: NDArray) -> bool:
     if not _has_floats(array.dtype):
         return True
-    with np.errstate(over="ignore", invalid="ignore"):
-        if bool(nd.isfinite(nd.sum(array))):
-            return True
+    if all(each(_has_finite_sum, _pieces(array))):
+        return True
     return bool(nd.all(nd.isfinite(array)))
+
+
+def _has_finite_sum(array: NDArray) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):  # of this thread
+        return bool(nd.isfinite(nd.sum(array)))
+
+
+def _pieces(array: NDArray) -> list[NDArray]:
+    """Return views that cover an array: one, or pieces of the rows of a large one that numpy has."""
+    if array.size < 2 * _PIECE or array.backend != "numpy":
+        return [array]
+    rows = max(1, _PIECE * array.shape[0] // array.size)
+    return [array[first : first + rows] for first in range(0, array.shape[0], rows)]
 
 
 def _has_floats(dtype: Any) -> bool:
