@@ -34,7 +34,7 @@ from round_ways import Still
 from sparknet import Field, LocalCluster, NDArray, WeightCollection, averaged_sgd, dump_parts, loads
 from sparknet.averaging import Mean, first_nonfinite
 from sparknet.clusters.direct.bodies import SLICE
-from sparknet.clusters.direct.payload import DATA, ResultLayout, Slices, checked, schema_of
+from sparknet.clusters.direct.payload import ResultLayout, Slices, checked, data_in_a_slice, schema_of
 from sparknet.data import pack
 from sparknet.transport import Hello, Hub, Result, new_secret, serve
 from sparknet.worker import Task, train_round
@@ -99,8 +99,8 @@ def rounds_of(nbytes, workers, tau, slow_worker, rounds):
 # ---- the constants
 def echo(address, shard, secret, nbytes):
     """Be a worker that takes what comes and gives back so many bytes."""
-    whole = np.zeros(DATA, np.uint8)
-    slices = [whole] * (nbytes // DATA)
+    data = data_in_a_slice(nbytes)
+    slices = [np.zeros(data, np.uint8)] * (nbytes // data)
     used = []
 
     def do(body, exactly, is_wanted):
@@ -146,14 +146,15 @@ def of_code(nbytes, times):
     net, stored = Sleeper(nbytes), numbered(1).shard(0, 1)
     weights = net.get_weights()
     message = b"".join(dump_parts(weights))
-    slices = Slices([ResultLayout(schema_of(weights))], list(weights.arrays()))
+    data = data_in_a_slice(weights.nbytes)
+    slices = Slices([ResultLayout(schema_of(weights))], list(weights.arrays()), data)
     task = Task(worker=0, num_batches=1, first_step=0, tau=0, seed=0)
     loaded = least(times, lambda: net.set_weights(loads(message, verify=True)))
     # takes weights and gives them, as a worker that stays does
     whole = least(times, lambda: train_round(net, stored, task, weights, net.get_state(), lend=True))
     taken = least(times, net.set_weights, weights)
     parts = [[np.concatenate([data, np.frombuffer(sums, np.uint8)]) for data, sums in slices]] * 4
-    target = np.ones(DATA // 4, np.float32)
+    target = np.ones(data // 4, np.float32)
 
     def combine(workers):
         way, before = Mean().by_slices(weights, [1] * workers, {}), [0] * workers
@@ -170,7 +171,7 @@ def of_code(nbytes, times):
     one, four = (min(each) for each in zip(*pairs, strict=True))
     combined = max(0.0, (four - one) / 3)
     ended = least(times, first_nonfinite, weights, [])
-    fresh = lambda: list(Slices([ResultLayout(schema_of(weights))], list(weights.arrays())))  # noqa: E731
+    fresh = lambda: list(Slices([ResultLayout(schema_of(weights))], list(weights.arrays()), data))  # noqa: E731
     costs = {
         "sent": least(times, dump_parts, weights),
         "loaded": loaded,

@@ -187,7 +187,7 @@ def test_a_round_that_is_not_finite_raises_its_error_before_a_slice_is_pulled():
     outcomes = [outcome(k, rng, dtypes, (), is_bad=k == 1) for k in range(2)]
     ending = ended(Mean(), "average", position, "error")
     with pytest.raises(TrainingError, match="round 3: worker 1: it is bad"):
-        Results(ending, {0: {}, 1: {}}).begin(sent(outcomes, position, ())[0])
+        Results(ending, {0: {}, 1: {}}, 64).begin(sent(outcomes, position, ())[0])
 
 
 @given(st.integers(0, 5), st.integers(0, SIZE + 7), st.integers(0, 7))

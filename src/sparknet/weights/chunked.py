@@ -182,12 +182,16 @@ def _mean_of_two(a: Any, b: Any) -> Any:
     """Return (a + b) / 2 in float32, or None where that has not the bits of float64, rounded once. It takes less time.
 
     A float64 holds the sum of two float32 well enough that rounding it again changes nothing (Figueroa, When is double rounding
-    innocuous?, 1995: 53 >= 2 * 24 + 2), and halving is exact but for subnormal numbers, whose sum is exact. Only a sum may overflow.
+    innocuous?, 1995: 53 >= 2 * 24 + 2), and halving is exact but for subnormal numbers, whose sum is exact. Only a sum may overflow, and
+    the processor says so.
     """
     out = np.empty(a.shape, np.float32)
-    np.add(a, b, out=out)
-    np.multiply(out, np.float32(0.5), out=out)
-    return out if np.isfinite(np.add.reduce(out, axis=None)) else None
+    try:
+        with np.errstate(over="raise", invalid="raise"):
+            np.add(a, b, out=out)
+    except FloatingPointError:
+        return None
+    return np.multiply(out, np.float32(0.5), out=out)
 
 
 def _scaled(weights: Sequence[float]) -> tuple[list[float], float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["SLICE", "packed_up", "unpacked"]
 
-SLICE = 1 << 20  # bytes of a slice of a result
+SLICE = 1 << 22  # bytes that a slice of a result may have
 _ALIGNED = 64  # bytes
 
 

@@ -25,7 +25,6 @@ from sparknet.serialization.memory.buffers import little_endian
 from sparknet.serialization.memory.checksum import checksum
 
 __all__ = [
-    "DATA",
     "Place",
     "ResultLayout",
     "Schema",
@@ -33,6 +32,7 @@ __all__ = [
     "as_lists",
     "asked_of",
     "checked",
+    "data_in_a_slice",
     "heard",
     "same",
     "schema_of",
@@ -41,11 +41,23 @@ __all__ = [
 
 _ALIGNED = 64  # bytes
 _SUM = 4  # bytes of a checksum; a slice ends with two
-DATA = SLICE - _ALIGNED  # bytes of the payload in a slice
+_SMALL = 1 << 20  # bytes of a slice of a small result
+_SLICES = 16  # of a result, if they have neither fewer bytes than _SMALL nor more than SLICE
 _DTYPES = {row.name: row for row in TABLE}
 
 Schema: TypeAlias = Mapping[str, tuple[tuple[tuple[int, ...], str], ...]]
 """Name -> (shape, name of the dtype) of each of its arrays."""
+
+
+def data_in_a_slice(nbytes: int) -> int:
+    """Return how many bytes of a payload of about ``nbytes`` a slice has: each slice takes time of its own, and small ones stay in the cache.
+
+    Examples
+    --------
+    >>> [data_in_a_slice(nbytes) for nbytes in (1000, 40_000_000, 244_000_000)]
+    [1048512, 2499904, 4194240]
+    """
+    return min(max(nbytes // _SLICES, _SMALL), SLICE) // _ALIGNED * _ALIGNED - _ALIGNED
 
 
 def schema_of(arrays: Mapping[str, Sequence[NDArray]]) -> Schema:
@@ -149,12 +161,13 @@ class Slices(Sequence[list[Any]]):
     Examples
     --------
     >>> layout = ResultLayout({"ip": (((2,), "uint8"), ((3,), "uint8"))})
-    >>> ((data, _),) = Slices([layout], [NDArray(np.array([1, 2], "uint8")), NDArray(np.array([3, 4, 5], "uint8"))])
+    >>> arrays = [NDArray(np.array([1, 2], "uint8")), NDArray(np.array([3, 4, 5], "uint8"))]
+    >>> ((data, _),) = Slices([layout], arrays, data_in_a_slice(layout.end))
     >>> data[:2].tolist(), data[64:67].tolist(), len(data)
     ([1, 2], [3, 4, 5], 128)
     """
 
-    def __init__(self, layouts: Sequence[ResultLayout], arrays: Iterable[NDArray], size: int = DATA) -> None:
+    def __init__(self, layouts: Sequence[ResultLayout], arrays: Iterable[NDArray], size: int) -> None:
         self._begins = [place.begin for layout in layouts for place in layout.places]
         self._bytes = [_bytes(array) for array in arrays]
         self._nbytes, self._size = layouts[-1].end, size
@@ -223,7 +236,7 @@ def checked(received: memoryview, worker: int, number: int, before: int) -> tupl
             f"worker {worker}: slice {number} of its result, {len(data):,} bytes, has another checksum than it was sent with: "
             "memory or network of one of the two machines is faulty"
         )
-        raise FormatError(msg, tensor=None, offset=number * DATA)
+        raise FormatError(msg, tensor=None, offset=None)
     msg = (
         f"worker {worker}: it was lost while its result was sent, and the same work, done again, gave another result before slice "
         f"{number}; the net, its factory or the data is not the same each time: seed what is random by the step"

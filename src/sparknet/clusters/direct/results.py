@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sparknet.averaging.slices import Combine, are_numbers
-from sparknet.clusters.direct.payload import DATA, ResultLayout, Schema, checked, heard, same, schema_of
+from sparknet.clusters.direct.payload import ResultLayout, Schema, checked, heard, same, schema_of
 from sparknet.errors import SchemaError
 from sparknet.ndarray import NDArray
 from sparknet.serialization.memory.buffers import aligned
@@ -45,14 +45,14 @@ class Results:
         Gets what comes of them.
     states
         Schema of the solver state that was sent to each shard, of the names that come back.
-    memory
-        That of the session.
     size
         Bytes of the payload in a slice.
+    memory
+        That of the session.
     """
 
     def __init__(
-        self, ending: Ending, states: Mapping[int, Schema], memory: "KeptMemory | None" = None, size: int = DATA
+        self, ending: Ending, states: Mapping[int, Schema], size: int, memory: "KeptMemory | None" = None
     ) -> None:
         self._ending, self._states, self._size = ending, states, size
         self._memory = memory or KeptMemory()

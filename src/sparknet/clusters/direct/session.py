@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from sparknet.clusters.direct.alike import FirstWeights
 from sparknet.clusters.direct.bodies import packed_up
-from sparknet.clusters.direct.payload import asked_of, schema_of_state
+from sparknet.clusters.direct.payload import asked_of, data_in_a_slice, schema_of_state
 from sparknet.clusters.direct.results import KeptMemory, Results
 from sparknet.clusters.direct.zeros import without_zeros
 from sparknet.clusters.totals import mean_metrics
@@ -95,14 +95,14 @@ class DirectSession:
         names = ending.names_of_state
         message, sent = dump_parts(weights), [without_zeros(state) for state in states]
         state_messages = [(dump_parts(kept), zeros) for kept, zeros in sent]
-        bodies = {}
+        bodies, size = {}, data_in_a_slice(weights.nbytes)
         for task in tasks:
             state_message, zeros = state_messages[task.worker % len(states)]
-            facts = {"task": asdict(task), "names_of_state": names, "zeros": zeros}
+            facts = {"task": asdict(task), "names_of_state": names, "zeros": zeros, "slice": size}
             bodies[task.worker] = packed_up(facts, [message, state_message])
         schemas = [schema_of_state(asked_of(state, names)) for state in states]
         asked = {task.worker: schemas[task.worker % len(states)] for task in tasks}
-        results, fixed, lost = Results(ending, asked, self.memory), start, self.hub.lost_work
+        results, fixed, lost = Results(ending, asked, size, self.memory), start, self.hub.lost_work
 
         def begin(done: Mapping[int, Done]) -> None:
             nonlocal fixed

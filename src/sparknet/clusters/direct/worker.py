@@ -9,7 +9,6 @@ from typing import Any
 from sparknet.clusters.direct.alike import about, made
 from sparknet.clusters.direct.bodies import unpacked
 from sparknet.clusters.direct.payload import (
-    DATA,
     ResultLayout,
     Slices,
     as_lists,
@@ -134,7 +133,9 @@ def serve_shard(
         outcome = train_round(
             nets[0], stored, task, start, solver, preprocessor, exactly=exactly, lend=True, is_wanted=is_wanted
         )
-        return result_of(outcome, start, solver, facts["names_of_state"], _taken(notes)) if is_wanted() else None
+        if not is_wanted():
+            return None
+        return result_of(outcome, start, solver, facts["names_of_state"], _taken(notes), facts["slice"])
 
     serve(address, Hello(shard, {**about(), **(more or {})}), secret=secret, do=do, limits=limits, tell=told)
 
@@ -157,7 +158,7 @@ def result_of(
     solver: SolverState,
     names: Sequence[str],
     notes: Mapping[str, Any],
-    size: int = DATA,
+    size: int,
 ) -> Result:
     """Return what the driver gets of an outcome, in slices of ``size`` bytes.
 
