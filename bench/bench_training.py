@@ -96,7 +96,9 @@ class Star:
 
 def plain(data, steps, shard, tau, port):
     """Train in this process, by pycaffe's own solver, once somebody writes a line; say the seconds, and the accuracy."""
-    connection = socket.create_connection(("127.0.0.1", port)) if tau else None
+    if tau:
+        connection = socket.create_connection(("127.0.0.1", port))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     factory, _, train, test = prepared(data)
     net = factory(seed=SEED)
     solver = net._solver  # pycaffe's own
