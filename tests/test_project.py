@@ -18,7 +18,19 @@ from sparknet import errors
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-OPTIONAL = ("backports", "caffe", "cupy", "google", "h5py", "lz4", "matplotlib", "pyspark", "safetensors", "torch")
+OPTIONAL = (
+    "backports",
+    "caffe",
+    "cupy",
+    "fsspec",
+    "google",
+    "h5py",
+    "lz4",
+    "matplotlib",
+    "pyspark",
+    "safetensors",
+    "torch",
+)
 
 
 def test_version_is_the_one_of_the_package():

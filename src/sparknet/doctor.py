@@ -26,6 +26,7 @@ _EXTRAS = (
     "convert",
     "hdf5",
     "compression",
+    "fsspec",
     "tls",
 )  # those for users; backends have lines of their own
 

@@ -198,13 +198,13 @@ import os, signal, sys, threading
 import test_checkpoint as here
 from random import Random
 from sparknet import worker
-from sparknet.checkpoint import directory as rounds, round_files, writer
+from sparknet.checkpoint import directory as rounds, local_place, round_files, writer
 from sparknet.files import locking, replacing
 from sparknet.serialization.memory import streams
 from sparknet.serialization import writing
 from sparknet.training import driver, run
 
-watched = {module.__file__ for module in (driver, locking, replacing, round_files, rounds, run, streams, worker, writer, writing)}
+watched = {module.__file__ for module in (driver, local_place, locking, replacing, round_files, rounds, run, streams, worker, writer, writing)}
 directory, chance = sys.argv[1], Random(5)
 
 def train_and_die(at):
@@ -419,11 +419,6 @@ def test_another_version_of_the_format_is_told_from_damage(tmp_path):
 def test_a_checkpoint_is_a_path(wrong):
     with pytest.raises(TypeError, match=r"checkpoint=.*; expected the path of a directory"):
         start(wrong)
-
-
-def test_a_directory_of_another_file_system_is_refused():
-    with pytest.raises(ValueError, match=r"checkpoint='hdfs://host/run'; expected a directory that is mounted"):
-        start("hdfs://host/run")
 
 
 def test_a_training_that_is_refused_makes_no_directory(tmp_path):

@@ -1,29 +1,21 @@
-"""The directory of checkpoints: one folder for each of the last rounds, whole or not at all."""
+"""The checkpoint of a training: its last rounds, each whole or not at all. Where they lie is up to a place."""
 
 import os
-import re
-import secrets
-import shutil
-import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from sparknet.averaging import first_nonfinite
+from sparknet.checkpoint.local_place import LocalPlace
+from sparknet.checkpoint.place import RoundsPlace, local_path
 from sparknet.checkpoint.position import Position
+from sparknet.checkpoint.remote_place import RemotePlace
 from sparknet.checkpoint.round_files import read_round, write_round
-from sparknet.checkpoint.run_file import RUN_FILE, add_run
+from sparknet.checkpoint.round_names import Folder, check_next, index_of
 from sparknet.data.layout import is_whole
 from sparknet.errors import DataError, FormatError
-from sparknet.files.locking import LOCK_FILE, locked
-from sparknet.files.regular import kind_of
-from sparknet.files.replacing import TEMPORARY, explained, new_folder
 
 __all__ = ["Checkpoint"]
-
-_ROUND = re.compile(r"round-(\d{6,})")
-_UNFINISHED = ".unfinished-"
 
 
 class Checkpoint:
@@ -37,10 +29,14 @@ class Checkpoint:
     The metadata of each file has the round and an identity of this round. A file of another round or training is refused. Files
     of older versions have no identity; they are read with a warning.
 
+    In a folder of another file system, which has no rename, ``-`` and 16 digits of its own follow the name of a folder, and the file
+    ``whole.json`` is put there last. What has no such file is no round. A round is written to a scratch directory first (``TMPDIR``).
+
     Parameters
     ----------
     directory
-        Made if it is missing. It holds nothing else, except ``run.json`` and, while a training writes, a lock file.
+        Made if it is missing. It holds nothing else, except ``run.json`` and, while a training writes, a lock file. Or a URL such as
+        ``s3://bucket/run`` or ``hdfs://host/run`` of a file system that fsspec has a driver for; ``file:///run`` is a directory.
     settings
         Settings that must be the same when a training goes on. They are compared as text.
     notes
@@ -53,7 +49,9 @@ class Checkpoint:
     Raises
     ------
     DataError
-        Something else is in the directory, or a link, file or FIFO has the name of a round.
+        Something else is in the directory, or a link, file or FIFO has the name of a round; or the URL is none that fsspec knows.
+    MissingDependency
+        fsspec or its driver for this URL is not installed.
     OSError
         The directory cannot be made, read or written.
 
@@ -83,32 +81,15 @@ class Checkpoint:
             msg = f"checkpoint: keep={keep!r}; expected a whole number of rounds of at least 1"
             raise ValueError(msg)
         self._keep, self._may_differ = keep, frozenset(may_differ)
-        self._directory = Path(directory)
+        self.directory, path = os.fspath(directory), local_path(directory)
+        self._place: RoundsPlace = RemotePlace(self.directory) if path is None else LocalPlace(path)
         self._settings = {name: str(value) for name, value in settings.items()}
         self._notes = dict(notes or {})
         self._is_held = False
-        with explained(self._directory, "a checkpoint needs a directory that can be read and written"):
-            self._directory.mkdir(parents=True, exist_ok=True)
-            self._refuse_foreign()
-            trial = self._directory / f"{_UNFINISHED}{secrets.token_hex(8)}"
-            trial.mkdir()  # fails now, not after a round, if nothing can be written
-            trial.rmdir()
 
-    def _refuse_foreign(self) -> None:
-        for path in sorted(self._directory.iterdir()):
-            is_round = _ROUND.fullmatch(path.name) or path.name.startswith(_UNFINISHED)
-            if not (is_round or path.name == RUN_FILE or path.name.startswith((LOCK_FILE, TEMPORARY))):
-                msg = f"checkpoint: {self._directory} holds {path.name!r}; expected a directory for this alone, new or empty"
-                raise DataError(msg)
-            if is_round and not stat.S_ISDIR(mode := path.lstat().st_mode):
-                what = "a symbolic link" if stat.S_ISLNK(mode) else kind_of(mode) or "a file"
-                msg = f"checkpoint: {path} is {what}; expected a directory of a round: remove it, or name another directory"
-                raise DataError(msg)
-
-    def folders(self) -> list[Path]:
-        """Return the directories of whole rounds, the last one last."""
-        found = [path for path in self._directory.iterdir() if _ROUND.fullmatch(path.name)]
-        return sorted(found, key=_index)
+    def folders(self) -> list[Folder]:
+        """Return the folders of whole rounds, the last one last: paths, where it is a directory of this machine."""
+        return self._place.folders()
 
     def read(self) -> Position | None:
         """Return the last position, in memory of its own; None if there is none.
@@ -116,15 +97,20 @@ class Checkpoint:
         Raises
         ------
         DataError
-            The position was written with other settings, or by another version of sparknet.
+            The position was written with other settings, or by another version of sparknet; or two folders have the same round.
         FormatError
             The position is damaged, or has a file of another round or training; the message says what to remove.
         """
-        if not (folders := self.folders()):
+        folders = self.folders()
+        check_next(folders)
+        if not folders:
             return None
         *before, last = folders
+        index = index_of(last.name)
+        assert index is not None
         try:
-            return read_round(last, _index(last), self._settings, self._notes, self._may_differ)
+            with self._place.opened(last) as copy:
+                return read_round(copy, index, self._settings, self._notes, self._may_differ, called=last)
         except (FormatError, FileNotFoundError) as error:
             fix = f"go on from {before[-1]}" if before else "begin anew"
             msg = f"checkpoint: {last} is damaged: {error}; remove this directory to {fix}"
@@ -156,12 +142,11 @@ class Checkpoint:
                 "Write it all the same with write(position, nonfinite=True)"
             )
             raise DataError(msg, layer=found.layer, index=found.index)
-        target = self._directory / f"round-{position.rounds - 1:06d}"
-        with self.held(position.rounds - 1):
-            what = "this round cannot be kept, those before are whole"
-            with explained(target, what), new_folder(target, _UNFINISHED) as folder:
+        index = position.rounds - 1
+        with self.held(index):
+            with self._place.new_round(index) as folder:
                 write_round(folder, position, self._settings, self._notes)
-            self._remove_old()
+            self._place.remove_old(self._keep)
 
     def record(self, facts: Mapping[str, Any]) -> None:
         """Add what is run, with the settings and notes, to the list in ``run.json``: for people, nothing is read from it.
@@ -171,12 +156,13 @@ class Checkpoint:
         OSError
             The file cannot be written, or something that is no regular file has its name.
         """
-        with explained(self._directory / RUN_FILE, "what is run is said there before the first round"):
-            add_run(self._directory, {**facts, "settings": self._settings, "notes": self._notes})
+        self._place.record({**facts, "settings": self._settings, "notes": self._notes})
 
     @contextmanager
     def held(self, index: int | None = None) -> Iterator[None]:
         """Keep other trainings from writing to the directory for the length of the block; readers are not kept out.
+
+        Folders of other file systems have no locks; the log says so once.
 
         Parameters
         ----------
@@ -189,35 +175,13 @@ class Checkpoint:
             Another training writes there now, or has written this round or a later one.
         """
         if self._is_held:
-            self._check_next(index)
+            check_next(self.folders(), index)
             yield
             return
-        own = ": it is a training of this process, which ends with rounds.close()"
-        with locked(self._directory, f"checkpoint: {self._directory}", own):
-            self._check_next(index)
+        with self._place.locked():
+            check_next(self.folders(), index)
             self._is_held = True
             try:
                 yield
             finally:
                 self._is_held = False
-
-    def _check_next(self, index: int | None) -> None:
-        for written in self.folders():
-            if index is not None and _index(written) >= index:
-                msg = (
-                    f"checkpoint: {written} is there already, expected round {index} to be the next; does another training "
-                    "write there? Give each a directory of its own"
-                )
-                raise DataError(msg)
-
-    def _remove_old(self) -> None:
-        left = [path for path in self._directory.iterdir() if path.name.startswith(_UNFINISHED)]
-        for path in [*self.folders()[: -self._keep], *left]:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:  # something new in the place of a round; rmtree would wait for a FIFO
-                path.unlink()
-
-
-def _index(folder: Path) -> int:
-    return int(folder.name.removeprefix("round-"))

@@ -56,10 +56,13 @@ def read_round(
     settings: Mapping[str, str],
     notes: Mapping[str, str],
     may_differ: Collection[str] = (),
+    *,
+    called: object = None,
 ) -> Position:
     """Return the position after the round ``index``, in memory of its own, and log a warning for each changed note.
 
-    Settings in ``may_differ`` are as notes: a warning, too, says that they have changed.
+    Settings in ``may_differ`` are as notes: a warning, too, says that they have changed. Messages name ``called``, the place of the
+    round, instead of a ``folder`` that is a copy of it.
 
     Raises
     ------
@@ -68,24 +71,25 @@ def read_round(
     FormatError, FileNotFoundError
         A file is missing, damaged, or of another round.
     """
+    where = folder if called is None else called
     facts = inspect(_regular(folder, "position")).metadata
     if facts.get("format") not in (_FORMAT, _FORMAT_WITH_RULE):
-        msg = f"checkpoint: {folder} is a {facts.get('format')!r}, expected a {_FORMAT!r}; name another directory"
+        msg = f"checkpoint: {where} is a {facts.get('format')!r}, expected a {_FORMAT!r}; name another directory"
         raise DataError(msg)
-    _check_settings(folder, facts.get("settings"), settings, may_differ)
+    _check_settings(where, facts.get("settings"), settings, may_differ)
     states_of_rule = _names_of_rule(facts)
     of_states = [f"state-{i}" for i in range(_number_of_states(facts))]
     of_rule = [f"rule-{i}" for i in range(len(states_of_rule))]
     names = ["weights", "position", *of_states, *of_rule]
     paths = [_regular(folder, name) for name in names]
-    _check_together(folder, index, names)
+    _check_together(folder, where, index, names)
     found = dict(zip(names, (load(path, mmap=False) for path in paths), strict=True))
     kinds = {"weights": (WeightCollection,)} | dict.fromkeys(of_states, (Mapping,))
     for name, expected in (kinds | dict.fromkeys(of_rule, (WeightCollection, NDArray))).items():
         if not isinstance(found[name], expected):
             what = " or a ".join(kind.__name__ for kind in expected)
             raise _misfit(name, f"holds a {type(found[name]).__name__}, expected a {what}")
-    _warn_of_changes(folder, facts.get("notes"), notes)
+    _warn_of_changes(where, facts.get("notes"), notes)
     states = [found[name] for name in of_states]
     rule_state = {said: found[name] for said, name in zip(states_of_rule, of_rule, strict=True)}
     pace: Any = facts.get("pace")
@@ -111,7 +115,7 @@ def _said(name: str, index: int, identity: str) -> dict[str, Any]:
     return {"checkpoint": {"file": name, "round": index, "identity": identity}}
 
 
-def _check_settings(folder: Path, written: Any, settings: Mapping[str, str], may_differ: Collection[str]) -> None:
+def _check_settings(where: object, written: Any, settings: Mapping[str, str], may_differ: Collection[str]) -> None:
     if not isinstance(written, Mapping):
         raise _misfit("position", f"has the settings {written!r:.60}, expected names and texts")
     for name, value in settings.items():
@@ -120,24 +124,24 @@ def _check_settings(folder: Path, written: Any, settings: Mapping[str, str], may
         expected = written.get(name, _UNSAID.get(name))
         if value != expected and name in may_differ:
             _LOG.warning(
-                "%s was written with %s=%s; this training goes on with %s=%s", folder, name, expected, name, value
+                "%s was written with %s=%s; this training goes on with %s=%s", where, name, expected, name, value
             )
         elif value != expected:
             msg = (
-                f"checkpoint: got {name}={value}, expected {name}={expected}, with which {folder} was written; "
+                f"checkpoint: got {name}={value}, expected {name}={expected}, with which {where} was written; "
                 "go on with that, or name another directory for a new training"
             )
             raise DataError(msg, setting=name, got=value, expected=expected)
 
 
-def _warn_of_changes(folder: Path, written: Any, notes: Mapping[str, str]) -> None:
+def _warn_of_changes(where: object, written: Any, notes: Mapping[str, str]) -> None:
     before = written if isinstance(written, Mapping) else {}  # older checkpoints have no notes
     for name, value in notes.items():
         if before.get(name, value) != value:
             _LOG.warning(
                 "%s was trained with the %s [%s]; this training goes on with [%s]. That may be meant, as for another "
                 "augmentation. If it is not, take the former: the weights were fitted to the values that it makes",
-                folder,
+                where,
                 name,
                 before[name],
                 value,
@@ -159,14 +163,14 @@ def _names_of_rule(facts: Mapping[str, Any]) -> list[str]:
     return list(names)
 
 
-def _check_together(folder: Path, index: int, names: list[str]) -> None:
+def _check_together(folder: Path, where: object, index: int, names: list[str]) -> None:
     """Raise a FormatError unless all files are of one round, the one in the name of the directory."""
     found = {name: inspect(_path(folder, name)).metadata.get("checkpoint") for name in names}
     if all(said is None for said in found.values()):
         _LOG.warning(
             "%s was written by an older sparknet, and its files carry no identity: one of another round or training "
             "would not be noticed",
-            folder,
+            where,
         )
         return
     said = found["position"]

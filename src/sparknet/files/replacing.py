@@ -117,7 +117,7 @@ def new_folder(target: Path, prefix: str) -> Iterator[Path]:
 
 
 @contextmanager
-def explained(path: Path, what: str) -> Iterator[None]:
+def explained(path: Path | str, what: str) -> Iterator[None]:
     """Name ``path`` in an OSError of the block, and say ``what`` it means there, in the place of what was said below.
 
     Examples
@@ -131,7 +131,7 @@ def explained(path: Path, what: str) -> Iterator[None]:
         yield
     except OSError as error:
         own = error.__cause__ if isinstance(error.__cause__, OSError) else error  # the system's words, once
-        raise OSError(error.errno, f"{own.strerror}; {what}", str(path)) from error
+        raise OSError(error.errno, f"{own.strerror or error.strerror}; {what}", str(path)) from error
 
 
 def check_link(path: Path, *, follow_links: bool) -> None:

@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any
 
 from sparknet.averaging.contract import is_rule
+from sparknet.checkpoint.place import local_path
 from sparknet.data.layout import is_whole
 from sparknet.errors import DataError
 
@@ -113,13 +114,14 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
 
 
 def check_directory(checkpoint: Any, keep: Any) -> None:
-    """Raise a TypeError or ValueError unless this is the path of a directory on this machine, or None, and a number of rounds."""
+    """Raise an error unless this is the path of a directory, a URL that fsspec has a driver for, or None; and a number of rounds."""
     if not is_whole(keep, 1):
         msg = f"averaged_sgd(): keep={keep!r}; expected a whole number of rounds of at least 1"
         raise ValueError(msg)
-    if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
-        msg = f"averaged_sgd(): checkpoint={checkpoint!r}; expected the path of a directory"
+    if checkpoint is not None and not (
+        isinstance(checkpoint, str | os.PathLike) and isinstance(os.fspath(checkpoint), str)
+    ):
+        msg = f"averaged_sgd(): checkpoint={checkpoint!r}; expected the path of a directory, or a URL such as s3://bucket/run"
         raise TypeError(msg)
-    if "://" in str(checkpoint):
-        msg = f"averaged_sgd(): checkpoint={checkpoint!r}; expected a directory that is mounted on this machine, the driver"
-        raise ValueError(msg)
+    if checkpoint is not None:
+        local_path(checkpoint)

@@ -112,9 +112,10 @@ def averaged_sgd(
         Initial weights, instead of those of the factory: a WeightCollection, or what ``formats.take_layers`` or
         ``formats.read`` returned. A training that goes on from a checkpoint takes its weights from there; the log says so.
     checkpoint
-        A directory on the driver, for this training alone. All that the next round starts from is written there, whole or not at
-        all, while the next round trains: see :class:`~sparknet.checkpoint.Checkpoint`. When a round is yielded, the one before it is
-        on the disk; when the training ends or is closed, all are. An error of writing is raised at the next round, or at the end.
+        A directory on the driver, for this training alone, or a URL such as ``s3://bucket/run`` or ``hdfs://host/run`` (extra
+        ``fsspec``, and fsspec's driver for it). All that the next round starts from is written there, whole or not at all, while the
+        next round trains: see :class:`~sparknet.checkpoint.Checkpoint`. When a round is yielded, the one before it is there; when the
+        training ends or is closed, all are. An error of writing is raised at the next round, or at the end.
         The arrays are not copied: ``Round.weights`` must not be changed in place.
     resume
         True: go on from the last round in ``checkpoint``, if there is one, with the bits of a training without a break. Only
@@ -151,7 +152,7 @@ def averaged_sgd(
 
     Raises
     ------
-    DataError, NetError, SchemaError, FormatError, OSError
+    DataError, NetError, SchemaError, FormatError, MissingDependency, OSError
         Before any work is sent out: an argument is wrong, the data does not fit the net, there are
         more workers than minibatches, the checkpoint does not fit the training or is damaged, its directory cannot be
         written, or the initial weights are not finite. OSError also if a round cannot be written; earlier ones stay whole.

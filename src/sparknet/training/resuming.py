@@ -6,7 +6,6 @@ solver state, the rule's state, and about how many times the data has been gone 
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 
 from sparknet.checkpoint import Checkpoint, Position
 from sparknet.errors import DataError, located
@@ -28,16 +27,17 @@ def last_position(
     A position that does not fit the net is an error. ``has_weights`` says that the caller gave weights to start from: those of
     the checkpoint replace them, and the log says so. ``rounds`` is the number of rounds in all.
     """
-    if not resume and checkpoint.folders():
+    folders = checkpoint.folders()
+    if not resume and folders:
         msg = (
-            f"averaged_sgd(): got resume=False, and a checkpoint in {checkpoint.folders()[-1]}; expected none: "
+            f"averaged_sgd(): got resume=False, and a checkpoint in {folders[-1]}; expected none: "
             "name another directory, or remove what is in this one"
         )
         raise DataError(msg)
     position = checkpoint.read()
     if position is None:
         return start
-    last = checkpoint.folders()[-1]
+    last = folders[-1]
     with located(str(last)):
         _check_states(position)
         net.set_weights(position.weights)
@@ -50,7 +50,7 @@ def last_position(
         _LOG.warning("goes on after round %d, from %s%s", position.rounds - 1, last, unused * has_weights)
     else:
         said = "the checkpoint in %s has %d rounds already, rounds=%d: nothing is left%s"
-        _LOG.warning(said, last.parent, position.rounds, rounds, unused * has_weights)
+        _LOG.warning(said, checkpoint.directory, position.rounds, rounds, unused * has_weights)
     rule_state = {name: _placed(value, start.rule_state.get(name)) for name, value in position.rule_state.items()}
     position = replace(position, weights=net.get_weights(), states=states, rule_state=rule_state)
     return _dealt_anew(position, start, last)
@@ -72,7 +72,7 @@ def _check_states(position: Position) -> None:
         raise DataError(msg)
 
 
-def _dealt_anew(position: Position, start: Position, last: Path) -> Position:
+def _dealt_anew(position: Position, start: Position, last: object) -> Position:
     """Return the position for as many workers as ``start`` has.
 
     Each is as far in its new shard as all were in the data. Where each worker had a solver state of its own, each gets their mean.
