@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import importlib.util
 import itertools
 import json
 import os
@@ -25,6 +26,7 @@ from sparknet.data.images import sets
 from sparknet.formats import convert, write
 from sparknet.main_job import master
 from sparknet.nets import MLP
+from sparknet.training import Rounds
 
 FAST = ["--master", "none", "--rounds", "2", "--tau", "3", "--hidden", "8"]
 
@@ -88,6 +90,50 @@ def test_the_same_seed_gives_the_same_file(capsys, tmp_path):
     for name in ("a", "b"):
         assert run(capsys, *FAST, "--seed", "1", "--out", str(tmp_path / name))[0] == 0
     assert (tmp_path / "a" / "weights.sparknet").read_bytes() == (tmp_path / "b" / "weights.sparknet").read_bytes()
+
+
+def events_of(out):
+    return [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+
+
+def test_a_run_with_a_checkpoint_goes_on_where_it_ended_and_its_events_too(capsys, tmp_path):
+    kept = ["--checkpoint", f"file://{tmp_path}/kept"]
+    assert run(capsys, *FAST, "--rounds", "4", "--out", str(tmp_path / "straight"))[0] == 0
+    assert run(capsys, *FAST, *kept, "--out", str(tmp_path / "out"))[0] == 0
+    with (tmp_path / "out" / "events.jsonl").open("a") as file:
+        file.write('{"event": "rou')  # a run that is killed may leave the part of a line
+    code, text, err = run(capsys, *FAST, *kept, "--rounds", "4", "--out", str(tmp_path / "out"))
+    assert code == 0
+    assert "goes on after round 1, from " in err
+    assert "4 of 4 rounds done" in text
+    straight, out = (sparknet.load(tmp_path / each / "weights.sparknet") for each in ("straight", "out"))
+    assert straight == out
+    events = events_of(tmp_path / "out")
+    assert [each["event"] for each in events] == ["start", "round", "round", "end"] * 2
+    assert [each["index"] for each in events if each["event"] == "round"] == [0, 1, 2, 3]
+    code, text, err = run(capsys, *FAST, *kept, "--rounds", "4", "--out", str(tmp_path / "new"))
+    assert code == 0
+    assert "nothing is left" in err
+    assert f"no round is left; wrote {tmp_path / 'new' / 'weights.sparknet'}" in text
+    assert sparknet.load(tmp_path / "new" / "weights.sparknet") == straight
+
+
+def test_without_a_checkpoint_the_events_of_an_earlier_run_are_replaced(capsys, tmp_path):
+    for _ in range(2):
+        assert run(capsys, *FAST, "--out", str(tmp_path))[0] == 0
+    assert [each["event"] for each in events_of(tmp_path)] == ["start", "round", "round", "end"]
+
+
+@pytest.mark.parametrize("directory", ["/proc/no/such", "memory://kept-by-the-command", "hdfs://127.0.0.1:1/run"])
+def test_a_checkpoint_elsewhere_works_or_is_a_line_that_says_what_is_missing(capsys, tmp_path, directory):
+    code, _, err = run(capsys, *FAST, "--checkpoint", directory, "--out", str(tmp_path / "out"))
+    if code:
+        assert code == 2
+        assert err.startswith("sparknet train: error: ")
+        assert err.count("\n") == 1
+        assert directory in err
+        assert not (tmp_path / "out").exists()
+    assert bool(code) == (not directory.startswith("memory") or importlib.util.find_spec("fsspec") is None)
 
 
 def test_the_rule_is_that_of_the_options_and_the_mean_by_default(capsys, tmp_path):
@@ -161,6 +207,16 @@ def test_the_help_names_the_rules(capsys):
         (["--out", f"{__file__}/out"], "is not a directory that can be written to"),
         (["--out", ""], "--out '': expected the path of a directory"),
         (["--out", "a\0b"], "expected the path of a directory"),
+        (
+            ["--out", "x", "--checkpoint", "./x"],
+            "--checkpoint ./x: is the folder of --out too; expected one for this alone",
+        ),
+        (["--checkpoint", "s3:/bucket/run"], "--checkpoint 's3:/bucket/run': expected s3://bucket/run as text"),
+        (["--checkpoint", "file://run"], "expected file:///run for an absolute path, or a path without file://"),
+        (
+            ["--checkpoint", "nonesuch://bucket/run"],
+            "nonesuch://bucket/run: ",
+        ),  # without fsspec it says how to get that
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2_and_writes_nothing(capsys, tmp_path, monkeypatch, arguments, text):
@@ -235,7 +291,7 @@ def test_the_help_shows_defaults_that_are_values_and_no_others(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "rounds (default: 20)" in text
+    assert "rounds, including those before a checkpoint (default: 20)" in text
     assert "None" not in text
     assert "False" not in text
 
@@ -543,9 +599,13 @@ def test_a_run_that_breaks_off_has_exit_code_1_and_keeps_its_last_round(capsys, 
 
     def failing(*args, **options):
         rounds = averaged_sgd(*args, **options)
-        yield next(rounds)
-        rounds.close()
-        raise sparknet.ClusterError("the executors are gone", traceback="Traceback of a worker")
+
+        def one():
+            yield next(rounds)
+            rounds.close()
+            raise sparknet.ClusterError("the executors are gone", traceback="Traceback of a worker")
+
+        return Rounds(one(), rounds.weights, 0, 2)
 
     averaged_sgd = main_job.averaged_sgd
     monkeypatch.setattr(main_job, "averaged_sgd", failing)

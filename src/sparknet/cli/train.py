@@ -113,7 +113,13 @@ def _add_rounds(train: argparse.ArgumentParser) -> None:
         help="end a round without late workers once N are done and a while has passed, which follows from how long steps take; it needs "
         "workers that stay, as with --processes or --transport direct (default: wait for all)",
     )
-    train.add_argument("--rounds", type=at_least(1), default=20, help="rounds")
+    train.add_argument("--rounds", type=at_least(1), default=20, help="rounds, including those before a checkpoint")
+    train.add_argument(
+        "--checkpoint",
+        metavar="DIR",
+        help="keep there, after each round, all that the next one starts from; the same command, started again, goes on there: a directory, "
+        "or a URL such as s3://bucket/run, which takes the extra fsspec and fsspec's driver for it (default: keep nothing)",
+    )
     train.add_argument(
         "--rule",
         choices=["mean", "weighted-mean", "median", "momentum", "nesterov"],

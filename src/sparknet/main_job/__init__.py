@@ -12,12 +12,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from sparknet.checkpoint.place import local_path
 from sparknet.data.dataset import Dataset
 from sparknet.data.images.sets import ImageSet, load_image_set
 from sparknet.data.layout import check_shards
 from sparknet.data.packing import pack
 from sparknet.data.preprocess import Preprocessor
-from sparknet.errors import SparknetError, TrainingError
+from sparknet.errors import DataError, SparknetError, TrainingError
 from sparknet.formats.contents import TENSOR_NAMES
 from sparknet.main_job.ctrl_c import CtrlC
 from sparknet.main_job.master import check_workers, packed_images
@@ -41,6 +42,7 @@ from sparknet.report import (
 from sparknet.serialization.visible import say
 from sparknet.serialization.writing import write_file
 from sparknet.training import Goodput, Round, averaged_sgd, check_fit
+from sparknet.weights import WeightCollection
 
 __all__ = ["run"]
 
@@ -55,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
 def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
     rule = rule_of(args)
     check_workers(args)
+    _check_checkpoint(args)
     images = load_image_set(args.data)
     with collected_log("sparknet.nets.caffe") as notes:
         factory, batch_size = factory_of(args, images)
@@ -87,15 +90,28 @@ def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
             min_workers=args.min_workers,
             evaluate=(test, args.test_every),
             weights=weights,
+            checkpoint=args.checkpoint,
             on_nonfinite=args.on_nonfinite,
         )
         say(*said)
         said.clear()
         # released before the session is stopped
-        with opened_folder(out), closing(rounds), EventLog(out / EVENTS) as log:
+        with opened_folder(out), closing(rounds), EventLog(out / EVENTS, goes_on=rounds.finished > 0) as log:
             settings = {name: value for name, value in vars(args).items() if not callable(value)}
             log.start(**{**settings, "net": None if args.solver else args.net, "batch_size": batch_size})
+            if rounds.finished >= args.rounds:
+                written = _written(net, rounds.weights, out, round=rounds.finished - 1)
+                say(f"no round is left; wrote {', '.join(map(str, written))}")
             _follow(_checked(rounds, ctrl_c), args.rounds, out, net, log)
+
+
+def _check_checkpoint(args: argparse.Namespace) -> None:
+    if args.checkpoint is None:
+        return
+    path = local_path(args.checkpoint)
+    if path is not None and path.resolve() == Path(args.out).resolve():
+        msg = f"--checkpoint {args.checkpoint}: is the folder of --out too; expected one for this alone, such as {path / 'checkpoint'}"
+        raise DataError(msg)
 
 
 def _checked(rounds: Iterator[Round], ctrl_c: CtrlC) -> Iterator[Round]:
@@ -115,12 +131,12 @@ def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: Event
         try:
             for last in rounds:
                 goodput += last.goodput
-                _save_weights(net, last, out)
+                _save_weights(net, last.weights, out, round=last.index, loss=last.loss)
                 log.round(last)
                 say(round_line(last, total))
         finally:  # also after Ctrl-C at any moment: both files are of the same round
             if last is not None:
-                written = [_save_weights(net, last, out), *_save_caffemodel(net, last, out)]
+                written = _written(net, last.weights, out, round=last.index, loss=last.loss)
                 facts = {"metrics": dict(last.metrics), "goodput": goodput.facts()}
                 log.write("end", rounds=last.index + 1, finished=last.index + 1 == total, **facts)
                 say(str(goodput))
@@ -129,21 +145,25 @@ def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: Event
         raise TrainingError(str(error), traceback=getattr(error, "traceback", "")) from error
 
 
-def _save_weights(net: Net, result: Round, out: Path) -> Path:
+def _written(net: Net, weights: WeightCollection, out: Path, **facts: Any) -> list[Path]:
+    """Write the weights in every format; return the files."""
+    return [_save_weights(net, weights, out, **facts), *_save_caffemodel(net, weights, out)]
+
+
+def _save_weights(net: Net, weights: WeightCollection, out: Path, **facts: Any) -> Path:
     path = out / WEIGHTS
-    metadata: dict[str, Any] = {"round": result.index, "loss": result.loss}
     names = getattr(net, TENSOR_NAMES, None)
     if names is not None:
-        metadata[TENSOR_NAMES] = json.dumps(names)
-    write_file(path, result.weights, follow_links=False, metadata=metadata)
+        facts[TENSOR_NAMES] = json.dumps(names)
+    write_file(path, weights, follow_links=False, metadata=facts)
     return path
 
 
-def _save_caffemodel(net: Net, last: Round, out: Path) -> list[Path]:
+def _save_caffemodel(net: Net, weights: WeightCollection, out: Path) -> list[Path]:
     save_weights = getattr(net, "save_weights", None)
     if save_weights is None:
         return []
-    net.set_weights(last.weights)
+    net.set_weights(weights)
     path = out / WEIGHTS_OF_CAFFE
     save_weights(path, follow_links=False)
     return [path]

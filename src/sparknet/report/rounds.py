@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sparknet import __version__
+from sparknet.files.regular import open_regular
 from sparknet.serialization.memory.streams import write_all
 from sparknet.training import Round
 
@@ -61,6 +62,13 @@ class EventLog:
     Every event has ``event`` (its kind) and ``time`` (seconds since 1970). NaN and infinities are written as null, because JSON
     cannot express them.
 
+    Parameters
+    ----------
+    path
+        The file. One of an earlier run is replaced.
+    goes_on
+        Keep the whole lines of the earlier run, which this one goes on from.
+
     Examples
     --------
     >>> import tempfile
@@ -71,10 +79,12 @@ class EventLog:
     'hello'
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, goes_on: bool = False) -> None:
+        before = _whole_lines(path) if goes_on else b""
         path.unlink(missing_ok=True)  # the file of an earlier run; a new link is not followed
-        self._path, self._size = path, 0
+        self._path, self._size = path, len(before)
         self._file = path.open("xb", buffering=0)  # no buffer: a full disk shows at the event that does not fit
+        write_all(self._file, [memoryview(before)])
 
     def __enter__(self) -> Self:
         """Return the log itself."""
@@ -108,6 +118,16 @@ class EventLog:
 
 
 _ROUND_FACTS = ("index", "loss", "steps", "examples", "bytes_down", "bytes_up", "workers", "strangers", "ignored")
+
+
+def _whole_lines(path: Path) -> bytes:
+    """Return what a run has written there, without the line in which it was killed; nothing if it has written nothing."""
+    try:
+        with open_regular(path) as file:
+            content = file.read()
+    except FileNotFoundError:
+        return b""
+    return content[: content.rfind(b"\n") + 1]
 
 
 def _plain(value: Any) -> Any:

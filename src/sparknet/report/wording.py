@@ -41,6 +41,7 @@ _WORDS = (
     ),
     (r"on_nonfinite='(\w+)'", r"--on-nonfinite \1"),
     (r"a batch size of (\d+) fits", r"--batch-size \1 fits"),
+    (r"\bcheckpoint=", "--checkpoint "),
     (r"solver_overrides has base_lr = (\S+):", r"--learning-rate \1:"),
 )
 
