@@ -69,6 +69,16 @@ def mean(results: list[tuple[float, ...]]) -> tuple[float, ...]:
     return tuple(sum(values[1:], values[0]) / len(values) for values in columns)
 
 
+class LawBrokenError(Exception):
+    """A run has come to what must not be, such as other bits."""
+
+
+def hold(is_so: bool, law: str):
+    """Raise a LawBrokenError unless it is so. A fault of the machine itself, such as a KeyError, is another one."""
+    if not is_so:
+        raise LawBrokenError(law)
+
+
 @dataclass
 class Process:
     """A worker process with its connection."""
@@ -142,7 +152,7 @@ class World:
 
     def grace(self, done, waited):
         """Return for how long late workers are waited for, as the driver of a training does."""
-        assert waited >= 0
+        hold(waited >= 0, "the wait for late workers began in the future")
         seconds = {shard: self.clocks.choice([0.0, 0.1, 1.0, float("nan"), -1.0]) for shard in done}
         return Pace(STEPS, None, 1).grace(Averages((None,) * self.shards), seconds, waited)
 
@@ -155,9 +165,9 @@ class World:
                 case Drop(peer, _):
                     self.cut(peer)
                 case Combine(_, number, slices):
-                    assert number not in self.sums, "a slice is combined twice"
+                    hold(number not in self.sums, "a slice is combined twice")
                     values = [struct.unpack("d", data)[0] for data in slices if data]
-                    assert len(values) == sum(number < SLICES - shard % 2 for shard in self.part), "an empty slice"
+                    hold(len(values) == sum(number < SLICES - shard % 2 for shard in self.part), "a slice is empty")
                     self.sums[number] = sum(values[1:], values[0]) / len(values)
                 case Begin(_, done):
                     self.seen |= {"Begin again"} if self.sums else set()
@@ -165,7 +175,7 @@ class World:
                     self.steps = {shard: said.steps for shard, said in done.items()}
                 case End():
                     count = max(SLICES - shard % 2 for shard in self.part)
-                    assert sorted(self.sums) == list(range(count)), "a slice was lost"
+                    hold(sorted(self.sums) == list(range(count)), "a slice was lost")
                     self.took_part.append(self.part)
                     self.decided.append(self.steps)
                     self.kept = (self.kept[0] + 1, tuple(self.sums[j] for j in range(count)))
@@ -299,11 +309,11 @@ class World:
                     self.start(shard)
             self.quiet_turn(twice=twice)
             self.pass_time(STEP)
-        assert self.is_over, f"it does not end; waited for: {self.driver.waiting(self.now)}"
+        hold(self.is_over, f"it does not end; waited for: {self.driver.waiting(self.now)}")
         for _ in range(20):  # every worker ends too
             self.quiet_turn()
             self.pass_time(STEP)
-        assert not [p for p in self.processes.values() if p.is_alive], "a worker goes on after the end"
+        hold(not any(p.is_alive for p in self.processes.values()), "a worker goes on after the end")
 
     def quiet_turn(self, *, twice: bool = False):
         """Deliver all that is under way, and let all work end; each message is heard once, or twice."""
