@@ -7,6 +7,7 @@ is only a cache: everything is set before it is used, so the result does not dep
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Even
 from sparknet.data.sampling import SAMPLERS, Sampling, step_rng
 from sparknet.data.shards import Shard, Stored, reseed
-from sparknet.errors import NetError, located
+from sparknet.errors import NetError, SparknetError, located
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, SolverState
 from sparknet.overriding import is_as_new
@@ -141,7 +142,8 @@ def train_round(
     ------
     SparknetError
         A minibatch cannot be read or prepared, or the net refuses it. The message begins with the shard and the index of the
-        minibatch in it. An error of the preprocessor is a DataError, which names the row if a single row is at fault.
+        minibatch in it. An error of the preprocessor is a DataError, which names the row if a single row is at fault. Where the net
+        refuses the minibatch, the message ends with the number of the step. Any other error of the net gets a note with all three.
 
     Notes
     -----
@@ -168,7 +170,7 @@ def train_round(
                 break
             taken += 1
             if rows:
-                with located(_place(task, index)):
+                with _stepping(task, taken, index):
                     diverged = _step(net, batch, losses)
             examples += rows
             if diverged:
@@ -227,8 +229,17 @@ def _prepared(shard: Shard, task: Task, prepare: Any, step: tuple[int, int]) -> 
         return index, *shard.used(index, rng, train=True, prepare=prepare)
 
 
-def _place(task: Task, index: int) -> str:
-    return f"shard {task.worker}: minibatch {index}"
+@contextmanager
+def _stepping(task: Task, step: int, index: int) -> Iterator[None]:
+    """Name shard, step and minibatch in an error of the block: in the message of one of sparknet, in a note on any other."""
+    try:
+        yield
+    except SparknetError as error:
+        at = f" (at step {step} of its round)"
+        raise error.placed(f"shard {task.worker}: minibatch {index}", advice=at, step=step) from error
+    except Exception as error:
+        error.add_note(f"[shard {task.worker}, step {step} of its round, minibatch {index}]")
+        raise
 
 
 def evaluate_shard(

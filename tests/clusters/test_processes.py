@@ -306,15 +306,26 @@ class Refuses:
 
 
 def test_an_error_of_sparknet_in_a_worker_is_raised_as_it_is():
-    with pytest.raises(NetError, match=r"shard \d: minibatch \d+: no such blob") as caught:
+    with pytest.raises(NetError, match=r"shard \d: minibatch \d+: no such blob \(at step 3 of its round\)$") as caught:
         train(LocalCluster(processes=3), Refuses(NetError("no such blob", blob="ip9")))
-    assert caught.value.blob == "ip9"
+    assert (caught.value.blob, caught.value.step) == ("ip9", 3)
 
 
-def test_any_other_error_names_the_worker_and_has_its_traceback():
-    with pytest.raises(ClusterError, match=r"worker \d: ZeroDivisionError: of three") as caught:
+def test_any_other_error_names_shard_step_and_minibatch_and_has_its_traceback():
+    place = r"^shard \d, step 3 of its round, minibatch \d+: ZeroDivisionError: of three$"
+    with pytest.raises(ClusterError, match=place) as caught:
         train(LocalCluster(processes=3), Refuses(ZeroDivisionError("of three")))
     assert "in refusing" in caught.value.traceback
+
+
+def test_an_error_of_a_factory_names_the_worker():
+    def broken(*, seed):
+        if os.getpid() == ME:
+            return FACTORY(seed=seed)
+        raise ZeroDivisionError
+
+    with pytest.raises(ClusterError, match=r"^worker \d: ZeroDivisionError: $"):
+        train(LocalCluster(processes=3), broken)
 
 
 class Unprintable(Exception):  # noqa: N818 - it is none of the library's
@@ -325,7 +336,7 @@ class Unprintable(Exception):  # noqa: N818 - it is none of the library's
 def test_an_error_is_told_however_long_its_facts_are_and_though_it_has_no_text():
     with pytest.raises(NetError, match="no such blob"):
         train(LocalCluster(processes=3), Refuses(NetError("no such blob", blob="b" * 3_000_000)))
-    with pytest.raises(ClusterError, match=r"worker \d: Unprintable: \(no text: KeyError\)"):
+    with pytest.raises(ClusterError, match=r"minibatch \d+: Unprintable: \(no text: KeyError\)"):
         train(LocalCluster(processes=3), Refuses(Unprintable()))
 
 

@@ -163,7 +163,8 @@ class Broken(MLP):
 
 
 def test_an_error_of_a_worker_is_raised_once_with_its_place(context, packed, direct):
-    with pytest.raises(ClusterError, match=r"worker \d: ZeroDivisionError: a fault in the net") as raised:
+    place = r"^shard \d, step 1 of its round, minibatch \d+: ZeroDivisionError: a fault in the net"
+    with pytest.raises(ClusterError, match=place) as raised:
         list(averaged_sgd(Broken.factory((1, 3, 3), 3), packed, cluster=direct, **OPTIONS))
     assert "in step" in raised.value.traceback
     labels = LABELS.copy()

@@ -206,7 +206,9 @@ def broken(*, seed=0):
 
 
 def test_a_fault_in_the_net_is_a_cluster_error_that_names_it(spark, packed):
-    with pytest.raises(ClusterError, match="ZeroDivisionError: a fault in the net"):
+    with pytest.raises(
+        ClusterError, match=r"shard \d, step 1 of its round, minibatch \d+: ZeroDivisionError: a fault in the net"
+    ):
         last(averaged_sgd(broken, packed, cluster=SparkCluster(spark), **OPTIONS))
 
 

@@ -335,6 +335,31 @@ def test_a_label_outside_of_the_classes_is_named_by_its_minibatch():
 
 
 @pytest.mark.usefixtures("no_thread_is_left")
+@pytest.mark.parametrize("kind", [ZeroDivisionError, NetError])
+def test_an_error_of_a_net_names_shard_step_and_minibatch(kind):
+    start, steps = FACTORY(seed=0), []
+    weights, state = start.get_weights(), start.get_state()
+
+    def refuses(_batch):
+        steps.append(1)
+        if len(steps) == 4:
+            raise kind("no")
+        return 0.0
+
+    start.step = refuses
+    work = task(worker=2, tau=DATA.num_batches)
+    index = [*work.indices()][3]
+    with pytest.raises(kind) as caught:
+        train_round(start, DATA.batches, work, weights, state)
+    if kind is NetError:
+        assert str(caught.value) == f"shard 2: minibatch {index}: no (at step 4 of its round)"
+        assert caught.value.step == 4
+    else:
+        assert str(caught.value) == "no"
+        assert caught.value.__notes__ == [f"[shard 2, step 4 of its round, minibatch {index}]"]
+
+
+@pytest.mark.usefixtures("no_thread_is_left")
 def test_a_damaged_minibatch_is_named_and_stays_a_format_error():
     class Damaged:
         def __getitem__(self, index):
