@@ -22,7 +22,8 @@ from sparknet.clusters.spark.training.cluster import _SparkSession
 from sparknet.data.preprocess import Compose, Mirror, Scale
 from sparknet.nets import MLP
 from sparknet.spark import pack
-from sparknet.transport import Limits
+from sparknet.transport import Hello, Limits
+from sparknet.transport.faults import JOB_FAILED, MAKES_ROOM
 
 pytestmark = pytest.mark.spark
 
@@ -302,14 +303,16 @@ def test_a_transport_that_does_not_exist_is_named(spark):
         SparkCluster(spark, transport="udp")
 
 
-def test_shards_without_a_worker_are_told_of_each_time_twice_as_late(caplog):
-    session, missing, told = staying.Staying(None, None, may_change=True), {}, {}
-    session._workers = SimpleNamespace(hub=SimpleNamespace(without_worker=lambda: missing))
-    for seconds in range(200):
-        missing[1] = float(seconds)
-        told = session._missing(told)
-    missing.clear()
-    assert session._missing(told) == {}  # it has a worker again
-    missing[1] = 31.0
-    session._missing({})
-    assert [record.args for record in caplog.records] == [(at, [1]) for at in (30.0, 60.0, 120.0, 31.0)]
+def test_a_job_that_fails_is_not_counted_as_silence_of_its_workers():
+    killed, failed = [], []
+    workers = object.__new__(staying._Workers)
+    workers._drops = {}
+    workers.job = SimpleNamespace(kill=lambda attempt, _: killed.append(attempt))
+    workers.hub = SimpleNamespace(fail=failed.append)
+    hello = Hello(0, {staying.ATTEMPT: "5"})
+    silent = "it has said nothing for 60 s"
+    for reason in silent, silent, JOB_FAILED, JOB_FAILED, MAKES_ROOM:
+        workers._dropped(hello, reason)
+    assert (killed, failed) == (["5"] * 3, [])  # the tasks of a job that has failed are gone
+    workers._dropped(hello, silent)
+    assert "was given up 3 times without a round that ended, the last time because it has said" in str(failed[0])

@@ -25,6 +25,7 @@ from sparknet.transport import (
     Work,
     WorkerSide,
 )
+from sparknet.transport.faults import JOB_FAILED
 from sparknet.transport.tls import Channel
 from sparknet.transport.wire import receive, send
 
@@ -135,11 +136,27 @@ def test_a_job_that_fails_again_and_again_without_progress_is_given_up_with_its_
     assert driver.job_failed(ClusterError("first"), 1.0) == [RunAgain()]
     driver.joined(0, Hello(0), 2.0)
     first, again = driver.job_failed(ClusterError("second"), 3.0)
-    assert (first.peer, again) == (0, RunAgain())
+    assert (first, again) == (Drop(0, JOB_FAILED), RunAgain())
     assert driver.waiting(3.0) == "shard 0: no worker for 0 s"  # the time begins anew
     assert driver.job_failed(error, 4.0) == [GiveUp(error)]
     assert driver.open({0: "work"}, 5.0) == [GiveUp(error)]
     assert driver.job_failed(ClusterError("fourth"), 6.0) == []  # the session is over
+
+
+def test_a_shard_whose_worker_lets_the_job_fail_each_time_is_no_progress_of_the_others():
+    driver, error = DriverSide(2, Limits(tries=2), 0.0), ClusterError("a segmentation fault")
+    driver.open({0: "work", 1: "work"}, 0.0)
+
+    def fails(first, *, done):
+        for shard in 0, 1:
+            driver.joined(first + shard, Hello(shard), 1.0)
+        for shard in done:
+            driver.received(first + shard, Done(1, steps=1, slices=1), 2.0)
+        return driver.job_failed(error, 3.0)[-1]
+
+    assert fails(0, done=[]) == RunAgain()
+    assert fails(2, done=[0]) == RunAgain()  # something was done that was not done before
+    assert fails(4, done=[0]) == GiveUp(error)
 
 
 def test_a_job_that_fails_drops_its_workers_and_starts_others():

@@ -118,7 +118,7 @@ class DriverSide:
             self.ignored += 1
             return []
         if not 0 <= hello.shard < len(self._seats):
-            self.ignored += 1
+            self.ignored += not hello.is_probe
             return [Drop(peer, f"there is no shard {hello.shard}")]
         for name, expected in self._about.items():
             if hello.about.get(name) != expected:
@@ -185,7 +185,7 @@ class DriverSide:
             return []
         actions: list[DriverAction] = []
         for peer in list(self._peers):
-            actions += [Drop(peer, "its job failed"), *self.lost(peer, now)]
+            actions += [Drop(peer, faults.JOB_FAILED), *self.lost(peer, now)]
         self._failures += 1
         if self._failures >= self._limits.tries:
             return [*actions, *self._give_up(error, now)]
@@ -282,7 +282,8 @@ class DriverSide:
         seat = self._seats[shard]
         if seat.done is not None and faults.told_alike(seat.done) != faults.told_alike(done):
             return self._give_up(faults.differs(shard, seat.done, done), now)
-        seat.done, seat.ready, self._failures = seat.done or done, True, 0
+        self._failures = self._failures if seat.done else 0  # work that is done again is no progress
+        seat.done, seat.ready = seat.done or done, True
         seat.asked = max(seat.asked, min(seat.ahead, seat.count))
         if self._round is None or self._round.pulls:
             return self._pulled(now)

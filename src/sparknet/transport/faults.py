@@ -3,9 +3,10 @@
 from sparknet.errors import ClusterError, SparknetError
 from sparknet.transport.messages import Done
 
-__all__ = ["MAKES_ROOM", "differs", "missing", "raised", "told_alike", "unfit"]
+__all__ = ["JOB_FAILED", "MAKES_ROOM", "differs", "missing", "raised", "told_alike", "unfit"]
 
 # Why a worker is given up that has done nothing wrong.
+JOB_FAILED = "its job failed"
 MAKES_ROOM = "another shard has no worker, and this one has a spare"
 
 

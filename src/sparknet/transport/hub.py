@@ -305,8 +305,7 @@ class Hub:
                         peer.send(message)
                 case Drop(number, reason):
                     if (peer := self._peers.get(number)) is not None:
-                        is_probe = "probe" in peer.hello.about  # which only tries whether it gets here
-                        if not self._is_closed and not is_probe:
+                        if not self._is_closed and not peer.hello.is_probe:
                             _LOG.warning("the worker of shard %d is given up: %s", peer.hello.shard, reason)
                         peer.break_off()
                         self._dropped(peer.hello, reason)

@@ -34,7 +34,8 @@ class Limits:
     grace
         In a round with a deadline, a worker that is lost while its result is pulled may take so long to come back.
     tries
-        How often the job that runs the workers may fail without a round's end, or a worker's end of work, in between.
+        How often the job that runs the workers may fail without progress in between: a round's end, or the end of a shard's work for the
+        first time in its round.
     window
         Slices of a result that are sent before the first of them is combined; of many workers' results fewer (:meth:`window_of`).
     spare

@@ -24,6 +24,11 @@ class Hello:
     shard: int
     about: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def is_probe(self) -> bool:
+        """Whether this is no worker: it only tries whether it gets here."""
+        return "probe" in self.about
+
 
 @dataclass(frozen=True)
 class Work:

@@ -30,7 +30,7 @@ from sparknet.nets.base import NetFactory, SolverState
 from sparknet.training import Collected, Ending, Session, SliceSession
 from sparknet.training.run import trained
 from sparknet.transport import Hello, Hub, Limits, new_secret
-from sparknet.transport.faults import MAKES_ROOM
+from sparknet.transport.faults import JOB_FAILED, MAKES_ROOM
 from sparknet.weights import WeightCollection
 from sparknet.worker import Facts, Task
 
@@ -303,7 +303,7 @@ class _Workers:
 
     def _dropped(self, hello: Hello, reason: str) -> None:
         """Let Spark start another worker in the place of one that stands still, and give up where each of them does."""
-        if ATTEMPT not in hello.about:  # it has only tried whether it reaches the driver
+        if ATTEMPT not in hello.about or reason == JOB_FAILED:  # a probe; or its task has ended, as all of the job
             return
         self.job.kill(hello.about[ATTEMPT], reason)
         if reason == MAKES_ROOM:
