@@ -86,6 +86,33 @@ def test_time_in_which_the_driver_stood_still_is_no_silence_of_its_workers():
     assert list(ticked(driver, range(101, 200))) == [156]  # the 4 seconds before count
 
 
+def test_what_comes_while_the_driver_stands_still_does_not_make_it_patient():
+    driver = DriverSide(2, LIMITS, 0.0)
+    for shard in 0, 1:
+        driver.joined(shard, Hello(shard), 0.0)
+    ticked(driver, range(5))
+    assert (
+        driver.received(0, Beat(), 104.0) == []
+    )  # it has waited for a hundred seconds, as the one of the other worker still does
+    assert driver.heard(1, 104.0) == []
+    assert list(ticked(driver, range(105, 300))) == [164]  # both: not three times a hundred seconds later
+
+
+def test_a_driver_that_has_vanished_is_missed_though_each_step_keeps_the_threads_of_its_worker_waiting():
+    def ends(hears=None):
+        worker = WorkerSide(Hello(0), LIMITS, 0.0)
+        worker.received(Work(1, "work"), 0.0)
+        for now in range(0, 2000, 11):
+            if now == hears:
+                worker.heard(float(now))
+            if any(isinstance(action, Stop) for action in worker.tick(float(now))):
+                return now
+        return None
+
+    assert ends() == 8 * 11 + 66  # what it stood still for is no silence, eight times; then 60 s are
+    assert ends(hears=110) == 110 + 7 * 11 + 66  # the first of the eight is the one in which it is heard
+
+
 def test_time_in_which_a_worker_stood_still_is_no_silence_of_the_driver():
     worker = WorkerSide(Hello(0), LIMITS, 0.0)
     worker.received(Work(1, "work"), 0.0)

@@ -69,7 +69,7 @@ class DriverSide:
         self._about = dict(about or {})
         self._raised = raised or faults.raised
         self._peers: dict[int, KnownPeer] = {}
-        self._patience = Patience(limits)
+        self._patience = Patience(limits, now)
         self._seats = [Seat(since=now) for _ in range(shards)]
         self._window = limits.window_of(shards)
         self._number = 0
@@ -136,7 +136,7 @@ class DriverSide:
         if known is None or self._is_over:
             self.ignored += 1
             return []
-        self._patience.hear(known, now)
+        self.heard(peer, now)
         if isinstance(message, Beat):
             return []
         actions = None
@@ -164,6 +164,7 @@ class DriverSide:
 
     def heard(self, peer: int, now: float) -> list[DriverAction]:
         """Take that a part of a message has come."""
+        self._patience.awake(self._peers.values(), now)
         if peer in self._peers:
             self._patience.hear(self._peers[peer], now)
         return []
@@ -199,7 +200,7 @@ class DriverSide:
 
     def tick(self, now: float) -> list[DriverAction]:
         """Take that time has passed."""
-        self._patience.stand_still(now - self._ticked, self._peers.values(), now)
+        self._patience.awake(self._peers.values(), now)
         self._ticked = now
         if self._is_over:
             return []
@@ -226,11 +227,7 @@ class DriverSide:
         if self._round is not None and self._round.due is not None:
             if not self._round.pulls:
                 times.append(self._round.due)
-            times += [
-                seat.since + self._limits.grace
-                for seat in map(self._seats.__getitem__, self._awaited())
-                if seat.peer is None
-            ]
+            times += [self._seats[k].since + self._limits.grace for k in self._awaited() if self._seats[k].peer is None]
         return min((time for time in times if time > self._ticked), default=float("inf"))
 
     def close(self, now: float, reason: str = "") -> list[DriverAction]:

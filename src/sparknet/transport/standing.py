@@ -41,8 +41,8 @@ class Patience:
     400.0
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, limits: Limits, now: float = 0.0) -> None:
+        self._limits, self._awake = limits, now  # when the driver was last seen to be at work
         self._longest = 0.0  # silence after which a worker was heard again
         self._given_up = dict[int, int]()  # shard -> workers since a round has ended
 
@@ -67,11 +67,12 @@ class Patience:
         """Take that a round has ended: how long workers are silent is known."""
         self._given_up.clear()
 
-    def stand_still(self, seconds: float, peers: Iterable[KnownPeer], now: float) -> None:
-        """Take that the driver has heard nobody for so long because it stood still itself; less than two beats are no matter."""
-        if seconds > 2 * self._limits.beat:
+    def awake(self, peers: Iterable[KnownPeer], now: float) -> None:
+        """Take that the driver is at work now. If it stood still before, it has heard nobody; less than two beats are no matter."""
+        stood_still, self._awake = now - self._awake, now
+        if stood_still > 2 * self._limits.beat:
             for peer in peers:
-                peer.heard = min(now, peer.heard + seconds)
+                peer.heard = min(now, peer.heard + stood_still)
 
     def _limit(self, shard: int) -> float:
         least = self._limits.silence

@@ -13,6 +13,8 @@ __all__ = ["WorkerAction", "WorkerSide"]
 
 WorkerAction = Say | Train | Answer | Abandon | Stop
 
+_STANDS = 8  # times in a row that this side stood still; by then the thread that reads has had its turn
+
 
 class WorkerSide:
     """One attempt to serve a shard, from its connection to its end.
@@ -42,6 +44,7 @@ class WorkerSide:
     def __init__(self, hello: Hello, limits: Limits, now: float) -> None:
         self._hello, self._limits = hello, limits
         self._heard = self._said = self._ticked = now
+        self._stood = 0  # times that this side stood still, since the driver was heard
         self._work: Work | None = None  # that is done, or whose result is kept
         self._done: Done | None = None
         self._is_over = False
@@ -54,7 +57,7 @@ class WorkerSide:
         """Take a message of the driver's."""
         if self._is_over:
             return []
-        self._heard = now
+        self.heard(now)
         match message:
             case Work():
                 return self._begun(message)
@@ -68,7 +71,7 @@ class WorkerSide:
 
     def heard(self, now: float) -> None:
         """Take that a part of a message has come."""
-        self._heard = now
+        self._heard, self._stood = now, 0
 
     def ended(self, done: Done, now: float) -> list[WorkerAction]:
         """Take what came of the work; the result is kept until there is other work. The driver is sent what it wants of it unasked."""
@@ -89,10 +92,16 @@ class WorkerSide:
         return [] if self._is_over else self._over("the connection to the driver was lost", is_lost=True)
 
     def tick(self, now: float) -> list[WorkerAction]:
-        """Take that time has passed. What the worker stood still for is no silence of the driver's, whose messages are not read yet."""
+        """Take that time has passed.
+
+        What the worker stood still for is no silence of the driver's, whose messages are not read yet. Where steps keep the other threads
+        waiting one after the other, it is none for some of them only: a driver that has vanished would never be missed.
+        """
         stood_still, self._ticked = now - self._ticked, now
         if stood_still > 2 * self._limits.beat:
-            self._heard = min(now, self._heard + stood_still)
+            self._stood += 1
+            if self._stood <= _STANDS:
+                self._heard = min(now, self._heard + stood_still)
         if self._is_over:
             return []
         if now - self._heard >= self._limits.silence:
