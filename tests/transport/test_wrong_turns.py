@@ -5,9 +5,10 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+from transport.sessions import SECRET, Workers
 
 from sparknet import ClusterError, DataError
-from sparknet.transport import Credentials, Hello, Hub, Limits, Result, new_secret, serve
+from sparknet.transport import Credentials, DriverSide, Drop, Hello, Hub, Limits, Result, new_secret, serve
 
 LIMITS = Limits(beat=0.5, silence=120.0)
 
@@ -94,6 +95,45 @@ def test_a_secret_that_can_be_guessed_is_refused(secret):
     for make in (Credentials, lambda s: Hub(1, secret=s), lambda s: serve(("", 1), Hello(0), secret=s, do=echoed)):
         with pytest.raises(DataError, match=r"expected at least 16 bytes .* new_secret\(\)"):
             make(secret)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("beat", 0.0),
+        ("beat", "5"),
+        ("silence", float("nan")),
+        ("silence", float("inf")),
+        ("join", float("nan")),
+        ("grace", -1.0),
+        ("spare", None),
+        ("tries", 0),
+        ("window", 0),
+        ("window", 1.5),
+        ("window", True),
+    ],
+)
+def test_limits_that_would_wait_in_vain_or_not_at_all_are_refused(name, value):
+    with pytest.raises(DataError, match=rf"^Limits: {name}=.*; expected "):
+        Limits(**{name: value})
+    assert Limits(grace=0, spare=0, join=float("inf"))
+
+
+def test_limits_of_a_worker_by_which_one_side_would_be_lost_to_the_other_are_named():
+    with Hub(1, secret=SECRET, limits=Limits(beat=30.0, silence=90.0)) as hub:
+        workers = Workers(hub, shards=1, limits=Limits())
+        said = r"^the worker of shard 0: its Limits have beat=5\.0 s and silence=30\.0 s, the driver has beat=30\.0 s"
+        with pytest.raises(ClusterError, match=said):
+            hub.round({0: b"x"}, combine=lambda *_: None)
+    workers.join()
+
+
+def test_what_only_tries_whether_it_gets_here_is_no_message_for_nobody():
+    driver = DriverSide(1, LIMITS, 0.0)
+    assert isinstance(driver.joined(0, Hello(1 << 40, {"probe": ""}), 0.0)[0], Drop)
+    assert driver.ignored == 0
+    assert isinstance(driver.joined(1, Hello(1), 0.0)[0], Drop)
+    assert driver.ignored == 1
 
 
 @pytest.mark.parametrize("shards", [0, -1, "2", True, 1.0])

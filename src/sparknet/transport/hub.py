@@ -17,13 +17,13 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from sparknet.errors import ClusterError, DataError, SparknetError
+from sparknet.errors import ClusterError, SparknetError
 from sparknet.transport.actions import Begin, Combine, Drop, End, GiveUp, RunAgain, Send
 from sparknet.transport.door import Door, new_encryption
 from sparknet.transport.driver_side import DriverAction, DriverSide
 from sparknet.transport.frames import works
 from sparknet.transport.handshake import Credentials
-from sparknet.transport.limits import Deadline, Limits, check_quorum
+from sparknet.transport.limits import Deadline, Limits, check_quorum, check_shards
 from sparknet.transport.messages import Done, Hello
 from sparknet.transport.peers import Peer, end_all, read_all
 from sparknet.transport.wire import Connection
@@ -93,9 +93,7 @@ class Hub:
         run_again: Callable[[], None] = lambda: None,
         dropped: Callable[[Hello, str], None] = lambda hello, reason: None,  # noqa: ARG005 - it has to take them
     ) -> None:
-        if isinstance(shards, bool) or not isinstance(shards, int) or shards < 1:
-            msg = f"Hub: shards={shards!r}; expected a number of at least 1: each shard has a worker"
-            raise DataError(msg)
+        check_shards(shards)
         self._shards, self._limits, self._longest = shards, limits or Limits(), longest
         self._machine = DriverSide(shards, self._limits, time.monotonic(), about=about, raised=raised)
         self._run_again, self._dropped = run_again, dropped
@@ -325,6 +323,8 @@ class Hub:
         try:
             if self._is_closed:
                 return
+            if wrong := self._limits.unfit(hello.about):
+                self.fail(ClusterError(f"the worker of shard {hello.shard}: {wrong}", shard=hello.shard))
             self._tell(self._machine.joined, number, hello)
             heard = partial(self._tell, self._machine.heard, number)
             received = partial(self._tell, self._machine.received, number)

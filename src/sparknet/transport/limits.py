@@ -1,14 +1,15 @@
 """How long a driver and its workers wait for each other, in seconds."""
 
+import math
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sparknet.errors import DataError
 from sparknet.transport.messages import Done
 
-__all__ = ["Deadline", "Limits", "check_quorum"]
+__all__ = ["Deadline", "Limits", "check_quorum", "check_shards"]
 
 _HELD = 16  # slices of all results, that the driver holds
 _LEAST = 2  # of each: one comes while the other is combined
@@ -57,6 +58,11 @@ class Limits:
     spare: float = 10.0
 
     def __post_init__(self) -> None:
+        for name, (is_right, expected) in _EXPECTED.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, numbers.Real) or not is_right(value):
+                msg = f"Limits: {name}={value!r}; expected {expected}"
+                raise DataError(msg)
         if self.silence <= 2 * self.beat:
             msg = f"Limits: beat={self.beat} s and silence={self.silence} s; expected a silence of more than two beats"
             raise DataError(msg)
@@ -70,6 +76,57 @@ class Limits:
         [4, 4, 2, 2]
         """
         return min(self.window, max(_LEAST, _HELD // workers))
+
+    def told(self) -> dict[str, str]:
+        """Return what a worker tells of its limits, which have to fit the driver's; :meth:`unfit` takes it."""
+        return {"beat": repr(float(self.beat)), "silence": repr(float(self.silence))}
+
+    def unfit(self, about: Mapping[str, str]) -> str:
+        """Return in words why one side would take the other for lost though it lives; "" where they fit, or nothing is told.
+
+        Examples
+        --------
+        >>> Limits(beat=30.0, silence=90.0).unfit(Limits().told())
+        'its Limits have beat=5.0 s and silence=30.0 s, the driver has beat=30.0 s and silence=90.0 s; give both the same'
+        >>> Limits().unfit(Limits(silence=60.0).told())
+        ''
+        """
+        try:
+            beat, silence = float(about["beat"]), float(about["silence"])
+        except (KeyError, ValueError):
+            return ""
+        if self.silence > 2 * beat and silence > 2 * self.beat:
+            return ""
+        return (
+            f"its Limits have beat={beat} s and silence={silence} s, the driver has beat={float(self.beat)} s and "
+            f"silence={float(self.silence)} s; give both the same"
+        )
+
+
+def _is_time(value: float) -> bool:
+    return 0 < value < math.inf
+
+
+def _is_at_least_0(value: float) -> bool:
+    return value >= 0  # not NaN
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and int(value) >= 1
+
+
+_EXPECTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("beat", "silence"), (_is_time, "seconds, more than 0")),
+    **dict.fromkeys(("join", "grace", "spare"), (_is_at_least_0, "seconds, 0 or more")),
+    **dict.fromkeys(("tries", "window"), (_is_count, "a whole number of at least 1")),
+}
+
+
+def check_shards(shards: Any) -> None:
+    """Raise a DataError unless a hub can have so many shards."""
+    if isinstance(shards, bool) or not isinstance(shards, int) or shards < 1:
+        msg = f"Hub: shards={shards!r}; expected a number of at least 1: each shard has a worker"
+        raise DataError(msg)
 
 
 def check_quorum(deadline: Deadline | None, quorum: int | None, workers: int) -> None:

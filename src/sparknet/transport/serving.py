@@ -115,6 +115,7 @@ def serve(
     limits = limits or Limits()
     with connected(address, secret if isinstance(secret, Credentials) else Credentials(secret)) as connection:
         connection.settimeout(limits.silence)  # of sending to a driver that does not read
+        hello = Hello(hello.shard, {**hello.about, **limits.told()})
         _Worker(connection, hello, limits, do, tell or _traceback).run(longest)
 
 
