@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -24,7 +25,7 @@ from sparknet.clusters import processes
 from sparknet.data import pack
 from sparknet.data.preprocess import Scale
 from sparknet.nets import MLP
-from sparknet.transport import Hub, Limits
+from sparknet.transport import Hub, Limits, overdue
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 3, 250)
@@ -226,6 +227,41 @@ def test_a_step_that_keeps_all_threads_of_its_worker_waiting_is_waited_for(monke
     options = {"workers": 1, "tau": 2, "rounds": 1}
     same(train(LocalCluster(processes=1), HoldsThreads(), **options), train(LocalCluster(), **options))
     assert "nothing for 1 s, and may for 1 s; the next worker of its shard may for 2 s" in caplog.messages[0]
+
+
+class WaitsFor:
+    """Makes a net whose first step in a worker does not end before a file is there."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __call__(self, *, seed=0):
+        net = FACTORY(seed=seed)
+        step = net.step
+
+        def stepping(batch):
+            if os.getpid() != ME:
+                wait_until(self.path.exists)
+            return step(batch)
+
+        net.step = stepping
+        return net
+
+
+def test_a_step_that_does_not_end_is_waited_for_and_the_log_says_so(monkeypatch, caplog, tmp_path):
+    monkeypatch.setattr(processes, "_LIMITS", Limits(beat=0.1, silence=60.0))
+    monkeypatch.setattr(overdue, "_FIRST", 0.2)
+    said = re.compile(r"^this round has taken \d+ s, and waits for shard 0: its steps, for \d+ s")
+
+    def ends_it_once_told():
+        wait_until(lambda: any(map(said.match, caplog.messages)))
+        (tmp_path / "go").touch()
+
+    thread = threading.Thread(target=ends_it_once_told)
+    thread.start()
+    options = {"workers": 1, "tau": 2, "rounds": 1}
+    same(train(LocalCluster(processes=1), WaitsFor(tmp_path / "go"), **options), train(LocalCluster(), **options))
+    thread.join()
 
 
 def test_without_the_process_that_forks_workers_the_training_ends_by_name_and_nothing_is_left():

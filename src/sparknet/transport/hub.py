@@ -12,7 +12,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -25,14 +25,17 @@ from sparknet.transport.frames import works
 from sparknet.transport.handshake import Credentials
 from sparknet.transport.limits import Deadline, Limits, check_quorum, check_shards
 from sparknet.transport.messages import Done, Hello
+from sparknet.transport.overdue import Overdue
 from sparknet.transport.peers import Peer, end_all, read_all
 from sparknet.transport.wire import Connection
 
 __all__ = ["Hub"]
 
 _ENDS = 1.0  # seconds for threads to end after their connections
+_LOOK = 5.0  # seconds after which it is looked whether something is to be said, where nothing happens
 _LOG = logging.getLogger(__name__)
 _CLOSED = "the session was closed while a round was open"
+_DAMAGED = "the worker of shard %d sent what cannot be taken, its connection is closed: %s"
 
 
 class Hub:
@@ -63,6 +66,8 @@ class Hub:
         Called where the job that runs the workers is to be submitted once more.
     dropped
         Called with the ``Hello`` of a worker and a reason where the hub has closed the connection to it; it may live on.
+    took
+        Seconds of the longest round of each kind so far, which the hub keeps: for one that goes on where another hub has ended.
 
     Examples
     --------
@@ -92,11 +97,12 @@ class Hub:
         raised: Callable[[int, bytes], SparknetError] | None = None,
         run_again: Callable[[], None] = lambda: None,
         dropped: Callable[[Hello, str], None] = lambda hello, reason: None,  # noqa: ARG005 - it has to take them
+        took: MutableMapping[str, float] | None = None,
     ) -> None:
         check_shards(shards)
         self._shards, self._limits, self._longest = shards, limits or Limits(), longest
         self._machine = DriverSide(shards, self._limits, time.monotonic(), about=about, raised=raised)
-        self._run_again, self._dropped = run_again, dropped
+        self._run_again, self._dropped, self._overdue = run_again, dropped, Overdue(took)
         self._events = queue.SimpleQueue[Callable[[float], list[DriverAction]]]()
         self._driving = threading.RLock()  # of the machine: held by the thread that drives it
         self._resting = threading.Event()  # set while no round is open
@@ -139,6 +145,7 @@ class Hub:
         begin: Callable[[Mapping[int, Done]], None] = lambda done: None,  # noqa: ARG005 - it has to take it
         deadline: Deadline | None = None,
         quorum: int | None = None,
+        kind: str = "round",
     ) -> Mapping[int, Done]:
         """Send work to each shard, and combine what comes back slice by slice.
 
@@ -156,6 +163,8 @@ class Hub:
         deadline, quorum
             From so many seconds on the round does with those that are done, once they are so many. Both or neither. A function tells
             for how many more seconds: it is called when they are so many, with what they said and the seconds since the first was done.
+        kind
+            What it is called in the log, which tells what is waited for where it takes far longer than those of its kind before it.
 
         Returns
         -------
@@ -177,6 +186,7 @@ class Hub:
             self._resting.clear()
             self._wake()
             with self._driving:
+                self._overdue.begin(kind, time.monotonic())
                 return self._round(bodies, combine, begin, deadline, quorum)
         finally:
             self._resting.set()
@@ -184,10 +194,6 @@ class Hub:
     def waiting(self) -> str:
         """Return what the open round waits for, in words."""
         return self._machine.waiting(time.monotonic())
-
-    def without_worker(self) -> Mapping[int, float]:
-        """Return shard -> seconds, of the shards that work waits for and that have no worker for so long."""
-        return self._machine.without_worker(time.monotonic())
 
     def wait_for_workers(self, seconds: float) -> None:
         """Let a shard be without a worker for so long, if that is longer than the limits say."""
@@ -252,12 +258,15 @@ class Hub:
                         case Combine(_, number, slices):
                             combine(number, slices)
                         case End():
+                            self._overdue.end(time.monotonic())
                             return done
                         case GiveUp(error):
                             raise error  # noqa: TRY301 - what is caught below says it to the workers
                         case _:
                             self._perform([action])
                 actions = [GiveUp(ClusterError(_CLOSED))] if self._is_closed else self._next()
+                if said := self._overdue.words(self._machine, time.monotonic()):
+                    _LOG.warning("%s", said)
         except BaseException as error:
             broken = ClusterError(f"an earlier round of this session was broken off: {type(error).__name__}: {error}")
             self._perform(self._machine.fail(broken, time.monotonic()))
@@ -285,7 +294,7 @@ class Hub:
 
     def _next(self) -> list[DriverAction]:
         """Wait for something, and return what is to be done; all that has come is heard before anyone is taken for silent."""
-        wait = min(self._machine.wake() - time.monotonic(), threading.TIMEOUT_MAX)
+        wait = min(self._machine.wake() - time.monotonic(), _LOOK)
         actions: list[DriverAction] = []
         with contextlib.suppress(queue.Empty):
             actions += self._events.get(timeout=max(0.0, wait))(time.monotonic())
@@ -330,11 +339,7 @@ class Hub:
             received = partial(self._tell, self._machine.received, number)
             reason = read_all(connection, self._longest, self._limits.beat, heard, received)
             if reason:
-                _LOG.warning(
-                    "the worker of shard %d sent what cannot be taken, its connection is closed: %s",
-                    hello.shard,
-                    reason,
-                )
+                _LOG.warning(_DAMAGED, hello.shard, reason)
             self._tell(self._machine.lost, number, reason=reason)
         finally:
             with self._lock:

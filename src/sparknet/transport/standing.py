@@ -11,6 +11,7 @@ __all__ = ["KnownPeer", "OpenRound", "Patience", "Seat", "making_room", "waited_
 
 _TIMES = 3  # the longest silence after which a worker was heard again: so long another one may be
 _MOST = 8  # the silence of the limits: longer none may be
+_NAMED = 8  # shards that a message names
 
 
 @dataclass
@@ -184,13 +185,15 @@ def making_room(seats: Sequence[Seat], awaited: Collection[int], since: float) -
 
 
 def waited_for(awaited: Mapping[int, Seat], round_: OpenRound | None, now: float) -> str:
-    """Return what is waited for of these shards, in words; "" for nothing."""
-    said = []
+    """Return what is waited for of these shards, in words, those without a worker first; "" for nothing."""
+    missing, said = list[str](), list[str]()
     for shard, seat in awaited.items():
         if seat.peer is None:
-            said.append(f"shard {shard}: no worker for {now - seat.since:.0f} s")
+            missing.append(f"shard {shard}: no worker for {now - seat.since:.0f} s")
         elif not seat.ready:
-            said.append(f"shard {shard}: its steps")
+            said.append(f"shard {shard}: its steps" + ("" if seat.began is None else f", for {now - seat.began:.0f} s"))
         elif round_ is not None and round_.pulls and round_.next not in seat.slices and round_.next < seat.count:
             said.append(f"shard {shard}: slice {round_.next}")
-    return "; ".join(said)
+    said = [*missing, *said]
+    more = [f"{len(said) - _NAMED} more shards"] if len(said) > _NAMED else []
+    return "; ".join(said[:_NAMED] + more)

@@ -156,7 +156,7 @@ class DirectSession:
 
     def _told(self, bodies: Mapping[int, Any]) -> dict[int, Any]:
         """Return what the workers say of work that is no training."""
-        done = self._checked(self.hub.round(bodies, combine=lambda _, __: None))
+        done = self._checked(self.hub.round(bodies, combine=lambda _, __: None, kind="evaluation"))
         return {shard: json.loads(said.notes) for shard, said in done.items()}
 
     def _checked(self, done: Mapping[int, Done]) -> Mapping[int, Done]:

@@ -47,7 +47,6 @@ _STARTS_AGAIN = (
     "takes seconds. Give Spark more slots than there are workers, or say transport='spark'"
 )
 _JOBS = 20  # times what a job that does nothing took: a worker that has not come by then does not come
-_SAYS = 30.0  # seconds without a worker of a shard, from which on it is told
 _DROPS = 3  # of the worker of one shard, in a row, without a round that ended
 
 
@@ -107,7 +106,7 @@ class Staying:
     def __init__(self, plan: SessionPlan, per_round: Session, *, may_change: bool) -> None:
         self._plan, self._per_round, self._may_change = plan, per_round, may_change
         self._workers: _Workers | None = None
-        self._first_weights = FirstWeights()
+        self._first_weights, self._took = FirstWeights(), dict[str, float]()
         self._busy = threading.Lock()  # held in a round, and while workers start or end
         self._has_changed = self._is_starved = self._is_told = False
         self._ended = threading.Event()
@@ -169,7 +168,7 @@ class Staying:
         if obstacle := too_few_cores(plan.context, plan.workers):
             return obstacle
         try:
-            workers = _Workers(plan, self._first_weights, self._elsewhere)
+            workers = _Workers(plan, self._first_weights, self._took, self._elsewhere)
         except MissingDependency as error:  # of encryption
             return str(error)
         if obstacle := workers.start():
@@ -199,10 +198,9 @@ class Staying:
 
     # ---- in a thread of its own
     def _watch(self) -> None:
-        before, told = set[int](), dict[int, float]()
+        before = set[int]()
         while not self._ended.wait(_LOOK) and not self._has_changed:
             with suppress(Exception):  # Spark may be gone; a round tells that
-                told = self._missing(told)
                 waiting = self._waiting()
                 self._is_starved = self._is_starved or bool(waiting & before)
                 before = waiting
@@ -211,17 +209,6 @@ class Staying:
                     self._let_go_if_starved()
                 finally:
                     self._busy.release()
-
-    def _missing(self, told: dict[int, float]) -> dict[int, float]:
-        """Say of each shard without a worker for how long it has none, each time twice as late; return shard -> seconds at the next time."""
-        missing = {} if self._workers is None else self._workers.hub.without_worker()
-        late = [shard for shard, seconds in missing.items() if seconds >= told.get(shard, _SAYS)]
-        if late:
-            most = max(missing[shard] for shard in late)
-            _LOG.warning(
-                "no worker for %.0f s of shards %s: Spark has not started their tasks, or not their Python", most, late
-            )
-        return {shard: 2 * missing[shard] if shard in late else told.get(shard, _SAYS) for shard in missing}
 
     def _waiting(self) -> set[int]:
         workers = self._workers
@@ -232,7 +219,11 @@ class _Workers:
     """A hub, and the job whose tasks are connected to it."""
 
     def __init__(
-        self, plan: SessionPlan, first_weights: FirstWeights, elsewhere: Callable[..., dict[str, float]]
+        self,
+        plan: SessionPlan,
+        first_weights: FirstWeights,
+        took: dict[str, float],
+        elsewhere: Callable[..., dict[str, float]],
     ) -> None:
         bound, host, port = address_of(plan.context, plan.address)
         self._plan, self._drops = plan, dict[int, int]()
@@ -249,6 +240,7 @@ class _Workers:
                 raised=lambda shard, reason: with_fix(raised(shard, reason)),
                 run_again=self._run_again,
                 dropped=self._dropped,
+                took=took,
             )
         except OSError as error:
             msg = f"SparkCluster: cannot listen at {bound}:{port} ({error}); set spark.driver.bindAddress to an address of this machine"
