@@ -111,6 +111,18 @@ def test_the_code_of_a_file_is_sent_with_the_factory(file, tmp_path):
         assert (done.returncode, done.stdout.strip()) == (0, "6370"), done.stderr
 
 
+def test_a_module_beside_the_file_is_told_with_what_to_do(tmp_path, capsys):
+    (tmp_path / "layers.py").write_text("WIDTH = 8")
+    path = tmp_path / "net.py"
+    path.write_text("from layers import WIDTH")
+    code, _, err = run(capsys, "--net", f"torch:{path}:module", "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert (
+        "ModuleNotFoundError: No module named 'layers'; one file is sent to the workers: put the code of layers into it"
+        in err
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

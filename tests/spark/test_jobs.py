@@ -162,8 +162,8 @@ def test_what_the_executors_cannot_import_is_said_with_the_fix_however_it_comes(
     def raising(_):
         raise error
 
-    fix = "install it there .the Python is PYSPARK_PYTHON.* or send it with spark-submit --py-files$"
-    with pytest.raises(ClusterError, match=f"{error}; .*{fix}"):
+    fix = r"install it there .the Python is PYSPARK_PYTHON.* or send it with spark-submit --py-files or SparkContext\.addPyFile$"
+    with pytest.raises(ClusterError, match=rf"{error}(, in task 0 on \S+ \(executor driver\))?; .*{fix}"):
         run_job(context.parallelize([0], 1).map(raising).collect)
     if isinstance(error, MissingDependency):
         with pytest.raises(MissingDependency, match=fix) as caught:

@@ -11,6 +11,7 @@ from sparknet.clusters.direct.session import DirectSession
 from sparknet.clusters.direct.told import raised
 from sparknet.clusters.direct.worker import Evaluated, serve_shard
 from sparknet.clusters.forks import Forks
+from sparknet.clusters.imports import forks_fix, helped
 from sparknet.data.dataset import Dataset
 from sparknet.nets.base import NetFactory
 from sparknet.transport import Hello, Hub, Limits, new_secret
@@ -44,7 +45,13 @@ def process_session(
 
     try:
         with Hub(
-            workers, secret=secret, limits=_LIMITS, longest=SLICE, about=about(), raised=raised, dropped=dropped
+            workers,
+            secret=secret,
+            limits=_LIMITS,
+            longest=SLICE,
+            about=about(),
+            raised=lambda shard, reason: helped(raised(shard, reason), forks_fix),
+            dropped=dropped,
         ) as hub:
             forks.watch(hub, workers)
             yield DirectSession(hub, workers, known, elsewhere, forks.round_ended)

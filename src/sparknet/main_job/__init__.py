@@ -22,7 +22,7 @@ from sparknet.errors import DataError, SparknetError, TrainingError
 from sparknet.formats.contents import TENSOR_NAMES
 from sparknet.main_job.ctrl_c import CtrlC
 from sparknet.main_job.master import check_workers, packed_images
-from sparknet.main_job.nets import factory_of
+from sparknet.main_job.nets import factory_of, sent_by_file
 from sparknet.main_job.pixels import pixel_steps, preprocessor_of
 from sparknet.main_job.rules import rule_of
 from sparknet.main_job.start import order_notes, start_weights
@@ -96,7 +96,12 @@ def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
         say(*said)
         said.clear()
         # released before the session is stopped
-        with opened_folder(out), closing(rounds), EventLog(out / EVENTS, goes_on=rounds.finished > 0) as log:
+        with (
+            opened_folder(out),
+            closing(rounds),
+            EventLog(out / EVENTS, goes_on=rounds.finished > 0) as log,
+            sent_by_file(args),
+        ):
             settings = {name: value for name, value in vars(args).items() if not callable(value)}
             log.start(**{**settings, "net": None if args.solver else args.net, "batch_size": batch_size})
             if rounds.finished >= args.rounds:

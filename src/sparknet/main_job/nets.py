@@ -1,16 +1,18 @@
 """The net of ``sparknet train``: the options --net, --solver and what changes them."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from sparknet.data.images.sets import ImageSet
-from sparknet.errors import DataError
+from sparknet.errors import DataError, TrainingError
 from sparknet.nets.base import NetFactory
 from sparknet.nets.mlp import MLP
 from sparknet.serialization.visible import say
 
-__all__ = ["factory_of"]
+__all__ = ["factory_of", "sent_by_file"]
 
 _DEFAULT_BATCH = 64
 _TORCH = "torch:"
@@ -57,6 +59,20 @@ def factory_of(args: argparse.Namespace, images: ImageSet) -> tuple[NetFactory, 
     rows = batch_size // net.passes
     say(f"iter_size {net.passes}: minibatches of {batch_size} images, each in {net.passes} passes of {rows}")
     return made(batch_size=rows), batch_size
+
+
+@contextmanager
+def sent_by_file(args: argparse.Namespace) -> Iterator[None]:
+    """Say of a training that executors ended because they cannot import the package of --net: the code of a file is sent to them."""
+    place = args.net.removeprefix(_TORCH).rpartition(":")[0]
+    is_package = args.solver is None and args.net.startswith(_TORCH) and not place.endswith(".py")
+    try:
+        yield
+    except TrainingError as error:
+        if not (is_package and f"No module named '{place.partition('.')[0]}" in str(error)):
+            raise
+        msg = f"{error}. Or write --net torch:FILE.py:function: this command sends the code of a file"
+        raise TrainingError(msg, traceback=getattr(error, "traceback", "")) from error
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:

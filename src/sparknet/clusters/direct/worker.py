@@ -122,7 +122,8 @@ def serve_shard(
             return _said(seen=evaluated.seen())
         start, *states = (loads(message, verify=True) for message in messages)
         if not nets:
-            net = make_net()
+            with located(f"worker {shard}"):
+                net = make_net()
             notes["made"] = made(shard, net.get_weights(), start)
             nets.append(net)
         if "parts" in facts and evaluated is not None:

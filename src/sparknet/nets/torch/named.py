@@ -63,9 +63,18 @@ def _imported(name: str, place: str) -> ModuleType:
             return _read(Path(place))
         return importlib.import_module(place)
     except Exception as error:
-        fix = "" if place.endswith(".py") else "; a file is written as torch:FILE.py:function"
-        msg = f"--net torch:{name}: {place} cannot be imported: {type(error).__name__}: {error}{fix}"
+        msg = f"--net torch:{name}: {place} cannot be imported: {type(error).__name__}: {error}{_fix(place, error)}"
         raise NetError(msg) from error
+
+
+def _fix(place: str, error: Exception) -> str:
+    """Return what helps, to be put behind the error of an import. A file beside the one that is read is not found, as on the executors."""
+    if not place.endswith(".py"):
+        return "; a file is written as torch:FILE.py:function"
+    missing = str(error.name).partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if not any(missing and Path(place).with_name(name).exists() for name in (f"{missing}.py", missing)):
+        return ""
+    return f"; one file is sent to the workers: put the code of {missing} into it, or install {missing} here and on the executors"
 
 
 def _read(path: Path) -> ModuleType:

@@ -3,16 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from sparknet.errors import MissingDependency, SparknetError
+from sparknet.clusters.imports import executors_fix, helped
+from sparknet.errors import SparknetError
 
-__all__ = ["IMPORT_FIX", "as_value", "as_values", "raise_error", "with_fix"]
+__all__ = ["as_value", "as_values", "raise_error", "with_fix"]
 
 T = TypeVar("T")
-
-IMPORT_FIX = (
-    "; the executors need what the driver imports: install it there (the Python is PYSPARK_PYTHON), "
-    "or send it with spark-submit --py-files"
-)
 
 
 # ---- in the Python workers
@@ -35,12 +31,14 @@ def as_values(results: Iterable[T]) -> Iterator[T | SparknetError]:
 # ---- on the driver
 def raise_error(result: Any) -> None:
     """Raise the result of a task if it is an error."""
-    if isinstance(result, MissingDependency):
-        raise with_fix(result) from result
-    if isinstance(result, SparknetError):
+    if not isinstance(result, SparknetError):
+        return
+    fixed = with_fix(result)
+    if fixed is result:
         raise result
+    raise fixed from result
 
 
 def with_fix(error: SparknetError) -> SparknetError:
-    """Return an error of a task; that for a missing package says how to install it on the executors."""
-    return type(error)(f"{error}{IMPORT_FIX}", name=error.name) if isinstance(error, MissingDependency) else error
+    """Return an error of a task; one of a module that is missing says how to bring it to the executors."""
+    return helped(error, executors_fix)

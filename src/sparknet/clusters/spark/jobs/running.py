@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sparknet.clusters.spark.jobs.error_values import IMPORT_FIX, raise_error
+from sparknet.clusters.imports import executors_fix
+from sparknet.clusters.spark.jobs.error_values import raise_error
 from sparknet.clusters.spark.jobs.interrupts import interruptible
 from sparknet.clusters.spark.jobs.local_files import restore, restore_directories
 from sparknet.clusters.spark.jobs.sessions import is_stopped
@@ -18,16 +19,19 @@ from sparknet.errors import ClusterError, DataError
 
 __all__ = ["PerPartition", "collected", "is_stored", "job_error", "pickled", "release", "run_job", "telling_line"]
 
-# A Python traceback inside a Java one: indented lines, ended by the exception itself.
-_TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)")
+# A Python traceback inside a Java one: indented lines, ended by the exception itself. Where that has another one in its words (pyspark 4.0
+# says so of what it cannot unpickle), the end of the inner one is meant.
+_TRACEBACK = re.compile(
+    r"Traceback \(most recent call last\):\n(?:(?:[ \t].*|\S.*Traceback \(most recent call last\):)\n)+(\S.*)"
+)
+# The task that ended a job, in Spark's words: its number, the machine, the executor. Spark 4.3 does not say it.
+_TASK = re.compile(r"Lost task (\d+)\.\d+ in stage \S+ \(TID \d+\) \((\S+) executor (\S+)\)")
 # A missing file in a scratch directory of Spark; the group is the directory.
 _LOST = re.compile(r"(?:FileNotFound|NoSuchFile)Exception: (/\S*/blockmgr-[-\w]+)/")
 # A missing file in the driver's own directory of pyspark, through which broadcasts and results go.
 _LOST_BY_PYSPARK = re.compile(r"No such file or directory: '(/\S*/pyspark-[-\w]+)/")
 # The note that `sparknet.data.shards.calling` adds to an exception: the shard, and the line of the user's function.
 _PLACE = re.compile(r"^\[(shard \d+, .+)\]$", re.MULTILINE)
-# A package that is missing or cannot be imported, in the words of Python or of sparknet.
-_IMPORT = re.compile(r"\b(ModuleNotFoundError|ImportError|MissingDependency)\b")
 _CAUSED = "Caused by: "
 _LONGEST = 600  # characters of a line that is shown
 
@@ -49,17 +53,20 @@ def run_job(action: Callable[[], Any]) -> Any:
 
 def job_error(error: Exception, context: Any) -> ClusterError:
     """Return the error to raise for that of a job."""
+    fields = dict[str, Any]()
     *_, found = [None, *_TRACEBACK.finditer(str(error))]  # the last: those before it are its causes
     line = found[1][:_LONGEST] if found else telling_line(error)
     if context is not None and is_stopped(context):
         line = f"its Spark session was stopped meanwhile ({line})"
     if lost := _LOST.search(line) or _LOST_BY_PYSPARK.search(line):
         line += _with_new_directories(context, Path(lost[1]))
-    if _IMPORT.search(line):
-        line += IMPORT_FIX
+    if fix := executors_fix(line):
+        task = _TASK.search(str(error))
+        where = f", in task {task[1]} on {task[2]} (executor {task[3]})" if task else ""
+        line, fields = f"{line}{where}{fix}", {"is_import": True}
     place = _PLACE.search(str(error)) if found else None
     msg = f"the job failed on the cluster: {f'{place[1]}: ' if place else ''}{line}"
-    return ClusterError(msg, traceback=found[0] if found else "")
+    return ClusterError(msg, traceback=found[0] if found else "", **fields)
 
 
 def _with_new_directories(context: Any, lost: Path) -> str:

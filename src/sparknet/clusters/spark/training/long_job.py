@@ -100,7 +100,8 @@ class LongJob:
             error = job_error(failure, self._context)
         if self._is_closing:
             return
-        if is_stopped(self._context):
+        # Spark has tried each task several times, also on other executors; what they cannot import now they cannot import later.
+        if is_stopped(self._context) or getattr(error, "is_import", False):
             self._hub.fail(error)
         else:
             self._hub.job_failed(error)

@@ -69,7 +69,9 @@ def _trained(
     messages = parcel.open(0, 1 + task.worker % states)  # the states of other workers are not read
     weights, state = (loads(message, verify=True) for message in messages)
     opening = time.perf_counter() - start
-    outcome = train_round(_net_of(run, factory), stored, task, weights, state, preprocessor)
+    with located(f"worker {task.worker}"):
+        net = _net_of(run, factory)
+    outcome = train_round(net, stored, task, weights, state, preprocessor)
     facts = {name: getattr(outcome, name) for name in _FACTS}
     return Trained(parcel.answer([dumps(outcome.weights), dumps(outcome.state)]), facts, opening)
 
