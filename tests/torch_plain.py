@@ -32,6 +32,34 @@ def linear():
     return torch.nn.Linear(4, 2)
 
 
+def matrices():
+    """Weights without biases: Muon takes nothing else."""
+    return torch.nn.Sequential(
+        torch.nn.Linear(4, 8, bias=False), torch.nn.Dropout(0.3), torch.nn.ReLU(), torch.nn.Linear(8, 2, bias=False)
+    )
+
+
+class Table(torch.nn.Module):
+    """A table, of which a minibatch changes some rows."""
+
+    def __init__(self, *, sparse=True):
+        super().__init__()
+        self.rows = torch.nn.Embedding(20, 2, sparse=sparse)
+
+    def forward(self, x):
+        return self.rows(((x[:, 0] * 4).long() + 10).clamp(0, 19))
+
+
+class Decay:
+    """A schedule with a number of its own, which torch keeps in the scheduler's state."""
+
+    def __init__(self):
+        self.factor = 0.9
+
+    def __call__(self, step):
+        return self.factor**step
+
+
 class Mixed(torch.nn.Module):
     """Buffers of integers, of booleans and of floats; one that is not in state_dict; and a parameter beside the layers."""
 
@@ -70,6 +98,19 @@ OPTIMIZERS = {
     "Adagrad": partial(torch.optim.Adagrad, lr=0.1),
     "Adadelta": torch.optim.Adadelta,
     "Rprop": torch.optim.Rprop,
+    "Adamax": torch.optim.Adamax,
+    "RAdam": torch.optim.RAdam,
+    "ASGD": torch.optim.ASGD,
+    "Adafactor": torch.optim.Adafactor,
+    "Adam, fused": partial(torch.optim.Adam, lr=0.01, fused=True),
+    "AdamW, all at once": partial(torch.optim.AdamW, lr=0.01, foreach=True),
+}
+# With modules of their own kind.
+CHOOSY = {
+    "Muon": (matrices, partial(torch.optim.Muon, lr=0.02)),
+    "SparseAdam": (Table, partial(torch.optim.SparseAdam, lr=0.05)),
+    "sparse SGD": (Table, partial(torch.optim.SGD, lr=0.1)),
+    "sparse Adagrad": (Table, partial(torch.optim.Adagrad, lr=0.1)),
 }
 SCHEDULERS = {
     "none": None,
@@ -77,6 +118,12 @@ SCHEDULERS = {
     "cosine": partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=9),
     "one cycle": partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.2, total_steps=40),
     "a function": partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda step: 1 / (1 + step)),
+    "an object": partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=Decay()),
+    "a factor": partial(torch.optim.lr_scheduler.MultiplicativeLR, lr_lambda=lambda step: 0.9 if step % 2 else 1.0),
+    "milestones": partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[2, 7]),
+    "restarts": partial(torch.optim.lr_scheduler.CosineAnnealingWarmRestarts, T_0=4),
+    "cycles": partial(torch.optim.lr_scheduler.CyclicLR, base_lr=0.01, max_lr=0.2, step_size_up=3),
+    "a power": partial(torch.optim.lr_scheduler.PolynomialLR, total_iters=20, power=2.0),
 }
 
 
@@ -85,6 +132,12 @@ def warm_up(optimizer):
     of = torch.optim.lr_scheduler
     first = of.LinearLR(optimizer, start_factor=0.1, total_iters=4)
     return of.SequentialLR(optimizer, [first, of.ExponentialLR(optimizer, 0.9)], milestones=[4])
+
+
+def chained(optimizer):
+    """Return two schedulers at the same time."""
+    of = torch.optim.lr_scheduler
+    return of.ChainedScheduler([of.ConstantLR(optimizer, 0.5, 5), of.ExponentialLR(optimizer, 0.9)], optimizer)
 
 
 def columns(rows=90, seed=0):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from torch_plain import SGD, factory, linear, packed, small
+from torch_plain import SGD, Table, factory, linear, packed, small
 
 from sparknet import LocalCluster, averaged_sgd, nd
 from sparknet.errors import DataError, DeviceError, NetError, SchemaError, TrainingError
@@ -93,6 +93,27 @@ class Global(torch.optim.SGD):
         self.state["all"] = {"count": 1}
 
 
+class Plateau(torch.optim.lr_scheduler.ReduceLROnPlateau):
+    pass
+
+
+class Asking(torch.optim.lr_scheduler.LRScheduler):
+    """Follows a metric too, in a way of its own."""
+
+    def get_lr(self):
+        return self.base_lrs
+
+    def step(self, loss=None):
+        if self.last_epoch < 0:  # as torch makes it
+            super().step()
+        elif loss is None:
+            raise TypeError("step() needs the loss")
+
+
+def failing_late(step):
+    return 1 / (1 - step)
+
+
 def of_another_module(_parameters):
     return SGD(linear().parameters())
 
@@ -137,6 +158,25 @@ MADE = {
     "a loss that learns": ({"loss": linear()}, "loss is a Linear with parameters, which no step would change"),
     "no loss": ({"loss": None}, "loss=None; expected a function .*cross_entropy"),
     "a plateau": ({"scheduler": torch.optim.lr_scheduler.ReduceLROnPlateau}, "ReduceLROnPlateau follows a metric"),
+    "a plateau of one's own": ({"scheduler": Plateau}, "ReduceLROnPlateau follows a metric"),
+    "a metric in step": ({"scheduler": Asking}, r"TorchNet\.factory\(\): .*TypeError: step\(\) needs the loss"),
+    "a rate that cannot be had": (
+        {"scheduler": partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=failing_late)},
+        r"TorchNet\.factory\(\): .*ZeroDivisionError: division by zero",
+    ),
+    "dense gradients": (
+        {"optimizer": torch.optim.SparseAdam},
+        "SparseAdam cannot take a step .*does not support dense gradients, please consider Adam instead$",
+    ),
+    "sparse gradients": (
+        {"module": Table, "optimizer": torch.optim.AdamW},
+        "AdamW cannot take a step .*does not support sparse gradients",
+    ),
+    "a sparse history": (
+        {"module": Table, "optimizer": partial(SGD, lr=0.1)},
+        r"SGD keeps 'momentum_buffer' of 'rows\.weight' as a sparse tensor.*sparse=False",
+    ),
+    "biases for Muon": ({"optimizer": torch.optim.Muon}, r"optimizer\(parameters\): ValueError: Muon only supports 2D"),
     "no scheduler": ({"scheduler": lambda _: 3}, "scheduler.. returned int, expected a scheduler of torch.optim"),
     "a metric": ({"metrics": {"accuracy": 0.5}}, "accuracy=0.5; expected a function"),
     "inputs": ({"inputs": "data"}, "inputs='data'; expected names of columns"),

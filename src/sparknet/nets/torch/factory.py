@@ -8,9 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sparknet.backends.placement import host_device
 from sparknet.data.layout import is_whole
 from sparknet.errors import NetError, located
+from sparknet.ndarray import NDArray
+from sparknet.nets.torch.optimizing import set_zero_gradients
 from sparknet.nets.torch.runtime import load
 from sparknet.nets.torch.schedule import changed, settings_of
 
@@ -51,9 +55,7 @@ class TorchFactory:
         """Raise a NetError unless a net can be made whose optimizer's state goes from worker to worker."""
         net = self.for_driver()()
         optimizer, before = net.optimizer, settings_of(net.optimizer)
-        for parameter in net.module.parameters():
-            if parameter.requires_grad:
-                parameter.grad = load().zeros_like(parameter)
+        set_zero_gradients(net.module)
         with located("TorchNet.factory()"):
             _try_step(optimizer)
             names = changed(before, settings_of(optimizer))
@@ -63,17 +65,17 @@ class TorchFactory:
                     "that they follow from the scheduler alone, because groups do not travel between workers"
                 )
                 raise NetError(msg, got=names)
-            net.set_state(net.get_state())
+            state = net.get_state()
+            for iteration in (1, 0):  # the scheduler takes a step, and comes back
+                net.set_state({**state, "iteration": NDArray(np.asarray(iteration, np.int64))})
 
 
 def _try_step(optimizer: Any) -> None:
     try:
         optimizer.step()
     except Exception as error:
-        msg = (
-            f"{type(optimizer).__name__} cannot take a step on gradients of zero: {type(error).__name__}: {error}; expected an "
-            "optimizer whose step() needs no closure"
-        )
+        expected = "; expected an optimizer whose step() needs no closure" if "closure" in str(error) else ""
+        msg = f"{type(optimizer).__name__} cannot take a step on gradients of zero: {type(error).__name__}: {error}{expected}"
         raise NetError(msg) from error
 
 

@@ -41,6 +41,12 @@ def history_of(
 
 def _entry(optimizer: Any, name: str, key: Any, value: Any, taken: Callable[[Any], NDArray]) -> tuple[str, NDArray]:
     if isinstance(value, load().Tensor):
+        if value.layout != load().strided:
+            msg = (
+                f"{_called(optimizer)} keeps {key!r} of {name!r} as a sparse tensor, expected a dense one, which can be averaged; "
+                "make the layer with sparse=False, or use an optimizer without momentum, Adagrad or SparseAdam"
+            )
+            raise NetError(msg)
         try:
             carried_dtype(value)
         except TypeError as error:

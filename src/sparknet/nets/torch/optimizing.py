@@ -9,7 +9,7 @@ from sparknet.errors import NetError
 from sparknet.nets.torch.batches import parts_of, scalar
 from sparknet.nets.torch.runtime import load
 
-__all__ = ["Stepping", "check_optimizer"]
+__all__ = ["Stepping", "check_optimizer", "set_zero_gradients"]
 
 
 @dataclass(frozen=True)
@@ -75,3 +75,20 @@ def check_optimizer(made: Any, names: Mapping[int, str]) -> None:
             f"TorchNet: {type(made).__name__} has parameters that the module has not, expected those it is called with"
         )
         raise NetError(msg)
+
+
+def set_zero_gradients(module: Any) -> None:
+    """Give all parameters that are trained a gradient of zero: a sparse one where a layer (``Embedding(sparse=True)``) makes such gradients."""
+    torch, owners = load(), dict[int, list[Any]]()
+    tables = torch.nn.Embedding, torch.nn.EmbeddingBag
+    for layer in module.modules():
+        for parameter in layer.parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append(layer)
+    for parameter in module.parameters():
+        # The gradients that several layers make of one parameter are added up, and dense where one of them is.
+        is_sparse = all(isinstance(each, tables) and each.sparse for each in owners[id(parameter)])
+        if parameter.requires_grad and is_sparse:
+            none, values = torch.empty((1, 0), dtype=torch.int64), parameter.detach()[:0].clone()
+            parameter.grad = torch.sparse_coo_tensor(none, values, parameter.shape, check_invariants=True)
+        elif parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparknet.errors import NetError
+from sparknet.nets.torch.runtime import load
 
 __all__ = ["Schedule", "changed", "settings_of"]
 
@@ -57,7 +58,7 @@ class Schedule:
         if scheduler is not None and not all(hasattr(scheduler, name) for name in needed):
             msg = f"TorchNet: scheduler() returned {type(scheduler).__name__}, expected a scheduler of torch.optim.lr_scheduler"
             raise NetError(msg)
-        if type(scheduler).__name__ == "ReduceLROnPlateau":
+        if isinstance(scheduler, load().optim.lr_scheduler.ReduceLROnPlateau):
             msg = (
                 "TorchNet: a ReduceLROnPlateau follows a metric, which a step does not have; expected a scheduler that "
                 "follows from the number of steps alone"
