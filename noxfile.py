@@ -267,6 +267,12 @@ def torch(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def torch_gpu(session: nox.Session) -> None:
+    """Run the tests of TorchNet that need a CUDA device; a missing device is a failure."""
+    with_torch(session).run("pytest", ALL_EXAMPLES, "-m", "torch and gpu", "tests/nets", *session.posargs)
+
+
+@nox.session(default=False)
 def tests_gpu(session: nox.Session) -> None:
     """Try all that needs a CUDA device, in ten minutes, and write it down: `-- cuda13 --json FILE`; a missing device is a failure."""
     options = list(session.posargs)
