@@ -118,6 +118,13 @@ def test_the_name_of_a_class_says_one_thing():
     assert [name for name, times in names.items() if times > 1] == []
 
 
+@pytest.mark.parametrize(
+    "page", ["train_a_torch_module", "turn_a_loop_into_rounds", "bring_your_own_framework", "average_in_your_own_loop"]
+)
+def test_pages_about_a_framework_of_ones_own_have_less_than_a_hundred_lines(page):
+    assert len((ROOT / "docs" / "how-to" / f"{page}.md").read_text().splitlines()) < 100
+
+
 def test_the_files_to_change_are_there():
     page = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
     table = page.partition("## Where to change what\n")[2].partition("\n## ")[0]
