@@ -6,6 +6,7 @@ Who is done when, how long a step takes, and who dies follow from the dice. What
 import heapq
 import itertools
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 
 from sparknet.clusters.direct import worker
@@ -44,30 +45,26 @@ class SimulatedCluster:
 
     @contextmanager
     def session(self, factory, data, workers, **_):
-        hub = SimulatedHub(self.dice, [self.work(factory, data, k, workers) for k in range(workers)])
+        hub = SimulatedHub(self.dice, [partial(self.work, factory, data, k, workers) for k in range(workers)])
         yield DirectSession(hub, workers, None, None)
 
     def work(self, factory, data, shard, workers):
-        """Return what a worker of this shard does with the bytes of its work; a new net each time."""
-
-        def do(*args):
-            found = []
-            before, worker.serve = worker.serve, lambda *_, do, **__: found.append(do)
-            try:
-                worker.serve_shard(
-                    None,
-                    shard,
-                    secret=b"",
-                    limits=LIMITS,
-                    make_net=lambda: factory(seed=0),
-                    stored=data.shard(shard, workers),
-                    preprocessor=data.preprocessor,
-                )
-            finally:
-                worker.serve = before
-            return found[0](*args)
-
-        return do
+        """Return what a new worker of this shard does with the bytes of its work."""
+        found = []
+        before, worker.serve = worker.serve, lambda *_, do, **__: found.append(do)
+        try:
+            worker.serve_shard(
+                None,
+                shard,
+                secret=b"",
+                limits=LIMITS,
+                make_net=lambda: factory(seed=0),
+                stored=data.shard(shard, workers),
+                preprocessor=data.preprocessor,
+            )
+        finally:
+            worker.serve = before
+        return found[0]
 
 
 class SimulatedHub:
@@ -78,7 +75,7 @@ class SimulatedHub:
         self.machine = DriverSide(len(works), LIMITS, 0.0)
         self.events, self.order = [], itertools.count()  # what happens, by its time
         self.came = {}  # when the last message of a connection comes
-        self.sides, self.results, self.peers = {}, {}, itertools.count()
+        self.sides, self.does_work, self.results, self.peers = {}, {}, {}, itertools.count()
         for shard in range(len(works)):
             self.start(shard)
 
@@ -92,8 +89,12 @@ class SimulatedHub:
     def ignored(self):
         return self.machine.ignored
 
-    def round(self, bodies, *, combine, begin=lambda _: None, deadline=None, quorum=None):
-        done, actions = {}, self.machine.open(bodies, self.now, deadline=deadline, quorum=quorum)
+    @property
+    def served(self):
+        return self.machine.served
+
+    def round(self, bodies, *, combine, begin=lambda _: None, **more):
+        done, actions = {}, self.machine.open(bodies, self.now, **more)
         while True:
             for action in actions:
                 match action:
@@ -131,6 +132,7 @@ class SimulatedHub:
     def start(self, shard):
         peer = next(self.peers)
         self.sides[peer] = (shard, WorkerSide(Hello(shard), LIMITS, self.now))
+        self.does_work[peer] = self.works[shard]()
         self.at(self.dice.random(), self.heard_by_driver, peer, Hello(shard))
 
     def dies(self, peer):
@@ -163,9 +165,8 @@ class SimulatedHub:
                 case Say(message):
                     self.sent(self.heard_by_driver, peer, message)
                 case Train(work):
-                    shard = self.sides[peer][0]
                     body = memoryview(b"".join(bytes(part) for part in work.body))
-                    result = self.works[shard](body, work.exactly, lambda: True)
+                    result = self.does_work[peer](body, work.exactly, lambda: True)
                     self.results[peer] = result.slices
                     done = Done(work.round, result.steps, len(result.slices), result.result, result.notes)
                     self.at(self.dice.choice([0.0, 0.0, 0.1, 0.5, 20.0]), self.ends, peer, done)

@@ -22,7 +22,7 @@ from sparknet.transport.driver_side import DriverSide
 from sparknet.transport.handshake import Credentials, new_secret
 from sparknet.transport.hub import Hub
 from sparknet.transport.limits import Limits
-from sparknet.transport.messages import Beat, Close, Done, Failed, Hello, Pull, Slice, Work
+from sparknet.transport.messages import Beat, Close, Done, Failed, Hello, Pull, Rest, Slice, Work
 from sparknet.transport.serving import Do, Result, serve
 from sparknet.transport.worker_side import WorkerSide
 
@@ -45,6 +45,7 @@ __all__ = [
     "Hub",
     "Limits",
     "Pull",
+    "Rest",
     "Result",
     "RunAgain",
     "Say",

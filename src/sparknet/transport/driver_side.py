@@ -78,6 +78,7 @@ class DriverSide:
         self._ticked = now
         self._error: SparknetError | None = None  # why no more rounds can be opened
         self.join = limits.join
+        self.served = dict[int, int | None]()  # shard -> the peer whose result the last round took
         self.ignored = 0  # messages that came late, twice, or from nobody known
         self.lost_work = 0.0  # seconds that workers had work for nothing: they were lost, or left out
 
@@ -89,7 +90,7 @@ class DriverSide:
         Parameters
         ----------
         bodies
-            Shard -> task and weights.
+            Shard -> task and weights; or the :class:`Rest` of them, for one of ``served``.
         now
             The time.
         deadline
@@ -273,7 +274,8 @@ class DriverSide:
         seat.began = now
         exactly = None if seat.done is None else seat.done.steps
         seat.ahead = 0 if self._round.pulls else self._window
-        return self._send(seat.peer, Work(self._round.number, self._round.bodies[shard], exactly, seat.ahead), now)
+        body = self._round.body(shard, seat.peer)
+        return self._send(seat.peer, Work(self._round.number, body, exactly, seat.ahead), now)
 
     def _done(self, shard: int, done: Done, now: float) -> list[DriverAction]:
         seat = self._seats[shard]
@@ -321,6 +323,7 @@ class DriverSide:
             actions.append(Combine(round_.number, round_.next, slices))
             round_.next += 1
         if round_.next == last:
+            self.served = {shard: self._seats[shard].peer for shard in round_.taking_part}
             self._round, self._failures = None, 0
             self._patience.end_round()
             return [*actions, End(round_.number)]

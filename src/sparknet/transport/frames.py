@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparknet.errors import DataError, FormatError
-from sparknet.transport.messages import Beat, Close, Done, Failed, Hello, Pull, Slice, Work
+from sparknet.transport.messages import Beat, Close, Done, Failed, Hello, Pull, Rest, Slice, Work
 
 __all__ = ["HEADER_BYTES", "Frame", "framed", "read_header", "works"]
 
@@ -94,7 +94,7 @@ def framed(message: Any) -> list[Any]:
     return [header + text, *body]
 
 
-def works(bodies: Mapping[int, Any], shards: int) -> dict[int, list[memoryview]]:
+def works(bodies: Mapping[int, Any], shards: int) -> dict[int, Any]:
     """Return the parts of the work of each shard, or raise a DataError for what is not bytes, or of no shard.
 
     Examples
@@ -106,10 +106,11 @@ def works(bodies: Mapping[int, Any], shards: int) -> dict[int, list[memoryview]]
     if not bodies or any(shard not in range(shards) for shard in bodies):
         msg = f"got work for the shards {list(bodies)}; expected one or more of 0 to {shards - 1}"
         raise DataError(msg)
-    found = {}
+    found = dict[int, Any]()
     for shard, body in bodies.items():
         try:
-            found[shard] = [memoryview(part).cast("B") for part in _parts(body) if memoryview(part).nbytes]
+            is_known = isinstance(body, Rest)
+            found[shard] = Rest(body.holder, _views(body.rest), _views(body.whole)) if is_known else _views(body)
         except TypeError:
             msg = (
                 f"the work of shard {shard} is {type(body).__name__}; expected contiguous bytes, or a sequence of them"
@@ -171,6 +172,10 @@ def _parted(text: bytes) -> tuple[bytes, bytes]:
         msg = f"frame: Done has a text of {len(text):,} bytes, expected at least {cut:,}"
         raise FormatError(msg)
     return text[4:cut], text[cut:]
+
+
+def _views(body: Any) -> list[memoryview]:
+    return [memoryview(part).cast("B") for part in _parts(body) if memoryview(part).nbytes]
 
 
 def _parts(body: Any) -> list[Any]:

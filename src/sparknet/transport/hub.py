@@ -153,13 +153,11 @@ class Hub:
         ----------
         bodies
             Shard -> bytes, or a sequence of them, sent as they are; they must not change before the round has ended, and with a deadline
-            not at all.
+            not at all. Or a :class:`~sparknet.transport.Rest` with bodies: a worker that has a part of the work gets the rest alone.
         combine
-            Called with the number of a slice and that slice of each result, in the order of the shards: empty where a result has
-            no more. Their memory is used again afterwards.
+            Called with the number of a slice and that slice of each result, by shard; empty: it has no more. Their memory is used again.
         begin
-            Called before, with what each of those that take part has said; called again where others take part, and what was
-            combined is to be forgotten.
+            Called before, with what those that take part have said; again where others do, and what was combined is to be forgotten.
         deadline, quorum
             From so many seconds on the round does with those that are done, once they are so many. Both or neither. A function tells
             for how many more seconds: it is called when they are so many, with what they said and the seconds since the first was done.
@@ -176,8 +174,7 @@ class Hub:
         ClusterError
             The session cannot go on: a shard has no worker, a worker raised an error, or its results differ.
         DataError
-            A body is not bytes, or is of no shard; or there is a deadline without a quorum, or a quorum without a deadline. The session
-            is as before.
+            A body is not bytes, or is of no shard; or deadline or quorum came alone. The session is as before.
         """
         bodies = works(bodies, self._shards)
         check_quorum(deadline, quorum, len(bodies))
@@ -190,6 +187,11 @@ class Hub:
                 return self._round(bodies, combine, begin, deadline, quorum)
         finally:
             self._resting.set()
+
+    @property
+    def served(self) -> Mapping[int, int | None]:
+        """Shard -> the number of the worker whose result the last round took; None: that one was lost since."""
+        return self._machine.served
 
     def waiting(self) -> str:
         """Return what the open round waits for, in words."""

@@ -6,7 +6,7 @@ A message belongs to a round by its number, so that what comes late is known as 
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-__all__ = ["Beat", "Close", "Done", "Failed", "FromDriver", "FromWorker", "Hello", "Pull", "Slice", "Work"]
+__all__ = ["Beat", "Close", "Done", "Failed", "FromDriver", "FromWorker", "Hello", "Pull", "Rest", "Slice", "Work"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,25 @@ class Work:
     body: Any
     exactly: int | None = None
     ahead: int = 0
+
+
+@dataclass(frozen=True)
+class Rest:
+    """A body of which one worker has a part already, from a round before; the driver sends it the rest, and the whole to any other one.
+
+    Parameters
+    ----------
+    holder
+        The number of that worker, from ``Hub.served``.
+    rest
+        What it gets.
+    whole
+        What a worker gets that has taken its place.
+    """
+
+    holder: int
+    rest: Any
+    whole: Any
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparknet.transport.limits import Deadline, Limits
-from sparknet.transport.messages import Done
+from sparknet.transport.messages import Done, Rest
 
 __all__ = ["KnownPeer", "OpenRound", "Patience", "Seat", "making_room", "waited_for"]
 
@@ -137,6 +137,13 @@ class OpenRound:
     taking_part: tuple[int, ...] | None = None  # None: it is not fixed yet
     next: int = 0  # slice to be combined next
     first: float | None = None  # time at which the first worker was done
+
+    def body(self, shard: int, peer: int) -> Any:
+        """Return what this peer gets as the worker of a shard."""
+        body = self.bodies[shard]
+        if not isinstance(body, Rest):
+            return body
+        return body.rest if peer == body.holder else body.whole
 
     @property
     def due(self) -> float | None:

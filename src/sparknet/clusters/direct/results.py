@@ -16,6 +16,7 @@ from sparknet.averaging.slices import Combine, are_numbers
 from sparknet.clusters.direct.payload import ResultLayout, Schema, checked, heard, same, schema_of
 from sparknet.errors import SchemaError
 from sparknet.ndarray import NDArray
+from sparknet.nets.base import SolverState
 from sparknet.serialization.memory.buffers import aligned
 from sparknet.serialization.memory.leased import Leases
 from sparknet.training import Ending
@@ -81,18 +82,22 @@ class Results:
         for taker in self._takers:
             taker.take(number * self._size, parts)
 
-    def end(self) -> None:
-        """Give the ending what came of them."""
+    def end(self) -> dict[int, SolverState]:
+        """Give the ending what came of them; return worker -> its solver state, of those that have one of their own."""
         weights, states = self._takers
         if isinstance(weights, _Combined):
             self._ending.combined(WeightCollection(weights.named()))
         else:
             self._ending.whole([WeightCollection(each) for each in weights.named()])
+        self._takers = []
         if isinstance(states, _Combined):
             self._ending.combined_state(_as_state(states.named()))
-        else:
-            self._ending.states([_as_state(each) for each in states.named()])
-        self._takers = []
+            return {}
+        each_state = [_as_state(each) for each in states.named()]
+        self._ending.states(each_state)
+        if not self._ending.wants_each_state:
+            return {}
+        return {facts.worker: state for facts, state in zip(self.facts, each_state, strict=True)}
 
     def _checked(self, place: int, number: int, part: memoryview) -> Bytes:
         """Return the payload of a slice of a result; nothing if the result has no more."""

@@ -16,7 +16,7 @@ from sparknet.nets.base import SolverState
 from sparknet.serialization import dump_parts
 from sparknet.training import Collected, Ending
 from sparknet.training.pace import Quorum
-from sparknet.transport import Done, Hub
+from sparknet.transport import Done, Hub, Rest
 from sparknet.weights import WeightCollection
 from sparknet.worker import Facts, Task
 
@@ -41,6 +41,10 @@ def dealt(seen: Mapping[int, Sequence[int]], parts: int) -> dict[int, list[int]]
         worker = min(having[part], key=lambda worker: len(shares.get(worker, ())))
         shares.setdefault(worker, []).append(part)
     return dict(sorted(shares.items()))
+
+
+def _size(body: Any) -> int:
+    return sum(memoryview(part).nbytes for part in (body.rest if isinstance(body, Rest) else body))
 
 
 def _early(quorum: Quorum | None) -> dict[str, Any]:
@@ -85,6 +89,9 @@ class DirectSession:
     memory: KeptMemory = field(default_factory=KeptMemory)
     present: list[int] = field(default_factory=list)  # who took part in the last round
     counted: tuple[int, int] = (0, 0)  # strangers and ignored messages that rounds have told of
+    own: dict[int, tuple[int, SolverState]] = field(
+        default_factory=dict
+    )  # worker -> its number, and the state that it has
     waits_for_all: ClassVar[str] = ""
 
     def train_into(
@@ -92,15 +99,9 @@ class DirectSession:
     ) -> Collected[Facts]:
         """Run one round, all workers at the same time; their results go into ``ending`` slice by slice."""
         start = time.perf_counter()
-        names = ending.names_of_state
-        message, sent = dump_parts(weights), [without_zeros(state) for state in states]
-        state_messages = [(dump_parts(kept), zeros) for kept, zeros in sent]
-        bodies, size = {}, data_in_a_slice(weights.nbytes)
-        for task in tasks:
-            state_message, zeros = state_messages[task.worker % len(states)]
-            facts = {"task": asdict(task), "names_of_state": names, "zeros": zeros, "slice": size}
-            bodies[task.worker] = packed_up(facts, [message, state_message])
-        schemas = [schema_of_state(asked_of(state, names)) for state in states]
+        size = data_in_a_slice(weights.nbytes)
+        bodies = self._bodies(ending, tasks, weights, states, size)
+        schemas = [schema_of_state(asked_of(state, ending.names_of_state)) for state in states]
         asked = {task.worker: schemas[task.worker % len(states)] for task in tasks}
         results, fixed, lost = Results(ending, asked, size, self.memory), start, self.hub.lost_work
 
@@ -110,7 +111,10 @@ class DirectSession:
             results.begin(done)
 
         done = self._checked(self.hub.round(bodies, combine=results.take, begin=begin, **_early(ending.quorum)))
-        results.end()
+        served = self.hub.served if ending.wants_each_state else {}
+        for worker, state in results.end().items():
+            if (number := served.get(worker)) is not None:
+                self.own[worker] = number, state
         self.present = list(done)
         end, lost = time.perf_counter(), self.hub.lost_work - lost
         if ending.quorum is not None:
@@ -124,13 +128,37 @@ class DirectSession:
             results.facts,
             broadcast=0.0,
             collect=max(0.0, end - start - training),
-            bytes_down=sum(memoryview(part).nbytes for body in bodies.values() for part in body),
+            bytes_down=sum(map(_size, bodies.values())),
             bytes_up=results.nbytes,
             training=training,
             lost=lost,
             strangers=strangers,
             ignored=ignored,
         )
+
+    def _bodies(
+        self,
+        ending: Ending,
+        tasks: Sequence[Task],
+        weights: WeightCollection,
+        states: Sequence[SolverState],
+        size: int,
+    ) -> dict[int, Any]:
+        """Return the work of each worker: with its state, or without for a worker that has it."""
+        message, sent = dump_parts(weights), [without_zeros(state) for state in states]
+        state_messages = [(dump_parts(kept), zeros) for kept, zeros in sent]
+        bodies = dict[int, Any]()
+        for task in tasks:
+            place = task.worker % len(states)
+            state_message, zeros = state_messages[place]
+            facts = {"task": asdict(task), "names_of_state": ending.names_of_state, "zeros": zeros, "slice": size}
+            facts["keeps"] = ending.wants_each_state
+            bodies[task.worker] = packed_up(facts, [message, state_message])
+            if task.worker in self.own and self.own[task.worker][1] is states[place]:
+                rest = packed_up(facts, [message])
+                bodies[task.worker] = Rest(self.own[task.worker][0], rest, whole=bodies[task.worker])
+        self.own.clear()
+        return bodies
 
     def evaluate(self, weights: WeightCollection, data: Any) -> dict[str, float]:
         """Return the means over ``data``. The workers compute them at the same time, if they have its parts."""

@@ -23,7 +23,7 @@ from sparknet.clusters.totals import condensed
 from sparknet.data.preprocess import Preprocessor
 from sparknet.data.ragged import Even
 from sparknet.data.shards import Stored
-from sparknet.errors import located
+from sparknet.errors import ClusterError, located
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, SolverState
 from sparknet.serialization import loads
@@ -113,8 +113,13 @@ def serve_shard(
     """
     nets: list[Net] = []
     notes: dict[str, Any] = {}  # to be told with the next result
+    own: list[
+        SolverState
+    ] = []  # the state that the net was left with, where something else was done with the net since
+    keeps = False  # whether the driver may want the worker to go on from that
 
     def do(body: memoryview, exactly: int | None, is_wanted: Callable[[], bool]) -> Result | None:
+        nonlocal keeps
         if not is_wanted():  # it has waited behind other work of a round that did not wait for this worker
             return None
         facts, messages = unpacked(body)
@@ -127,8 +132,15 @@ def serve_shard(
             notes["made"] = made(shard, net.get_weights(), start)
             nets.append(net)
         if "parts" in facts and evaluated is not None:
+            if keeps and not own:
+                own.append(nets[0].get_state())
             return _said(metrics=evaluated.metrics(nets[0], start, facts["parts"]), **_taken(notes))
-        (solver,) = (with_zeros(kept, facts["zeros"]) for kept in states)
+        if not states and not keeps:
+            msg = f"shard {shard}: the driver takes this worker for another one, which has a solver state already"
+            raise ClusterError(msg, shard=shard)
+        solver = with_zeros(states[0], facts["zeros"]) if states else own[0] if own else nets[0].get_state()
+        own.clear()
+        keeps = facts["keeps"]
         task = _task(facts["task"])
         # The slices are asked for before the next work comes, and only that uses the net again.
         outcome = train_round(
