@@ -37,6 +37,7 @@ nitpick_ignore = [
     ("py:class", "sparknet.nets.caffe.prototxt.Definition"),
     ("py:class", "sparknet.serialization.message.header.Header"),
     ("py:class", "sparknet.serialization.message.layout.MessageLayout"),
+    ("py:class", "sparknet.checkpoint.round_names.Folder"),
     ("py:class", "sparknet.data.shards.Stored"),
     ("py:class", "sparknet.training.divergence.Divergence"),
     ("py:class", "sparknet.training.pace.Quorum"),
