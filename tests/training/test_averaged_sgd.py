@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from without_steps import rounds_without_steps
 
 from sparknet import DataError, Field, LocalCluster, NDArray, NetError, SchemaError, WeightCollection, averaged_sgd
 from sparknet.averaging import Mean, WeightedMean
@@ -94,7 +95,8 @@ def test_same_seed_same_bits_and_another_seed_others():
 
 
 def test_zero_steps_change_nothing():
-    (only,) = train(tau=0, rounds=1, workers=2)
+    with rounds_without_steps():
+        (only,) = train(tau=0, rounds=1, workers=2)
     assert only.weights == factory()(seed=7).get_weights()
     assert only.steps == only.examples == 0
 
@@ -153,19 +155,18 @@ def test_the_last_round_is_always_evaluated():
 
 def test_training_starts_from_given_weights():
     start = factory()(seed=99).get_weights()
-    (only,) = train(tau=0, rounds=1, weights=start)
-    assert only.weights == start
-    (same,) = train(tau=0, rounds=1, weights=Contents(start, {}))
-    assert same.weights == start
-    (again,) = train(tau=0, rounds=1, weights=same)
-    assert again.weights == start
+    with rounds_without_steps():
+        (only,) = train(tau=0, rounds=1, weights=start)
+        (same,) = train(tau=0, rounds=1, weights=Contents(start, {}))
+        (again,) = train(tau=0, rounds=1, weights=same)
+    assert only.weights == same.weights == again.weights == start
 
 
 def test_a_path_in_the_place_of_weights_is_told_how_to_read_it():
     with pytest.raises(
         SchemaError, match=r"averaged_sgd\(\): weights: got the path 'w\.npz', .*take_layers\(net\.get_weights"
     ):
-        train(tau=0, rounds=1, weights="w.npz")
+        train(rounds=1, weights="w.npz")
 
 
 def test_breaking_off_closes_the_session():

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kept_training import COLUMNS, DATA, FACTORY, FIELDS, facts, names, start, train
 from strategies import mappings, max_examples, share, weight_collections
+from without_steps import rounds_without_steps
 
 from sparknet import (
     DataError,
@@ -81,14 +82,14 @@ def test_three_rounds_and_three_more_are_six(tmp_path, monkeypatch, policy, samp
 )
 def test_wherever_a_training_is_broken_off_the_bits_are_the_same(stops, options):
     """After so many rounds: it was asked for no more, or its caller left the loop."""
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, rounds_without_steps():
         found = []
         for stop, leaves in sorted(stops):
             rounds = start(directory, rounds=4 if leaves else stop, **options)
             found += itertools.islice(rounds, max(0, stop - len(found)))
             rounds.close()
         found += train(directory, rounds=4, **options)
-    assert facts(found) == facts(train(rounds=4, **options))
+        assert facts(found) == facts(train(rounds=4, **options))
 
 
 def test_what_decides_no_place_in_the_data_may_change(tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training.clocked import Clock, packed
 
-from sparknet import LocalCluster, averaged_sgd
+from sparknet import DataError, LocalCluster, averaged_sgd
 from sparknet.averaging import Mean, WeightedMean
 from sparknet.checkpoint import Checkpoint, Position
 from sparknet.training.pace import Averages, Decided, Pace
@@ -124,12 +124,11 @@ def test_rounds_by_the_clock_are_weighted_by_work_unless_a_rule_is_given(monkeyp
     assert default == by_work != plain
 
 
-def test_rounds_in_which_no_worker_takes_a_step_are_told(monkeypatch, caplog):
-    clock = Clock(lambda _: 1.0)
-    list(train(clock, monkeypatch, tau=0, rounds=1))
-    assert [each.getMessage() for each in caplog.records] == [
-        "tau=0 without max_seconds: no worker takes a step, and the rounds change nothing"
-    ]
+def test_rounds_in_which_no_worker_would_take_a_step_are_refused(monkeypatch):
+    with pytest.raises(
+        DataError, match=r"tau=0 without max_seconds: no worker would take a step, .*; give tau=50, or max_seconds=5\.0"
+    ):
+        train(Clock(None), monkeypatch, tau=0)
 
 
 @pytest.mark.parametrize("wrong", [0, -1.0, math.nan, math.inf, True, "fast", np.float32("nan")])

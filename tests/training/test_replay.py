@@ -106,6 +106,17 @@ def test_a_worker_that_is_left_out_in_each_round_keeps_its_place_and_its_state(t
     assert kept.pace["decided"]["worker_steps"] == [6, None]
 
 
+def test_the_time_of_day_may_jump_back(by_clock, tmp_path, monkeypatch):
+    """It stands in the events, for people; clocks that cannot jump measure the rounds."""
+    day = itertools.count(1_700_000_000.0, -3600.0)
+    monkeypatch.setattr("time.time", lambda: next(day))
+    path = told(by_clock, tmp_path / "events.jsonl")
+    times = [json.loads(line)["time"] for line in path.read_text().splitlines()]
+    assert times == sorted(times, reverse=True)
+    same(train(replay=path), by_clock)
+    assert all(part >= 0 for each in train(max_seconds=60.0) for part in (each.seconds.total, *each.seconds.train))
+
+
 # ---- what is refused
 def test_a_round_with_another_loss_ends_it(by_clock):
     other = MLP.factory((6,), 3, (5,), learning_rate=0.2, momentum=0.9)

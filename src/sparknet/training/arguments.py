@@ -1,6 +1,5 @@
 """Checks of the arguments of ``averaged_sgd``, before any work is sent out."""
 
-import logging
 import math
 import os
 from collections.abc import Sequence
@@ -20,9 +19,8 @@ __all__ = [
     "check_numbers",
     "check_pace",
     "check_quorum",
+    "check_steps",
 ]
-
-_LOG = logging.getLogger(__name__)
 
 
 def check_factory(factory: Any) -> None:
@@ -78,7 +76,7 @@ def check_numbers(tau: Any, rounds: Any, workers: Any, seed: Any) -> None:
 
 
 def check_pace(tau: int, max_seconds: Any, replay: Any) -> None:
-    """Raise a ValueError unless rounds can be so long; log a warning where no worker ever takes a step."""
+    """Raise a ValueError unless rounds can be so long."""
     if replay is not None and max_seconds is not None:
         msg = f"averaged_sgd(): replay= and max_seconds={max_seconds!r}; expected one of them: a replay has the steps that the clock decided on"
         raise ValueError(msg)
@@ -89,8 +87,16 @@ def check_pace(tau: int, max_seconds: Any, replay: Any) -> None:
     if not tau and max_seconds == "auto":
         msg = "averaged_sgd(): tau=0 and max_seconds='auto'; expected steps to measure: give tau=50, or seconds such as max_seconds=5.0"
         raise ValueError(msg)
+
+
+def check_steps(tau: int, max_seconds: Any, replay: Any) -> None:
+    """Raise a DataError if no worker would ever take a step."""
     if not tau and max_seconds is None and replay is None:
-        _LOG.warning("tau=0 without max_seconds: no worker takes a step, and the rounds change nothing")
+        msg = (
+            "averaged_sgd(): tau=0 without max_seconds: no worker would take a step, and the rounds would change nothing; give tau=50, "
+            "or max_seconds=5.0 where time alone is to end a round"
+        )
+        raise DataError(msg)
 
 
 def check_quorum(min_workers: Any, workers: int, replay: Any) -> None:

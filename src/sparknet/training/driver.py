@@ -23,6 +23,7 @@ from sparknet.training.arguments import (
     check_numbers,
     check_pace,
     check_quorum,
+    check_steps,
 )
 from sparknet.training.divergence import Divergence, OnNonfinite
 from sparknet.training.pace import Limit, Pace
@@ -75,8 +76,8 @@ def averaged_sgd(
     workers
         Number of workers. Default: the number of shards that ``data`` was packed into.
     tau
-        Solver steps of each worker in a round. A worker with a shorter shard goes on into its next epoch. With 0 a
-        round changes nothing, and the log says so; with 0 and ``max_seconds`` time alone ends it.
+        Solver steps of each worker in a round. A worker with a shorter shard goes on into its next epoch. With 0 time
+        alone ends a round, so ``max_seconds`` has to be given.
     rounds
         Number of rounds in all, including those before a checkpoint.
     rule
@@ -186,6 +187,7 @@ def averaged_sgd(
     check_kinds(cluster, data, rule, evaluate)
     check_numbers(tau, rounds, workers, seed)
     check_pace(tau, max_seconds, replay)
+    check_steps(tau, max_seconds, replay)
     check_directory(checkpoint, keep)
     check_choice("resume", resume, (True, False, "other data"))
     check_choice("solver_state", solver_state, get_args(StatePolicy))
