@@ -237,7 +237,7 @@ def averaged_sgd(
     run.divergence.check_start(start)
     if former is not None:
         check_former(former, workers, run.rule_in_words, range(start.rounds, rounds))
-    return Rounds(run.rounds_from(start, kept), start.weights, start.rounds, rounds)
+    return Rounds(run.rounds_from(start, kept), start.weights, start.rounds, rounds, run.name)
 
 
 def _checkpoint_of(run: Run, directory: str | os.PathLike[str], resume: bool | str, keep: int) -> Checkpoint:

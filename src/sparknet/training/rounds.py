@@ -104,8 +104,9 @@ class Rounds(Iterator[Round]):
     """
 
     def __init__(
-        self, rounds: Generator[Round, None, None], weights: WeightCollection, finished: int, total: int
+        self, rounds: Generator[Round, None, None], weights: WeightCollection, finished: int, total: int, run: str = ""
     ) -> None:
+        self._run = run
         self._rounds, self._weights, self._finished, self._total = rounds, weights, finished, total
         self._goodput = Goodput()
 
@@ -117,6 +118,11 @@ class Rounds(Iterator[Round]):
         are not a copy: the next round starts from this same object.
         """
         return self._weights
+
+    @property
+    def run(self) -> str:
+        """The name of this run: new at each call, in ``run.json`` of a checkpoint, and on Spark in the descriptions and tags of its jobs."""
+        return self._run
 
     @property
     def finished(self) -> int:

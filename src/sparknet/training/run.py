@@ -2,12 +2,13 @@
 
 import inspect
 import logging
+import secrets
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from sparknet.training.ending import Ending
 from sparknet.training.goodput import Goodput
 from sparknet.training.lateness import Lateness
 from sparknet.training.pace import Averages, Decided, Pace, Quorum
+from sparknet.training.phase import RunPhase, in_phase
 from sparknet.training.protocols import Cluster, Collected, PackedData, Session, SliceSession
 from sparknet.training.replay import Former
 from sparknet.training.rounds import Round, Seconds
@@ -60,6 +62,7 @@ class Run:
     former: Mapping[int, Former] | None = None  # of a replay
     said: set[str] = field(default_factory=set)  # to the log, once
     lateness: Lateness = field(default_factory=Lateness)
+    name: str = field(default_factory=partial(secrets.token_hex, 4))  # in run.json, and on pages of the cluster
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that determine, with net and data, the result of every step. The data is read once."""
@@ -88,7 +91,9 @@ class Run:
             yield from rounds
 
     def _rounds(self, position: Position, writer: Writer | None) -> Generator[Round, None, None]:
-        with self._session() as session:
+        with ExitStack() as opened:
+            with self._phase("start", position.rounds):
+                session = opened.enter_context(self._session())
             for _ in range(position.rounds, self.rounds):
                 if writer is not None:
                     writer.check()
@@ -112,7 +117,8 @@ class Run:
     ) -> tuple[Round, Position]:
         """Return the round after a position, and the position after that."""
         index, start = before.rounds, time.perf_counter()
-        ending, collected, decided, averages = self._trained(session, before)
+        with self._phase("train", index):
+            ending, collected, decided, averages = self._trained(session, before)
         taking_part = [collected.outcomes[place] for place in ending.taking_part]
         averaging = time.perf_counter()
         pace = {"decided": decided.facts(), "averages": averages.facts()}
@@ -121,7 +127,8 @@ class Run:
             self.former[index].check(index, loss)
         is_finite = self.divergence.is_finite(position)
         evaluating = time.perf_counter()
-        metrics = self._metrics(session, position.weights, index)
+        with self._phase("evaluate", index):
+            metrics = self._metrics(session, position.weights, index)
         keeping = time.perf_counter()
         if writer is not None and is_finite:
             writer.write(position)
@@ -153,6 +160,9 @@ class Run:
             ignored=collected.ignored,
         )
         return found, position
+
+    def _phase(self, part: Literal["start", "train", "evaluate"], index: int) -> AbstractContextManager[None]:
+        return in_phase(RunPhase(self.name, part, index, self.rounds))
 
     @cached_property
     def rule_in_words(self) -> str:

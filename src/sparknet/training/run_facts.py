@@ -30,6 +30,7 @@ def facts_of(run: "Run", position: Position) -> dict[str, Any]:
         "on_nonfinite": run.divergence.policy,
     }
     return {
+        "run": run.name,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "first_round": position.rounds,
         "arguments": arguments,

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from sparknet.clusters.spark.jobs.connections import asked
+from sparknet.clusters.spark.jobs.labels import labelled
 from sparknet.clusters.spark.jobs.watching import watched
 from sparknet.errors import interrupt_in
 from sparknet.serialization.visible import say
@@ -45,7 +46,7 @@ def interruptible(action: Callable[[], Any], context: Any) -> Any:
         try:
             if context is not None:
                 context.addJobTag(tag)
-            with watched(context, tag):
+            with labelled(context), watched(context, tag):
                 return action()
         except BaseException as error:
             interrupt = interrupt_in(error, handled)

@@ -2,13 +2,14 @@
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 from sparknet.clusters.spark.jobs.connections import asked
+from sparknet.clusters.spark.jobs.labels import DESCRIPTION
 from sparknet.clusters.spark.jobs.running import job_error
 from sparknet.clusters.spark.jobs.sessions import is_stopped
 from sparknet.errors import ClusterError
@@ -30,14 +31,14 @@ class LongJob:
         The SparkContext.
     action
         Runs the job: an action of an RDD.
-    words
+    words, tags
         What Spark's own pages say of it.
     """
 
-    def __init__(self, context: Any, action: Callable[[], Any], words: str) -> None:
+    def __init__(self, context: Any, action: Callable[[], Any], words: str, tags: Sequence[str] = ()) -> None:
         from pyspark import InheritableThread
 
-        self._context, self._action, self._words = context, action, words
+        self._context, self._action, self._words, self._tags = context, action, words, tags
         self._tag = f"sparknet-{uuid.uuid4().hex}"
         self._orders = SimpleQueue[bool]()  # True: run the job; False: end
         self._is_closing = False
@@ -84,8 +85,9 @@ class LongJob:
 
     def _obey(self) -> None:
         with suppress(Exception):  # Spark may be gone; the job will tell
-            self._context.addJobTag(self._tag)
-            self._context.setLocalProperty("spark.job.description", self._words)
+            for tag in (self._tag, *self._tags):
+                self._context.addJobTag(tag)
+            self._context.setLocalProperty(DESCRIPTION, self._words)
         while self._orders.get() and not self._is_closing:
             self._run()
 

@@ -19,6 +19,7 @@ from sparknet.clusters.direct.session import DirectSession
 from sparknet.clusters.direct.told import raised
 from sparknet.clusters.spark.jobs.connections import asked
 from sparknet.clusters.spark.jobs.error_values import with_fix
+from sparknet.clusters.spark.jobs.labels import phase_now, run_tag
 from sparknet.clusters.spark.jobs.sessions import check_packed
 from sparknet.clusters.spark.packed.dataset import PackedDataset
 from sparknet.clusters.spark.packed.shard_files import ShardFile
@@ -215,6 +216,14 @@ class Staying:
         return set() if workers is None else asked(lambda: waiting_stages(self._plan.context, workers.job.stages()))
 
 
+def _labels(workers: int) -> tuple[str, list[str]]:
+    """Return what Spark's own pages say of the job, and its tags."""
+    phase = phase_now()
+    if phase is None:  # a session that no run has opened
+        return f"sparknet: {workers} workers, for a whole training", []
+    return f"sparknet run {phase.run}: {workers} workers, for all rounds", [run_tag(phase.run), "sparknet-workers"]
+
+
 class _Workers:
     """A hub, and the job whose tasks are connected to it."""
 
@@ -246,9 +255,7 @@ class _Workers:
             msg = f"SparkCluster: cannot listen at {bound}:{port} ({error}); set spark.driver.bindAddress to an address of this machine"
             raise ClusterError(msg) from error
         self.address = host, self.hub.address[1]
-        self.job = LongJob(
-            plan.context, self._tasks().collect, f"sparknet: {plan.workers} workers, for a whole training"
-        )
+        self.job = LongJob(plan.context, self._tasks().collect, *_labels(plan.workers))
         self.session = DirectSession(
             self.hub,
             plan.workers,
