@@ -12,12 +12,16 @@ for every so many steps, was at least 87 %; and the accuracy at the end. Weights
 *Rounds of a large module*, ResNet-18 with 47 MB on 8 images of 64 x 64: what a round takes beside its steps, bytes, how often the net's numbers were
 copied out of or into the module, in models of 47 MB (momentum is another one).
 
+*Memory of a worker*: in runs of their own, what its process has written and shares with no other one, looked at after each step and where weights and
+momentum come in; beside that of a process of torch which takes the same steps (of a forked one, for workers that are forks). Claimed is at most what
+the net holds once more: its weights and its momentum, which came as a message and stay until the round is over.
+
 Each run is a process of its own; the ways take turns, ``--times`` times, and medians are told.
 
 What not to conclude: anything about GPUs or a network; that rates which suit one process suit two workers; or from one seed anything about half a
 percentage point.
 
-    python bench/bench_frameworks.py [--only training|large] [--steps 3750] [--tau 1 10 50] [--times 1] [--ways SUBSTRING ...] [--json FILE]
+    python bench/bench_frameworks.py [--only training|large|memory] [--steps 3750] [--tau 1 10 50] [--times 1] [--ways SUBSTRING ...] [--json FILE]
 
 It takes torch, pyspark and, for CaffeNet, pycaffe in one environment: ``tools/nox -s bench -- bench_frameworks.py`` makes it.
 """
@@ -36,7 +40,10 @@ from facts import machine
 GOAL = 0.87
 ONE, TWO = "torch, 1 thread", "torch, 2 threads"
 WAY = Path(__file__).parent / "framework_ways.py"
-LARGE = {"tau": 4, "rounds": 6}
+LARGE = {"tau": 4, "rounds": 6, "looks": False}
+MEMORY = {"tau": 4, "rounds": 3, "looks": True}
+HELD = 2  # models that the net holds: weights and momentum
+ALLOWED = 1.1  # times what it holds: a tenth for buffers and the allocators of two processes
 
 
 def measured(kind, name, chosen):
@@ -113,9 +120,30 @@ def large_rows(found, tau):
         yield row
 
 
+def memory_rows(found):
+    plain = found[ONE]
+    for name, runs in found.items():
+        row = {"what": "memory of ResNet-18", "way": name, **{part: median(runs, part) for part in runs[0]}}
+        said = f"{name:28} {row['most'] / 1e6:.0f} MB"
+        if name == ONE:
+            said += f", forked {row['most of a fork'] / 1e6:.0f} MB"
+        else:
+            beside = median(plain, "most of a fork" if name == "processes" else "most")
+            row["more"] = row["most"] - beside
+            row["models"] = row["more"] / row["nbytes"]
+            row["holds"] = row["models"] <= HELD * ALLOWED
+            verdict = "holds" if row["holds"] else "DOES NOT HOLD"
+            said += (
+                f", {row['more'] / 1e6:.0f} MB more than torch: {row['models']:.2f} models of {row['nbytes'] / 1e6:.0f} MB, at most "
+                f"{HELD * ALLOWED:.1f}: {verdict}"
+            )
+        print(said)
+        yield row
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", choices=["training", "large"])
+    parser.add_argument("--only", choices=["training", "large", "memory"])
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--steps", type=int, default=3750, help="in all")
     parser.add_argument("--every", type=int, default=250, help="steps from one look at the accuracy to the next")
@@ -125,13 +153,15 @@ def main():
     parser.add_argument("--json", type=Path, metavar="FILE")
     chosen = parser.parse_args()
     facts, rows = machine("numpy", "torch", "pyspark"), []
-    if chosen.only != "large":
+    if chosen.only in (None, "training"):
         names = names_of_trainings(chosen.tau, chosen.ways)
         options = {name: getattr(chosen, name) for name in ("data", "steps", "every", "tau")} | {"goal": GOAL}
         rows += training_rows(in_turns("training", names, options, chosen.times))
-    if chosen.only != "training":
-        names = [ONE, "processes"]
+    names = [ONE, "processes", "Spark"]
+    if chosen.only in (None, "large"):
         rows += large_rows(in_turns("large", names, LARGE, chosen.times), LARGE["tau"])
+    if chosen.only in (None, "memory"):
+        rows += memory_rows(in_turns("memory", names, MEMORY, chosen.times))
     facts["load after"] = os.getloadavg()[0]
     print(f"load {facts['load']:.1f} before, {facts['load after']:.1f} after")
     if chosen.json:

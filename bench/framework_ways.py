@@ -7,6 +7,7 @@ It writes one line of JSON: what came of it. The clock begins where a user's pro
 
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -254,11 +255,20 @@ def distributed(chosen):
 
 
 # ---- a large module
-class Watched(TorchNet):
-    """A net that counts the bytes which are copied out of it and into it."""
+def private():
+    """Bytes that this process has written and shares with no other one: what a fork has from its parent does not count."""
+    return int(re.search(r"Private_Dirty:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text())[1]) * 1024
 
-    crossed = 0
-    folder = None
+
+class Watched(TorchNet):
+    """A net that counts the bytes which are copied out of it and into it, and looks at the memory of its process if it is told to."""
+
+    crossed = most = 0
+    folder, looks = None, False
+
+    def _look(self):
+        if self.folder and self.looks:
+            self.most = max(self.most, private())
 
     def _counted(self, arrays):
         self.crossed += sum(array.nbytes for array in arrays)
@@ -271,6 +281,7 @@ class Watched(TorchNet):
     def set_weights(self, weights):
         super().set_weights(weights)
         self._counted(weights.arrays())
+        self._look()
 
     def get_state(self):
         found = super().get_state()
@@ -280,6 +291,7 @@ class Watched(TorchNet):
     def set_state(self, state):
         super().set_state(state)
         self._counted(state.values())
+        self._look()
 
     def lend(self):
         """Copy nothing, so nothing is counted."""
@@ -287,8 +299,9 @@ class Watched(TorchNet):
 
     def step(self, batch):
         loss = super().step(batch)
+        self._look()
         if self.folder:
-            said = {"crossed": self.crossed, "steps": self.iteration}
+            said = {"crossed": self.crossed, "most": self.most, "steps": self.iteration}
             (Path(self.folder) / f"{os.getpid()}.json").write_text(json.dumps(said))
         return loss
 
@@ -296,12 +309,12 @@ class Watched(TorchNet):
 class LargeFactory:
     """Makes Watched nets of ResNet-18's size; where they write is known to workers alone."""
 
-    def __init__(self, folder=None):
-        self.folder = folder
+    def __init__(self, folder=None, *, looks=False):
+        self.folder, self.looks = folder, looks
 
     def __call__(self, *, seed=0):
         net = Watched(resnet18, optimizer=large_sgd, loss=LOSS, seed=seed)
-        net.folder = self.folder
+        net.folder, net.looks = self.folder, self.looks
         return net
 
 
@@ -320,12 +333,27 @@ LARGE_FIELDS = [Field("data", LARGE_IMAGE), Field("label", (), "int64")]
 
 
 def large_plain(chosen):
-    """Seconds of torch's own steps."""
+    """Seconds of torch's own steps; or the memory of a process that takes them, and of a forked one."""
+    if not chosen["looks"]:
+        return {"step": own_steps(chosen)["step"]}
+    from pyspark import worker  # noqa: F401 - a worker of Spark has imported it
+
+    here, there = os.pipe()
+    if not os.fork():  # before this process takes steps: torch does not allow to fork then
+        os.write(there, json.dumps(own_steps(chosen)).encode())
+        os._exit(0)
+    os.close(there)
+    forked = json.loads(os.read(here, 1 << 16))
+    os.wait()
+    return {"most": own_steps(chosen)["most"], "most of a fork": forked["most"]}
+
+
+def own_steps(chosen):
     torch.set_num_threads(1)
     given = large_columns(LARGE_BATCH * 4)
     module = resnet18()
     optimizer = large_sgd(module.parameters())
-    took = []
+    took, most = [], 0
     for step in range(chosen["tau"] * chosen["rounds"]):
         rows = slice(step % 4 * LARGE_BATCH, (step % 4 + 1) * LARGE_BATCH)
         start = time.perf_counter()
@@ -333,14 +361,15 @@ def large_plain(chosen):
         LOSS(module(torch.from_numpy(given["data"][rows])), torch.from_numpy(given["label"][rows])).backward()
         optimizer.step()
         took.append(time.perf_counter() - start)
-    return {"step": sorted(took)[len(took) // 2]}
+        most = max(most, private()) if chosen["looks"] else 0
+    return {"step": sorted(took)[len(took) // 2], "most": most}
 
 
 def large_rounds(chosen, cluster, data, folder):
     """What rounds of two workers cost beside their steps."""
     done = list(
         averaged_sgd(
-            LargeFactory(folder),
+            LargeFactory(folder, looks=chosen["looks"]),
             data,
             cluster=cluster,
             workers=WORKERS,
@@ -353,6 +382,8 @@ def large_rounds(chosen, cluster, data, folder):
     later = done[1:]
     said = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
     said = [each for each in said if each["steps"]]
+    if chosen["looks"]:
+        return {"nbytes": size, "most": max(each["most"] for each in said)}
     return {
         "nbytes": size,
         "step": float(np.median([seconds / chosen["tau"] for each in later for seconds in each.seconds.train])),
@@ -370,6 +401,18 @@ def large_in_processes(chosen):
         return large_rounds(chosen, LocalCluster(processes=WORKERS), data, folder)
 
 
+def large_on_spark(chosen):
+    given = large_columns(LARGE_BATCH * 8)
+    spark = start_spark(f"local[{WORKERS}]", timeout=1800)
+    try:
+        rows = spark.sparkContext.parallelize(list(zip(*given.values(), strict=True)), WORKERS)
+        data = spark_pack(rows, LARGE_FIELDS, LARGE_BATCH, shards=WORKERS)
+        with tempfile.TemporaryDirectory() as folder:
+            return large_rounds(chosen, SparkCluster(spark, transport="direct"), data, folder)
+    finally:
+        spark.stop()
+
+
 def training_ways(taus):
     """Name -> the way, a function of what was chosen."""
     ways = {
@@ -383,7 +426,7 @@ def training_ways(taus):
     return ways
 
 
-LARGE_WAYS = {"torch, 1 thread": large_plain, "processes": large_in_processes}
+LARGE_WAYS = {"torch, 1 thread": large_plain, "processes": large_in_processes, "Spark": large_on_spark}
 
 
 def main():
@@ -391,7 +434,7 @@ def main():
     said = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever Spark and torch print
     chosen = json.loads(options)
-    ways = LARGE_WAYS if kind == "large" else training_ways(chosen["tau"])
+    ways = training_ways(chosen["tau"]) if kind == "training" else LARGE_WAYS
     print(json.dumps(ways[name](chosen)), file=said, flush=True)
 
 
