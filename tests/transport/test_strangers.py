@@ -153,6 +153,37 @@ def test_200_connections_at_once_keep_no_worker_out(encrypt):
     assert hub.strangers == 200
 
 
+def test_the_more_workers_may_come_the_more_connections_are_kept(monkeypatch):
+    monkeypatch.setattr(door, "GREETS", 200.0)
+    with opened(20) as hub:
+        early = [connected(hub) for _ in range(70)]  # more than are kept of strangers alone
+        workers = Workers(hub, shards=20)
+        value, _ = round_of(hub, dict.fromkeys(range(20), X.tobytes()))
+        assert (value == 40 * X).all()
+        assert hub.strangers == 0
+        for each in early:
+            each.settimeout(0)
+            with pytest.raises(BlockingIOError):  # it is open, and was told nothing
+                each.recv(1)
+            each.close()
+    workers.join()
+    assert not workers.errors
+
+
+@pytest.mark.parametrize("address", ["::1", "localhost"])
+def test_a_hub_listens_at_an_ipv6_address_and_at_a_name(address):
+    try:
+        socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET).close()
+    except OSError:
+        pytest.skip(f"this machine has no {address}")
+    with opened(1, address=address) as hub:
+        workers = Workers(hub, shards=1)
+        value, _ = round_of(hub, {0: X.tobytes()})
+        assert (value == 2 * X).all()
+    workers.join()
+    assert not workers.errors
+
+
 def test_a_worker_that_made_room_for_strangers_comes_again(encrypt):
     with opened(1, encrypt=encrypt) as hub, Relay(hub, broken=2) as relay:
         workers = Workers(relay, shards=1)
@@ -198,7 +229,7 @@ def test_a_byte_now_and_then_holds_a_connection_for_its_time_only(said, encrypt,
     with opened(2, encrypt=encrypt) as hub:
         workers = Workers(hub)
         value, _ = round_of(hub, BODIES)
-        monkeypatch.setattr(door, "_GREETS", 1.0)
+        monkeypatch.setattr(door, "GREETS", 1.0)
         connection = connected(hub)
         data = said(hub, connection)
         thread = threading.Thread(target=dripped, args=(connection, data, 1 / 8), daemon=True)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from sparknet.errors import ClusterError
 from sparknet.transport.handshake import ANSWER_BYTES, Credentials, WorkerHandshake
+from sparknet.transport.limits import GREETS
 from sparknet.transport.wire import Connection, exactly
 
 __all__ = ["connected"]
 
-_GREETS = 10.0  # seconds in which the driver has to prove itself
 _PAUSES = (0.1, 0.2, 0.4, 0.8)  # seconds before it is tried again
 
 
@@ -37,10 +37,10 @@ def connected(address: tuple[str, int], credentials: Credentials) -> Iterator[Co
 def _tried(address: tuple[str, int], credentials: Credentials) -> Connection:
     place = f"{address[0]}:{address[1]}"
     broken: OSError | None = None
-    until = time.monotonic() + _GREETS
+    until = time.monotonic() + GREETS
     for pause in (*_PAUSES, None):
         try:
-            connection = socket.create_connection(address, timeout=_GREETS)
+            connection = socket.create_connection(address, timeout=GREETS)
         except OSError as error:
             if broken is not None:
                 break

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sparknet.errors import SparknetError
 from sparknet.transport.handshake import GREETING_BYTES, PROOF_BYTES, DriverHandshake
+from sparknet.transport.limits import GREETS
 from sparknet.transport.messages import Hello
 from sparknet.transport.peers import shut
 from sparknet.transport.wire import Connection, exactly, receive
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Door", "new_encryption"]
 
-_GREETS = 10.0  # seconds in which a peer has to prove itself
-_STRANGERS = 64  # connections at once that have not proved themselves; another one ends the oldest
+_STRANGERS = (
+    64  # connections at once that have not proved themselves, beside two for each worker; another one ends the oldest
+)
+_BACKLOG = 128  # connections at least that Linux keeps until they are accepted
 _PAUSE = 0.05  # seconds until it is tried again to accept a connection
 
 _LOG = logging.getLogger(__name__)
@@ -40,6 +43,8 @@ class Door:
         Of the session.
     encryption
         Of the driver's side; None: connections are plain.
+    workers
+        How many may come at the same time, and their successors with them.
     entered
         Called with a number that never comes again, a connection that has proved itself, and its first message. Returns what is to be
         called next, in the same thread: it reads until the end.
@@ -52,6 +57,7 @@ class Door:
         *,
         secret: bytes,
         encryption: "ssl.SSLContext | None",
+        workers: int,
         entered: Callable[[int, Connection, Hello], Callable[[], None]],
     ) -> None:
         self._secret, self._encryption, self._entered = secret, encryption, entered
@@ -60,7 +66,10 @@ class Door:
         self._accepted, self._is_closed = 0, False
         self._threads: list[threading.Thread] = []
         self.strangers = 0  # connections that did not prove themselves
-        self._listener = socket.create_server((address, port), backlog=128)
+        self._room = _STRANGERS + 2 * workers
+        self._listener = socket.create_server(
+            (address, port), family=_family_of(address), backlog=max(_BACKLOG, self._room)
+        )
         host, number = self._listener.getsockname()[:2]
         self.address: tuple[str, int] = (host, number)
         self._acceptor = threading.Thread(target=self._accept, name="accepts workers", daemon=True)
@@ -93,7 +102,7 @@ class Door:
                 time.sleep(_PAUSE)  # the peer has gone already, or this process may open no more files for now
                 continue
             with self._lock:
-                if len(self._greeting) >= _STRANGERS:
+                if len(self._greeting) >= self._room:
                     shut(self._greeting.pop(next(iter(self._greeting))))
                 self._accepted += 1
                 number = self._accepted
@@ -130,8 +139,8 @@ class Door:
     def _proved(self, connection: socket.socket) -> Connection:
         """Take the greeting of a peer, within a time for all of it; raise a ClusterError unless it knows the secret."""
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.settimeout(_GREETS)
-        until = time.monotonic() + _GREETS
+        connection.settimeout(GREETS)
+        until = time.monotonic() + GREETS
         proved: Connection = connection
         if self._encryption is not None:
             from sparknet.transport.tls import Channel
@@ -153,6 +162,13 @@ class Door:
                 "a connection %s; it changes nothing. Others are counted in Hub.strangers and told of at the end",
                 because,
             )
+
+
+def _family_of(address: str) -> socket.AddressFamily:
+    """Return the family of an address; that of IPv4 where a name has addresses of both."""
+    found = socket.getaddrinfo(address or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    families = {family for family, *_ in found}
+    return socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
 
 
 def new_encryption() -> tuple["ssl.SSLContext", bytes]:

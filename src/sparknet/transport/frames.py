@@ -1,7 +1,7 @@
 """The bytes of a message: a header of 48 bytes, then a text and a body of the lengths that it says.
 
 All is decided by the header: what kind it is, and whether its lengths are allowed. So nothing is allocated for a length that a
-stranger made up. Nothing here reads or writes; :mod:`.sockets` does.
+stranger made up. Nothing here reads or writes; :mod:`.wire` does.
 """
 
 import json

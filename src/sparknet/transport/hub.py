@@ -113,7 +113,7 @@ class Hub:
         self._is_closed = False
         encryption, certificate = new_encryption() if encrypt else (None, None)
         self.credentials = Credentials(secret, certificate)
-        self._door = Door(address, port, secret=secret, encryption=encryption, entered=self._entered)
+        self._door = Door(address, port, secret=secret, encryption=encryption, workers=shards, entered=self._entered)
         self.address = self._door.address
         self._door.open()
         self._driver_thread = threading.Thread(target=self._rest, name="drives between rounds", daemon=True)

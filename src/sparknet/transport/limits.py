@@ -9,7 +9,9 @@ from typing import Any, TypeAlias
 from sparknet.errors import DataError
 from sparknet.transport.messages import Done
 
-__all__ = ["Deadline", "Limits", "check_quorum", "check_shards"]
+__all__ = ["GREETS", "Deadline", "Limits", "check_quorum", "check_shards"]
+
+GREETS = 10.0  # seconds in which both sides have to prove themselves, whatever else the limits say
 
 _HELD = 16  # slices of all results, that the driver holds
 _LEAST = 2  # of each: one comes while the other is combined
