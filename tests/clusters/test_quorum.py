@@ -5,7 +5,9 @@ import os
 import random
 import signal
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,13 +15,15 @@ from clusters.simulated_hub import SimulatedCluster, random_clock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparknet import Field, LocalCluster, averaged_sgd
+from sparknet import ClusterError, Field, LocalCluster, averaged_sgd
 from sparknet.averaging import Median, Nesterov, WeightedMean
+from sparknet.clusters.direct import worker
+from sparknet.clusters.direct.session import DirectSession
 from sparknet.clusters.spark.training.cluster import _SparkSession
 from sparknet.data import pack
 from sparknet.nets import MLP
 from sparknet.training.lateness import Lateness
-from sparknet.transport import Work
+from sparknet.transport import Done, Work
 from sparknet.transport.mailbox import Mailbox
 
 RNG = np.random.default_rng(0)
@@ -62,6 +66,49 @@ def test_the_random_clocks_leave_workers_out(monkeypatch):
     monkeypatch.setattr("sparknet.worker.time", random_clock(dice))
     rounds = list(train(SimulatedCluster(dice), min_workers=1, rounds=20))
     assert {len(each.workers) for each in rounds} >= {1, 2, 3}
+
+
+class LeavesOut:
+    """A hub whose first round ends without the second worker, which has done its work all the same."""
+
+    strangers, ignored, lost_work = 0, 0, 0.0
+
+    def __init__(self, works):
+        self.works, self.late = works, [1]
+
+    def round(self, bodies, *, combine, begin, **_):
+        results = {
+            shard: self.works[shard](memoryview(b"".join(map(bytes, parts))), None, lambda: True)
+            for shard, parts in bodies.items()
+        }
+        while self.late:
+            del results[self.late.pop()]
+        done = {
+            shard: Done(1, each.steps, len(each.slices), each.result, each.notes) for shard, each in results.items()
+        }
+        begin(done)
+        for number in range(len(results[0].slices)):
+            parts = [each.slices[number] for each in results.values()]
+            combine(number, tuple(memoryview(b"".join(map(bytes, each))) for each in parts))
+        return done
+
+
+def test_a_worker_that_was_late_in_its_first_round_is_compared_in_the_next_one(monkeypatch):
+    works = []
+    monkeypatch.setattr(worker, "serve", lambda *_, do, **__: works.append(do))
+
+    @contextlib.contextmanager
+    def session(*_, **__):
+        for shard in range(2):
+            make = partial(FACTORY, seed=shard)  # it makes other weights in each
+            more = {"make_net": make, "stored": DATA.shard(shard, 2), "preprocessor": DATA.preprocessor}
+            worker.serve_shard(None, shard, secret=b"", limits=None, **more)
+        yield DirectSession(LeavesOut(works), 2, None, None)
+
+    rounds = train(SimpleNamespace(session=session), workers=2, min_workers=1)
+    assert next(rounds).workers == (0,)
+    with pytest.raises(ClusterError, match="other weights in the worker of shard 1 than in that of shard 0"):
+        next(rounds)
 
 
 # ---- child processes

@@ -112,7 +112,8 @@ def serve_shard(
         As :func:`sparknet.transport.serve` does.
     """
     nets: list[Net] = []
-    notes: dict[str, Any] = {}  # to be told with the next result
+    # Told with each result: of a round that does not wait for this worker the driver does not take what it says.
+    notes: dict[str, Any] = {}
     own: list[
         SolverState
     ] = []  # the state that the net was left with, where something else was done with the net since
@@ -134,7 +135,7 @@ def serve_shard(
         if "parts" in facts and evaluated is not None:
             if keeps and not own:
                 own.append(nets[0].get_state())
-            return _said(metrics=evaluated.metrics(nets[0], start, facts["parts"]), **_taken(notes))
+            return _said(metrics=evaluated.metrics(nets[0], start, facts["parts"]), **notes)
         if not states and not keeps:
             msg = f"shard {shard}: the driver takes this worker for another one, which has a solver state already"
             raise ClusterError(msg, shard=shard)
@@ -148,16 +149,9 @@ def serve_shard(
         )
         if not is_wanted():
             return None
-        return result_of(outcome, start, solver, facts["names_of_state"], _taken(notes), facts["slice"])
+        return result_of(outcome, start, solver, facts["names_of_state"], notes, facts["slice"])
 
     serve(address, Hello(shard, {**about(), **(more or {})}), secret=secret, do=do, limits=limits, tell=told)
-
-
-def _taken(notes: dict[str, Any]) -> dict[str, Any]:
-    """Return the notes, and leave none."""
-    taken = dict(notes)
-    notes.clear()
-    return taken
 
 
 def _said(**notes: Any) -> Result:
