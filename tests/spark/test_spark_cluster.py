@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import sparknet
 from sparknet import ClusterError, DataError, Field, LocalCluster, NetError, SparkCluster, averaged_sgd
 from sparknet import data as local
+from sparknet.clusters.direct.alike import about
 from sparknet.clusters.spark.training import cluster
 from sparknet.data.preprocess import Compose, LabelMap, Mirror, Scale
 from sparknet.errors import TrainingError
@@ -282,3 +285,40 @@ def test_wrong_kinds_of_data_and_of_sessions_are_named(spark, in_memory):
         averaged_sgd(FACTORY, in_memory, cluster=SparkCluster(spark))
     with pytest.raises(ClusterError, match="expected a SparkSession or SparkContext"):
         SparkCluster("local[2]")
+
+
+class Apart:
+    """Makes a net in each worker once two of them are there: in each process another one, or all of them another one than here."""
+
+    def __init__(self, folder, *, weights_differ):
+        self.folder, self.weights_differ, self.driver = str(folder), weights_differ, os.getpid()
+
+    def __call__(self, *, seed=0):
+        if os.getpid() == self.driver:
+            return FACTORY(seed=seed)
+        if not self.weights_differ:
+            return MLP.factory((1, 3, 3), 3, (7,))(seed=seed)
+        Path(self.folder, str(os.getpid())).touch()
+        until = time.monotonic() + 200
+        while len(list(Path(self.folder).iterdir())) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        return FACTORY(seed=os.getpid())
+
+
+@pytest.mark.parametrize("weights_differ", [True, False])
+def test_a_factory_that_makes_another_net_elsewhere_is_named_where_a_round_is_a_job(
+    spark, packed, tmp_path, weights_differ
+):
+    by_jobs = SparkCluster(spark, transport="spark")
+    said = "makes other weights in the worker of shard 1 than in that of shard 0, from the same seed=0"
+    if not weights_differ:
+        said = r"^shard 0: the factory makes another net in this worker than on the driver: layer 'ip1', array 0"
+    with pytest.raises(ClusterError, match=said):
+        next(averaged_sgd(Apart(tmp_path, weights_differ=weights_differ), packed, cluster=by_jobs, workers=2, tau=1))
+
+
+def test_another_version_on_an_executor_is_named_where_a_round_is_a_job(spark, packed, monkeypatch):
+    monkeypatch.setattr(cluster, "about", lambda: {**about(), "sparknet": "0.0"})
+    with pytest.raises(ClusterError, match=rf"shard 0 has sparknet '{sparknet.__version__}', the driver '0.0'"):
+        next(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark, transport="spark"), workers=2, tau=1))

@@ -1,19 +1,21 @@
 """What workers must have in common with the driver, and with each other: versions, and the nets that the factory makes.
 
-Versions are compared when a worker connects. A net is made with the first work of a worker, so that an error of the factory is told like
-any other; so nets are compared after that work.
+Versions are compared when a worker connects, or where a job is a round, before the work of each task. A net is made with the first work of
+a worker, so that an error of the factory is told like any other; so nets are compared after that work.
 """
 
 import hashlib
 import platform
 import sys
+from collections.abc import Mapping
 
 from sparknet.errors import ClusterError, SchemaError
 from sparknet.serialization import dump_parts
+from sparknet.transport.faults import unfit
 from sparknet.weights import WeightCollection
 from sparknet.weights.schema import check_same_schema
 
-__all__ = ["FirstWeights", "about", "made"]
+__all__ = ["FirstWeights", "about", "check_alike", "made"]
 
 
 def about() -> dict[str, str]:
@@ -27,6 +29,14 @@ def about() -> dict[str, str]:
     python = ".".join(platform.python_version_tuple()[:2])
     ours = sys.modules["sparknet"].__version__  # of what is imported: a zip file on an executor has no other
     return {"sparknet": ours, "Python": python, "byte order": sys.byteorder}
+
+
+def check_alike(shard: int, expected: Mapping[str, str]) -> None:
+    """Raise a ClusterError unless this worker is what the driver's :func:`about` says."""
+    ours = about()
+    for name, value in expected.items():
+        if ours.get(name) != value:
+            raise unfit(shard, name, ours.get(name), value)
 
 
 def made(shard: int, weights: WeightCollection, start: WeightCollection) -> str:

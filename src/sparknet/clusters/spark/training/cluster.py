@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
+from sparknet.clusters.direct.alike import FirstWeights, about
 from sparknet.clusters.spark.jobs.encryption import spark_encrypts
 from sparknet.clusters.spark.jobs.running import collected, pickled, release
 from sparknet.clusters.spark.jobs.sessions import check_packed, running_context
@@ -152,6 +153,7 @@ class _SparkSession:
     run: str
     codecs: list[Codec] = field(default_factory=list)  # at most one; the first round makes it, the others use it
     checked: list[Preprocessor | None] = field(default_factory=list)  # those that can be sent to the executors
+    first_weights: FirstWeights = field(default_factory=FirstWeights)
     waits_for_all: ClassVar[str] = (
         "each round is a Spark job, which ends with its last task; transport='direct' can end it without late workers"
     )
@@ -191,8 +193,11 @@ class _SparkSession:
                 states=len(states),
                 tasks=tasks,
                 preprocessor=self.data.preprocessor,
+                about=about(),
             )
             replies: list[Trained] = shard_replies(self.data, work)
+            for worker, reply in enumerate(replies):
+                self.first_weights.check(worker, reply.made)
             answers = [self.transport.receive(reply.answer) for reply in replies]
         elapsed = time.perf_counter() - start - sending
         outcomes = [

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sparknet.clusters.direct.alike import check_alike, made
 from sparknet.clusters.spark.jobs.error_values import as_values
 from sparknet.clusters.spark.jobs.stacks import observed
 from sparknet.clusters.spark.packed.shard_files import ShardFile
@@ -17,6 +18,7 @@ from sparknet.errors import located
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import Net, NetFactory
 from sparknet.serialization import dumps, loads
+from sparknet.weights import WeightCollection
 from sparknet.worker import Task, evaluate_shard, train_round
 
 __all__ = ["Trained", "evaluate_partition", "train_partition"]
@@ -28,12 +30,14 @@ class Trained(NamedTuple):
     """The reply of a worker after a round.
 
     ``answer`` stands for the messages of its weights and solver state. ``facts`` are the other fields of its
-    :class:`~sparknet.worker.Outcome`. ``opening`` is the time in seconds that opening the parcel took.
+    :class:`~sparknet.worker.Outcome`. ``opening`` is the time in seconds that opening the parcel took. ``made`` is a hash of the weights
+    that the factory has made here.
     """
 
     answer: Any
     facts: dict[str, Any]
     opening: float
+    made: str
 
 
 def train_partition(
@@ -46,14 +50,19 @@ def train_partition(
     states: int,
     tasks: Sequence[Task],
     preprocessor: Preprocessor | None,
+    about: Mapping[str, str],
 ) -> Iterator[Any]:
     """Yield the reply of worker ``index``: Trained, an error, or NoFile.
 
-    The parcel holds the message of the weights, and then those of the ``states``: one state for all workers, or one for each.
+    The parcel holds the message of the weights, and then those of the ``states``: one state for all workers, or one for each. ``about`` is
+    what workers and driver have in common.
     """
-    return on_shard(
-        partition, lambda stored: _trained(stored, run, factory, parcel, states, tasks[index], preprocessor)
-    )
+
+    def work(stored: Stored) -> Trained:
+        check_alike(index, about)
+        return _trained(stored, run, factory, parcel, states, tasks[index], preprocessor)
+
+    return on_shard(partition, work)
 
 
 def _trained(
@@ -69,11 +78,10 @@ def _trained(
     messages = parcel.open(0, 1 + task.worker % states)  # the states of other workers are not read
     weights, state = (loads(message, verify=True) for message in messages)
     opening = time.perf_counter() - start
-    with located(f"worker {task.worker}"):
-        net = _net_of(run, factory)
+    net, told = _net_of(run, factory, task.worker, weights, f"worker {task.worker}")
     outcome = train_round(net, stored, task, weights, state, preprocessor)
     facts = {name: getattr(outcome, name) for name in _FACTS}
-    return Trained(parcel.answer([dumps(outcome.weights), dumps(outcome.state)]), facts, opening)
+    return Trained(parcel.answer([dumps(outcome.weights), dumps(outcome.state)]), facts, opening, told)
 
 
 def evaluate_partition(
@@ -102,10 +110,17 @@ def _evaluated(
 ) -> Iterator[Any]:
     (message,) = parcel.open(0)
     weights = loads(message, verify=True)
+    net, _ = _net_of(run, factory, shard, weights, f"shard {shard}")
     with located(f"shard {shard}"):
-        yield from evaluate_shard(_net_of(run, factory), batches, weights, preprocessor, even)
+        yield from evaluate_shard(net, batches, weights, preprocessor, even)
 
 
-def _net_of(run: str, factory: NetFactory) -> Net:
-    """Return this worker's net of a run. The net of an earlier run is dropped, to free its memory."""
-    return cached_net(run, lambda: factory(seed=0), most=1, device=device_of(factory))
+def _net_of(run: str, factory: NetFactory, shard: int, start: WeightCollection, place: str) -> tuple[Net, str]:
+    """Return this worker's net of a run, and a hash of the weights that it was made with. The net of an earlier run is dropped, to free its memory."""
+
+    def make() -> tuple[Net, str]:
+        with located(place):
+            net = factory(seed=0)
+        return net, made(shard, net.get_weights(), start)
+
+    return cached_net(run, make, most=1, device=device_of(factory))

@@ -7,18 +7,18 @@ pyspark imports this module once in a worker process. It is only a cache: idle w
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from sparknet.backends import backend_for_device, release_memory
 from sparknet.backends.placement import host_device
-from sparknet.nets.base import Net
 
 __all__ = ["cached_net", "device_of", "drop_nets", "is_on_gpu"]
 
-_NETS: OrderedDict[tuple[str, str], Net] = OrderedDict()  # in the order of their last use
+T = TypeVar("T")  # a net, or a net and what is known of it
+_NETS: OrderedDict[tuple[str, str], Any] = OrderedDict()  # in the order of their last use
 
 
-def cached_net(key: str, make: Callable[[], Net], *, most: int, device: str = "cpu") -> Net:
+def cached_net(key: str, make: Callable[[], T], *, most: int, device: str = "cpu") -> T:
     """Return the net of ``key`` on ``device``, made if it is not kept. Those not used for longest go, so that ``most`` are kept at most."""
     place = key, backend_for_device(device).device if is_on_gpu(device) else device
     if place not in _NETS:
@@ -28,7 +28,8 @@ def cached_net(key: str, make: Callable[[], Net], *, most: int, device: str = "c
             release_memory()
         _NETS[place] = make()
     _NETS.move_to_end(place)
-    return _NETS[place]
+    kept: T = _NETS[place]
+    return kept
 
 
 def device_of(factory: Any) -> str:
