@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sparknet import ClusterError, Field, SparkCluster, averaged_sgd
-from sparknet.clusters.spark.training.memory import SparkMemory, memory_of
+from sparknet.clusters.spark.training import memory as of_spark
+from sparknet.clusters.spark.training.memory import SparkMemory, advice_before, memory_lacking, memory_of
 from sparknet.nets import MLP
 from sparknet.spark import pack
 
@@ -43,6 +44,29 @@ def test_the_executors_of_a_local_master_share_the_driver_s_memory():
     assert memory(executor=None, driver=3 * GB).advice(2, ALEXNET, ALEXNET) == []
     (line,) = memory(executor=None, driver=2 * GB).advice(2, ALEXNET, ALEXNET)
     assert "spark.driver.memory gives it 2.0 GiB" in line
+
+
+def test_a_solver_without_history_may_make_it_and_its_results_are_judged_with_it(monkeypatch):
+    settings = memory()
+    monkeypatch.setattr(of_spark, "memory_of", lambda _: settings)
+    history = 2 * ALEXNET  # of Adam
+    assert advice_before(None, 1, ALEXNET, ALEXNET, 100) == []
+    (line,) = advice_before(None, 2, ALEXNET, ALEXNET, 100)  # twice three times 244 MiB
+    assert "2 results of 732.0 MiB to the driver, and spark.driver.maxResultSize is 1.0 GiB: give Spark" in line
+    assert line.endswith("This holds if the solver makes as much history as Adam with its first step")
+    with pytest.raises(ClusterError, match=r"2 results of 732\.0 MiB"):
+        advice_before(None, 2, ALEXNET + history, ALEXNET, history)  # it has made it
+    assert advice_before(None, 2, ALEXNET, ALEXNET, ALEXNET) == []  # as SGD's, which is there from the beginning
+    settings = memory(executor=GB)
+    (line,) = advice_before(None, 2, ALEXNET, ALEXNET, 100)  # it is too little in any case
+    assert line.endswith("spark.executor.memory is 1.0 GiB: raise it")
+
+
+def test_what_lacks_is_told_in_one_line_also_where_a_round_would_certainly_fail(monkeypatch):
+    for settings, said in (memory(), "maxResultSize"), (memory(results=0, driver=GB, executor=GB), "needs about"):
+        monkeypatch.setattr(of_spark, "memory_of", lambda _, settings=settings: settings)
+        assert said in memory_lacking(None, 5, ALEXNET, ALEXNET)
+    assert memory_lacking(None, 1, 1 << 10, 1 << 10) == ""
 
 
 @pytest.mark.spark

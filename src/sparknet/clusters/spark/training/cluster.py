@@ -21,7 +21,7 @@ from sparknet.clusters.spark.jobs.running import collected, pickled, release
 from sparknet.clusters.spark.jobs.sessions import check_packed, running_context
 from sparknet.clusters.spark.packed.dataset import PackedDataset
 from sparknet.clusters.spark.packed.shard_tasks import shard_replies
-from sparknet.clusters.spark.training.memory import memory_of
+from sparknet.clusters.spark.training.memory import advice_before
 from sparknet.clusters.spark.training.staying import SessionPlan, Staying
 from sparknet.clusters.spark.training.tasks import Trained, evaluate_partition, train_partition
 from sparknet.clusters.spark.workers.net_cache import device_of, drop_nets, is_on_gpu
@@ -180,8 +180,8 @@ class _SparkSession:
         # No codec for states: a solver may make its history at its first step, so their contents change and differ.
         messages = [codec.dumps(weights), *map(dumps, states)]
         if is_first:
-            sent, result = sum(map(len, messages)), len(messages[0]) + max(map(len, messages[1:]))
-            for line in memory_of(self.data.rdd.context).advice(len(tasks), sent, result):
+            sent, state = sum(map(len, messages)), max(map(len, messages[1:]))
+            for line in advice_before(self.data.rdd.context, len(tasks), sent, len(messages[0]), state):
                 _LOG.warning("%s", line)
         with self.transport.send(messages) as parcel:
             sending = time.perf_counter() - start

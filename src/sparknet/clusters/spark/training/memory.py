@@ -9,10 +9,12 @@ from typing import Any
 from sparknet.clusters.spark.training.reaching import is_local
 from sparknet.errors import ClusterError
 
-__all__ = ["SparkMemory", "memory_of"]
+__all__ = ["SparkMemory", "advice_before", "memory_lacking", "memory_of"]
 
 # Measured with weights of 244 MB: two results take a driver of 2 GB, where one of 1 GB stands still; four take 3 GB.
 _OF_RESULTS = 3
+# Adam keeps two arrays for each array of weights; no common solver keeps more.
+_HISTORY = 2
 # An executor has the broadcast, and of each result bytes of Python, of the JVM, and of what it sends.
 _OF_A_TASK = 4
 
@@ -82,6 +84,19 @@ class SparkMemory:
         return found
 
 
+def _history_to_come(weights: int, state: int) -> int:
+    """Return how many bytes of history a solver may make with its first step; 0 if it has some already.
+
+    Solvers of torch begin without. Those of Caffe, and of :class:`~sparknet.nets.MLP` with momentum, begin with zeros.
+
+    Parameters
+    ----------
+    weights, state
+        Bytes of each, before the first round.
+    """
+    return 0 if 2 * state > weights else _HISTORY * weights
+
+
 def memory_of(context: Any) -> SparkMemory:
     """Return the memory settings of a SparkContext."""
     conf, jvm = context._conf, context._jvm
@@ -96,6 +111,43 @@ def memory_of(context: Any) -> SparkMemory:
             1, (context.defaultParallelism if is_local(context) else cores) // int(conf.get("spark.task.cpus", "1"))
         ),
     )
+
+
+def advice_before(context: Any, workers: int, sent: int, weights: int, state: int) -> list[str]:
+    """Return what may be too little for the first round, as :meth:`SparkMemory.advice` has it; of a history to come only that it may be.
+
+    Parameters
+    ----------
+    context
+        The SparkContext.
+    workers, sent
+        As for :meth:`SparkMemory.advice`.
+    weights, state
+        Bytes of each that a worker gets.
+
+    Raises
+    ------
+    ClusterError
+        The round certainly fails.
+    """
+    memory = memory_of(context)
+    found = memory.advice(workers, sent, weights + state)
+    if found or not (history := _history_to_come(weights, state)):
+        return found
+    lines = _lacking(memory, workers, sent, weights + state + history)
+    return [f"{line}. This holds if the solver makes as much history as Adam with its first step" for line in lines]
+
+
+def memory_lacking(context: Any, workers: int, sent: int, result: int) -> str:
+    """Return what a SparkContext has too little of for a round, in one line; "" if there is nothing."""
+    return "; ".join(_lacking(memory_of(context), workers, sent, result))
+
+
+def _lacking(memory: SparkMemory, workers: int, sent: int, result: int) -> list[str]:
+    try:
+        return memory.advice(workers, sent, result)
+    except ClusterError as error:
+        return [str(error)]
 
 
 def _in_words(count: int) -> str:
