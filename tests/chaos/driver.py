@@ -113,12 +113,12 @@ def _processes(spec):
 
 @contextlib.contextmanager
 def _spark(spec):
-    from sparknet.clusters.spark.training import staying
+    from sparknet.clusters.spark.training.plan import SessionPlan
     from sparknet.spark import pack, start_spark
 
-    tries = staying.SessionPlan.limits.fget
-    staying.SessionPlan.limits = property(
-        lambda plan: Limits(beat=0.5, silence=SILENCE["spark"], join=_JOINS, tries=tries(plan).tries)
+    limits = SessionPlan.limits.func
+    SessionPlan.limits = property(
+        lambda plan: Limits(beat=0.5, silence=SILENCE["spark"], join=_JOINS, tries=limits(plan).tries)
     )
     address = {"spark_driver_host": "127.0.0.1", "spark_driver_bindAddress": "127.0.0.1"}
     spark = start_spark(

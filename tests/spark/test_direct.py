@@ -19,6 +19,7 @@ from sparknet import data as local
 from sparknet.clusters.direct.session import DirectSession
 from sparknet.clusters.spark.training import reaching, staying
 from sparknet.clusters.spark.training.cluster import _SparkSession
+from sparknet.clusters.spark.training.plan import SessionPlan
 from sparknet.data.preprocess import Compose, Mirror, Scale
 from sparknet.nets import MLP
 from sparknet.spark import pack
@@ -151,7 +152,7 @@ def test_a_worker_killed_in_mid_round_changes_no_bit(packed, test_set, direct, t
 
 
 def test_a_worker_that_was_stopped_is_replaced(packed, direct, tmp_path, monkeypatch):
-    monkeypatch.setattr(staying.SessionPlan, "limits", Limits(beat=0.5, silence=6.0))
+    monkeypatch.setattr(SessionPlan, "limits", Limits(beat=0.5, silence=6.0))
     stopped = Deadly(tmp_path / "stopped", signal.SIGSTOP)
     there = facts(averaged_sgd(stopped, packed, cluster=direct, **OPTIONS))
     assert (tmp_path / "stopped").exists()
@@ -230,7 +231,7 @@ def test_an_address_that_executors_do_not_reach_and_encryption_that_is_not_insta
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
     monkeypatch.setattr(staying, "address_of", lambda *_: ("127.0.0.1", "127.0.0.2", port))
-    away = SparkCluster(spark, transport="direct", address=f"127.0.0.2:{port}")
+    away = SparkCluster(spark, transport="direct")
     with pytest.raises(
         ClusterError, match=rf"2 of 2 tasks did not reach the driver at 127.0.0.2:{port}: .* give address="
     ):
@@ -239,16 +240,6 @@ def test_an_address_that_executors_do_not_reach_and_encryption_that_is_not_insta
     monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(ClusterError, match=r"transport='direct' is not possible: .*sparknet\[tls\]"):
         next(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark, transport="direct", encrypt=True), **OPTIONS))
-
-
-def test_where_the_driver_is_reached_follows_spark_s_settings(context):
-    assert reaching.address_of(context, None) == ("127.0.0.1", "127.0.0.1", 0)
-    conf = {"spark.driver.host": "10.0.0.7"}
-    remote = SimpleNamespace(master="spark://10.0.0.1:7077", _conf=conf)
-    assert reaching.address_of(remote, None) == ("10.0.0.7", "10.0.0.7", 0)
-    assert reaching.address_of(remote, "gate:4711") == ("gate", "gate", 4711)
-    conf["spark.driver.bindAddress"] = "0.0.0.0"  # noqa: S104 - it is not bound here
-    assert reaching.address_of(remote, "gate") == ("0.0.0.0", "gate", 0)  # noqa: S104
 
 
 class Signing:

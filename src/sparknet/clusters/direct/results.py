@@ -59,14 +59,18 @@ class Results:
         self._memory = memory or KeptMemory()
         self.facts: list[Facts] = []
         self.nbytes = 0  # of all results
+        self.largest = 0  # bytes of the largest one, with the state that does not travel
         self._takers: list[_Combined | _Gathered] = []
         self._sums: list[int] = []  # of each result: the checksum of the slices that have come
 
     def begin(self, done: Mapping[int, Done]) -> None:
         """Fix who takes part, and make room; called again, begin anew."""
         said = {shard: json.loads(each.result) for shard, each in done.items()}
-        seconds = {shard: json.loads(each.notes)["seconds"] for shard, each in done.items()}
-        self.facts = [Facts(worker=shard, seconds=seconds[shard], **each["facts"]) for shard, each in said.items()]
+        notes = {shard: json.loads(each.notes) for shard, each in done.items()}
+        self.largest = max(each["bytes"] for each in notes.values())
+        self.facts = [
+            Facts(worker=shard, seconds=notes[shard]["seconds"], **each["facts"]) for shard, each in said.items()
+        ]
         start = ResultLayout(schema_of(self._ending.start))
         weights = [start if each["weights"] is None else ResultLayout(heard(each["weights"])) for each in said.values()]
         states = [

@@ -88,10 +88,11 @@ class DirectSession:
     first_weights: FirstWeights = field(default_factory=FirstWeights)
     memory: KeptMemory = field(default_factory=KeptMemory)
     present: list[int] = field(default_factory=list)  # who took part in the last round
-    counted: tuple[int, int] = (0, 0)  # strangers and ignored messages that rounds have told of
+    counted: tuple[int, int] = (0, 0)  # strangers and ignored messages that no later round tells of
     own: dict[int, tuple[int, SolverState]] = field(
         default_factory=dict
     )  # worker -> its number, and the state that it has
+    largest: int = 0  # bytes of the largest result of the last round, with all of its state
     waits_for_all: ClassVar[str] = ""
 
     def train_into(
@@ -115,7 +116,7 @@ class DirectSession:
         for worker, state in results.end().items():
             if (number := served.get(worker)) is not None:
                 self.own[worker] = number, state
-        self.present = list(done)
+        self.present, self.largest = list(done), results.largest
         end, lost = time.perf_counter(), self.hub.lost_work - lost
         if ending.quorum is not None:
             ending.quorum.sync = end - fixed

@@ -182,7 +182,8 @@ def result_of(
     }
     layout = ResultLayout(weights)
     slices = Slices([layout, ResultLayout(of_state, layout.end)], [*outcome.weights.arrays(), *state.values()], size)
-    notes = {"seconds": outcome.seconds, **notes}
+    whole = outcome.weights.nbytes + sum(array.nbytes for array in outcome.state.values())
+    notes = {"seconds": outcome.seconds, "bytes": whole, **notes}
     return Result(outcome.steps, slices, json.dumps(told_alike).encode(), json.dumps(notes).encode())
 
 

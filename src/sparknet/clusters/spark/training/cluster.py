@@ -21,8 +21,10 @@ from sparknet.clusters.spark.jobs.running import collected, pickled, release
 from sparknet.clusters.spark.jobs.sessions import check_packed, running_context
 from sparknet.clusters.spark.packed.dataset import PackedDataset
 from sparknet.clusters.spark.packed.shard_tasks import shard_replies
+from sparknet.clusters.spark.training.addresses import unused_host
 from sparknet.clusters.spark.training.memory import advice_before
-from sparknet.clusters.spark.training.staying import SessionPlan, Staying
+from sparknet.clusters.spark.training.plan import SessionPlan
+from sparknet.clusters.spark.training.staying import Staying
 from sparknet.clusters.spark.training.tasks import Trained, evaluate_partition, train_partition
 from sparknet.clusters.spark.workers.net_cache import device_of, drop_nets, is_on_gpu
 from sparknet.clusters.spark.workers.transport import SparkTransport
@@ -58,13 +60,16 @@ class SparkCluster:
     encrypt
         Whether direct connections are encrypted, by TLS 1.3. None: where Spark encrypts its own. Needs the extra ``tls`` on the driver.
     address
-        Where the workers reach the driver: ``"host"`` or ``"host:port"``. Default: where Spark's executors do
-        (``spark.driver.host``, ``spark.driver.bindAddress``), on any free port.
+        Where the workers reach the driver: ``"host"`` or ``"host:port"``; an IPv6 address with a port is in brackets. Default: where
+        Spark's executors do (``spark.driver.host``, ``spark.driver.bindAddress``), on any free port. On a local master they use
+        127.0.0.1, and only the port counts.
 
     Raises
     ------
     ClusterError
         ``spark`` is no session that runs. When a training begins: ``transport="direct"`` is not possible.
+    DataError
+        There is no such transport, or ``address`` is none.
     """
 
     def __init__(
@@ -74,6 +79,11 @@ class SparkCluster:
             msg = f"SparkCluster: transport={transport!r}; expected 'auto', 'direct' or 'spark'"
             raise DataError(msg)
         self._context = running_context(spark, "SparkCluster")
+        if address is not None and (host := unused_host(self._context, address)):
+            _LOG.warning(
+                "SparkCluster: address=%r: the host %s is not used, because the workers on %s are on this machine",
+                *(address, host, self._context.master),
+            )
         self._transport, self._address = transport, address
         self._encrypt = spark_encrypts(self._context._conf) if encrypt is None else encrypt
 
@@ -118,16 +128,14 @@ class SparkCluster:
             self._context, per_round.factory, workers, per_round.data, evaluate, files, self._address, self._encrypt
         )
         staying = Staying(plan, per_round, may_change=self._transport == "auto")
-        obstacle = staying.open()
-        if obstacle and self._transport == "direct":
-            msg = f"SparkCluster: transport='direct' is not possible: {obstacle}; transport='spark' is"
-            raise ClusterError(msg)
-        if obstacle:
-            _LOG.warning("each round is a job of its own, which takes longer than transport='direct': %s", obstacle)
-            yield per_round
-            return
-        try:
-            yield staying
+        try:  # from here on: an interrupt may come while the workers start
+            obstacle = staying.open()
+            if obstacle and self._transport == "direct":
+                msg = f"SparkCluster: transport='direct' is not possible: {obstacle}; transport='spark' is"
+                raise ClusterError(msg)
+            if obstacle:
+                _LOG.warning("each round is a job of its own, which takes longer than transport='direct': %s", obstacle)
+            yield per_round if obstacle else staying
         finally:
             error = sys.exception()
             staying.close("" if error is None else f"the driver ended: {type(error).__name__}")

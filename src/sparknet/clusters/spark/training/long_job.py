@@ -75,6 +75,8 @@ class LongJob:
         """Wait for the tasks to end, which were told so, and cancel the job where they do not."""
         self._is_closing = True
         self._orders.put(False)
+        if self._thread.ident is None:  # it was not started
+            return
         self._thread.join(_ENDS)
         for _ in range(int(_CANCELS / _AGAIN)):
             if not self._thread.is_alive():

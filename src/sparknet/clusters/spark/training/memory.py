@@ -6,7 +6,7 @@ status 52, and a driver without memory for the results waits for ever.
 
 from typing import Any
 
-from sparknet.clusters.spark.training.reaching import is_local
+from sparknet.clusters.spark.training.addresses import is_local
 from sparknet.errors import ClusterError
 
 __all__ = ["SparkMemory", "advice_before", "memory_lacking", "memory_of"]

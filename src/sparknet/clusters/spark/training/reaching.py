@@ -9,36 +9,18 @@ from functools import partial
 from typing import Any
 
 from sparknet.clusters.spark.jobs.running import run_job
+from sparknet.clusters.spark.training.addresses import address_of, cannot_listen, is_local
 from sparknet.errors import ClusterError, SparknetError
 from sparknet.transport import Credentials, Hello, Hub, new_secret
 from sparknet.transport.connecting import connected
 from sparknet.transport.wire import send
 
-__all__ = ["address_of", "direct_obstacle", "is_local", "too_few_cores", "unreachable", "waiting_stages"]
+__all__ = ["direct_obstacle", "has_room", "too_few_cores", "unreachable", "waiting_stages"]
 
 _OF_NOBODY = 1 << 40  # the shard of what only tries whether it reaches the driver
 _LOOK = 0.2  # seconds between two looks at what runs
 _REGISTERS = 20.0  # seconds in which executors that are starting have registered
 _PATIENCE = 15.0  # seconds in which the tasks of a job that was cancelled have gone; Spark ends them after 2 s
-
-
-def is_local(context: Any) -> bool:
-    """Say whether all tasks run on this machine, in Spark's own process."""
-    return bool(context.master == "local" or context.master.startswith("local["))
-
-
-def address_of(context: Any, address: str | None) -> tuple[str, str, int]:
-    """Return where the driver listens, under which name workers reach it, and on which port (0: any).
-
-    ``address`` is ``host`` or ``host:port``. By default it is what Spark's own executors use.
-    """
-    if is_local(context):
-        default = bound = "127.0.0.1"
-    else:
-        default = context._conf.get("spark.driver.host")
-        bound = context._conf.get("spark.driver.bindAddress", (address or default).partition(":")[0])
-    host, _, port = (address or default).partition(":")
-    return bound, host, int(port or 0)
 
 
 def too_few_cores(context: Any, workers: int) -> str:
@@ -60,6 +42,11 @@ def too_few_cores(context: Any, workers: int) -> str:
             )
         time.sleep(_LOOK)
     return ""
+
+
+def has_room(context: Any, workers: int) -> bool:
+    """Say whether a task slot is free beside those of a session's workers, also where Spark has not started all of them yet."""
+    return _slots(context) > max(workers, _running(context))
 
 
 def _slots(context: Any) -> int:
@@ -94,9 +81,7 @@ def direct_obstacle(context: Any) -> str:
         with Hub(1, secret=new_secret(), address=bound, port=port) as hub:
             return unreachable(context, (host, hub.address[1]), hub.credentials, context.defaultParallelism)
     except OSError as error:
-        return (
-            f"the driver cannot listen at {bound}: {error}; set spark.driver.bindAddress to an address of this machine"
-        )
+        return cannot_listen(bound, port, error)
 
 
 def unreachable(context: Any, address: tuple[str, int], credentials: Credentials, workers: int) -> str:

@@ -9,8 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from typing import Any, ClassVar
 
 from sparknet.clusters.direct.alike import FirstWeights, about
@@ -21,72 +20,36 @@ from sparknet.clusters.spark.jobs.connections import asked
 from sparknet.clusters.spark.jobs.error_values import with_fix
 from sparknet.clusters.spark.jobs.labels import phase_now, run_tag
 from sparknet.clusters.spark.jobs.sessions import check_packed
-from sparknet.clusters.spark.packed.dataset import PackedDataset
-from sparknet.clusters.spark.packed.shard_files import ShardFile
+from sparknet.clusters.spark.training.addresses import address_of, cannot_listen
 from sparknet.clusters.spark.training.long_job import LongJob
-from sparknet.clusters.spark.training.reaching import address_of, is_local, too_few_cores, unreachable, waiting_stages
+from sparknet.clusters.spark.training.memory import memory_lacking
+from sparknet.clusters.spark.training.plan import SessionPlan
+from sparknet.clusters.spark.training.reaching import has_room, too_few_cores, unreachable, waiting_stages
 from sparknet.clusters.spark.training.serving import ATTEMPT, Server
 from sparknet.errors import ClusterError, MissingDependency
-from sparknet.nets.base import NetFactory, SolverState
+from sparknet.nets.base import SolverState
 from sparknet.training import Collected, Ending, Session, SliceSession
 from sparknet.training.run import trained
-from sparknet.transport import Hello, Hub, Limits, new_secret
+from sparknet.transport import Hello, Hub, new_secret
 from sparknet.transport.faults import JOB_FAILED, MAKES_ROOM
 from sparknet.weights import WeightCollection
 from sparknet.worker import Facts, Task
 
-__all__ = ["SessionPlan", "Staying"]
+__all__ = ["Staying"]
 
 _LOG = logging.getLogger(__name__)
 _LOOK = 1.0  # seconds between two looks at the jobs that wait
-_CHANGES = (
-    "another job waits for the task slots that the workers of this training hold: from now on each round is a job of its own, which "
-    "takes longer. Give Spark more slots than there are workers, or say transport='spark'"
-)
-_STARTS_AGAIN = (
-    "another job waits for the task slots that the workers of this training hold: they end, and start again for the next round, which "
-    "takes seconds. Give Spark more slots than there are workers, or say transport='spark'"
+_AGAIN = 0.5  # seconds between two attempts to start workers again
+_WAITS = "another job waits for the task slots that the workers of this training hold"
+_CHANGES = "from now on each round is a job of its own, which takes longer"
+_STARTS_AGAIN = "they end, and start again for the next round, which takes seconds"
+_FIX = "Give Spark more slots than there are workers"
+_EVALUATES = (
+    "a job of its own evaluates what the workers of this training do not have, and needs a task slot: they end, and start again for the "
+    f"next round, which takes seconds. {_FIX}"
 )
 _JOBS = 20  # times what a job that does nothing took: a worker that has not come by then does not come
 _DROPS = 3  # of the worker of one shard, in a row, without a round that ended
-
-
-@dataclass(frozen=True)
-class SessionPlan:
-    """What a session of workers that stay is opened with.
-
-    Parameters
-    ----------
-    context
-        The SparkContext.
-    factory, workers
-        Of the training.
-    dealt
-        The training data, with a shard for each worker.
-    evaluated, files
-        The evaluation data, if it is known, and the files of its shards.
-    address, encrypt
-        As for :class:`SparkCluster`.
-    """
-
-    context: Any
-    factory: NetFactory
-    workers: int
-    dealt: PackedDataset
-    evaluated: PackedDataset | None
-    files: Sequence[ShardFile]
-    address: str | None
-    encrypt: bool
-
-    @cached_property
-    def limits(self) -> Limits:
-        """How long the two sides wait. A step may keep all threads of a worker waiting, so silence is long; the hub learns how long it is.
-
-        On a local master Spark tries no task again, so the job is submitted again instead. The JVM is asked once: Ctrl-C while it is asked
-        may end in an error of py4j.
-        """
-        tries_tasks = int(self.context._conf.get("spark.task.maxFailures", "4")) > 1 and not is_local(self.context)
-        return Limits(silence=60.0, tries=2 if tries_tasks else 4)
 
 
 class Staying:
@@ -99,7 +62,8 @@ class Staying:
     per_round
         Does what the workers cannot, by jobs of its own.
     may_change
-        Whether ``per_round`` does all other rounds too, once another job has waited for the slots of the workers. Else they start again.
+        Whether ``per_round`` does all other rounds too, once another job has waited for the slots of the workers, if Spark has the
+        memory for it. Else they start again.
     """
 
     waits_for_all: ClassVar[str] = ""  # a session that it asks says so for itself
@@ -109,7 +73,10 @@ class Staying:
         self._workers: _Workers | None = None
         self._first_weights, self._took = FirstWeights(), dict[str, float]()
         self._busy = threading.Lock()  # held in a round, and while workers start or end
-        self._has_changed = self._is_starved = self._is_told = False
+        self._has_changed = self._is_starved = False
+        self._told = set[str]()  # lines of the log, each said once
+        # Bytes of a round that go out to a worker and come back from one; None: no round has ended.
+        self._sizes: tuple[int, int] | None = None
         self._ended = threading.Event()
 
     def open(self) -> str:
@@ -127,6 +94,9 @@ class Staying:
         with self._busy:
             with self._telling():
                 collected = trained(self._session(), ending, tasks, weights, states)
+            if self._workers is not None:
+                sent = weights.nbytes + sum(array.nbytes for state in states for array in state.values())
+                self._sizes = sent, self._workers.session.largest
             self._let_go_if_starved()
             return collected
 
@@ -158,9 +128,15 @@ class Staying:
             return self._per_round
         until = time.monotonic() + self._plan.limits.join
         while self._workers is None and (obstacle := self._start()):
-            if time.monotonic() > until:
+            is_late = time.monotonic() > until
+            if is_late and not self._may_change:
                 msg = f"SparkCluster: the workers of this session cannot start again: {obstacle}"
                 raise ClusterError(msg)
+            if self._may_change and (is_late or not self._lacking()):
+                self._has_changed = True
+                self._say(f"{_CHANGES}: {obstacle}")
+                return self._per_round
+            time.sleep(_AGAIN)
         assert self._workers is not None
         return self._workers.session
 
@@ -170,17 +146,21 @@ class Staying:
             return obstacle
         try:
             workers = _Workers(plan, self._first_weights, self._took, self._elsewhere)
-        except MissingDependency as error:  # of encryption
+        except (MissingDependency, _CannotListenError) as error:  # the former of encryption
             return str(error)
-        if obstacle := workers.start():
-            return obstacle
-        self._workers = workers
-        return ""
+        try:  # Ctrl-C may come at any time
+            obstacle = workers.start()
+            self._workers = None if obstacle else workers
+        finally:
+            if self._workers is not workers:
+                workers.close("it could not be opened")
+        return obstacle
 
     def _elsewhere(self, weights: WeightCollection, data: Any) -> dict[str, float]:
         """Evaluate what the workers do not have, in a job of its own. Without a free slot it needs those of the workers."""
-        if too_few_cores(self._plan.context, 1):
-            self._let_go()
+        if not has_room(self._plan.context, self._plan.workers):
+            self._say(_EVALUATES)
+            self._let_go("a job evaluates in their place")
         return self._per_round.evaluate(weights, data)
 
     def _let_go(self, reason: str = "") -> None:
@@ -192,10 +172,26 @@ class Staying:
         if not self._is_starved:
             return
         self._let_go("another job needs the task slots")
-        self._has_changed = self._may_change
-        if not self._is_told:
-            self._is_told = True
-            _LOG.warning("%s", _CHANGES if self._may_change else _STARTS_AGAIN)
+        lacking = self._may_change and self._lacking()
+        self._has_changed = self._may_change and not lacking
+        goes_on = _CHANGES if self._has_changed else _STARTS_AGAIN
+        why = f", because a job for each round {lacking}" if lacking else ""
+        self._say(f"{_WAITS}: {goes_on}{why}. {_FIX}" + ("" if lacking else ", or say transport='spark'"))
+
+    def _lacking(self) -> str:
+        """Return in words why rounds that are jobs may fail for want of memory; "" if they will not."""
+        if self._sizes is None:
+            return "is not judged before a round has ended, which tells how large results are"
+        context, workers, (sent, result) = self._plan.context, self._plan.workers, self._sizes
+        with suppress(Exception):  # Spark may be gone; a round tells that
+            short = asked(partial(memory_lacking, context, workers, sent, result))
+            return short and f"needs more memory: {short}"
+        return "cannot be judged now"
+
+    def _say(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            _LOG.warning("%s", line)
 
     # ---- in a thread of its own
     def _watch(self) -> None:
@@ -222,6 +218,10 @@ def _labels(workers: int) -> tuple[str, list[str]]:
     if phase is None:  # a session that no run has opened
         return f"sparknet: {workers} workers, for a whole training", []
     return f"sparknet run {phase.run}: {workers} workers, for all rounds", [run_tag(phase.run), "sparknet-workers"]
+
+
+class _CannotListenError(ClusterError):
+    """There is no hub, so there are no workers."""
 
 
 class _Workers:
@@ -252,10 +252,13 @@ class _Workers:
                 took=took,
             )
         except OSError as error:
-            msg = f"SparkCluster: cannot listen at {bound}:{port} ({error}); set spark.driver.bindAddress to an address of this machine"
-            raise ClusterError(msg) from error
-        self.address = host, self.hub.address[1]
-        self.job = LongJob(plan.context, self._tasks().collect, *_labels(plan.workers))
+            raise _CannotListenError(cannot_listen(bound, port, error)) from error
+        try:  # what follows asks the JVM, and may be interrupted
+            self.address = host, self.hub.address[1]
+            self.job = LongJob(plan.context, self._tasks().collect, *_labels(plan.workers))
+        except BaseException:
+            self.hub.close("it could not be opened")
+            raise
         self.session = DirectSession(
             self.hub,
             plan.workers,
@@ -271,8 +274,8 @@ class _Workers:
         begin = time.monotonic()
         obstacle = unreachable(self._plan.context, self.address, self.hub.credentials, self._plan.workers)
         if obstacle:
-            self.hub.close()
             return obstacle
+        self.session.counted = self.hub.strangers, self.hub.ignored  # what tried the way is not of the first round
         self.hub.wait_for_workers(_JOBS * (time.monotonic() - begin))
         self.job.start(self.hub)
         return ""
