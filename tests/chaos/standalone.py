@@ -15,27 +15,30 @@ _DOWN = 0.3  # seconds until a worker that was killed is started again, as whoev
 
 
 class Standalone:
-    """A master and two workers of one core each; as a context manager it ends them.
+    """A master and two workers; as a context manager it ends them.
 
     Parameters
     ----------
     folder
         A new one, for their files.
+    hosts, cores
+        Of the workers. Any address that begins with 127 is this machine, and another host to Spark.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, *, hosts=("127.0.0.1", "127.0.0.1"), cores=1):
+        self._hosts, self._cores, self._of = hosts, cores, {}
         self.folder, self.mark, self._lock = Path(folder), uuid.uuid4().hex, threading.Lock()
         self.folder.mkdir(parents=True)
         self._processes, self._port = [], _free_port()
         self.address = f"spark://127.0.0.1:{self._port}"
 
     def __enter__(self):
-        self._start("master.Master", "--port", str(self._port))
+        self._start("master.Master", "127.0.0.1", "--port", str(self._port))
         if not system.wait_until(self._answers, _STARTS):
             msg = f"Spark's master does not answer at {self.address}"
             raise TimeoutError(msg)
-        for _ in range(2):
-            self._start_worker()
+        for host in self._hosts:
+            self._start_worker(host)
         return self
 
     def __exit__(self, *_):
@@ -52,7 +55,7 @@ class Standalone:
         def start():
             process = next(each for each in self._processes if each.pid == pid)
             process.wait()
-            self._start_worker()
+            self._start_worker(self._of[pid])
 
         timer = threading.Timer(_DOWN, start)
         timer.start()
@@ -66,10 +69,12 @@ class Standalone:
     def pids(self):
         return [process.pid for process in self._processes if process.poll() is None]
 
-    def _start_worker(self):
-        self._start("worker.Worker", "--cores", "1", "--memory", "1g", "--port", "0", self.address)
+    def _start_worker(self, host):
+        cores = str(self._cores)
+        pid = self._start("worker.Worker", host, "--cores", cores, "--memory", "1g", "--port", "0", self.address)
+        self._of[pid] = host
 
-    def _start(self, name, *arguments):
+    def _start(self, name, host, *arguments):
         import pyspark
 
         home = Path(pyspark.__file__).parent
@@ -80,7 +85,7 @@ class Standalone:
                     [
                         str(home / "bin" / "spark-class"),
                         f"org.apache.spark.deploy.{name}",
-                        *("--host", "127.0.0.1", "--webui-port", "0"),
+                        *("--host", host, "--webui-port", "0"),
                         *arguments,
                     ],
                     stdout=log,
@@ -89,6 +94,7 @@ class Standalone:
                     start_new_session=True,
                 )
             )
+            return self._processes[-1].pid
 
     def _answers(self):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
