@@ -35,6 +35,10 @@ class Disk(local_module.LocalFileSystem):
 
     protocol = "disk"
 
+    @classmethod
+    def _strip_protocol(cls, path):  # the oldest fsspec that is taken knows `file://` alone here
+        return super()._strip_protocol(str(path).removeprefix("disk://"))
+
 
 fsspec.register_implementation("disk", Disk, clobber=True)
 
