@@ -65,17 +65,17 @@ def test_the_seeds_of_a_cluster_have_all_kinds_of_faults_equally_often():
 
 
 @pytest.mark.spark
-@pytest.mark.further
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("cluster", ["local-cluster", "standalone"])
+@pytest.mark.parametrize("cluster", ["local-cluster", pytest.param("standalone", marks=pytest.mark.further)])
 def test_executors_that_are_killed_change_no_bit_and_nothing_is_left(tmp_path, cluster):
-    names = ["executor killed", "driver killed", "executor killed"]
-    names += ["Spark worker killed"] if cluster == "standalone" else ["executor stopped"]
+    names = ["executor killed"]
+    names += [] if cluster == "local-cluster" else ["driver killed", "executor killed", "Spark worker killed"]
+    rounds = 2 * len(names) + 2
     chosen = [Fault(name, 2 * place + 1, 1, place % 2, 0.2) for place, name in enumerate(names)]
 
     def ends(standalone=None):
-        with Run(tmp_path / "run", cluster, "average", 10, chosen, standalone=standalone, limit=1400.0) as run:
-            return run.ends_as(undisturbed(10))
+        with Run(tmp_path / "run", cluster, "average", rounds, chosen, standalone=standalone, limit=1400.0) as run:
+            return run.ends_as(undisturbed(rounds))
 
     if cluster == "standalone":
         with Standalone(tmp_path / "spark") as standalone:
