@@ -190,10 +190,11 @@ def test_what_is_written_late_has_the_bits_of_its_round_where_memory_of_results_
 
     def end_and_say(self):
         nonlocal ended
-        end(self)
+        found = end(self)
         with changed:
             ended += 1
             changed.notify_all()
+        return found
 
     def write_late(folder, position, *more):
         with changed:
