@@ -13,6 +13,7 @@ import pytest
 
 from sparknet import ClusterError, Field, FormatError, LocalCluster, SparkCluster, averaged_sgd
 from sparknet import data as local
+from sparknet.clusters.direct.alike import about
 from sparknet.clusters.spark.jobs.local_files import local_directories
 from sparknet.clusters.spark.packed import shard_files
 from sparknet.clusters.spark.packed.files_of_shards import name_of
@@ -230,9 +231,12 @@ def test_a_worker_reads_its_own_solver_state_and_none_of_the_others(tmp_path, mo
     sent = SimpleNamespace(value=[dumps(net.get_weights()), b"that of worker 0", dumps(net.get_state())])
     parcel = SparkParcel(sent)
     task_of = partial(Task, num_batches=1, first_step=0, tau=2, seed=3)
-    work = partial(train_partition, run="a run", factory=FACTORY, parcel=parcel, states=2, preprocessor=None)
-    (((_, state), facts, _),) = work(1, [kept], tasks=[task_of(0), task_of(1)])
-    assert (facts["worker"], facts["steps"]) == (1, 2)
+    work = partial(
+        train_partition, run="a run", factory=FACTORY, parcel=parcel, states=2, preprocessor=None, about=about()
+    )
+    (trained,) = work(1, [kept], tasks=[task_of(0), task_of(1)])
+    _, state = trained.answer
+    assert (trained.facts["worker"], trained.facts["steps"]) == (1, 2)
     assert loads(state)["iteration"] == net.get_state()["iteration"] + 2
     (refused,) = work(0, [kept], tasks=[task_of(0), task_of(1)])  # its own is read, and verified
     assert isinstance(refused, FormatError)
