@@ -16,7 +16,7 @@ import pytest
 from transport.sessions import LIMITS, SECRET, Sum, Workers, connected, doubled, ended, proved, round_of, wait_until
 
 from sparknet.errors import ClusterError, DataError
-from sparknet.transport import Hello, Hub, Limits, Result, serve
+from sparknet.transport import Hello, Hub, Limits, Result, peers, serve
 from sparknet.transport.messages import Beat
 from sparknet.transport.wire import receive
 
@@ -295,3 +295,18 @@ def test_a_worker_whose_slices_are_too_long_is_named_with_the_reason(encrypt):
         with pytest.raises(ClusterError, match="a body of 11 bytes, expected at most 10"):
             hub.round({0: b"", 1: b""}, combine=Sum().combine)
         workers.join()
+
+
+def test_a_worker_whose_result_the_driver_has_no_memory_for_is_let_go_at_once_with_the_reason(monkeypatch):
+    def no_memory(*_args, **_options):
+        msg = "no room"
+        raise MemoryError(msg)
+
+    monkeypatch.setattr(peers, "messages", no_memory)
+    with Hub(1, secret=SECRET, limits=Limits(beat=0.2, silence=60.0, join=0.5)) as hub:
+        workers = Workers(hub, shards=1)
+        wait_until(lambda: hub.ignored == 1)
+        with pytest.raises(ClusterError, match=r"^shard 0 .* cannot be taken: MemoryError: no room$"):
+            round_of(hub, {0: bytes(32)})
+        workers.join()
+    assert "was lost" in str(workers.errors[0])

@@ -1,6 +1,7 @@
 """What people do wrong in a loop of their own over a hub: each is told at once, and says what was expected."""
 
 import logging
+import re
 import threading
 from contextlib import contextmanager
 
@@ -8,7 +9,7 @@ import pytest
 from transport.sessions import SECRET, Workers
 
 from sparknet import ClusterError, DataError
-from sparknet.transport import Credentials, DriverSide, Drop, Hello, Hub, Limits, Result, new_secret, serve
+from sparknet.transport import Credentials, DriverSide, Drop, Hello, Hub, Limits, Result, new_secret, serve, serving
 
 LIMITS = Limits(beat=0.5, silence=120.0)
 
@@ -74,9 +75,9 @@ def test_work_that_returns_something_else_ends_the_session_with_what_was_expecte
 
 
 def test_a_worker_of_a_shard_that_is_not_there_is_told_of(caplog):
-    with caplog.at_level(logging.WARNING), hub_with(hello=Hello(7)) as (_, ends, worker):
+    with caplog.at_level(logging.WARNING), hub_with(hello=Hello(7)) as (hub, ends, worker):
         worker.join(300)
-        assert ends == ["the connection to the driver was lost"]
+        assert ends == [f"the connection to the driver was lost (shard 7, the driver at 127.0.0.1:{hub.address[1]})"]
     assert "the worker of shard 7 is given up: there is no shard 7" in caplog.text
 
 
@@ -88,6 +89,37 @@ def test_a_slice_that_is_too_long_is_told_of_while_the_round_waits_for_another_w
             hub.round({0: b"abc"}, combine=lambda *_: None)
         closer.join(300)
     assert "the worker of shard 0 sent what cannot be taken, its connection is closed: " in caplog.text
+
+
+def no_memory(*_args, **_options):
+    raise MemoryError
+
+
+@pytest.mark.parametrize("reads", [serving.messages, no_memory], ids=["too long", "no memory"])
+def test_a_worker_that_cannot_take_its_work_ends_at_once_and_says_why(monkeypatch, reads):
+    monkeypatch.setattr(serving, "messages", reads)
+    ends = []
+
+    def work():
+        with pytest.raises(ClusterError) as caught:
+            serve(hub.address, Hello(0), secret=SECRET, do=echoed, limits=LIMITS, longest=10)
+        ends.append(str(caught.value))
+        hub.close()
+
+    with Hub(1, secret=SECRET, limits=LIMITS) as hub:
+        worker = threading.Thread(target=work)
+        worker.start()
+        with pytest.raises(ClusterError, match=r"the session (is|was) closed"):
+            hub.round({0: bytes(11)}, combine=lambda *_: None)
+        worker.join(300)
+    (said,) = ends
+    why = (
+        r"MemoryError: "
+        if reads is no_memory
+        else r"FormatError: frame: Work has a body of 11 bytes, expected at most 10"
+    )
+    place = rf" \(shard 0, the driver at 127\.0\.0\.1:{hub.address[1]}\)"
+    assert re.fullmatch(rf"what the driver has sent cannot be taken, with longest=10: {why}{place}", said)
 
 
 @pytest.mark.parametrize("secret", ["a secret of 32 characters, a text", b"too short", b"", None])
@@ -140,6 +172,11 @@ def test_what_only_tries_whether_it_gets_here_is_no_message_for_nobody():
 def test_a_hub_without_a_shard_is_refused(shards):
     with pytest.raises(DataError, match=r"shards=.*; expected a number of at least 1"):
         Hub(shards, secret=new_secret())
+
+
+def test_a_host_that_is_none_is_named():
+    with pytest.raises(OSError, match=r"address='no host'"):
+        Hub(1, secret=new_secret(), address="no host")
 
 
 @pytest.mark.parametrize(("address", "hello"), [("127.0.0.1:9", Hello(0)), (("127.0.0.1", 9), 0)])

@@ -166,7 +166,10 @@ class Door:
 
 def _family_of(address: str) -> socket.AddressFamily:
     """Return the family of an address; that of IPv4 where a name has addresses of both."""
-    found = socket.getaddrinfo(address or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        found = socket.getaddrinfo(address or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise socket.gaierror(error.errno, f"{error.strerror}: address={address!r}") from error
     families = {family for family, *_ in found}
     return socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
 

@@ -67,7 +67,7 @@ def read_all(
     heard: Callable[[], None],
     received: Callable[[Any], None],
 ) -> str:
-    """Read messages until the connection ends; return what was wrong with the last one, "" where nothing was.
+    """Read messages until the connection ends; return why the last one was not taken, "" where it was.
 
     Parts of a long message count as heard too, at most once in ``beat`` seconds.
     """
@@ -84,6 +84,8 @@ def read_all(
             received(message)
     except SparknetError as error:
         return str(error)
+    except MemoryError as error:
+        return f"MemoryError: {error}"
     except OSError:
         pass
     return ""

@@ -97,14 +97,15 @@ def serve(
     limits
         How long it waits; the hub's limits should be the same.
     longest
-        Bytes that the work may have.
+        Bytes that the work may have; more of them end this worker.
     tell
         Returns what the driver is told of an error of the work; default: its traceback.
 
     Raises
     ------
     ClusterError
-        The driver cannot be reached, is another one, or is lost. A task of Spark should fail with it, so that it is started again.
+        The driver cannot be reached, is another one, is lost, or sends what cannot be taken. A task of Spark should fail with it, so that
+        it is started again.
     DataError
         ``address``, ``hello`` or ``secret`` is of another kind. Nothing was said to the driver.
     """
@@ -116,14 +117,22 @@ def serve(
     with connected(address, secret if isinstance(secret, Credentials) else Credentials(secret)) as connection:
         connection.settimeout(limits.silence)  # of sending to a driver that does not read
         hello = Hello(hello.shard, {**hello.about, **limits.told()})
-        _Worker(connection, hello, limits, do, tell or _traceback).run(longest)
+        place = f"shard {hello.shard}, the driver at {address[0]}:{address[1]}"
+        _Worker(connection, hello, limits, do, tell or _traceback, place).run(longest)
 
 
 class _Worker:
     def __init__(
-        self, connection: Connection, hello: Hello, limits: Limits, do: Do, tell: Callable[[Exception], bytes]
+        self,
+        connection: Connection,
+        hello: Hello,
+        limits: Limits,
+        do: Do,
+        tell: Callable[[Exception], bytes],
+        place: str,
     ) -> None:
         self._connection, self._limits, self._do, self._tell = connection, limits, do, tell
+        self._place, self._untaken = place, ""  # why what the driver has sent was not taken
         self._machine = WorkerSide(hello, limits, time.monotonic())
         self._begin = self._machine.begin()
         self._lock = threading.Lock()  # of the machine; never held while something is sent
@@ -156,7 +165,8 @@ class _Worker:
             for thread in threads:
                 thread.join()
         if self._stop.is_lost:
-            raise ClusterError(self._stop.reason)
+            msg = f"{self._untaken or self._stop.reason} ({self._place})"
+            raise ClusterError(msg)
 
     def _act(self, actions: Sequence[WorkerAction]) -> None:
         for action in actions:
@@ -212,7 +222,7 @@ class _Worker:
             self._connection.shutdown(socket.SHUT_RDWR)
 
     def _read(self, longest: int) -> None:
-        with contextlib.suppress(SparknetError, OSError):
+        try:
             for message in messages(self._connection, longest=longest, allowed=_TO_WORKER, heard=self._heard):
                 if isinstance(message, Work):
                     self._newest = max(self._newest, message.round)
@@ -220,6 +230,13 @@ class _Worker:
                     self._newest = _NONE_WANTED
                 self._messages.put(message)
                 del message
+        except OSError:  # the connection has ended
+            pass
+        except (SparknetError, MemoryError) as error:
+            self._untaken = (
+                f"what the driver has sent cannot be taken, with longest={longest}: {type(error).__name__}: {error}"
+            )
+            self._break_off()  # the driver is not to wait for a worker that reads no more
         self._newest = _NONE_WANTED
         self._messages.put(None)
 
