@@ -21,7 +21,7 @@ from sparknet.clusters.spark.jobs.running import collected, pickled, release
 from sparknet.clusters.spark.jobs.sessions import check_packed, running_context
 from sparknet.clusters.spark.packed.dataset import PackedDataset
 from sparknet.clusters.spark.packed.shard_tasks import shard_replies
-from sparknet.clusters.spark.training.addresses import unused_host
+from sparknet.clusters.spark.training.addresses import is_local, unused_host
 from sparknet.clusters.spark.training.memory import advice_before
 from sparknet.clusters.spark.training.plan import SessionPlan
 from sparknet.clusters.spark.training.staying import Staying
@@ -42,6 +42,11 @@ __all__ = ["SparkCluster"]
 
 _LOG = logging.getLogger(__name__)
 
+_HALF_ENCRYPTED = (
+    "SparkCluster: encrypt=True encrypts the connections of workers that stay, and Spark is not set to encrypt what it sends itself: the "
+    "secret of these connections, and the weights where a round or an evaluation is a job of its own. Set spark.authenticate and "
+    "spark.network.crypto.enabled to true when Spark is started"
+)
 Way: TypeAlias = Literal["auto", "direct", "spark"]
 
 
@@ -59,6 +64,7 @@ class SparkCluster:
         a warning in the log says why not. The bits are the same.
     encrypt
         Whether direct connections are encrypted, by TLS 1.3. None: where Spark encrypts its own. Needs the extra ``tls`` on the driver.
+        Where a round is a job, Spark alone can encrypt it: a warning says where True was given and Spark does not.
     address
         Where the workers reach the driver: ``"host"`` or ``"host:port"``; an IPv6 address with a port is in brackets. Default: where
         Spark's executors do (``spark.driver.host``, ``spark.driver.bindAddress``), on any free port. On a local master they use
@@ -85,7 +91,10 @@ class SparkCluster:
                 *(address, host, self._context.master),
             )
         self._transport, self._address = transport, address
-        self._encrypt = spark_encrypts(self._context._conf) if encrypt is None else encrypt
+        spark_does = spark_encrypts(self._context._conf)
+        self._encrypt = spark_does if encrypt is None else encrypt
+        if self._encrypt and not spark_does and not is_local(self._context):
+            _LOG.warning("%s", _HALF_ENCRYPTED)
 
     @contextmanager
     def session(
