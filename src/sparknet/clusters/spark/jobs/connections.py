@@ -14,8 +14,11 @@ __all__ = ["asked"]
 T = TypeVar("T")
 
 
-def asked(call: Callable[[], T]) -> T:
-    """Return ``call()``, made in a new thread, whose connection ends with it. An error of the call is raised here."""
+def asked(call: Callable[[], T], *, within: float | None = None) -> T:
+    """Return ``call()``, made in a new thread, whose connection ends with it. An error of the call is raised here.
+
+    A JVM that stands still answers nothing: a TimeoutError comes after ``within`` seconds; None: it is waited for.
+    """
     answers, errors = list[T](), list[BaseException]()
 
     def ask() -> None:
@@ -26,7 +29,10 @@ def asked(call: Callable[[], T]) -> T:
 
     thread = threading.Thread(target=ask, name="asks Spark", daemon=True)
     thread.start()
-    thread.join()
+    thread.join(within)
+    if thread.is_alive():
+        msg = f"Spark's JVM has not answered for {within} s"
+        raise TimeoutError(msg)
     if errors:
         raise errors.pop()
     return answers[0]

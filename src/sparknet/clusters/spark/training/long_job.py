@@ -1,6 +1,8 @@
 """The one job of a session: it runs in a thread of its own, as long as the session is open."""
 
+import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,6 +19,7 @@ from sparknet.transport import Hub
 
 __all__ = ["LongJob"]
 
+_LOG = logging.getLogger(__name__)
 _ENDS = 2.0  # seconds for tasks to end by themselves, once the driver has told them so
 _CANCELS = 10.0  # seconds in which the job is cancelled
 _AGAIN = 0.5  # seconds between two attempts: Spark may be starting the job just now
@@ -78,12 +81,17 @@ class LongJob:
         if self._thread.ident is None:  # it was not started
             return
         self._thread.join(_ENDS)
-        for _ in range(int(_CANCELS / _AGAIN)):
-            if not self._thread.is_alive():
-                return
-            with suppress(Exception):  # Spark may be gone
-                asked(partial(self._context.cancelJobsWithTag, self._tag))
+        until = time.monotonic() + _CANCELS
+        while self._thread.is_alive() and (left := until - time.monotonic()) > 0:
+            with suppress(Exception):  # Spark may be gone, or its JVM stand still
+                asked(partial(self._context.cancelJobsWithTag, self._tag), within=left)
             self._thread.join(_AGAIN)
+        if self._thread.is_alive():
+            _LOG.warning(
+                "Spark has not ended the job of the workers (%s) within %.0f s: its tasks may run on",
+                self._words,
+                _CANCELS,
+            )
 
     def _obey(self) -> None:
         with suppress(Exception):  # Spark may be gone; the job will tell

@@ -40,6 +40,7 @@ __all__ = ["Staying"]
 _LOG = logging.getLogger(__name__)
 _LOOK = 1.0  # seconds between two looks at the jobs that wait
 _AGAIN = 0.5  # seconds between two attempts to start workers again
+_ANSWERS = 10.0  # seconds in which Spark's JVM says what memory there is
 _WAITS = "another job waits for the task slots that the workers of this training hold"
 _CHANGES = "from now on each round is a job of its own, which takes longer"
 _STARTS_AGAIN = "they end, and start again for the next round, which takes seconds"
@@ -183,8 +184,8 @@ class Staying:
         if self._sizes is None:
             return "is not judged before a round has ended, which tells how large results are"
         context, workers, (sent, result) = self._plan.context, self._plan.workers, self._sizes
-        with suppress(Exception):  # Spark may be gone; a round tells that
-            short = asked(partial(memory_lacking, context, workers, sent, result))
+        with suppress(Exception):  # Spark may be gone, or its JVM stand still; a round tells that
+            short = asked(partial(memory_lacking, context, workers, sent, result), within=_ANSWERS)
             return short and f"needs more memory: {short}"
         return "cannot be judged now"
 

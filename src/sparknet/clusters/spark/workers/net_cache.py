@@ -7,10 +7,12 @@ pyspark imports this module once in a worker process. It is only a cache: idle w
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from sparknet.backends import backend_for_device, release_memory
 from sparknet.backends.placement import host_device
+from sparknet.clusters.spark.jobs.running import run_job
 
 __all__ = ["cached_net", "device_of", "drop_nets", "is_on_gpu"]
 
@@ -48,7 +50,8 @@ def drop_nets(context: Any) -> None:
     One task for each core reaches most workers. An idle worker ends after a minute, which frees its memory too.
     """
     with suppress(Exception):  # the results are there already, and Spark may have ended
-        context.parallelize(range(context.defaultParallelism), context.defaultParallelism).foreach(_drop)
+        tasks = context.parallelize(range(context.defaultParallelism), context.defaultParallelism)
+        run_job(partial(tasks.foreach, _drop))  # it tells where the job waits for cores that others have
 
 
 def _drop(_number: int) -> None:
