@@ -1,5 +1,6 @@
 """What a person sees of a run: a line a round, and what the library notes."""
 
+import json
 import logging
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from sparknet import Field, LocalCluster, averaged_sgd
 from sparknet.data import pack
 from sparknet.main_job import master
 from sparknet.nets import MLP
-from sparknet.report import collected_log, printed_warnings, round_line
+from sparknet.report import EventLog, collected_log, printed_warnings, round_line
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,13 @@ def test_workers_that_came_late_are_named_in_the_line(finished):
     late = replace(finished, decided=replace(finished.decided, worker_steps=(None, 3, None)))
     assert round_line(late, 1).endswith(" s  without worker 0, 2: late")
     assert "late" not in round_line(finished, 1)
+
+
+def test_the_event_of_a_round_counts_strangers_and_messages_that_changed_nothing(finished, tmp_path):
+    with EventLog(tmp_path / "events.jsonl") as log:
+        log.round(replace(finished, strangers=3, ignored=2))
+    event = json.loads((tmp_path / "events.jsonl").read_text())
+    assert (event["event"], event["strangers"], event["ignored"]) == ("round", 3, 2)
 
 
 def test_what_the_library_notes_is_collected_and_logged_nowhere_else(caplog):
