@@ -26,7 +26,7 @@ X = np.random.default_rng(0).normal(size=(60, 1500)).astype(np.float32)
 ROWS = [(row, int(row.sum() > 0)) for row in X]
 FACTORY = MLP.factory((1500,), 2, (400,), learning_rate=0.1, momentum=0.9)  # with its history a result is 5 slices
 OPTIONS = {"workers": 2, "tau": 3, "rounds": 4, "seed": 5}
-
+BY_JOBS = {"train": _SparkSession.train, "evaluate": _SparkSession.evaluate}
 
 # Where a task runs for a second Spark starts another one on another host, if an executor has room for all tasks of the job.
 SPECULATION = {
@@ -133,7 +133,20 @@ def killed_while_pulled(spark, data, folder):
     return found
 
 
-CASES = [direct, executor_killed, killed_while_pulled]
+def executor_killed_by_jobs(spark, data, folder):
+    """Each round is a job of its own."""
+    for name, method in BY_JOBS.items():
+        setattr(_SparkSession, name, method)
+    try:
+        found = facts(rounds_of(Deadly(folder, executor), data, SparkCluster(spark, transport="spark")))
+    finally:
+        for name in BY_JOBS:
+            setattr(_SparkSession, name, None)
+    assert (folder / "killed").exists()
+    return found
+
+
+CASES = [direct, executor_killed, killed_while_pulled, executor_killed_by_jobs]
 
 
 def main(master, folder, names):
@@ -142,7 +155,7 @@ def main(master, folder, names):
     spark = start_spark(master, timeout=LONGEST, **host, **SPECULATION)
     data = pack(spark.sparkContext.parallelize(ROWS, 2), FIELDS, 10, shards=2)
     expected = facts(rounds_of(FACTORY, local.pack(ROWS, FIELDS, 10), LocalCluster()))
-    _SparkSession.train = _SparkSession.evaluate = None  # no round is a job of its own
+    _SparkSession.train = _SparkSession.evaluate = None  # no round is a job of its own, but where a case wants it
     for case in CASES:
         if case.__name__ in names:
             its = folder / case.__name__
