@@ -127,11 +127,6 @@ def _spark(spec):
         timeout=_STARTS,
         spark_driver_memory="512m",
         **address,
-        **(
-            {"spark_driver_extraJavaOptions": "-Dlog4j2.configurationFile=file:/tmp/log4j2.properties"}
-            if os.environ.get("CHAOS_LOG")
-            else {}
-        ),
     )
     context, rows = spark.sparkContext, columns()
 
