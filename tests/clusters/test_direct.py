@@ -11,10 +11,20 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sparknet import ClusterError, DataError, Field, FormatError, LocalCluster, averaged_sgd
+from sparknet import (
+    ClusterError,
+    DataError,
+    Field,
+    FormatError,
+    LocalCluster,
+    MissingDependency,
+    NetError,
+    averaged_sgd,
+)
 from sparknet.clusters import local, totals
 from sparknet.clusters.direct import session, worker
 from sparknet.clusters.direct.alike import about
+from sparknet.clusters.direct.told import raised, told
 from sparknet.data import pack
 from sparknet.data.preprocess import LabelMap, Scale
 from sparknet.nets import MLP
@@ -138,6 +148,15 @@ def other_weights(*, seed):
 
 def other_layers(*, seed):
     return MLP.factory((6,), 3, (5 + (os.getpid() != ME),))(seed=seed)
+
+
+def test_an_error_that_is_told_keeps_its_facts_whatever_they_are_called():
+    error = NetError("no such blob", blob="ip9")
+    error.message = "of the net's own"
+    again = raised(0, told(error))
+    assert (type(again), str(again), again.blob) == (NetError, "no such blob", "ip9")
+    missing = raised(0, told(MissingDependency("no torch", name="torch")))
+    assert (type(missing), missing.name) == (MissingDependency, "torch")
 
 
 def test_a_factory_that_makes_other_weights_in_each_worker_is_named():

@@ -4,6 +4,7 @@ import logging
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -109,6 +110,20 @@ def test_an_interrupt_while_the_workers_start_leaves_no_port_no_task_and_no_thre
     wait_until(lambda: threading.active_count() <= before)
     monkeypatch.undo()
     assert trained(context, packed, cluster) == expected
+
+
+def test_another_interrupt_while_a_session_ends_ends_its_job_too():
+    ended = []
+
+    def interrupted(_reason):
+        raise KeyboardInterrupt
+
+    workers = object.__new__(staying._Workers)
+    workers.hub = SimpleNamespace(close=interrupted)
+    workers.job = SimpleNamespace(end=lambda: ended.append("job"))
+    with pytest.raises(KeyboardInterrupt):
+        workers.close("the driver ended: KeyboardInterrupt")
+    assert ended == ["job"]
 
 
 def test_what_tries_the_way_to_the_driver_is_not_counted_in_the_first_round(spark, packed, monkeypatch):

@@ -25,7 +25,9 @@ def told(error: Exception) -> bytes:
         message = f"(no text: {type(other).__name__})"
     places = [note for note in getattr(error, "__notes__", ()) if isinstance(note, str) and note.startswith(_PLACE)]
     place = places[0].strip("[]") if places else ""
-    facts = {name: value for name, value in vars(error).items() if isinstance(value, str | int | float | None)}
+    known = {"name": error.name, **vars(error)} if isinstance(error, ImportError) else vars(error)
+    facts = {name: value for name, value in known.items() if isinstance(value, str | int | float | None)}
+    facts.pop("message", None)  # of the caller's: an error of sparknet takes it for its text
     trace = "".join(traceback.format_exception(error))[-_TEXT:]
     said = json.dumps([type(error).__name__, message, facts, trace, place]).encode()
     return said if len(said) <= _TOLD else json.dumps([type(error).__name__, message, {}, trace, place]).encode()

@@ -283,8 +283,10 @@ class _Workers:
 
     def close(self, reason: str) -> None:
         """End the workers; their slots are free then."""
-        self.hub.close(reason)
-        self.job.end()
+        try:
+            self.hub.close(reason)
+        finally:  # also after another Ctrl-C: the job would go on without its driver
+            self.job.end()
 
     def _tasks(self) -> Any:
         """Return the RDD whose tasks are the workers."""
