@@ -14,6 +14,7 @@ import time
 import tracemalloc
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from strategies import share
 from sparknet import ClusterError, DataError, Field, LocalCluster, NetError, TrainingError, averaged_sgd
 from sparknet.averaging import Median, Nesterov, WeightedMean
 from sparknet.clusters import processes
+from sparknet.clusters.forks import Forks
 from sparknet.data import pack
 from sparknet.data.preprocess import Scale
 from sparknet.nets import MLP
@@ -385,6 +387,24 @@ def deadly(*, seed):
 def test_a_worker_that_dies_each_time_ends_the_training_by_name():
     with pytest.raises(ClusterError, match=r"worker \d has died 3 times .* signal SIGKILL"):
         train(LocalCluster(processes=3), deadly)
+
+
+def test_a_worker_that_was_killed_for_its_silence_is_not_said_to_have_died_of_a_signal():
+    asked, failed = [], []
+    forks = object.__new__(Forks)
+    forks._deaths, forks._given_up = {}, {}
+    forks._ask = lambda shard, address: asked.append((shard, address))
+    hub = SimpleNamespace(address="there", fail=failed.append)
+    for _ in range(3):
+        forks.replace(1, "it has said nothing for 480 s")
+        forks._died(hub, 1, -signal.SIGKILL)
+    assert asked == [(1, None), (1, "there")] * 2 + [(1, None)]
+    (error,) = failed
+    assert str(error).endswith(
+        "died 3 times without a round that ended, the last time killed, because it has said nothing for 480 s"
+    )
+    forks._died(hub, 1, -signal.SIGKILL)
+    assert str(failed[1]).endswith("the last time with signal SIGKILL")
 
 
 def test_more_workers_than_processes_are_refused_with_the_fix():

@@ -63,6 +63,7 @@ class Forks:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         self._deaths: dict[int, int] = {}
+        self._given_up: dict[int, str] = {}  # shard -> why its worker is being killed
         self._is_closing = False
         self._hub: Hub | None = None
         self._thread = threading.Thread(target=self._listen, name="watches worker processes", daemon=True)
@@ -76,8 +77,9 @@ class Forks:
             self._ask(shard, hub.address)
         self._thread.start()
 
-    def replace(self, shard: int) -> None:
-        """Kill the worker of a shard, which the hub has given up; another one is started when it is dead."""
+    def replace(self, shard: int, reason: str) -> None:
+        """Kill the worker of a shard, which the hub has given up for this reason; another one is started when it is dead."""
+        self._given_up[shard] = reason
         self._ask(shard, None)
 
     def round_ended(self) -> None:
@@ -113,16 +115,15 @@ class Forks:
             self._hub.fail(ClusterError("the process that starts the workers has died, and no worker can be replaced"))
 
     def _died(self, hub: Hub, shard: int, status: int) -> None:
+        reason = self._given_up.pop(shard, "")
         if not status:  # the hub has let it go
             return
         self._deaths[shard] = self._deaths.get(shard, 0) + 1
         if self._deaths[shard] < _DEATHS:
             self._ask(shard, hub.address)
             return
-        msg = (
-            f"the process of worker {shard} has died {_DEATHS} times without a round that ended, "
-            f"the last time with {_in_words(status)}"
-        )
+        how = f"killed, because {reason}" if reason else f"with {_in_words(status)}"
+        msg = f"the process of worker {shard} has died {_DEATHS} times without a round that ended, the last time {how}"
         hub.fail(ClusterError(msg, worker=shard))
 
 

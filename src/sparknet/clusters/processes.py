@@ -40,8 +40,7 @@ def process_session(
     forks = Forks(partial(_work, factory, data, known, workers, secret, _LIMITS))
 
     def dropped(hello: Hello, reason: str) -> None:
-        del reason
-        forks.replace(hello.shard)
+        forks.replace(hello.shard, reason)
 
     try:
         with Hub(
