@@ -1,5 +1,6 @@
 """What holds for the project as a whole: its version, what importing it costs, its exceptions, its drawings."""
 
+import ast
 import os
 import pickle
 import re
@@ -110,6 +111,20 @@ def test_architecture_page_draws_the_rooms_of_the_contract():
     drawing = page.partition("```text\n")[2].partition("```")[0]
     drawn = [set(re.split(r"\s*,\s*", line.split("  ")[0])) for line in drawing.splitlines() if re.match(r"\w", line)]
     assert drawn == layers
+
+
+MACHINES = ["driver_side", "worker_side", "standing", "actions", "messages", "faults", "limits", "overdue"]
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_the_protocol_of_rounds_knows_no_socket_no_thread_and_no_clock(name):
+    source = (ROOT / "src" / "sparknet" / "transport" / f"{name}.py").read_text()
+    nodes = list(ast.walk(ast.parse(source)))
+    imported = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    imported += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
+    known = {f"sparknet.transport.{each}" for each in MACHINES} | {"sparknet.transport", "sparknet.errors"}
+    pure = {"collections", "dataclasses", "math", "numbers", "typing"}
+    assert [each for each in imported if each not in known and each.partition(".")[0] not in pure] == []
 
 
 def test_the_name_of_a_class_says_one_thing():

@@ -77,7 +77,7 @@ class DriverSide:
         self._failures = 0  # of the job, since something was last finished
         self._ticked = now
         self._error: SparknetError | None = None  # why no more rounds can be opened
-        self.join = limits.join
+        self.join, self.where = limits.join, ""  # the latter: where it listens, in words, for an error
         self.served = dict[int, int | None]()  # shard -> the peer whose result the last round took
         self.ignored = 0  # messages that came late, twice, or from nobody known
         self.lost_work = 0.0  # seconds that workers had work for nothing: they were lost, or left out
@@ -217,7 +217,7 @@ class DriverSide:
         actions += self._without_the_lost(now)
         missing = [k for k in self._awaited() if self._seats[k].is_missing(now - self.join)]
         if missing and not self._is_over and self._round is not None and not self._round.can_do_without(missing):
-            seat, waiting = self._seats[missing[0]], self.waiting(now)
+            seat, waiting = self._seats[missing[0]], self.waiting(now) + self.where
             actions += self._give_up(faults.missing(missing[0], now - seat.since, self.join, waiting, seat.reason), now)
         return actions
 

@@ -109,12 +109,12 @@ class Hub:
         self._resting.set()
         self._lock = threading.Lock()  # of what follows
         self._peers: dict[int, Peer] = {}
-        self._damaged = 0  # connections on which something came that is no message
-        self._is_closed = False
+        self._damaged, self._is_closed = 0, False  # the former: connections on which something came that is no message
         encryption, certificate = new_encryption() if encrypt else (None, None)
         self.credentials = Credentials(secret, certificate)
         self._door = Door(address, port, secret=secret, encryption=encryption, workers=shards, entered=self._entered)
         self.address = self._door.address
+        self._machine.where = f"; the driver listens at {self.address[0]}:{self.address[1]}"
         self._door.open()
         self._driver_thread = threading.Thread(target=self._rest, name="drives between rounds", daemon=True)
         self._driver_thread.start()
