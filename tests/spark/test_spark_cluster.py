@@ -16,7 +16,7 @@ import sparknet
 from sparknet import ClusterError, DataError, Field, LocalCluster, NetError, SparkCluster, averaged_sgd
 from sparknet import data as local
 from sparknet.clusters.direct.alike import about
-from sparknet.clusters.spark.training import cluster
+from sparknet.clusters.spark.training import cluster, tasks
 from sparknet.data.preprocess import Compose, LabelMap, Mirror, Scale
 from sparknet.errors import TrainingError
 from sparknet.nets import MLP
@@ -322,3 +322,10 @@ def test_another_version_on_an_executor_is_named_where_a_round_is_a_job(spark, p
     monkeypatch.setattr(cluster, "about", lambda: {**about(), "sparknet": "0.0"})
     with pytest.raises(ClusterError, match=rf"shard 0 has sparknet '{sparknet.__version__}', the driver '0.0'"):
         next(averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark, transport="spark"), workers=2, tau=1))
+
+
+def test_another_version_on_an_executor_is_named_where_an_evaluation_is_a_job():
+    options = {"run": "", "factory": FACTORY, "parcel": None, "preprocessor": None, "even": None}
+    (error,) = tasks.evaluate_partition(1, iter(()), about={**about(), "sparknet": "0.0"}, **options)
+    assert isinstance(error, ClusterError)
+    assert f"shard 1 has sparknet '{sparknet.__version__}', the driver '0.0'" in str(error)

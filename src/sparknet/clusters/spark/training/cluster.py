@@ -243,5 +243,6 @@ class _SparkSession:
                 parcel=parcel,
                 preprocessor=data.preprocessor,
                 even=data.even,
+                about=about(),
             )
             return mean_metrics(collected(data.rdd.mapPartitionsWithIndex(work)))

@@ -93,10 +93,11 @@ def evaluate_partition(
     parcel: Parcel,
     preprocessor: Preprocessor | None,
     even: Even,
+    about: Mapping[str, str],
 ) -> Iterator[Any]:
-    """Yield metric -> (sum, divisor) of each minibatch, or an error."""
+    """Yield metric -> (sum, divisor) of each minibatch, or an error. ``about`` is what workers and driver have in common."""
     batches = (loads(message) for _, message in observed(partition, "evaluate()", shard))
-    yield from as_values(_evaluated(shard, batches, run, factory, parcel, preprocessor, even))
+    yield from as_values(_evaluated(shard, batches, run, factory, parcel, preprocessor, even, about))
 
 
 def _evaluated(
@@ -107,7 +108,9 @@ def _evaluated(
     parcel: Parcel,
     preprocessor: Preprocessor | None,
     even: Even,
+    about: Mapping[str, str],
 ) -> Iterator[Any]:
+    check_alike(shard, about)
     (message,) = parcel.open(0)
     weights = loads(message, verify=True)
     net, _ = _net_of(run, factory, shard, weights, f"shard {shard}")
