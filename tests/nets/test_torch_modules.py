@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from torch_plain import SGD, Counting, Mixed, columns, factory, linear, packed, same, small
+from torch_plain import SGD, Counting, Mixed, Plain, columns, factory, linear, packed, same, small
 from without_steps import rounds_without_steps
 
 from sparknet import LocalCluster, averaged_sgd, formats, load, nd, save
@@ -103,6 +103,74 @@ def test_a_trial_leaves_the_net_as_it_is():
     net.rehearse(packed().batches[0], train=False)
     assert net.get_weights() == other.get_weights()
     assert net.step(packed().batches[1]) == other.step(packed().batches[1])
+    assert net.get_weights() == other.get_weights()
+
+
+class Assigning(torch.nn.Linear):
+    """Assigns its buffers anew, and lets two change places; a cache grows."""
+
+    def __init__(self):
+        super().__init__(4, 2)
+        self.register_buffer("level", torch.zeros(4))
+        self.register_buffer("mean", torch.zeros(4))
+        self.register_buffer("last", torch.ones(4))
+        self.register_buffer("cache", torch.zeros(0), persistent=False)
+
+    def forward(self, x):
+        if self.training:
+            self.level = 0.9 * self.level + 0.1 * x.mean(0)
+            self.mean, self.last = self.last, self.mean
+            self.cache = torch.zeros(len(self.cache) + 1)
+        return super().forward(x - self.level - self.mean)
+
+
+def test_buffers_that_a_module_assigns_anew_travel_and_are_written():
+    net, plain = factory(Assigning)(), Plain(Assigning)
+    places = [tensor.data_ptr() for tensor in net.module.state_dict().values()]
+    net.rehearse(packed().batches[0])
+    for batch in packed().batches[:3]:
+        assert net.step(batch) == plain.step(batch)
+    assert same(net.state_dict(), plain.module.state_dict())
+    assert net.get_weights()["level"][0].to_host().tolist() == plain.module.level.tolist() != [0.0] * 4
+    assert [tensor.data_ptr() for tensor in net.module.state_dict().values()] == places
+    other = factory(Assigning)(seed=1)
+    other.step(packed().batches[5])
+    other.set_weights(net.get_weights())
+    assert same(other.module.state_dict(), plain.module.state_dict())
+
+
+class Growing(Assigning):
+    def forward(self, x):
+        self.mean = torch.zeros(1, 4)
+        return super(Assigning, self).forward(x)
+
+
+def test_a_buffer_that_gets_another_shape_is_found_on_the_driver():
+    with pytest.raises(NetError, match=r"assigned torch.float32 \(1, 4\) to the buffer 'mean', expected .* \(4,\)"):
+        averaged_sgd(factory(Growing), packed(), cluster=LocalCluster(), rounds=1)
+
+
+def with_a_fixed_norm():
+    """A batch norm whose statistics stay, as in fine-tuning."""
+    made = small()
+    made[1].eval()
+    return made
+
+
+def test_a_layer_in_evaluation_mode_stays_there_after_an_evaluation():
+    net, other = factory(with_a_fixed_norm)(), factory(with_a_fixed_norm)()
+    for batch in packed().batches:
+        net.forward(batch)
+        assert net.step(batch) == other.step(batch)
+    assert net.module.training
+    assert net.module[3].training
+    assert net.state_dict()["1.running_mean"].tolist() == [0.0] * 16
+    assert net.get_weights() == other.get_weights()
+
+
+def test_a_module_that_is_all_in_evaluation_mode_is_trained():
+    net, other = factory(lambda: small().eval())(), factory()()
+    assert net.step(packed().batches[0]) == other.step(packed().batches[0])
     assert net.get_weights() == other.get_weights()
 
 

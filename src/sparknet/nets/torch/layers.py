@@ -6,7 +6,7 @@ first.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -36,12 +36,29 @@ class _Like:
 
 
 @dataclass(frozen=True)
+class _Buffer:
+    """A buffer, and where a module has it."""
+
+    name: str
+    owner: Any
+    key: str
+    tensor: Any
+
+    @property
+    def now(self) -> Any:
+        """What the module has there: another tensor if it assigned one, None if it assigned that or deleted the buffer."""
+        return self.owner._buffers.get(self.key)
+
+
+@dataclass(frozen=True)
 class Tensors:
     """The tensors of a module, live: name in ``state_dict`` -> tensor, each tensor once; and the names of all, shared ones too."""
 
     module: Any
     named: Mapping[str, Any]
     aliases: Mapping[str, str]  # every name -> the name under which the tensor travels
+    buffers: Sequence["_Buffer"]  # those that the state_dict leaves out too
+    evaluating: Sequence[Any]  # modules that module() left in evaluation mode inside one in training mode
 
     def layers(self) -> dict[str, list[str]]:
         """Return layer -> names of its tensors, in the module's order."""
@@ -77,20 +94,55 @@ class Tensors:
     def buffers_kept(self) -> Iterator[None]:
         """Put all buffers back after the block. A warning is logged if it changes integers other than the counters of batch norms."""
         torch = load()
-        before = [(name, buffer, buffer.clone()) for name, buffer in self.module.named_buffers()]
+        before = [(buffer, buffer.tensor.clone()) for buffer in self.buffers]
         try:
             yield
             changed = [
-                name
-                for name, buffer, values in before
-                if name in self.named and not buffer.is_floating_point() and not torch.equal(buffer, values)
+                buffer.name
+                for buffer, values in before
+                if buffer.name in self.named
+                and not values.is_floating_point()
+                and not torch.equal(buffer.tensor, values)
             ]
             _tell_integers([name for name in changed if not name.endswith(_COUNTER)])
             self._check_complete()
         finally:
             with torch.no_grad():
-                for _, buffer, values in before:
-                    buffer.copy_(values)
+                for buffer, values in before:
+                    buffer.tensor.copy_(values)
+                    buffer.owner._buffers[buffer.key] = buffer.tensor
+
+    def settle(self) -> None:
+        """Write buffers that the module assigned anew (``self.mean = ...``) into the memory of those that travel, and put these back.
+
+        A NetError if one that travels has another shape or dtype now.
+        """
+        torch, travels = load(), {id(tensor) for tensor in self.named.values()}
+        values = []
+        for buffer in self.buffers:
+            now, like = buffer.now, buffer.tensor
+            if now is like:
+                continue
+            if now is not None and (now.shape, now.dtype) == (like.shape, like.dtype):
+                values.append((buffer, now.detach().clone()))  # two buffers may have changed places
+            elif id(like) in travels:
+                got = "nothing" if now is None else f"{now.dtype} {tuple(now.shape)}"
+                msg = (
+                    f"the module assigned {got} to the buffer {buffer.name!r}, expected {like.dtype} {tuple(like.shape)} as at first: "
+                    "the tensors of all workers have to fit; register it with persistent=False if it need not be averaged"
+                )
+                raise NetError(msg, layer=buffer.name)
+        with torch.no_grad():
+            for buffer, value in values:
+                buffer.tensor.copy_(value)
+                buffer.owner._buffers[buffer.key] = buffer.tensor
+
+    def set_mode(self, *, train: bool) -> None:
+        """Put the module in training or evaluation mode; what module() left in evaluation mode inside it stays there."""
+        if self.module.training is not train:
+            self.module.train(train)
+            for module in self.evaluating:
+                module.training = False
 
     def _check_complete(self) -> None:
         """Raise a NetError if the module has parameters that it had not when the net was made."""
@@ -157,7 +209,14 @@ def tensors_of(module: Any) -> Tensors:
     if left:
         msg = f"TorchNet: the state_dict leaves out the parameters {_some(left)}, which so would not be averaged; expected all"
         raise NetError(msg, layer=left[0])
-    return Tensors(module, named, aliases)
+    buffers = [
+        _Buffer(f"{prefix}.{key}" if prefix else key, owner, key, tensor)
+        for prefix, owner in module.named_modules()
+        for key, tensor in owner._buffers.items()
+        if tensor is not None
+    ]
+    evaluating = [each for each in module.modules() if module.training and not each.training]
+    return Tensors(module, named, aliases, buffers, evaluating)
 
 
 def check_module(module: Any) -> None:

@@ -339,7 +339,7 @@ class TorchNet:
     @contextmanager
     def _running(self, what: str, batch: Batch, seed: int, *, train: bool) -> Iterator[None]:
         """Run the block in a mode of the module, with its threads and random numbers; errors begin with ``what``."""
-        if self._module.training is not train:
-            self._module.train(train)
+        self._tensors.set_mode(train=train)
         with translated(what, batch), computing(self._threads), seeded(seed, self._device):
             yield
+            self._tensors.settle()
