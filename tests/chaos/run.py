@@ -72,6 +72,7 @@ class Run:
         self.spec = Spec(str(self.folder), cluster, standalone.address if standalone else master, policy, rounds, steps)
         self.path = self.spec.write()
         self.bits, self.ended_at, self.cancelled, self.left = {}, {}, 0, None
+        self.goodputs = {}  # of each round, when it was done last
         self.process, self.events, self.workers = None, queue.SimpleQueue(), ()
         self.timers, self.sent = [], []
         self.log = (self.folder / "said.txt").open("w")
@@ -140,7 +141,7 @@ class Run:
                 if said is None:
                     continue
                 if "round" in said:
-                    self.outcome.goodput += Goodput(**said["goodput"])
+                    self._take_goodput(said["round"], Goodput(**said["goodput"]))
                     if self.bits.setdefault(said["round"], said["bits"]) != said["bits"]:
                         self._fail(f"round {said['round']} has two results")
                     self.ended_at.setdefault(said["round"], said["at"])
@@ -149,6 +150,12 @@ class Run:
                 self.cancelled += "cancelled" in said
                 if "ended" in said:
                     self.left = said["left"]
+
+    def _take_goodput(self, index, goodput):
+        """Add the goodput of a round. What was done of it before the driver was killed, if that is done again, was for nothing."""
+        before = self.goodputs.get(index, Goodput())
+        self.outcome.goodput += Goodput(steps=-before.steps, lost=before.steps) + goodput
+        self.goodputs[index] = goodput
 
     def _wait(self, is_so, seconds, what, *, may_end=False):
         """Wait for something that the driver or its workers do."""

@@ -13,6 +13,7 @@ from chaos.training import FIELDS, Meeting, bits, columns, options
 
 from sparknet import LocalCluster, averaged_sgd
 from sparknet.data import pack
+from sparknet.training import Goodput
 
 ROUNDS = 5
 FEW = [
@@ -52,6 +53,13 @@ def test_processes_that_are_killed_change_no_bit_and_nothing_is_left(tmp_path):
         (tmp_path / "run" / "tmp" / "left").touch()
         with pytest.raises(RunError, match=r"a file is left: .*/left"):
             run.check(right)
+
+
+def test_a_round_that_is_done_again_after_the_driver_was_killed_was_lost_work_the_first_time(tmp_path):
+    with Run(tmp_path / "run", "processes", "average", 2, []) as run:
+        for index, steps in ((0, 4.0), (1, 6.0), (1, 5.0)):
+            run._take_goodput(index, Goodput(steps=steps, exchange=1.0))
+        assert run.outcome.goodput == Goodput(steps=9.0, lost=6.0, exchange=3.0)
 
 
 def test_the_seeds_of_a_cluster_have_all_kinds_of_faults_equally_often():
