@@ -282,6 +282,22 @@ def test_rounds_end_without_a_worker_that_is_stopped_and_a_replay_has_the_same_b
     assert facts(again) == facts(rounds)
 
 
+@pytest.mark.parametrize("transport", ["direct", "spark"])
+@pytest.mark.parametrize("limit", [{"tau": 0, "max_seconds": 0.1}, {"max_seconds": "auto"}])
+def test_rounds_that_a_clock_ends_are_replayed_in_memory_to_the_same_bits(spark, packed, transport, limit):
+    cluster = SparkCluster(spark, transport=transport)
+    rounds = list(averaged_sgd(FACTORY, packed, cluster=cluster, **{**OPTIONS, **limit}))
+    assert all(steps >= 1 for each in rounds for steps in each.decided.worker_steps)
+    first, *others = (each.decided.max_seconds for each in rounds)
+    if limit["max_seconds"] == "auto":
+        assert first is None
+        assert all(each > 0 for each in others)
+    else:
+        assert {first, *others} == {0.1}
+    again = averaged_sgd(FACTORY, IN_MEMORY, cluster=LocalCluster(), replay=rounds, **OPTIONS)
+    assert facts(again) == facts(rounds)
+
+
 def test_a_job_for_each_round_waits_for_all_and_the_log_says_so_once(spark, packed, caplog):
     rounds = list(
         averaged_sgd(FACTORY, packed, cluster=SparkCluster(spark, transport="spark"), min_workers=1, **OPTIONS)
