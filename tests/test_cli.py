@@ -26,7 +26,8 @@ from sparknet.data.images import sets
 from sparknet.formats import convert, write
 from sparknet.main_job import master
 from sparknet.nets import MLP
-from sparknet.training import Rounds
+from sparknet.training import Decided, Rounds
+from sparknet.training.replay import Former, former_rounds
 
 FAST = ["--master", "none", "--rounds", "2", "--tau", "3", "--hidden", "8"]
 
@@ -118,6 +119,38 @@ def test_a_run_with_a_checkpoint_goes_on_where_it_ended_and_its_events_too(capsy
     assert sparknet.load(tmp_path / "new" / "weights.sparknet") == straight
 
 
+def test_a_round_that_a_killed_run_has_kept_and_not_told_of_is_in_the_events_of_the_run_that_goes_on(capsys, tmp_path):
+    options = [*FAST, "--max-seconds", "3600", "--checkpoint", str(tmp_path / "kept"), "--out", str(tmp_path / "out")]
+    assert run(capsys, *options)[0] == 0
+    path = tmp_path / "out" / "events.jsonl"
+    *before, last, _ = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(before))  # it was killed when round 1 was in the checkpoint, and before it told of it
+    assert run(capsys, *options, "--rounds", "3")[0] == 0
+    found = former_rounds(path)
+    assert [*found] == [0, 1, 2]
+    assert found[1] == Former(Decided.read(json.loads(last)["decided"]), None)
+    events = [each["event"] for each in events_of(tmp_path / "out")]
+    assert events == ["start", "round", "round", "start", "round", "end"]
+    assert run(capsys, *options, "--rounds", "4")[0] == 0  # nothing is missing now
+    assert [each["index"] for each in events_of(tmp_path / "out") if each["event"] == "round"] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("option", "kept"), [([], [2, 3]), (["--keep", "1"], [3]), (["--keep", "3"], [1, 2, 3])])
+def test_so_many_rounds_stay_in_the_checkpoint(capsys, tmp_path, option, kept):
+    options = ["--rounds", "4", "--checkpoint", str(tmp_path / "kept"), "--out", str(tmp_path / "out")]
+    assert run(capsys, *FAST, *options, *option)[0] == 0
+    names = sorted(path.name for path in (tmp_path / "kept").glob("round-*"))
+    assert names == [f"round-{index:06d}" for index in kept]
+
+
+def test_time_alone_ends_the_rounds_where_no_number_of_steps_is_given(capsys, tmp_path):
+    options = ["--tau", "0", "--max-seconds", "0.05", "--out", str(tmp_path)]
+    assert run(capsys, *FAST, *options)[0] == 0
+    found = [each["decided"] for each in events_of(tmp_path) if each["event"] == "round"]
+    assert [each["max_seconds"] for each in found] == [0.05, 0.05]
+    assert all(steps >= 1 for each in found for steps in each["worker_steps"])
+
+
 def test_without_a_checkpoint_the_events_of_an_earlier_run_are_replaced(capsys, tmp_path):
     for _ in range(2):
         assert run(capsys, *FAST, "--out", str(tmp_path))[0] == 0
@@ -197,6 +230,9 @@ def test_the_help_names_the_rules(capsys):
             ["--master", "none", "--min-workers", "3"],
             "--min-workers 3: there are 2 workers; give at most so many, or more --workers",
         ),
+        (["--tau", "0"], "--tau 0: time alone ends a round then; give it with --max-seconds, such as --max-seconds 5"),
+        (["--tau", "0", "--max-seconds", "auto"], "--tau 0: time alone ends a round then"),
+        (["--keep", "3"], "--keep 3: it is about the rounds of a checkpoint; leave it out, or give --checkpoint DIR"),
         (
             ["--master", "none", "--transport", "direct"],
             "--transport direct: it is about workers on Spark; leave it out",
@@ -309,9 +345,9 @@ def test_the_package_runs_as_the_command():
 @pytest.mark.parametrize("value", ["0", "-1", "x", "1.5"])
 def test_numbers_out_of_range_are_refused_by_name(capsys, value):
     with pytest.raises(SystemExit) as stopped:
-        main(["train", "--tau", value])
+        main(["train", "--workers", value])
     assert stopped.value.code == 2
-    assert "--tau" in capsys.readouterr().err
+    assert "--workers" in capsys.readouterr().err
 
 
 def test_without_java_the_package_that_brings_it_is_named(capsys, tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def test_on_a_full_disk_the_run_ends_with_the_file_named_and_the_one_before_whol
 EVENTS = """
 import resource, sys
 from pathlib import Path
-from sparknet.report import EventLog
+from sparknet.training import EventLog
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 with EventLog(Path(sys.argv[1])) as log:
     try:

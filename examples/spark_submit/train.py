@@ -1,8 +1,6 @@
 """Trains a small net on whatever cluster spark-submit names: ``spark-submit --master spark://HOST:PORT train.py FOLDER``."""
 
-import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ from sparknet.spark import pack
 WORKERS = 2
 
 folder = Path(sys.argv[1])
-folder.mkdir(parents=True)
+folder.mkdir(parents=True, exist_ok=True)  # started again, it goes on from the checkpoint there
 spark = SparkSession.builder.appName("sparknet").getOrCreate()  # spark-submit has said which master
 
 points = np.random.default_rng(7).normal(size=(2000, 2))  # in your program: spark.read.parquet(...)
@@ -33,11 +31,10 @@ rounds = sparknet.averaged_sgd(
     rounds=5,
     evaluate=(data, 1),
     checkpoint=folder / "checkpoint",
+    events=folder / "events.jsonl",
 )
-with (folder / "rounds.jsonl").open("w") as events:
-    for each in rounds:
-        said = {"round": each.index, "loss": each.loss, **each.metrics, "seconds": asdict(each.seconds)}
-        print(json.dumps(said), file=events, flush=True)
-        print(f"round {each.index}: loss {each.loss:.3f}, accuracy {each.metrics['accuracy']:.3f}")
+for each in rounds:
+    print(f"round {each.index}: loss {each.loss:.3f}, accuracy {each.metrics['accuracy']:.3f}")
+print(f"{rounds.finished} rounds are done; {rounds.goodput}")
 sparknet.save(folder / "weights.sparknet", rounds.weights)
 spark.stop()

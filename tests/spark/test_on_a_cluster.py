@@ -29,6 +29,10 @@ def commands(section):
     return [shlex.split(line) for line in re.findall(r"^ *\$ (.+)$", text, re.MULTILINE)]
 
 
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
 def in_this_process():
     """Return the weights of the program's training, without Spark."""
     points = np.random.default_rng(7).normal(size=(2000, 2))
@@ -56,13 +60,21 @@ def test_the_program_trains_on_a_master_and_two_workers_and_says_so_where_the_pa
     shutil.copy(PROGRAM, tmp_path)
     with Standalone(tmp_path / "spark") as cluster:
         command[command.index("--master") + 1] = cluster.address
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        done, again = (
+            subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False) for _ in range(2)
+        )
+    for each in done, again:
+        assert each.returncode == 0, each.stdout + each.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("round ")]
-    events = [json.loads(line) for line in (tmp_path / "run" / "rounds.jsonl").read_text().splitlines()]
-    assert [event["round"] for event in events] == [0, 1, 2, 3, 4]
+    start, *events, end = (json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines())
+    assert [event["index"] for event in events] == [0, 1, 2, 3, 4]
     assert len(lines) == len(events)
-    assert events[-1]["accuracy"] > 0.9
+    assert events[-1]["metrics"]["accuracy"] > 0.9
+    assert all(event["decided"]["worker_steps"] == [10, 10] for event in events)
+    assert (start["settings"]["workers"], end["finished"]) == (2, True)
+    assert re.search(r"^5 rounds are done; goodput [\d.]+ % \(", done.stdout, re.MULTILINE)
     assert "each round is a job" not in done.stderr  # the workers stay
-    assert (tmp_path / "run" / "checkpoint").is_dir()
+    assert names_in(tmp_path / "run" / "checkpoint") == ["round-000003", "round-000004", "run.json"]
+    assert "5 rounds are done" in again.stdout  # it went on, and nothing was left
+    assert not [line for line in again.stdout.splitlines() if line.startswith("round ")]
     assert sparknet.load(tmp_path / "run" / "weights.sparknet") == in_this_process()

@@ -13,8 +13,7 @@ from training.clocked import Clock, packed
 from sparknet import DataError, LocalCluster, TrainingError, averaged_sgd
 from sparknet.averaging import Mean
 from sparknet.nets import MLP
-from sparknet.report import EventLog
-from sparknet.training import Decided
+from sparknet.training import Decided, EventLog
 
 DATA = packed(2)
 FACTORY = MLP.factory((6,), 3, (5,), learning_rate=0.1, momentum=0.9)

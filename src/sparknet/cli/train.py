@@ -98,7 +98,12 @@ def _add_rounds(train: argparse.ArgumentParser) -> None:
         help="seconds to wait for the cluster (default: 50 for spark://, else 300)",
     )
     train.add_argument("--workers", type=at_least(1), default=2, help="how many workers, each with its own shard")
-    train.add_argument("--tau", type=at_least(1), default=20, help="solver steps of each worker in a round")
+    train.add_argument(
+        "--tau",
+        type=at_least(0),
+        default=20,
+        help="solver steps of each worker in a round; 0: as many as there is time for, with --max-seconds",
+    )
     train.add_argument(
         "--max-seconds",
         type=seconds_or_auto,
@@ -119,6 +124,12 @@ def _add_rounds(train: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="keep there, after each round, all that the next one starts from; the same command, started again, goes on there: a directory, "
         "or a URL such as s3://bucket/run, which takes the extra fsspec and fsspec's driver for it (default: keep nothing)",
+    )
+    train.add_argument(
+        "--keep",
+        type=at_least(1),
+        metavar="N",
+        help="how many of the last rounds stay in --checkpoint (default: 2)",
     )
     train.add_argument(
         "--rule",

@@ -31,7 +31,6 @@ from sparknet.report import (
     EVENTS,
     WEIGHTS,
     WEIGHTS_OF_CAFFE,
-    EventLog,
     check_folder,
     collected_log,
     input_lines,
@@ -41,10 +40,12 @@ from sparknet.report import (
 )
 from sparknet.serialization.visible import say
 from sparknet.serialization.writing import write_file
-from sparknet.training import Goodput, Round, averaged_sgd, check_fit
+from sparknet.training import EventLog, Goodput, Round, averaged_sgd, check_fit
 from sparknet.weights import WeightCollection
 
 __all__ = ["run"]
+
+_KEPT = 2  # rounds in a checkpoint
 
 
 def run(args: argparse.Namespace) -> None:
@@ -91,6 +92,7 @@ def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
             evaluate=(test, args.test_every),
             weights=weights,
             checkpoint=args.checkpoint,
+            keep=_KEPT if args.keep is None else args.keep,
             on_nonfinite=args.on_nonfinite,
         )
         say(*said)
@@ -102,6 +104,7 @@ def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
             EventLog(out / EVENTS, goes_on=rounds.finished > 0) as log,
             sent_by_file(args),
         ):
+            log.goes_on_after(rounds.finished - 1, rounds.decided)
             settings = {name: value for name, value in vars(args).items() if not callable(value)}
             log.start(**{**settings, "net": None if args.solver else args.net, "batch_size": batch_size})
             if rounds.finished >= args.rounds:
@@ -112,6 +115,9 @@ def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
 
 def _check_checkpoint(args: argparse.Namespace) -> None:
     if args.checkpoint is None:
+        if args.keep is not None:
+            msg = f"--keep {args.keep}: it is about the rounds of a checkpoint; leave it out, or give --checkpoint DIR"
+            raise DataError(msg)
         return
     path = local_path(args.checkpoint)
     if path is not None and path.resolve() == Path(args.out).resolve():

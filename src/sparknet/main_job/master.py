@@ -25,9 +25,14 @@ _SLICE_BYTES = 8 << 20  # Spark refuses tasks of 128 MiB and more
 
 
 def check_workers(args: argparse.Namespace) -> None:
-    """Raise a DataError unless --processes, --transport, --master, --workers and --min-workers go together."""
+    """Raise a DataError unless --processes, --transport, --master, --workers, --min-workers, --tau and --max-seconds go together."""
     if args.transport is not None and args.master == "none":
         msg = f"--transport {args.transport}: it is about workers on Spark; leave it out, or give a --master"
+        raise DataError(msg)
+    if not args.tau and not isinstance(args.max_seconds, float):
+        msg = (
+            "--tau 0: time alone ends a round then; give it with --max-seconds, such as --max-seconds 5, or more --tau"
+        )
         raise DataError(msg)
     if args.min_workers is not None and args.min_workers > args.workers:
         msg = f"--min-workers {args.min_workers}: there are {args.workers} workers; give at most so many, or more --workers"

@@ -2,6 +2,7 @@
 
 from sparknet.training.driver import averaged_sgd
 from sparknet.training.ending import Ending
+from sparknet.training.events import EventLog
 from sparknet.training.goodput import Goodput
 from sparknet.training.pace import Decided
 from sparknet.training.protocols import Cluster, Collected, PackedData, Session, SliceSession
@@ -13,6 +14,7 @@ __all__ = [
     "Collected",
     "Decided",
     "Ending",
+    "EventLog",
     "Goodput",
     "PackedData",
     "Round",

@@ -14,6 +14,7 @@ from sparknet.errors import DataError
 __all__ = [
     "check_choice",
     "check_directory",
+    "check_events",
     "check_factory",
     "check_kinds",
     "check_numbers",
@@ -131,3 +132,10 @@ def check_directory(checkpoint: Any, keep: Any) -> None:
         raise TypeError(msg)
     if checkpoint is not None:
         local_path(checkpoint)
+
+
+def check_events(events: Any) -> None:
+    """Raise a TypeError unless this is the path of a file, or None."""
+    if events is not None and not (isinstance(events, str | os.PathLike) and isinstance(os.fspath(events), str)):
+        msg = f"averaged_sgd(): events={events!r}; expected the path of a file, such as run/events.jsonl"
+        raise TypeError(msg)

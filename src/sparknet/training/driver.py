@@ -6,6 +6,7 @@ An ``if`` and a ``break`` in the user's loop replace callbacks. What was opened 
 """
 
 import os
+from pathlib import Path
 from typing import Literal, get_args
 
 from sparknet.averaging import Mean, PlainRule, Rule, WeightedMean
@@ -18,6 +19,7 @@ from sparknet.nets.base import NetFactory, driver_net
 from sparknet.training.arguments import (
     check_choice,
     check_directory,
+    check_events,
     check_factory,
     check_kinds,
     check_numbers,
@@ -26,7 +28,7 @@ from sparknet.training.arguments import (
     check_steps,
 )
 from sparknet.training.divergence import Divergence, OnNonfinite
-from sparknet.training.pace import Limit, Pace
+from sparknet.training.pace import Decided, Limit, Pace
 from sparknet.training.protocols import Cluster, PackedData
 from sparknet.training.rehearsal import even_of, rehearsed, used_batches
 from sparknet.training.replay import Replay, check_former, former_rounds
@@ -61,6 +63,7 @@ def averaged_sgd(
     keep: int = 2,
     on_nonfinite: OnNonfinite = "error",
     replay: Replay | None = None,
+    events: str | os.PathLike[str] | None = None,
 ) -> Rounds:
     """Train by averaging: send the weights, each worker takes ``tau`` steps on its shard, average, repeat.
 
@@ -141,9 +144,13 @@ def averaged_sgd(
         that are not finite are never written to the checkpoint.
 
     replay
-        Rounds of a former training, or the path of its ``events.jsonl``: this one takes the steps that clocks decided on then, in
+        Rounds of a former training, or the path of its ``events``: this one takes the steps that clocks decided on then, in
         the place of ``tau``, and leaves out whom they left out, on any cluster and with the same bits. Everything else has to be as
         it was; a round whose loss is another one ends it with an error.
+    events
+        A file for one JSON object a line: the arguments at the start, the figures of each round, what clocks decided among them, and the
+        goodput at the end. It is opened before round 0, and has a round before that is yielded. The file of an earlier training is
+        replaced; where a training goes on from its ``checkpoint``, its events go on too.
 
     Returns
     -------
@@ -189,6 +196,7 @@ def averaged_sgd(
     check_pace(tau, max_seconds, replay)
     check_steps(tau, max_seconds, replay)
     check_directory(checkpoint, keep)
+    check_events(events)
     check_choice("resume", resume, (True, False, "other data"))
     check_choice("solver_state", solver_state, get_args(StatePolicy))
     check_choice("sampling", sampling, tuple(SAMPLERS))
@@ -228,6 +236,7 @@ def averaged_sgd(
         new_state=start.states[0],
         divergence=Divergence(on_nonfinite, None if checkpoint is None else str(checkpoint)),
         former=former,
+        events=None if events is None else Path(events),
     )
     kept = None if checkpoint is None else _checkpoint_of(run, checkpoint, resume, keep)
     if kept is not None:
@@ -237,7 +246,8 @@ def averaged_sgd(
     run.divergence.check_start(start)
     if former is not None:
         check_former(former, workers, run.rule_in_words, range(start.rounds, rounds))
-    return Rounds(run.rounds_from(start, kept), start.weights, start.rounds, rounds, run.name)
+    decided = Decided.of_position(start.pace)
+    return Rounds(run.rounds_from(start, kept), start.weights, start.rounds, rounds, run.name, decided)
 
 
 def _checkpoint_of(run: Run, directory: str | os.PathLike[str], resume: bool | str, keep: int) -> Checkpoint:

@@ -203,6 +203,19 @@ class Decided:
     grace: float | None = None
     rule: str = ""
 
+    @classmethod
+    def read(cls, facts: Any) -> Self:
+        """Return what :meth:`facts` has returned; of anything else a LookupError or TypeError is raised."""
+        return cls(tuple(facts["worker_steps"]), facts["max_seconds"], facts["grace"], facts["rule"])
+
+    @classmethod
+    def of_position(cls, pace: Mapping[str, Any]) -> Self | None:
+        """Return what was decided about the last round of a position; None if that is not known."""
+        try:
+            return cls.read(pace["decided"])
+        except (LookupError, TypeError):  # of an older checkpoint, or before round 0
+            return None
+
     @property
     def absent(self) -> frozenset[int]:
         """The workers that came late and were left out."""

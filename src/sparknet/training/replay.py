@@ -72,16 +72,12 @@ def _of_events(path: Path) -> Iterator[tuple[int, Former]]:
         try:
             event = json.loads(line)
             if event["event"] == "round":
-                yield event["index"], Former(_read(event["decided"]), event["loss"])
+                yield event["index"], Former(Decided.read(event["decided"]), event["loss"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             msg = (
                 f"averaged_sgd(): {path}, line {number}: no event that can be replayed: {type(error).__name__}: {error}"
             )
             raise DataError(msg) from error
-
-
-def _read(facts: Mapping[str, Any]) -> Decided:
-    return Decided(tuple(facts["worker_steps"]), facts["max_seconds"], facts["grace"], facts["rule"])
 
 
 def _check_steps(where: str, steps: tuple[int | None, ...], workers: int) -> None:

@@ -104,9 +104,15 @@ class Rounds(Iterator[Round]):
     """
 
     def __init__(
-        self, rounds: Generator[Round, None, None], weights: WeightCollection, finished: int, total: int, run: str = ""
+        self,
+        rounds: Generator[Round, None, None],
+        weights: WeightCollection,
+        finished: int,
+        total: int,
+        run: str = "",
+        decided: Decided | None = None,
     ) -> None:
-        self._run = run
+        self._run, self._decided = run, decided
         self._rounds, self._weights, self._finished, self._total = rounds, weights, finished, total
         self._goodput = Goodput()
 
@@ -130,8 +136,16 @@ class Rounds(Iterator[Round]):
         return self._finished
 
     @property
+    def decided(self) -> Decided | None:
+        """What clocks decided about the last finished round, that before the checkpoint too; None if there is none."""
+        return self._decided
+
+    @property
     def goodput(self) -> Goodput:
-        """Where the time of all workers went, in the rounds that were yielded; what the caller's loop does between them is not in it."""
+        """Where the time of all workers went, in the rounds that were yielded.
+
+        What the caller's loop does between them is not in it, nor the time in which workers start, before the first one.
+        """
         return self._goodput
 
     def close(self) -> None:
@@ -140,7 +154,7 @@ class Rounds(Iterator[Round]):
 
     def __next__(self) -> Round:
         found = next(self._rounds)
-        self._weights, self._finished = found.weights, found.index + 1
+        self._weights, self._finished, self._decided = found.weights, found.index + 1, found.decided
         self._goodput += found.goodput
         return found
 

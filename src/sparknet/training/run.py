@@ -4,10 +4,11 @@ import inspect
 import logging
 import secrets
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from sparknet.data.sampling import Sampling
 from sparknet.nets.base import NetFactory, SolverState
 from sparknet.training.divergence import Divergence
 from sparknet.training.ending import Ending
+from sparknet.training.events import events_of_run
 from sparknet.training.goodput import Goodput
 from sparknet.training.lateness import Lateness
 from sparknet.training.pace import Averages, Decided, Pace, Quorum
@@ -60,6 +62,7 @@ class Run:
     new_state: SolverState
     divergence: Divergence
     former: Mapping[int, Former] | None = None  # of a replay
+    events: Path | None = None
     said: set[str] = field(default_factory=set)  # to the log, once
     lateness: Lateness = field(default_factory=Lateness)
     name: str = field(default_factory=partial(secrets.token_hex, 4))  # in run.json, and on pages of the cluster
@@ -83,14 +86,23 @@ class Run:
     def rounds_from(self, position: Position, checkpoint: Checkpoint | None) -> Generator[Round, None, None]:
         """Yield the rounds after ``position``. Meanwhile no other training can write to the directory of the checkpoint."""
         writing = nullcontext() if checkpoint is None else Writer(checkpoint, position.rounds)
-        with writing as writer:
+        with writing as writer, self._events(position) as tell:
             if checkpoint is not None and position.rounds < self.rounds:
                 checkpoint.record(facts_of(self, position))
-            rounds = self._rounds(position, writer)
+            rounds = self._rounds(position, writer, tell)
             del position  # its weights may be let go as those of any round
             yield from rounds
 
-    def _rounds(self, position: Position, writer: Writer | None) -> Generator[Round, None, None]:
+    def _events(self, position: Position) -> AbstractContextManager[Callable[[Round], None] | None]:
+        if self.events is None or position.rounds >= self.rounds:
+            return nullcontext()
+        arguments = {"run": self.name, **facts_of(self, position)["arguments"]}
+        decided = Decided.of_position(position.pace)
+        return events_of_run(self.events, arguments, position.rounds, self.rounds, decided)
+
+    def _rounds(
+        self, position: Position, writer: Writer | None, tell: Callable[[Round], None] | None
+    ) -> Generator[Round, None, None]:
         with ExitStack() as opened:
             with self._phase("start", position.rounds):
                 session = opened.enter_context(self._session())
@@ -98,6 +110,8 @@ class Run:
                 if writer is not None:
                     writer.check()
                 found, position = self._round(session, position, writer)
+                if tell is not None:
+                    tell(found)
                 yield found
                 del found  # its weights are those of the position, and may be let go before the next ones are all there
 
