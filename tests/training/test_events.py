@@ -95,6 +95,16 @@ def test_what_clocks_decided_about_a_round_that_was_kept_and_not_told_of_comes_f
     assert facts(train(replay=path, rounds=4)) == facts(train(rounds=4, **BY_CLOCK))
 
 
+def test_what_an_earlier_try_of_that_round_has_told_is_not_taken_for_it(path, tmp_path):
+    """Killed before its checkpoint was whole, the round was done again with other decisions, and killed before that was told."""
+    train(tmp_path / "kept", events=path, rounds=2, **BY_CLOCK)
+    *before, last, _ = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(before) + last.replace('"worker_steps": [3, 3]', '"worker_steps": [3, 2]'))
+    train(tmp_path / "kept", events=path, rounds=4, **BY_CLOCK)
+    assert indices(path) == [0, 1, 1, 2, 3]
+    assert facts(train(replay=path, rounds=4)) == facts(train(rounds=4, **BY_CLOCK))
+
+
 def test_a_new_file_does_not_begin_with_a_round_of_before(path, tmp_path):
     train(tmp_path / "kept", rounds=2)
     train(tmp_path / "kept", events=path, rounds=3)
@@ -105,9 +115,8 @@ def test_a_new_file_does_not_begin_with_a_round_of_before(path, tmp_path):
 def test_nothing_is_known_of_the_rounds_before_where_a_checkpoint_does_not_say_it(path):
     assert Decided.of_position({}) is None
     assert Decided.of_position({"decided": {"worker_steps": 3}}) is None
-    path.write_text('[]\nnone\n{"event": "round", "index": []}\n{"event": "round", "index": 3}\n')
+    path.write_text('[]\nnone\n{"event": "round", "index": []}\n{"event": "round", "index": 3, "decided": 7}\n')
     with EventLog(path, goes_on=True) as log:
-        log.goes_on_after(3, Decided((1,)))
         log.goes_on_after(4, None)
     assert len(path.read_text().splitlines()) == 4
 

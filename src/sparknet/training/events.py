@@ -81,9 +81,10 @@ class EventLog:
     def goes_on_after(self, index: int, decided: Decided | None) -> None:
         """Write what clocks decided about the round before this run, if the run that it goes on from was killed before it wrote that.
 
-        A checkpoint may have a round that the events have not. A replay would end there. All other figures of the round are lost.
+        A checkpoint may have a round that the events have not, or of which they have an earlier try, with other decisions. A replay would
+        end there. All other figures of the round are lost.
         """
-        if self._rounds is not None and decided is not None and index not in self._rounds:
+        if self._rounds is not None and decided is not None and self._rounds.get(index) != decided.facts():
             self.write("round", index=index, loss=None, decided=decided.facts())
 
     def start(self, **settings: Any) -> None:
@@ -116,14 +117,14 @@ def _whole_lines(path: Path) -> bytes:
     return content[: content.rfind(b"\n") + 1]
 
 
-def _rounds_in(lines: bytes) -> set[int]:
-    """Return the indices of the rounds of these events."""
-    found = set[int]()
+def _rounds_in(lines: bytes) -> dict[int, Any]:
+    """Return index -> what clocks decided, of the rounds of these events."""
+    found = dict[int, Any]()
     for line in lines.splitlines():
         with suppress(ValueError, RecursionError, LookupError, TypeError):
             event = json.loads(line)
             if event["event"] == "round":
-                found.add(int(event["index"]))
+                found[int(event["index"])] = event["decided"]
     return found
 
 
