@@ -74,3 +74,25 @@ def test_another_process_has_the_same_text(seed):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == f"{summary(frozenset('abcdefgh'))} {summary(frozenset(map(str, range(99))))}"
+
+
+class Refuses:
+    """An array that its library does not give to numpy, as a tensor of torch that has a gradient."""
+
+    def __init__(self):
+        self.size = 3
+
+    def __array__(self, *_, **__):
+        raise RuntimeError
+
+
+def test_what_is_no_array_for_numpy_and_what_is_a_class_are_named():
+    assert summary(partial(max, Refuses())).endswith("args=[Refuses(size=3)], keywords={})")
+    assert "args=[NDArray]" in summary(partial(max, NDArray))
+
+
+def test_a_long_text_is_shown_as_a_digest():
+    one, other = (summary(partial(max, "x" * 1000 + end)) for end in "ab")
+    assert one != other
+    assert "1001 characters" in one
+    assert len(one) < 100

@@ -716,6 +716,19 @@ def test_another_preprocessor_is_warned_of_and_the_training_goes_on(tmp_path, ca
     assert len(_said(caplog)) == 1
 
 
+def test_a_net_of_the_same_shapes_with_other_arguments_is_warned_of_and_the_training_goes_on(tmp_path, caplog):
+    slower = MLP.factory((1, 5, 5), 3, (4,), learning_rate=0.05, momentum=0.9, weight_decay=0.01)
+    train(tmp_path, rounds=1)
+    assert len(train(tmp_path, slower, rounds=2)) == 1
+    changed, _ = _said(caplog)
+    assert re.search(
+        r"the net \[.*'learning_rate': 0\.1,.*\]; this training goes on with \[.*'learning_rate': 0\.05,", changed
+    )
+    assert "as for a smaller learning rate" in changed
+    train(tmp_path, slower, rounds=3)
+    assert len(_said(caplog)) == 1  # where it goes on, and no change
+
+
 def test_a_checkpoint_that_does_not_say_its_preprocessor_is_gone_on_from_without_a_word_of_it(tmp_path, caplog):
     position = Position(1, FACTORY().get_weights(), [FACTORY().get_state()], [0, 0])
     Checkpoint(tmp_path, {}).write(position)  # as older versions did

@@ -30,6 +30,11 @@ _FORMAT_WITH_RULE = f"{_FORMAT}, with a rule's state"
 _UNSAID = {"ragged": "reshape", "rule": "one without state"}
 _UNKNOWN = {"data"}  # settings that they do not have, with a value that nobody knows
 _MOST = 1 << 20  # largest number of solver states, and of names of a rule's state
+# what may change -> what it may be meant for, and what happens if it is not
+_MEANT = {
+    "preprocessor": ("another augmentation", "the weights were fitted to the values that it makes"),
+    "net": ("a smaller learning rate", "the weights were fitted to what it computes"),
+}
 _LOG = logging.getLogger(__name__)
 
 
@@ -138,13 +143,16 @@ def _warn_of_changes(where: object, written: Any, notes: Mapping[str, str]) -> N
     before = written if isinstance(written, Mapping) else {}  # older checkpoints have no notes
     for name, value in notes.items():
         if before.get(name, value) != value:
+            purpose, why = _MEANT.get(name, ("a reason of yours", "the weights were fitted to it"))
             _LOG.warning(
-                "%s was trained with the %s [%s]; this training goes on with [%s]. That may be meant, as for another "
-                "augmentation. If it is not, take the former: the weights were fitted to the values that it makes",
+                "%s was trained with the %s [%s]; this training goes on with [%s]. That may be meant, as for %s. If it is not, take the "
+                "former: %s",
                 where,
                 name,
                 before[name],
                 value,
+                purpose,
+                why,
             )
 
 

@@ -81,7 +81,7 @@ class Run:
 
     def notes(self) -> dict[str, str]:
         """Return what else the weights depend on, but may change when the run is resumed."""
-        return {"preprocessor": summary(self.data.preprocessor)}
+        return {"preprocessor": summary(self.data.preprocessor), "net": summary(self.factory)}
 
     def rounds_from(self, position: Position, checkpoint: Checkpoint | None) -> Generator[Round, None, None]:
         """Yield the rounds after ``position``. Meanwhile no other training can write to the directory of the checkpoint."""

@@ -1,11 +1,12 @@
-"""A preprocessor in one line of text: checkpoints keep it, and compare it when a training goes on.
+"""A preprocessor, a rule or a factory in one line of text: checkpoints keep it, and compare it when a training goes on.
 
 Equal preprocessors have equal texts, in every process: a text has no address, and sets are sorted. A large value is shown as a
-digest, so two mean images of one shape have different texts.
+digest, so two mean images of one shape have different texts. Of a function there is the name alone.
 """
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import partial
 from hashlib import blake2b
@@ -19,6 +20,7 @@ __all__ = ["summary"]
 
 _SHOWN = 8  # values that are written out; more values are shown as a digest
 _DEEPEST = 6
+_LONGEST = 300  # characters that are written out, of a text such as a prototxt
 
 
 def summary(preprocessor: Any) -> str:
@@ -40,15 +42,26 @@ def summary(preprocessor: Any) -> str:
 def _text(value: Any, depth: int) -> str:
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None or isinstance(value, bool | int | float | complex | str):
+    if isinstance(value, str):
+        return repr(value) if len(value) <= _LONGEST else f"{len(value)} characters {_digest(repr(value).encode())}"
+    if value is None or isinstance(value, bool | int | float | complex):
         return repr(value)
     if isinstance(value, bytes | bytearray):
         return f"{len(value)} bytes {_digest(value)}"
     if isinstance(value, os.PathLike):
         return repr(os.fspath(value))
-    if hasattr(value, "to_host") or hasattr(value, "__array__"):
-        return _text_of_array(np.asarray(value.to_host() if hasattr(value, "to_host") else value))
+    array = None if isinstance(value, type) else _array(value)
+    if array is not None:
+        return _text_of_array(array)
     return _text_of_object(value, depth) if depth else type(value).__qualname__
+
+
+def _array(value: Any) -> "np.ndarray[Any, Any] | None":
+    """Return an array of numpy, if this is an array, and its library gives it to numpy: not a tensor with a gradient, for example."""
+    if hasattr(value, "to_host") or hasattr(value, "__array__"):
+        with suppress(Exception):
+            return np.asarray(value.to_host() if hasattr(value, "to_host") else value)
+    return None
 
 
 def _text_of_array(array: "np.ndarray[Any, Any]") -> str:
