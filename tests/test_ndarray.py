@@ -109,8 +109,14 @@ def test_allclose_knows_bfloat16_and_says_what_numpy_cannot_compare():
     assert near.allclose([1.0, 2.0])
     assert near.allclose(near, rtol=0)
     assert not near.allclose([1.0, 2.5])
-    with pytest.raises(TypeError, match=r"allclose\(\) of bfloat16 \(2,\), float16 \(2,\)"):
-        near.allclose(NDArray([1, 2], dtype="float16"))
+    half = NDArray([1, 2], dtype="float16")
+    try:
+        np.result_type(near.dtype, half.dtype)
+    except TypeError:  # ml_dtypes before 0.7 has no dtype for both
+        with pytest.raises(TypeError, match=r"allclose\(\) of bfloat16 \(2,\), float16 \(2,\)"):
+            near.allclose(half)
+    else:
+        assert near.allclose(half)
 
 
 def test_allclose_refuses_two_kinds_of_tolerance():

@@ -11,7 +11,8 @@ from sparknet import Field, LocalCluster, averaged_sgd
 from sparknet.data import pack
 from sparknet.main_job import master
 from sparknet.nets import MLP
-from sparknet.report import EventLog, collected_log, printed_warnings, round_line
+from sparknet.report import collected_log, printed_warnings, round_line
+from sparknet.training import EventLog
 
 
 @pytest.fixture(scope="module")
