@@ -2,14 +2,14 @@
 
 The constants of the model are measured apart from any round of a training:
 
-- *messages, bandwidth, cores*: a ``Hub`` and workers that give back nothing, or as many bytes as they are asked for; 64 MB, one connection
-  and two.
+- *messages*: rounds of a net of eight bytes, with 1, 2 and 4 workers, less their step. No other round of a training is seen.
+- *bandwidth, cores*: a ``Hub`` and workers that give back nothing, or as many bytes as they are asked for; 64 MB, one connection and two.
 - *code*: the functions of a worker's round and of the driver's end, called in this process, one after the other, with 64 MB.
 - *a step*: a worker's 25 steps, in this process. A step sleeps, because more workers than cores could not compute at the same time.
 
-Then rounds are predicted and measured: 1, 2 and 4 workers, three sizes, three tau, without and with one worker three times as slow. A
-measured round is the median of those after the first two. The error is predicted / measured - 1. The one of the least is beside it: a busy
-machine only ever adds, and the constants are the least of theirs.
+Then rounds are predicted and measured: 1, 2 and 4 workers, three sizes, three tau, without and with one worker three times as slow. The
+constants are medians, and a measured round is the median of those after the first two. The error is predicted / measured - 1. That of the
+least round is beside it: a busy machine only ever adds.
 
 What not to conclude: anything about a network. What the table of the docs says of those follows from the model alone.
 
@@ -100,7 +100,9 @@ def rounds_of(nbytes, workers, tau, slow_worker, rounds):
 def echo(address, shard, secret, nbytes):
     """Be a worker that takes what comes and gives back so many bytes."""
     data = data_in_a_slice(nbytes)
-    slices = [np.zeros(data, np.uint8)] * (nbytes // data)
+    slices = [
+        np.ones(data, np.uint8) for _ in range(nbytes // data)
+    ]  # memory of their own: what is in the cache costs less
     used = []
 
     def do(body, exactly, is_wanted):
@@ -112,14 +114,15 @@ def echo(address, shard, secret, nbytes):
 
 
 def exchange(workers, down, up, times):
-    """Seconds and processor seconds of rounds of the transport alone: the least of each."""
+    """Seconds and processor seconds of rounds of the transport alone: the median of each."""
     secret, context = new_secret(), multiprocessing.get_context("fork")
     found, said = [], []
     with Hub(workers, secret=secret, longest=SLICE) as hub:
         children = [context.Process(target=echo, args=(hub.address, k, secret, up)) for k in range(workers)]
         for each in children:
             each.start()
-        bodies = dict.fromkeys(range(workers), memoryview(np.zeros(max(1, down), np.uint8)))
+        # not zeros, which would all be one page of memory
+        bodies = dict.fromkeys(range(workers), memoryview(np.ones(max(1, down), np.uint8)))
         for _ in range(UNTIMED + times):
             start, mine = time.perf_counter(), time.process_time()
             done = hub.round(bodies, combine=lambda _number, _slices: None)
@@ -128,17 +131,17 @@ def exchange(workers, down, up, times):
             said.append(time.process_time() - mine + sum(json.loads(each.notes) for each in done.values()))
     for each in children:
         each.join()
-    return min(found[UNTIMED:]), min(said[UNTIMED:])
+    return statistics.median(found[UNTIMED:]), statistics.median(said[UNTIMED:])
 
 
-def least(times, function, *args):
-    """The least seconds of a call."""
+def seconds_of(times, function, *args):
+    """The median seconds of a call."""
     took = []
     for _ in range(times):
         start = time.perf_counter()
         function(*args)
         took.append(time.perf_counter() - start)
-    return min(took)
+    return statistics.median(took)
 
 
 def of_code(nbytes, times):
@@ -149,12 +152,12 @@ def of_code(nbytes, times):
     data = data_in_a_slice(weights.nbytes)
     slices = Slices([ResultLayout(schema_of(weights))], list(weights.arrays()), data)
     task = Task(worker=0, num_batches=1, first_step=0, tau=0, seed=0)
-    loaded = least(times, lambda: net.set_weights(loads(message, verify=True)))
+    loaded = seconds_of(times, lambda: net.set_weights(loads(message, verify=True)))
     # takes weights and gives them, as a worker that stays does
-    whole = least(times, lambda: train_round(net, stored, task, weights, net.get_state(), lend=True))
-    taken = least(times, net.set_weights, weights)
+    whole = seconds_of(times, lambda: train_round(net, stored, task, weights, net.get_state(), lend=True))
+    taken = seconds_of(times, net.set_weights, weights)
     parts = [[np.concatenate([data, np.frombuffer(sums, np.uint8)]) for data, sums in slices]] * 4
-    target = np.ones(data // 4, np.float32)
+    mean = [np.ones(data // 4, np.float32) for _ in slices]
 
     def combine(workers):
         way, before = Mean().by_slices(weights, [1] * workers, {}), [0] * workers
@@ -164,21 +167,22 @@ def of_code(nbytes, times):
                 data, before[k] = checked(memoryview(parts[k][number]), k, number, before[k])
                 given.append(NDArray(data.view(np.float32)))
             combined = way.combine(given).to_host()
-            target[: combined.size] = combined
+            mean[number][: combined.size] = combined
 
-    # in turns, and often: what counts is their difference. The mean of two has a way of its own, so it is not one of them
-    pairs = [(least(1, combine, 1), least(1, combine, 4)) for _ in range(3 * times)]
-    one, four = (min(each) for each in zip(*pairs, strict=True))
+    # in turns, and often: of the many, what counts is a difference
+    turns = [[seconds_of(1, combine, workers) for workers in (1, 2, 4)] for _ in range(3 * times)]
+    one, two, four = map(statistics.median, zip(*turns, strict=True))
     combined = max(0.0, (four - one) / 3)
-    ended = least(times, first_nonfinite, weights, [])
     fresh = lambda: list(Slices([ResultLayout(schema_of(weights))], list(weights.arrays()), data))  # noqa: E731
     costs = {
-        "sent": least(times, dump_parts, weights),
+        "sent": seconds_of(times, dump_parts, weights),
         "loaded": loaded,
         "ready": max(0.0, whole - taken),
-        "sliced": least(times, fresh),
+        "sliced": seconds_of(times, fresh),
         "combined": combined,
-        "ended": ended + max(0.0, one - combined),
+        "stored": max(0.0, one - combined),
+        "of_two": two,
+        "looked": seconds_of(times, first_nonfinite, weights, []),
     }
     return {name: seconds / nbytes for name, seconds in costs.items()}
 
@@ -194,14 +198,16 @@ def step_of(tau, times):
 
 def measured_costs(nbytes, times):
     """The constants, and the seconds of a step."""
-    empty = {workers: exchange(workers, 0, 0, 5 * times)[0] for workers in (1, 2, 4)}
+    step = step_of(25, times)
+    empty = {workers: rounds_of(8, workers, 1, None, 10 * times)[0] - step for workers in (1, 2, 4)}
     message = max(0.0, (empty[4] - empty[1]) / 3)
+    nothing = {workers: exchange(workers, 0, 0, times)[0] for workers in (1, 2)}
     ways = {(workers, way): exchange(workers, *way, times) for workers in (1, 2) for way in ((nbytes, 0), (0, nbytes))}
     rates = {
         workers: 2
         * workers
         * nbytes
-        / sum(ways[workers, way][0] - empty[workers] for way in ((nbytes, 0), (0, nbytes)))
+        / sum(ways[workers, way][0] - nothing[workers] for way in ((nbytes, 0), (0, nbytes)))
         for workers in (1, 2)
     }
     moved = statistics.mean(used / (workers * nbytes) for (workers, _), (_, used) in ways.items())
@@ -214,7 +220,7 @@ def measured_costs(nbytes, times):
         cores=float(len(os.sched_getaffinity(0))),
         **of_code(nbytes, times),
     )
-    return costs, step_of(25, 2)
+    return costs, step
 
 
 def rows(chosen, costs, step):

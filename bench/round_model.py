@@ -102,12 +102,18 @@ class Costs:
     ready: float = 0.35e-9  # worker: the net gives its weights, and whether they are finite is looked at
     sliced: float = 0.1e-9  # worker: checksums, while results are pulled
     combined: float = 0.3e-9  # driver, for each worker: a result is checked and added
-    ended: float = 0.5e-9  # driver, once: the mean is stored, and looked at
+    stored: float = 0.3e-9  # driver, once, while results are pulled: the sum is divided and stored
+    of_two: float = 0.6e-9  # driver, instead of these two where there are two results: their mean has a way of its own
+    looked: float = 0.2e-9  # driver, once, after that: whether the mean is finite
     moved: float = 0.0  # cores, for each byte over a link; it counts where cores are few
     cores: float = math.inf  # of one machine that everything runs on
     job: float = 0.2  # an empty Spark job
     task: float = 0.002  # Spark's scheduler, for each task
     pipe: float = 6e-9  # a byte between JVM and Python, pickled and copied; one way. Of AlexNet's rounds on two executors; not measured apart
+
+    def mean(self, workers):
+        """Seconds a byte of the weights for the mean of so many results, of one core of the driver."""
+        return self.of_two if workers == 2 else workers * self.combined + self.stored
 
 
 @dataclass(frozen=True)
@@ -161,13 +167,13 @@ def sliced(costs, workers, nbytes, parts=None):
             (sliced(costs, workers, nbytes, each) for each in powers), key=lambda way: _least(way, workers, nbytes)
         )
     total = min(costs.many, parts * costs.bandwidth)
-    moved, of_one = workers * nbytes, nbytes / parts
+    moved, of_one, mean = workers * nbytes, nbytes / parts, costs.mean(workers)
     pulled = max(
         moved / total,
         nbytes / costs.bandwidth,
         nbytes * costs.sliced,
-        workers * of_one * costs.combined,
-        moved * (costs.moved + costs.sliced + costs.combined) / costs.cores,
+        of_one * mean,
+        (moved * (costs.moved + costs.sliced) + nbytes * mean) / costs.cores,
     )
     messages = (costs.message / 2) * (1 + (parts - 1) / workers)  # a worker, too, handles those of all parts one by one
     return Way(
@@ -177,7 +183,7 @@ def sliced(costs, workers, nbytes, parts=None):
         loaded=nbytes * costs.loaded,
         ready=nbytes * costs.ready,
         back=None,
-        closing=costs.fixed / 2 + workers * messages + pulled + of_one * costs.ended,
+        closing=costs.fixed / 2 + workers * messages + pulled + of_one * costs.looked,
         cores=costs.cores,
     )
 
@@ -192,7 +198,8 @@ def job_per_round(costs, workers, nbytes):
         loaded=nbytes * costs.pipe,
         ready=nbytes * costs.pipe,
         back=(min(costs.many, costs.bandwidth), costs.bandwidth),
-        closing=workers * nbytes * costs.pipe + nbytes * costs.ended,  # the driver's pipe, one result after the other
+        # the driver's pipe, one result after the other
+        closing=workers * nbytes * costs.pipe + nbytes * (costs.stored + costs.looked),
         cores=costs.cores,
     )
 

@@ -19,8 +19,8 @@ model = sys.modules["round_model"] = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(model)
 
 FREE = model.Costs(
-    bandwidth=1e9, fixed=0.0, message=0.0, sent=0.0, loaded=0.0, ready=0.0, sliced=0.0, combined=0.0, ended=0.0,
-    job=0.0, task=0.0, pipe=0.0,
+    bandwidth=1e9, fixed=0.0, message=0.0, sent=0.0, loaded=0.0, ready=0.0, sliced=0.0, combined=0.0, stored=0.0,
+    of_two=0.0, looked=0.0, job=0.0, task=0.0, pipe=0.0,
 )  # fmt: skip
 WAYS = [model.star, model.sliced, model.job_per_round]
 
