@@ -16,7 +16,7 @@ import pytest
 from transport.sessions import LIMITS, SECRET, Sum, Workers, connected, doubled, ended, proved, round_of, wait_until
 
 from sparknet.errors import ClusterError, DataError
-from sparknet.transport import Hello, Hub, Limits, Result, peers, serve
+from sparknet.transport import Hello, Hub, Limits, Result, peers, serve, serving
 from sparknet.transport.messages import Beat
 from sparknet.transport.wire import receive
 
@@ -39,6 +39,23 @@ def test_rounds_go_out_and_come_back_slice_by_slice(encrypt):
     workers.join()
     assert not workers.errors
     assert hub.ignored == hub.strangers == 0
+
+
+def test_nothing_is_said_before_a_worker_has_said_who_it_is(monkeypatch):
+    act, hellos = serving._Worker._act, []
+
+    def slowly(worker, actions):
+        if any(isinstance(getattr(action, "message", None), Hello) for action in actions):
+            hellos.append(actions)
+            time.sleep(1.0)  # a busy machine: two beats
+        act(worker, actions)
+
+    monkeypatch.setattr(serving._Worker, "_act", slowly)
+    with Hub(1, secret=SECRET, limits=LIMITS) as hub:
+        workers = Workers(hub, shards=1)
+        round_of(hub, {0: bytes(32)})
+    workers.join()
+    assert (len(hellos), hub.strangers, workers.errors) == (1, 0, [])
 
 
 def test_an_error_of_the_work_ends_the_session_with_its_traceback(encrypt):

@@ -148,10 +148,10 @@ class _Worker:
             threading.Thread(target=work, args=args, name=name, daemon=True)
             for work, args, name in ((self._read, (longest,), "reads of the driver"), (self._beat, (), "beats"))
         ]
+        self._act(self._begin)  # a beat before it would be no word of a worker
         for thread in threads:
             thread.start()
         try:
-            self._act(self._begin)
             while self._stop is None:
                 message = self._messages.get()
                 with self._lock:
