@@ -100,9 +100,8 @@ def rounds_of(nbytes, workers, tau, slow_worker, rounds):
 def echo(address, shard, secret, nbytes):
     """Be a worker that takes what comes and gives back so many bytes."""
     data = data_in_a_slice(nbytes)
-    slices = [
-        np.ones(data, np.uint8) for _ in range(nbytes // data)
-    ]  # memory of their own: what is in the cache costs less
+    # memory of their own: what is in the cache costs less
+    slices = [np.ones(data, np.uint8) for _ in range(nbytes // data)]
     used = []
 
     def do(body, exactly, is_wanted):

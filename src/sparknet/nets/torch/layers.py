@@ -57,7 +57,7 @@ class Tensors:
     module: Any
     named: Mapping[str, Any]
     aliases: Mapping[str, str]  # every name -> the name under which the tensor travels
-    buffers: Sequence["_Buffer"]  # those that the state_dict leaves out too
+    buffers: Sequence[_Buffer]  # those that the state_dict leaves out too
     evaluating: Sequence[Any]  # modules that module() left in evaluation mode inside one in training mode
 
     def layers(self) -> dict[str, list[str]]:
@@ -117,12 +117,13 @@ class Tensors:
 
         A NetError if one that travels has another shape or dtype now.
         """
+        assigned = [buffer for buffer in self.buffers if buffer.now is not buffer.tensor]
+        if not assigned:  # as after nearly every step
+            return
         torch, travels = load(), {id(tensor) for tensor in self.named.values()}
         values = []
-        for buffer in self.buffers:
+        for buffer in assigned:
             now, like = buffer.now, buffer.tensor
-            if now is like:
-                continue
             if now is not None and (now.shape, now.dtype) == (like.shape, like.dtype):
                 values.append((buffer, now.detach().clone()))  # two buffers may have changed places
             elif id(like) in travels:
