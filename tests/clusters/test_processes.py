@@ -605,5 +605,5 @@ def test_the_weights_that_a_training_begins_with_are_let_go_after_its_first_roun
 
 def test_the_memory_of_the_driver_does_not_grow_with_the_workers():
     few, many = peak_of(1), peak_of(4)
-    assert many < few + 1.5  # some slices of each: a whole result of each would be three more
+    assert many < few + 1.2  # 16 slices in all and those that are combined: a whole result of each would be three more
     assert few > 1  # the new weights

@@ -118,8 +118,7 @@ class Hub:
         self._door.open()
         self._driver_thread = threading.Thread(target=self._rest, name="drives between rounds", daemon=True)
         self._driver_thread.start()
-        self._owner = os.getpid()
-        self._driver = threading.current_thread()  # that called for the last round
+        self._owner, self._driver = os.getpid(), threading.current_thread()  # the latter: that called for the last round
         atexit.register(self._close_at_exit)
 
     @property
@@ -249,22 +248,23 @@ class Hub:
     ) -> Mapping[int, Done]:
         now = time.monotonic()
         late = deadline if deadline is None or callable(deadline) else now + deadline
-        actions: Sequence[DriverAction] = self._machine.open(bodies, now, deadline=late, quorum=quorum)
+        actions = self._machine.open(bodies, now, deadline=late, quorum=quorum)
         done: Mapping[int, Done] = {}
         try:
             while True:
-                for action in actions:
-                    match action:
+                while actions:  # each is let go when it is done: it may have slices
+                    match actions.pop(0):
                         case Begin(_, done):
                             begin(done)
                         case Combine(_, number, slices):
                             combine(number, slices)
+                            del slices
                         case End():
                             self._overdue.end(time.monotonic())
                             return done
                         case GiveUp(error):
                             raise error  # noqa: TRY301 - what is caught below says it to the workers
-                        case _:
+                        case action:
                             self._perform([action])
                 actions = [GiveUp(ClusterError(_CLOSED))] if self._is_closed else self._next()
                 if said := self._overdue.words(self._machine, time.monotonic()):

@@ -82,6 +82,7 @@ def read_all(
     try:
         for message in messages(connection, longest=longest, allowed=_TO_DRIVER, heard=now_and_then):
             received(message)
+            del message  # not kept until the next one is there
     except SparknetError as error:
         return str(error)
     except MemoryError as error:
