@@ -118,7 +118,7 @@ class Hub:
         self._door.open()
         self._driver_thread = threading.Thread(target=self._rest, name="drives between rounds", daemon=True)
         self._driver_thread.start()
-        self._owner, self._driver = os.getpid(), threading.current_thread()  # the latter: that called for the last round
+        self._owner, self._driver = os.getpid(), threading.current_thread()  # the latter called for the last round
         atexit.register(self._close_at_exit)
 
     @property
