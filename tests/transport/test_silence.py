@@ -127,7 +127,7 @@ def test_what_has_come_is_read_however_late():
         here.settimeout(0.01)
         later = threading.Timer(0.3, send, [there, Beat()])
         later.start()
-        assert receive(here, longest=0, allowed=[Beat], waits=True) == Beat()
+        assert receive(here, longest=0, allowed=[Beat], waits=lambda: True) == Beat()
         later.join()
         with pytest.raises(TimeoutError):
             receive(here, longest=0, allowed=[Beat])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sparknet.backends import release_memory
+from sparknet.clusters.direct.sliced import Aggregation, check_aggregation
 from sparknet.clusters.totals import mean_metrics
 from sparknet.data.dataset import Dataset
 from sparknet.errors import ClusterError, DataError
@@ -33,6 +34,9 @@ class LocalCluster:
         None: the workers take their turns in this process, and no bytes are moved. A number: each worker is a child process, at
         most so many, and all work at the same time. They are forked from this one, so data and factory need not be sent; what
         has used CUDA before cannot be forked. A child that dies is started again, and the round has the same bits.
+    aggregation
+        Who combines the results of processes: ``"star"``, this process; ``"sliced"``, each of them a part. The bits are the same. Between
+        processes of one machine ``"sliced"`` gains nothing: it is for trying out what :class:`~sparknet.SparkCluster` does with it.
 
     Examples
     --------
@@ -41,11 +45,16 @@ class LocalCluster:
     """
 
     processes: int | None = None
+    aggregation: Aggregation = "star"
 
     def __post_init__(self) -> None:
+        check_aggregation("LocalCluster", self.aggregation)
         count = self.processes
         if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
             msg = f"LocalCluster: processes={count!r}; expected a number of at least 1, or None for this process alone"
+            raise DataError(msg)
+        if count is None and self.aggregation != "star":
+            msg = f"LocalCluster: aggregation={self.aggregation!r} without processes; in one process nothing is sent: give processes=N"
             raise DataError(msg)
 
     @contextmanager
@@ -71,7 +80,9 @@ class LocalCluster:
             if self.processes is not None:
                 from sparknet.clusters.processes import process_session
 
-                session = opened.enter_context(process_session(factory, local.data, workers, evaluate, local.evaluate))
+                session = opened.enter_context(
+                    process_session(factory, local.data, workers, evaluate, local.evaluate, self.aggregation)
+                )
             yield session
 
     def default_workers(self, data: Any) -> int:

@@ -2,12 +2,14 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from typing import Any
 
 from sparknet.clusters.direct.alike import about
 from sparknet.clusters.direct.bodies import SLICE
 from sparknet.clusters.direct.session import DirectSession
+from sparknet.clusters.direct.sliced import Aggregation
 from sparknet.clusters.direct.told import raised
 from sparknet.clusters.direct.worker import Evaluated, serve_shard
 from sparknet.clusters.forks import Forks
@@ -30,6 +32,7 @@ def process_session(
     workers: int,
     evaluated: Any,
     elsewhere: Callable[..., dict[str, float]],
+    aggregation: Aggregation,
 ) -> Iterator[DirectSession]:
     """Open a session with one child process for each worker; on leaving it they have ended.
 
@@ -53,7 +56,11 @@ def process_session(
             dropped=dropped,
         ) as hub:
             forks.watch(hub, workers)
-            yield DirectSession(hub, workers, known, elsewhere, forks.round_ended)
+            session = DirectSession(
+                hub, workers, known, elsewhere, forks.round_ended, aggregation=aggregation, limits=_LIMITS
+            )
+            with closing(session):
+                yield session
     finally:
         forks.close()
 

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 
 from sparknet.averaging import BySlices, Rule, RuleState
 from sparknet.averaging.contract import next_start, shares_of
-from sparknet.averaging.rules import mean_of
+from sparknet.averaging.rules import mean_of, named
 from sparknet.averaging.slices import Combine, by_slices
 from sparknet.checkpoint import Position
 from sparknet.nets.base import SolverState
@@ -102,7 +102,9 @@ class Ending:
     @property
     def combines_states(self) -> Combine | None:
         """How the same part of an array of each state is combined; None if each worker keeps its own."""
-        return None if self.wants_each_state else partial(mean_of, shares=self._shares)
+        if self.wants_each_state:
+            return None
+        return named("mean of integers too", self._shares) or partial(mean_of, shares=self._shares)
 
     def combined(self, weights: WeightCollection) -> None:
         """Take the weights that were combined by :attr:`by_slices`."""

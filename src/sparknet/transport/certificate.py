@@ -1,6 +1,7 @@
 """The certificate of a session, made by the package cryptography (extra ``tls``). The only module that imports it.
 
-There is no authority behind it: workers take this certificate and no other. Its key is new for each hub and never leaves its process.
+There is no authority behind it: workers take this certificate and no other. Its key is new for each hub. It leaves its process in one case
+alone: workers that combine weights among themselves get it over their encrypted connections.
 """
 
 import datetime as dt

@@ -1,4 +1,4 @@
-"""The way of a worker to its driver: a connection on which both have proved themselves."""
+"""The way of a worker to its driver, or to another worker: a connection on which both have proved themselves."""
 
 import contextlib
 import socket
@@ -16,8 +16,10 @@ _PAUSES = (0.1, 0.2, 0.4, 0.8)  # seconds before it is tried again
 
 
 @contextlib.contextmanager
-def connected(address: tuple[str, int], credentials: Credentials) -> Iterator[Connection]:
-    """Return a connection to the driver, and close it at the end.
+def connected(
+    address: tuple[str, int], credentials: Credentials, whom: str = "the driver"
+) -> Iterator[Connection]:
+    """Return a connection to the driver, or whom errors are to name, and close it at the end.
 
     A driver whose port is full of strangers ends the oldest of those that have not proved themselves, perhaps this worker. So one that
     breaks off is tried again.
@@ -27,14 +29,14 @@ def connected(address: tuple[str, int], credentials: Credentials) -> Iterator[Co
     ClusterError
         The driver cannot be reached, broke off, or is another one.
     """
-    connection = _tried(address, credentials)
+    connection = _tried(address, credentials, whom)
     try:
         yield connection
     finally:
         connection.close()
 
 
-def _tried(address: tuple[str, int], credentials: Credentials) -> Connection:
+def _tried(address: tuple[str, int], credentials: Credentials, whom: str) -> Connection:
     place = f"{address[0]}:{address[1]}"
     broken: OSError | None = None
     until = time.monotonic() + GREETS
@@ -44,7 +46,7 @@ def _tried(address: tuple[str, int], credentials: Credentials) -> Connection:
         except OSError as error:
             if broken is not None:
                 break
-            msg = f"the driver does not answer at {place} ({error}); give an address of it that workers can reach"
+            msg = f"{whom} does not answer at {place} ({error}); give an address of it that workers can reach"
             raise ClusterError(msg) from error
         try:
             return _proved(connection, credentials, until)
@@ -53,7 +55,7 @@ def _tried(address: tuple[str, int], credentials: Credentials) -> Connection:
             broken = error
         except ClusterError as error:
             connection.close()
-            raise error.placed(f"the driver at {place}") from error
+            raise error.placed(f"{whom} at {place}") from error
         if pause is None or isinstance(broken, TimeoutError):
             break
         time.sleep(pause)
@@ -62,7 +64,7 @@ def _tried(address: tuple[str, int], credentials: Credentials) -> Connection:
         if credentials.certificate is not None
         else "this worker may have another secret, or the session is encrypted: give workers Hub.credentials"
     )
-    msg = f"the driver at {place} broke off before work began ({broken}); {advice}"
+    msg = f"{whom} at {place} broke off before work began ({broken}); {advice}"
     raise ClusterError(msg) from broken
 
 

@@ -21,7 +21,9 @@ from sparknet.transport.wire import Connection, exactly, receive
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Door", "new_encryption"]
+    from sparknet.transport.certificate import Certificate
+
+__all__ = ["Door", "encrypting", "new_encryption"]
 
 _STRANGERS = (
     64  # connections at once that have not proved themselves, beside two for each worker; another one ends the oldest
@@ -174,10 +176,16 @@ def _family_of(address: str) -> socket.AddressFamily:
     return socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
 
 
-def new_encryption() -> tuple["ssl.SSLContext", bytes]:
+def new_encryption() -> tuple["ssl.SSLContext", "Certificate"]:
     """Return what a new session encrypts with, and its certificate."""
     from sparknet.transport.certificate import new_certificate
-    from sparknet.transport.tls import driver_context
 
     certificate = new_certificate()
-    return driver_context(certificate.private), certificate.public
+    return encrypting(certificate.private), certificate
+
+
+def encrypting(private: bytes) -> "ssl.SSLContext":
+    """Return what the side that listens encrypts with; key and certificate are in PEM."""
+    from sparknet.transport.tls import driver_context
+
+    return driver_context(private)

@@ -272,17 +272,17 @@ class DriverSide:
         seat = self._seats[shard]
         assert seat.peer is not None
         seat.began = now
-        exactly = None if seat.done is None else seat.done.steps
+        exactly = None if seat.done is None or seat.done.is_nothing else seat.done.steps
         seat.ahead = 0 if self._round.pulls else self._window
         body = self._round.body(shard, seat.peer)
         return self._send(seat.peer, Work(self._round.number, body, exactly, seat.ahead), now)
 
     def _done(self, shard: int, done: Done, now: float) -> list[DriverAction]:
         seat = self._seats[shard]
-        if seat.done is not None and faults.told_alike(seat.done) != faults.told_alike(done):
+        if seat.done is not None and faults.disagree(seat.done, done):
             return self._give_up(faults.differs(shard, seat.done, done), now)
         self._failures = self._failures if seat.done else 0  # work that is done again is no progress
-        seat.done, seat.ready = seat.done or done, True
+        seat.done, seat.ready = done, True
         seat.asked = max(seat.asked, min(seat.ahead, seat.count))
         if self._round is None or self._round.pulls:
             return self._pulled(now)

@@ -3,7 +3,7 @@
 from sparknet.errors import ClusterError, SparknetError
 from sparknet.transport.messages import Done
 
-__all__ = ["JOB_FAILED", "MAKES_ROOM", "differs", "missing", "raised", "told_alike", "unfit"]
+__all__ = ["JOB_FAILED", "MAKES_ROOM", "differs", "disagree", "missing", "raised", "unfit"]
 
 # Why a worker is given up that has done nothing wrong.
 JOB_FAILED = "its job failed"
@@ -21,9 +21,11 @@ def missing(shard: int, since: float, most: float, waiting: str, reason: str) ->
     return ClusterError(msg, shard=shard)
 
 
-def told_alike(done: Done) -> tuple[int, int, bytes]:
-    """Return what two attempts at the same work have to say alike."""
-    return done.steps, done.slices, done.result
+def disagree(first: Done, second: Done) -> bool:
+    """Say whether two attempts at the same work gave different results. Of one that gave nothing there is nothing to compare."""
+    if not first.slices and not second.slices and (first.is_nothing or second.is_nothing):
+        return False
+    return (first.steps, first.slices, first.result) != (second.steps, second.slices, second.result)
 
 
 def unfit(shard: int, name: str, got: str | None, expected: str) -> SparknetError:

@@ -110,8 +110,8 @@ class Hub:
         self._lock = threading.Lock()  # of what follows
         self._peers: dict[int, Peer] = {}
         self._damaged, self._is_closed = 0, False  # the former: connections on which something came that is no message
-        encryption, certificate = new_encryption() if encrypt else (None, None)
-        self.credentials = Credentials(secret, certificate)
+        encryption, self.certificate = new_encryption() if encrypt else (None, None)
+        self.credentials = Credentials(secret, self.certificate and self.certificate.public)
         self._door = Door(address, port, secret=secret, encryption=encryption, workers=shards, entered=self._entered)
         self.address = self._door.address
         self._machine.where = f"; the driver listens at {self.address[0]}:{self.address[1]}"

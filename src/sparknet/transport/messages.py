@@ -95,6 +95,11 @@ class Done:
     result: bytes = b""
     notes: bytes = b""
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether nothing came of the work but notes."""
+        return not (self.steps or self.slices or self.result)
+
 
 @dataclass(frozen=True)
 class Failed:

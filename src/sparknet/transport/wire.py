@@ -58,11 +58,11 @@ def receive(
     allowed: Sequence[type],
     heard: Callable[[], None] = lambda: None,
     memory: Leases | None = None,
-    waits: bool = False,
+    waits: Callable[[], bool] = lambda: False,
 ) -> Any:
     """Receive one message; ``heard`` is called whenever a part of it has come. Its body lies in ``memory``, or in new one.
 
-    The connection's timeout is the time in which a part has to come; if this ``waits``, it holds for sending alone.
+    The connection's timeout is the time in which a part has to come; where it has not, ``waits`` says whether that is waited for once more.
     """
     frame = read_header(exactly(connection, HEADER_BYTES, waits=waits), longest=longest, allowed=allowed)
     heard()
@@ -81,10 +81,12 @@ def messages(
     """
     memory = Leases()
     while True:
-        yield receive(connection, longest=longest, allowed=allowed, heard=heard, memory=memory, waits=True)
+        yield receive(connection, longest=longest, allowed=allowed, heard=heard, memory=memory, waits=lambda: True)
 
 
-def exactly(connection: Connection, count: int, until: float | None = None, *, waits: bool = False) -> bytes:
+def exactly(
+    connection: Connection, count: int, until: float | None = None, *, waits: Callable[[], bool] = lambda: False
+) -> bytes:
     """Receive so many bytes; ``until`` is the time, by the monotonic clock, at which all of them must be there."""
     buffer = bytearray(count)
     _fill(connection, memoryview(buffer), until, waits=waits)
@@ -97,7 +99,7 @@ def _fill(
     until: float | None = None,
     heard: Callable[[], None] = lambda: None,
     *,
-    waits: bool = False,
+    waits: Callable[[], bool] = lambda: False,
 ) -> None:
     while view:
         if until is not None:
@@ -105,7 +107,7 @@ def _fill(
         try:
             count = connection.recv_into(view)
         except TimeoutError:
-            if waits:
+            if waits():
                 continue
             raise
         if not count:

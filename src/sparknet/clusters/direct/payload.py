@@ -7,6 +7,7 @@ all slices up to this one: a worker that goes on where another one was lost has 
 
 import math
 import operator
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -34,9 +35,11 @@ __all__ = [
     "checked",
     "data_in_a_slice",
     "heard",
+    "of_bytes",
     "same",
     "schema_of",
     "schema_of_state",
+    "whole",
 ]
 
 _ALIGNED = 64  # bytes
@@ -149,6 +152,8 @@ class ResultLayout:
 class Slices(Sequence[list[Any]]):
     """A payload as slices, each made when it is asked for: a view of one array, or a copy where a slice has parts of several.
 
+    Several threads may ask for them.
+
     Parameters
     ----------
     layouts
@@ -171,6 +176,7 @@ class Slices(Sequence[list[Any]]):
         self._begins = [place.begin for layout in layouts for place in layout.places]
         self._bytes = [_bytes(array) for array in arrays]
         self._nbytes, self._size = layouts[-1].end, size
+        self._lock = threading.Lock()  # of what follows
         self._sums: list[bytes] = []  # the checksums of the slices that were made so far
 
     def __len__(self) -> int:
@@ -180,8 +186,9 @@ class Slices(Sequence[list[Any]]):
         place = operator.index(number)
         if not 0 <= place < len(self):
             raise IndexError(number)
-        for each in range(len(self._sums), place + 1):  # those before it were sent by another worker, which was lost
-            self._append_sums(self._data(each))
+        with self._lock:
+            for each in range(len(self._sums), place + 1):  # those before it were sent by another worker, or to another one
+                self._append_sums(self._data(each))
         return [self._data(place), self._sums[place]]
 
     def _append_sums(self, data: np.ndarray[Any, Any]) -> None:
@@ -232,16 +239,34 @@ def checked(received: memoryview, worker: int, number: int, before: int) -> tupl
     if sums == said:
         return np.frombuffer(data, np.uint8), int.from_bytes(sums[_SUM:], "big")
     if _own(found, said[_SUM:]) != said[:_SUM]:
-        msg = (
-            f"worker {worker}: slice {number} of its result, {len(data):,} bytes, has another checksum than it was sent with: "
-            "memory or network of one of the two machines is faulty"
-        )
-        raise FormatError(msg, tensor=None, offset=None)
+        raise _damaged(worker, number, len(data))
     msg = (
         f"worker {worker}: it was lost while its result was sent, and the same work, done again, gave another result before slice "
         f"{number}; the net, its factory or the data is not the same each time: seed what is random by the step"
     )
     raise ClusterError(msg, shard=worker)
+
+
+def whole(received: memoryview, worker: int, number: int) -> np.ndarray[Any, Any]:
+    """Return the bytes of the payload in a slice, whatever the slices before it were; raise a FormatError as :func:`checked` does."""
+    data, said = received[: -2 * _SUM], bytes(received[-2 * _SUM :])
+    if _own(checksum(data), said[_SUM:]) != said[:_SUM]:
+        raise _damaged(worker, number, len(data))
+    return np.frombuffer(data, np.uint8)
+
+
+def of_bytes(memory: np.ndarray[Any, Any], size: int) -> Slices:
+    """Return slices of memory, in the form that :func:`whole` takes."""
+    array = NDArray(memory)
+    return Slices([ResultLayout(schema_of({"": [array]}))], [array], size)
+
+
+def _damaged(worker: int, number: int, count: int) -> FormatError:
+    msg = (
+        f"worker {worker}: slice {number} of its result, {count:,} bytes, has another checksum than it was sent with: "
+        "memory or network of one of the two machines is faulty"
+    )
+    return FormatError(msg, tensor=None, offset=None)
 
 
 def _sums(data: int, before: int) -> bytes:

@@ -5,16 +5,16 @@ whole is gathered, one buffer for each worker.
 """
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from sparknet.averaging.slices import Combine, are_numbers
+from sparknet.clusters.direct.combining import Combined, runs_of
 from sparknet.clusters.direct.payload import ResultLayout, Schema, checked, heard, same, schema_of
-from sparknet.errors import SchemaError
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import SolverState
 from sparknet.serialization.memory.buffers import aligned
@@ -55,16 +55,18 @@ class Results:
     def __init__(
         self, ending: Ending, states: Mapping[int, Schema], size: int, memory: "KeptMemory | None" = None
     ) -> None:
-        self._ending, self._states, self._size = ending, states, size
+        self._ending, self._states, self.size = ending, states, size
         self._memory = memory or KeptMemory()
         self.facts: list[Facts] = []
-        self.nbytes = 0  # of all results
+        self.nbytes = self.longest = 0  # bytes of all results, and of the longest one
         self.largest = 0  # bytes of the largest one, with the state that does not travel
+        self.begun = 0.0  # time at which it was fixed who takes part
         self._takers: list[_Combined | _Gathered] = []
         self._sums: list[int] = []  # of each result: the checksum of the slices that have come
 
     def begin(self, done: Mapping[int, Done]) -> None:
         """Fix who takes part, and make room; called again, begin anew."""
+        self.begun = time.perf_counter()
         said = {shard: json.loads(each.result) for shard, each in done.items()}
         notes = {shard: json.loads(each.notes) for shard, each in done.items()}
         self.largest = max(each["bytes"] for each in notes.values())
@@ -77,14 +79,30 @@ class Results:
             ResultLayout(self._states[shard] if each["state"] is None else heard(each["state"]), before.end)
             for (shard, each), before in zip(said.items(), weights, strict=True)
         ]
-        self.nbytes = sum(layout.end for layout in states)
+        self.nbytes, self.longest = sum(layout.end for layout in states), max(layout.end for layout in states)
         self._takers, self._sums = self._made(weights, states), [0] * len(said)
 
     def take(self, number: int, slices: tuple[memoryview, ...]) -> None:
         """Take a slice of each result."""
         parts = [self._checked(place, number, part) for place, part in enumerate(slices)]
         for taker in self._takers:
-            taker.take(number * self._size, parts)
+            taker.take(number * self.size, parts)
+
+    @property
+    def taking_part(self) -> list[int]:
+        """The workers whose results are combined."""
+        return [self.facts[place].worker for place in self._ending.taking_part]
+
+    def told(self) -> list[Any] | None:
+        """Return how workers combine parts of the results that take part, for :func:`~.combining.taken`; None if only the driver can."""
+        told = [taker.told() if isinstance(taker, _Combined) else None for taker in self._takers]
+        return None if None in told else told
+
+    def put(self, number: int, combined: Bytes) -> None:
+        """Take a slice that a worker has combined."""
+        for taker in self._takers:
+            assert isinstance(taker, _Combined)
+            taker.put(number * self.size, combined)
 
     def end(self) -> dict[int, SolverState]:
         """Give the ending what came of them; return worker -> its solver state, of those that have one of their own."""
@@ -133,49 +151,20 @@ def _taker(
     return _Combined(memory, taking_part, first, combine)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """Arrays of one dtype, one behind the other: they are combined as one. What lies between them is zero."""
-
-    begin: int
-    end: int
-    dtype: np.dtype[Any]
-
-
-class _Combined:
+class _Combined(Combined):
     """The arrays of a layout, of which the same part of each result is combined as it comes."""
 
     def __init__(self, memory: Leases, taking_part: Sequence[int], layout: ResultLayout, combine: Combine) -> None:
-        self._taking_part, self._layout, self._combine = taking_part, layout, combine
-        self._memory = memory.take(layout.end - layout.begin)
-        runs = [list(each) for _, each in groupby(layout.places, key=lambda place: place.dtype)]
-        self._runs = [_Run(each[0].begin, each[-1].end, each[0].dtype) for each in runs]
+        self._taking_part, self._layout, self._whole = taking_part, layout, memory.take(layout.end - layout.begin)
+        super().__init__(self._whole, layout.begin, runs_of(layout), combine)
 
     def take(self, at: int, parts: Sequence[Bytes]) -> None:
         """Take a part of each result, from the byte ``at`` on."""
-        given = [parts[place] for place in self._taking_part]
-        for run in self._runs:
-            first, last = max(run.begin, at), min(run.end, at + len(given[0]))
-            if first < last:
-                self._store(run.dtype, first, [NDArray(each[first - at : last - at].view(run.dtype)) for each in given])
+        super().take(at, [parts[place] for place in self._taking_part])
 
     def named(self) -> dict[str, list[NDArray]]:
         """Return what was combined, by name."""
-        return self._layout.named(self._memory)
-
-    def _store(self, dtype: np.dtype[Any], first: int, arrays: list[NDArray]) -> None:
-        combined = self._combine(arrays)
-        if not isinstance(combined, NDArray):
-            msg = f"by_slices(): combine returned {type(combined).__name__}, expected an NDArray"
-            raise TypeError(msg)
-        if combined.shape != arrays[0].shape or combined.dtype != dtype:
-            msg = (
-                f"by_slices(): combine returned {combined.dtype} of shape {combined.shape}, expected {dtype} of shape "
-                f"{arrays[0].shape}, as it was given"
-            )
-            raise SchemaError(msg, got=str(combined.dtype), expected=str(dtype))
-        begin = first - self._layout.begin
-        self._memory[begin : begin + arrays[0].nbytes].view(dtype)[:] = combined.to_host()
+        return self._layout.named(self._whole)
 
 
 class _Gathered:

@@ -10,17 +10,23 @@ from sparknet.clusters.direct.alike import FirstWeights
 from sparknet.clusters.direct.bodies import packed_up
 from sparknet.clusters.direct.payload import asked_of, data_in_a_slice, schema_of_state
 from sparknet.clusters.direct.results import KeptMemory, Results
+from sparknet.clusters.direct.sliced import Aggregation, Sliced, SlicedRound, UnreachableError
 from sparknet.clusters.direct.zeros import without_zeros
 from sparknet.clusters.totals import mean_metrics
 from sparknet.nets.base import SolverState
 from sparknet.serialization import dump_parts
 from sparknet.training import Collected, Ending
 from sparknet.training.pace import Quorum
-from sparknet.transport import Done, Hub, Rest
+from sparknet.transport import Done, Hub, Limits, Rest
 from sparknet.weights import WeightCollection
 from sparknet.worker import Facts, Task
 
 __all__ = ["DirectSession"]
+
+_OWN_STATES = (
+    "aggregation='sliced' does not combine where each worker has a solver state of its own: with solver_state='local' all results come to "
+    "the driver, as with aggregation='star'"
+)
 
 
 def dealt(seen: Mapping[int, Sequence[int]], parts: int) -> dict[int, list[int]] | None:
@@ -59,6 +65,15 @@ def _early(quorum: Quorum | None) -> dict[str, Any]:
     return {"deadline": grace, "quorum": quorum.workers}
 
 
+@dataclass(frozen=True)
+class _Moved:
+    """Bytes that went over the driver's link in a round, to the workers and from them; and seconds of steps whose results were lost."""
+
+    down: int
+    up: int
+    lost: float = 0.0
+
+
 @dataclass
 class DirectSession:
     """The driver's end.
@@ -77,6 +92,8 @@ class DirectSession:
         Called after each round.
     scattered
         0: there is a part for each worker, and each worker has all of them. Else the number of parts, of which each worker has some.
+    aggregation, limits
+        Whether workers combine among themselves, and how long they wait for each other.
     """
 
     hub: Hub
@@ -85,6 +102,8 @@ class DirectSession:
     elsewhere: Callable[[WeightCollection, Any], dict[str, float]]
     ended: Callable[[], None] = lambda: None
     scattered: int = 0
+    aggregation: Aggregation = "star"
+    limits: Limits = field(default_factory=Limits)
     first_weights: FirstWeights = field(default_factory=FirstWeights)
     memory: KeptMemory = field(default_factory=KeptMemory)
     present: list[int] = field(default_factory=list)  # who took part in the last round
@@ -95,47 +114,94 @@ class DirectSession:
     largest: int = 0  # bytes of the largest result of the last round, with all of its state
     waits_for_all: ClassVar[str] = ""
 
+    def __post_init__(self) -> None:
+        is_sliced = self.aggregation == "sliced"
+        self.sliced = Sliced(self.hub, self.workers, self.limits.silence, self._checked) if is_sliced else None
+
+    def close(self) -> None:
+        """End the connections to workers that are not the hub's."""
+        if self.sliced is not None:
+            self.sliced.pulls.close()
+
     def train_into(
         self, ending: Ending, tasks: Sequence[Task], weights: WeightCollection, states: Sequence[SolverState]
     ) -> Collected[Facts]:
         """Run one round, all workers at the same time; their results go into ``ending`` slice by slice."""
         start = time.perf_counter()
         size = data_in_a_slice(weights.nbytes)
-        bodies = self._bodies(ending, tasks, weights, states, size)
         schemas = [schema_of_state(asked_of(state, ending.names_of_state)) for state in states]
         asked = {task.worker: schemas[task.worker % len(states)] for task in tasks}
-        results, fixed, lost = Results(ending, asked, size, self.memory), start, self.hub.lost_work
-
-        def begin(done: Mapping[int, Done]) -> None:
-            nonlocal fixed
-            fixed = time.perf_counter()
-            results.begin(done)
-
-        done = self._checked(self.hub.round(bodies, combine=results.take, begin=begin, **_early(ending.quorum)))
+        results, lost = Results(ending, asked, size, self.memory), self.hub.lost_work
+        moved = self._by_workers(ending, tasks, weights, states, results) or self._by_driver(
+            ending, tasks, weights, states, results
+        )
         served = self.hub.served if ending.wants_each_state else {}
         for worker, state in results.end().items():
             if (number := served.get(worker)) is not None:
                 self.own[worker] = number, state
-        self.present, self.largest = list(done), results.largest
-        end, lost = time.perf_counter(), self.hub.lost_work - lost
+        present = [facts.worker for facts in results.facts]
+        self.present, self.largest = present, results.largest
+        end, lost = time.perf_counter(), self.hub.lost_work - lost + moved.lost
         if ending.quorum is not None:
-            ending.quorum.sync = end - fixed
-        counts = self.hub.strangers, self.hub.ignored
+            ending.quorum.sync = end - results.begun
+        strangers = self.hub.strangers + (0 if self.sliced is None else self.sliced.strangers)
+        counts = strangers, self.hub.ignored
         strangers, ignored = (now - before for now, before in zip(counts, self.counted, strict=True))
         self.counted = counts
         slowest = max(facts.seconds for facts in results.facts)
-        training = fixed - start if lost or len(done) < len(tasks) else slowest
+        training = results.begun - start if lost or len(present) < len(tasks) else slowest
         return Collected(
             results.facts,
             broadcast=0.0,
             collect=max(0.0, end - start - training),
-            bytes_down=sum(map(_size, bodies.values())),
-            bytes_up=results.nbytes,
+            bytes_down=moved.down,
+            bytes_up=moved.up,
             training=training,
             lost=lost,
             strangers=strangers,
             ignored=ignored,
         )
+
+    def _by_driver(
+        self,
+        ending: Ending,
+        tasks: Sequence[Task],
+        weights: WeightCollection,
+        states: Sequence[SolverState],
+        results: Results,
+    ) -> "_Moved":
+        """Send the start to each worker, and combine what all of them send."""
+        bodies = self._bodies(ending, tasks, weights, states, results.size)
+        early = _early(ending.quorum)
+        self._checked(self.hub.round(bodies, combine=results.take, begin=results.begin, **early))
+        return _Moved(sum(map(_size, bodies.values())), results.nbytes)
+
+    def _by_workers(
+        self,
+        ending: Ending,
+        tasks: Sequence[Task],
+        weights: WeightCollection,
+        states: Sequence[SolverState],
+        results: Results,
+    ) -> "_Moved | None":
+        """Let workers hand on the start among themselves, and combine their results; None where the driver does it."""
+        if self.sliced is None or self.sliced.is_off:
+            return None
+        if len(states) > 1 or ending.wants_each_state:
+            self.sliced.say(_OWN_STATES)
+            return None
+        kept, zeros = without_zeros(states[0])
+        start = packed_up({"zeros": zeros}, [dump_parts(weights), dump_parts(kept)])
+        facts = {"names_of_state": ending.names_of_state, "slice": results.size, "keeps": False}
+        asked = {task.worker: {"task": asdict(task), **facts} for task in tasks}
+        round_ = SlicedRound(self.sliced, start, self.present or list(asked), asked, results)
+        try:
+            round_.run(**_early(ending.quorum))
+        except UnreachableError as error:
+            self.sliced.say(f"{error}; from now on all results come to the driver, as with aggregation='star'")
+            self.sliced.is_off = True
+            return None
+        return _Moved(round_.nbytes, round_.pulled, round_.lost)
 
     def _bodies(
         self,

@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sparknet.clusters.direct.alike import about, made
 from sparknet.clusters.direct.bodies import unpacked
+from sparknet.clusters.direct.exchange import PHASE, Exchange
 from sparknet.clusters.direct.payload import (
     ResultLayout,
     Slices,
@@ -119,11 +121,20 @@ def serve_shard(
     ] = []  # the state that the net was left with, where something else was done with the net since
     keeps = False  # whether the driver may want the worker to go on from that
 
+    exchange = Exchange(shard, address, secret if isinstance(secret, Credentials) else Credentials(secret), limits)
+
     def do(body: memoryview, exactly: int | None, is_wanted: Callable[[], bool]) -> Result | None:
-        nonlocal keeps
         if not is_wanted():  # it has waited behind other work of a round that did not wait for this worker
             return None
         facts, messages = unpacked(body)
+        if PHASE in facts:
+            return exchange.do(facts, messages, is_wanted, partial(work, exactly=exactly, is_wanted=is_wanted))
+        return work(facts, messages, exactly, is_wanted)
+
+    def work(
+        facts: dict[str, Any], messages: Sequence[memoryview], exactly: int | None, is_wanted: Callable[[], bool]
+    ) -> Result | None:
+        nonlocal keeps
         if "seen" in facts and evaluated is not None:
             return _said(seen=evaluated.seen())
         start, *states = (loads(message, verify=True) for message in messages)
@@ -151,7 +162,10 @@ def serve_shard(
             return None
         return result_of(outcome, start, solver, facts["names_of_state"], notes, facts["slice"])
 
-    serve(address, Hello(shard, {**about(), **(more or {})}), secret=secret, do=do, limits=limits, tell=told)
+    try:
+        serve(address, Hello(shard, {**about(), **(more or {})}), secret=secret, do=do, limits=limits, tell=told)
+    finally:
+        exchange.close()
 
 
 def _said(**notes: Any) -> Result:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from sparknet.clusters.direct.alike import FirstWeights, about
+from sparknet.clusters.direct.sliced import Aggregation, check_aggregation
 from sparknet.clusters.spark.jobs.encryption import spark_encrypts
 from sparknet.clusters.spark.jobs.running import collected, pickled, release
 from sparknet.clusters.spark.jobs.sessions import check_packed, running_context
@@ -69,21 +70,39 @@ class SparkCluster:
         Where the workers reach the driver: ``"host"`` or ``"host:port"``; an IPv6 address with a port is in brackets. Default: where
         Spark's executors do (``spark.driver.host``, ``spark.driver.bindAddress``), on any free port. On a local master they use
         127.0.0.1, and only the port counts.
+    aggregation
+        Who combines the results of workers that stay. ``"star"``: the driver, to which all of them go. ``"sliced"``: each worker a part;
+        the driver's link then carries two models a round however many workers there are. Workers have to reach a port of each other, and
+        the driver one of theirs; where they do not, a warning says so, and the driver combines. The bits are the same.
 
     Raises
     ------
     ClusterError
         ``spark`` is no session that runs. When a training begins: ``transport="direct"`` is not possible.
     DataError
-        There is no such transport, or ``address`` is none.
+        There is no such transport or aggregation, or ``address`` is none.
     """
 
     def __init__(
-        self, spark: Any, *, transport: Way = "auto", encrypt: bool | None = None, address: str | None = None
+        self,
+        spark: Any,
+        *,
+        transport: Way = "auto",
+        encrypt: bool | None = None,
+        address: str | None = None,
+        aggregation: Aggregation = "star",
     ) -> None:
         if transport not in get_args(Way):
             msg = f"SparkCluster: transport={transport!r}; expected 'auto', 'direct' or 'spark'"
             raise DataError(msg)
+        check_aggregation("SparkCluster", aggregation)
+        if transport == "spark" and aggregation != "star":
+            msg = (
+                f"SparkCluster: aggregation={aggregation!r} with transport='spark': a round that is a job has no workers that stay; "
+                "leave out one of both"
+            )
+            raise DataError(msg)
+        self._aggregation = aggregation
         self._context = running_context(spark, "SparkCluster")
         if address is not None and (host := unused_host(self._context, address)):
             _LOG.warning(
@@ -134,7 +153,15 @@ class SparkCluster:
             per_round.data.first_batch()  # deals all of it out: workers whose shards take long to come are not to wait for each other
         files = [] if evaluate is None else collected(evaluate._files)
         plan = SessionPlan(
-            self._context, per_round.factory, workers, per_round.data, evaluate, files, self._address, self._encrypt
+            self._context,
+            per_round.factory,
+            workers,
+            per_round.data,
+            evaluate,
+            files,
+            self._address,
+            self._encrypt,
+            self._aggregation,
         )
         staying = Staying(plan, per_round, may_change=self._transport == "auto")
         try:  # from here on: an interrupt may come while the workers start

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from sparknet.clusters.direct.sliced import Aggregation
 from sparknet.clusters.spark.packed.dataset import PackedDataset
 from sparknet.clusters.spark.packed.shard_files import ShardFile
 from sparknet.clusters.spark.training.addresses import is_local
@@ -28,7 +29,7 @@ class SessionPlan:
         The training data, with a shard for each worker.
     evaluated, files
         The evaluation data, if it is known, and the files of its shards.
-    address, encrypt
+    address, encrypt, aggregation
         As for :class:`SparkCluster`.
     """
 
@@ -40,6 +41,7 @@ class SessionPlan:
     files: Sequence[ShardFile]
     address: str | None
     encrypt: bool
+    aggregation: Aggregation
 
     @cached_property
     def limits(self) -> Limits:

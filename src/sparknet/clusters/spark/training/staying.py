@@ -267,6 +267,8 @@ class _Workers:
             elsewhere,
             self._drops.clear,
             scattered=len(plan.files),
+            aggregation=plan.aggregation,
+            limits=plan.limits,
             first_weights=first_weights,
         )
 
@@ -284,6 +286,7 @@ class _Workers:
     def close(self, reason: str) -> None:
         """End the workers; their slots are free then."""
         try:
+            self.session.close()
             self.hub.close(reason)
         finally:  # also after another Ctrl-C: the job would go on without its driver
             self.job.end()
