@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from sparknet.errors import MissingDependency
 
-__all__ = ["Certificate", "new_certificate"]
+__all__ = ["Certificate", "new_certificate", "new_keys"]
 
 _NAME = "sparknet"
 _BEFORE = dt.timedelta(days=1)  # the clocks of workers differ
@@ -70,3 +70,11 @@ def new_certificate() -> Certificate:
         certificate.public_bytes(serialization.Encoding.DER),
         secret + certificate.public_bytes(serialization.Encoding.PEM),
     )
+
+
+def new_keys(encrypt: bool) -> tuple[bytes | None, bytes | None]:
+    """Return both parts of a new certificate; None each where nothing is encrypted."""
+    if not encrypt:
+        return None, None
+    certificate = new_certificate()
+    return certificate.public, certificate.private

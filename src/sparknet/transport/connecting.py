@@ -16,9 +16,7 @@ _PAUSES = (0.1, 0.2, 0.4, 0.8)  # seconds before it is tried again
 
 
 @contextlib.contextmanager
-def connected(
-    address: tuple[str, int], credentials: Credentials, whom: str = "the driver"
-) -> Iterator[Connection]:
+def connected(address: tuple[str, int], credentials: Credentials, whom: str = "the driver") -> Iterator[Connection]:
     """Return a connection to the driver, or whom errors are to name, and close it at the end.
 
     A driver whose port is full of strangers ends the oldest of those that have not proved themselves, perhaps this worker. So one that

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 from sparknet.errors import SparknetError
 from sparknet.transport.handshake import GREETING_BYTES, PROOF_BYTES, DriverHandshake
@@ -18,12 +18,7 @@ from sparknet.transport.messages import Hello
 from sparknet.transport.peers import shut
 from sparknet.transport.wire import Connection, exactly, receive
 
-if TYPE_CHECKING:
-    import ssl
-
-    from sparknet.transport.certificate import Certificate
-
-__all__ = ["Door", "encrypting", "new_encryption"]
+__all__ = ["Door"]
 
 _STRANGERS = (
     64  # connections at once that have not proved themselves, beside two for each worker; another one ends the oldest
@@ -43,8 +38,8 @@ class Door:
         To listen at.
     secret
         Of the session.
-    encryption
-        Of the driver's side; None: connections are plain.
+    key
+        Of this side, with its certificate, in PEM; None: connections are plain.
     workers
         How many may come at the same time, and their successors with them.
     entered
@@ -58,11 +53,12 @@ class Door:
         port: int,
         *,
         secret: bytes,
-        encryption: "ssl.SSLContext | None",
+        key: bytes | None,
         workers: int,
         entered: Callable[[int, Connection, Hello], Callable[[], None]],
     ) -> None:
-        self._secret, self._encryption, self._entered = secret, encryption, entered
+        self._secret, self._entered = secret, entered
+        self._encryption = None if key is None else _encryption(key)
         self._lock = threading.Lock()  # of what follows
         self._greeting: dict[int, socket.socket] = {}  # that have not proved themselves, the oldest one first
         self._accepted, self._is_closed = 0, False
@@ -176,16 +172,7 @@ def _family_of(address: str) -> socket.AddressFamily:
     return socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
 
 
-def new_encryption() -> tuple["ssl.SSLContext", "Certificate"]:
-    """Return what a new session encrypts with, and its certificate."""
-    from sparknet.transport.certificate import new_certificate
-
-    certificate = new_certificate()
-    return encrypting(certificate.private), certificate
-
-
-def encrypting(private: bytes) -> "ssl.SSLContext":
-    """Return what the side that listens encrypts with; key and certificate are in PEM."""
+def _encryption(key: bytes) -> Any:
     from sparknet.transport.tls import driver_context
 
-    return driver_context(private)
+    return driver_context(key)

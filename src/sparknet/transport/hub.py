@@ -19,7 +19,8 @@ from typing import Any, Self
 
 from sparknet.errors import ClusterError, SparknetError
 from sparknet.transport.actions import Begin, Combine, Drop, End, GiveUp, RunAgain, Send
-from sparknet.transport.door import Door, new_encryption
+from sparknet.transport.certificate import new_keys
+from sparknet.transport.door import Door
 from sparknet.transport.driver_side import DriverAction, DriverSide
 from sparknet.transport.frames import works
 from sparknet.transport.handshake import Credentials
@@ -48,8 +49,7 @@ class Hub:
     secret
         What workers have to know, as :func:`~sparknet.transport.new_secret` makes it.
     encrypt
-        Whether connections are encrypted, by TLS 1.3 with a certificate that is made now. The workers then need
-        ``Hub.credentials``, which has the certificate too. Needs the extra ``tls``, here and not on the workers.
+        Whether connections are encrypted, by TLS 1.3. The workers then need ``Hub.credentials``. Needs the extra ``tls``, here alone.
     limits
         How long it waits.
     address
@@ -110,9 +110,9 @@ class Hub:
         self._lock = threading.Lock()  # of what follows
         self._peers: dict[int, Peer] = {}
         self._damaged, self._is_closed = 0, False  # the former: connections on which something came that is no message
-        encryption, self.certificate = new_encryption() if encrypt else (None, None)
-        self.credentials = Credentials(secret, self.certificate and self.certificate.public)
-        self._door = Door(address, port, secret=secret, encryption=encryption, workers=shards, entered=self._entered)
+        certificate, self.key = new_keys(encrypt)
+        self.credentials = Credentials(secret, certificate)
+        self._door = Door(address, port, secret=secret, key=self.key, workers=shards, entered=self._entered)
         self.address = self._door.address
         self._machine.where = f"; the driver listens at {self.address[0]}:{self.address[1]}"
         self._door.open()

@@ -7,10 +7,10 @@ and the driver decides what follows. The connections are those of a hub: both si
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sparknet.errors import ClusterError, SparknetError
 from sparknet.serialization.memory.leased import Leases
@@ -20,9 +20,6 @@ from sparknet.transport.handshake import Credentials
 from sparknet.transport.messages import Close, Hello, Pull, Slice
 from sparknet.transport.peers import shut
 from sparknet.transport.wire import Connection, receive, send
-
-if TYPE_CHECKING:
-    import ssl
 
 __all__ = ["NotWantedError", "Offers", "PeerLostError", "Pulls", "Source"]
 
@@ -82,8 +79,8 @@ class Offers:
         To listen at; on any free port.
     secret
         Of the session.
-    encryption
-        Of the side that listens; None: connections are plain.
+    key
+        Of the side that listens, with its certificate, in PEM; None: connections are plain.
     peers
         How many workers there are.
     silence
@@ -92,7 +89,7 @@ class Offers:
     Examples
     --------
     >>> from sparknet.transport import new_secret
-    >>> offers = Offers("127.0.0.1", secret=new_secret(), encryption=None, peers=1, silence=5.0)
+    >>> offers = Offers("127.0.0.1", secret=new_secret(), key=None, peers=1, silence=5.0)
     >>> offers.put(7, [b"some", b"weights"])
     >>> pulls = Pulls(0, offers.credentials, silence=5.0)
     >>> source = Source(0, offers.address, stage=7, numbers=range(1, 2))
@@ -102,16 +99,14 @@ class Offers:
     (None, None)
     """
 
-    def __init__(
-        self, host: str, *, secret: bytes, encryption: "ssl.SSLContext | None", peers: int, silence: float
-    ) -> None:
+    def __init__(self, host: str, *, secret: bytes, key: bytes | None, peers: int, silence: float) -> None:
         self._silence = silence
         self._lock = threading.Lock()  # of what follows
         self._offers: dict[int, Sequence[Any]] = {}
         self._connections: set[Connection] = set()
         self._is_closed = False
         self.credentials = Credentials(secret)
-        self._door = Door(host, 0, secret=secret, encryption=encryption, workers=peers, entered=self._entered)
+        self._door = Door(host, 0, secret=secret, key=key, workers=peers, entered=self._entered)
         self.address = self._door.address
         self._door.open()
 

@@ -13,13 +13,13 @@ from sparknet.clusters.direct.payload import ResultLayout
 from sparknet.errors import SchemaError
 from sparknet.ndarray import NDArray
 
-__all__ = ["Combined", "Run", "runs_of", "taken"]
+__all__ = ["Combined", "Stretch", "stretches_of", "taken"]
 
 Bytes = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Run:
+class Stretch:
     """Arrays of one dtype, one behind the other: they are combined as one. What lies between them is zero."""
 
     begin: int
@@ -27,16 +27,16 @@ class Run:
     dtype: np.dtype[Any]
 
 
-def runs_of(layout: ResultLayout) -> list[Run]:
-    """Return the runs of the arrays of a layout."""
+def stretches_of(layout: ResultLayout) -> list[Stretch]:
+    """Return the stretches of the arrays of a layout."""
     runs = [list(each) for _, each in groupby(layout.places, key=lambda place: place.dtype)]
-    return [Run(each[0].begin, each[-1].end, each[0].dtype) for each in runs]
+    return [Stretch(each[0].begin, each[-1].end, each[0].dtype) for each in runs]
 
 
 class Combined:
-    """Combines runs into memory that begins at the byte ``begin`` of the payload; what lies outside of it is not given."""
+    """Combines stretches into memory that begins at the byte ``begin`` of the payload; what lies outside of it is not given."""
 
-    def __init__(self, memory: Bytes, begin: int, runs: Sequence[Run], combine: Combine) -> None:
+    def __init__(self, memory: Bytes, begin: int, runs: Sequence[Stretch], combine: Combine) -> None:
         self._memory, self._begin, self._runs, self.combine = memory, begin, runs, combine
 
     def take(self, at: int, parts: Sequence[Bytes]) -> None:
@@ -77,4 +77,9 @@ class Combined:
 def taken(told: Sequence[Any], memory: Bytes, begin: int) -> Combined:
     """Return what combines as :meth:`Combined.told` said, into ``memory`` for the bytes from ``begin`` on."""
     name, shares, runs = told
-    return Combined(memory, begin, [Run(first, last, np.dtype(dtype)) for first, last, dtype in runs], Named(name, tuple(shares)))
+    return Combined(
+        memory,
+        begin,
+        [Stretch(first, last, np.dtype(dtype)) for first, last, dtype in runs],
+        Named(name, tuple(shares)),
+    )

@@ -8,6 +8,7 @@ import json
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ from sparknet.clusters.direct.combining import taken
 from sparknet.clusters.direct.payload import data_in_a_slice, of_bytes, whole
 from sparknet.serialization.memory.buffers import aligned
 from sparknet.transport import Credentials, Limits, Result
-from sparknet.transport.door import encrypting
 from sparknet.transport.parts import NotWantedError, Offers, PeerLostError, Pulls, Source
+from sparknet.transport.serving import Do
 
 __all__ = ["COMBINE", "GIVE", "PHASE", "TRAIN", "Exchange", "cut"]
 
@@ -56,14 +57,25 @@ class Exchange:
         self._pulls = Pulls(shard, credentials, silence=limits.silence)
         self._offers: Offers | None = None
 
-    def do(
+    def doing(self, work: Callable[..., Result | None]) -> Do:
+        """Return what does a piece of work, of sliced aggregation or any other. ``work`` does the latter, and trains, from facts and messages."""
+
+        def do(body: memoryview, exactly: int | None, is_wanted: Callable[[], bool]) -> Result | None:
+            if not is_wanted():  # it has waited behind other work of a round that did not wait for this worker
+                return None
+            facts, messages = unpacked(body)
+            its_work = partial(work, exactly=exactly, is_wanted=is_wanted)
+            return self._done(facts, messages, is_wanted, its_work) if PHASE in facts else its_work(facts, messages)
+
+        return do
+
+    def _done(
         self,
         facts: dict[str, Any],
         messages: Sequence[memoryview],
         is_wanted: Callable[[], bool],
         work: Callable[[dict[str, Any], Sequence[memoryview]], Result | None],
     ) -> Result | None:
-        """Do a piece of work. ``work`` trains from facts and messages, as in rounds whose weights come from the driver."""
         try:
             if facts[PHASE] == GIVE:
                 return self._taken(facts, messages[0])
@@ -95,7 +107,7 @@ class Exchange:
             self._offers = Offers(
                 _host_towards(self._driver),
                 secret=self._credentials.secret,
-                encryption=None if key is None else encrypting(key.encode()),
+                key=None if key is None else key.encode(),
                 peers=facts["peers"],
                 silence=self._limits.silence,
             )
@@ -143,9 +155,7 @@ class Exchange:
         takers = [taken(told, memory, begin) for told in facts["told"]]
         sources = [Source(worker, (host, port), stage, numbers) for worker, host, port, stage in facts["results"]]
         for number, slices in zip(numbers, self._pulls.in_step(sources, is_wanted), strict=True):
-            parts = [
-                whole(received, source.peer, number) for source, received in zip(sources, slices, strict=True)
-            ]
+            parts = [whole(received, source.peer, number) for source, received in zip(sources, slices, strict=True)]
             for taker in takers:
                 taker.take(number * size, parts)
         offers.put(facts["stage"], of_bytes(memory, size))

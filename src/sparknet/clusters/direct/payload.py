@@ -187,7 +187,9 @@ class Slices(Sequence[list[Any]]):
         if not 0 <= place < len(self):
             raise IndexError(number)
         with self._lock:
-            for each in range(len(self._sums), place + 1):  # those before it were sent by another worker, or to another one
+            for each in range(
+                len(self._sums), place + 1
+            ):  # those before it were sent by another worker, or to another one
                 self._append_sums(self._data(each))
         return [self._data(place), self._sums[place]]
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sparknet.averaging.slices import Combine, are_numbers
-from sparknet.clusters.direct.combining import Combined, runs_of
+from sparknet.clusters.direct.combining import Combined, stretches_of
 from sparknet.clusters.direct.payload import ResultLayout, Schema, checked, heard, same, schema_of
 from sparknet.ndarray import NDArray
 from sparknet.nets.base import SolverState
@@ -156,7 +156,7 @@ class _Combined(Combined):
 
     def __init__(self, memory: Leases, taking_part: Sequence[int], layout: ResultLayout, combine: Combine) -> None:
         self._taking_part, self._layout, self._whole = taking_part, layout, memory.take(layout.end - layout.begin)
-        super().__init__(self._whole, layout.begin, runs_of(layout), combine)
+        super().__init__(self._whole, layout.begin, stretches_of(layout), combine)
 
     def take(self, at: int, parts: Sequence[Bytes]) -> None:
         """Take a part of each result, from the byte ``at`` on."""

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from sparknet.clusters.direct.bodies import packed_up
 from sparknet.clusters.direct.exchange import COMBINE, GIVE, PHASE, TRAIN, cut
-from sparknet.clusters.direct.payload import data_in_a_slice, whole
+from sparknet.clusters.direct.payload import whole
 from sparknet.clusters.direct.results import Results
 from sparknet.errors import ClusterError, DataError
 from sparknet.transport import Done, Hub
@@ -129,8 +129,8 @@ class SlicedRound:
     pulled: int = 0  # bytes that came to the driver
 
     def __post_init__(self) -> None:
-        key = None if self.session.hub.certificate is None else self.session.hub.certificate.private.decode()
-        self._common = {"key": key, "peers": self.session.workers}
+        key = self.session.hub.key
+        self._common = {"key": None if key is None else key.decode(), "peers": self.session.workers}
         views = [memoryview(part).cast("B") for part in self.start]
         self.nbytes = sum(map(len, views))
         self._parts = [_between(views, part) for part in cut(self.nbytes, len(self.holders))]

@@ -4,12 +4,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from sparknet.clusters.direct.alike import about, made
-from sparknet.clusters.direct.bodies import unpacked
-from sparknet.clusters.direct.exchange import PHASE, Exchange
+from sparknet.clusters.direct.exchange import Exchange
 from sparknet.clusters.direct.payload import (
     ResultLayout,
     Slices,
@@ -123,14 +121,6 @@ def serve_shard(
 
     exchange = Exchange(shard, address, secret if isinstance(secret, Credentials) else Credentials(secret), limits)
 
-    def do(body: memoryview, exactly: int | None, is_wanted: Callable[[], bool]) -> Result | None:
-        if not is_wanted():  # it has waited behind other work of a round that did not wait for this worker
-            return None
-        facts, messages = unpacked(body)
-        if PHASE in facts:
-            return exchange.do(facts, messages, is_wanted, partial(work, exactly=exactly, is_wanted=is_wanted))
-        return work(facts, messages, exactly, is_wanted)
-
     def work(
         facts: dict[str, Any], messages: Sequence[memoryview], exactly: int | None, is_wanted: Callable[[], bool]
     ) -> Result | None:
@@ -163,7 +153,14 @@ def serve_shard(
         return result_of(outcome, start, solver, facts["names_of_state"], notes, facts["slice"])
 
     try:
-        serve(address, Hello(shard, {**about(), **(more or {})}), secret=secret, do=do, limits=limits, tell=told)
+        serve(
+            address,
+            Hello(shard, {**about(), **(more or {})}),
+            secret=secret,
+            do=exchange.doing(work),
+            limits=limits,
+            tell=told,
+        )
     finally:
         exchange.close()
 
