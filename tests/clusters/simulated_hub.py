@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
 
-from sparknet.clusters.direct import worker
+from sparknet.clusters.direct import exchange, sliced, worker
 from sparknet.clusters.direct.session import DirectSession
 from sparknet.transport import (
     Abandon,
@@ -30,23 +30,89 @@ from sparknet.transport import (
     Train,
     WorkerSide,
 )
+from sparknet.transport.parts import PeerLostError
 
 LIMITS = Limits(beat=1e6, silence=1e7, join=1e6, grace=5.0)
 
 
-class SimulatedCluster:
-    """A cluster of workers that take as long as the dice say."""
+class Offered:
+    """What workers offer each other, of those that live: stands for :mod:`sparknet.transport.parts`."""
 
-    def __init__(self, dice):
-        self.dice = dice
+    def __init__(self):
+        self.all, self.places, self.lacked = {}, itertools.count(1), 0
+        self.at_work, self.owned = None, {}  # the latter: peer -> where it listens
+
+    def offers(self, *_, **__):
+        address = self.owned[self.at_work] = "worker", next(self.places)
+        return SimulatedOffers(self.all, address)
+
+    def dies(self, peer):
+        self.all.pop(self.owned.pop(peer, None), None)
+
+    def pulls(self, *_, **__):
+        return self
+
+    def in_step(self, sources, _is_wanted):
+        """Yield the slices that were asked for, as sparknet.transport.parts.Pulls does."""
+        for step in range(max((len(source.numbers) for source in sources), default=0)):
+            yield [self._slice(source, step) for source in sources]
+
+    def close(self):
+        """There is nothing to close."""
+
+    def _slice(self, source, step):
+        if step >= len(source.numbers):
+            return memoryview(b"")
+        slices = self.all.get(source.address, {}).get(source.stage, ())
+        if source.numbers[step] >= len(slices):
+            self.lacked += 1
+            raise PeerLostError(source.peer, "it is gone")
+        parts = slices[source.numbers[step]]
+        return memoryview(b"".join(map(bytes, parts)))
+
+
+class SimulatedOffers:
+    strangers = 0
+
+    def __init__(self, everything, address):
+        self.all, self.address = everything, address
+        self.all[address] = {}
+
+    def put(self, stage, slices):
+        self.all[self.address][stage] = slices
+
+    def forget(self, before):
+        self.all[self.address] = {stage: each for stage, each in self.all[self.address].items() if stage >= before}
+
+    def close(self):
+        self.all.pop(self.address, None)
+
+
+class SimulatedCluster:
+    """A cluster of workers that take as long as the dice say.
+
+    With ``offered`` they combine among themselves; it stands for the connections between them, once :meth:`patched` has put it there.
+    """
+
+    def __init__(self, dice, offered=None):
+        self.dice, self.offered = dice, offered
+
+    def patched(self, patch):
+        for module in exchange, sliced:
+            patch.setattr(module, "Pulls", self.offered.pulls)
+        patch.setattr(exchange, "Offers", self.offered.offers)
+        patch.setattr(exchange, "_host_towards", lambda _: "")
+        return self
 
     def default_workers(self, _data):
         return 3
 
     @contextmanager
     def session(self, factory, data, workers, **_):
-        hub = SimulatedHub(self.dice, [partial(self.work, factory, data, k, workers) for k in range(workers)])
-        yield DirectSession(hub, workers, None, None)
+        works = [partial(self.work, factory, data, k, workers) for k in range(workers)]
+        hub = SimulatedHub(self.dice, works, self.offered)
+        aggregation = "star" if self.offered is None else "sliced"
+        yield DirectSession(hub, workers, None, None, aggregation=aggregation, limits=LIMITS)
 
     def work(self, factory, data, shard, workers):
         """Return what a new worker of this shard does with the bytes of its work."""
@@ -56,7 +122,7 @@ class SimulatedCluster:
             worker.serve_shard(
                 None,
                 shard,
-                secret=b"",
+                secret=bytes(32),
                 limits=LIMITS,
                 make_net=lambda: factory(seed=0),
                 stored=data.shard(shard, workers),
@@ -70,8 +136,8 @@ class SimulatedCluster:
 class SimulatedHub:
     """What :class:`sparknet.transport.Hub` is to a session."""
 
-    def __init__(self, dice, works):
-        self.dice, self.works, self.now = dice, works, 0.0
+    def __init__(self, dice, works, offered=None):
+        self.dice, self.works, self.offered, self.now = dice, works, offered, 0.0
         self.machine = DriverSide(len(works), LIMITS, 0.0)
         self.events, self.order = [], itertools.count()  # what happens, by its time
         self.came = {}  # when the last message of a connection comes
@@ -83,7 +149,7 @@ class SimulatedHub:
     def lost_work(self):
         return self.machine.lost_work
 
-    strangers = 0
+    strangers, key, credentials = 0, None, None
 
     @property
     def ignored(self):
@@ -93,7 +159,7 @@ class SimulatedHub:
     def served(self):
         return self.machine.served
 
-    def round(self, bodies, *, combine, begin=lambda _: None, **more):
+    def round(self, bodies, *, combine, begin=lambda _: None, kind="", **more):  # noqa: ARG002 - as a hub has it
         done, actions = {}, self.machine.open(bodies, self.now, **more)
         while True:
             for action in actions:
@@ -139,6 +205,8 @@ class SimulatedHub:
         if peer not in self.sides:
             return []
         shard, _ = self.sides.pop(peer)
+        if self.offered is not None:
+            self.offered.dies(peer)
         self.start(shard)
         return self.machine.lost(peer, self.now)
 
@@ -166,6 +234,8 @@ class SimulatedHub:
                     self.sent(self.heard_by_driver, peer, message)
                 case Train(work):
                     body = memoryview(b"".join(bytes(part) for part in work.body))
+                    if self.offered is not None:
+                        self.offered.at_work = peer
                     result = self.does_work[peer](body, work.exactly, lambda: True)
                     self.results[peer] = result.slices
                     done = Done(work.round, result.steps, len(result.slices), result.result, result.notes)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from clusters.simulated_hub import SimulatedCluster, random_clock
+from clusters.simulated_hub import LIMITS, SimulatedCluster, random_clock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,7 +102,7 @@ def test_a_worker_that_was_late_in_its_first_round_is_compared_in_the_next_one(m
         for shard in range(2):
             make = partial(FACTORY, seed=shard)  # it makes other weights in each
             more = {"make_net": make, "stored": DATA.shard(shard, 2), "preprocessor": DATA.preprocessor}
-            worker.serve_shard(None, shard, secret=b"", limits=None, **more)
+            worker.serve_shard(None, shard, secret=bytes(32), limits=LIMITS, **more)
         yield DirectSession(LeavesOut(works), 2, None, None)
 
     rounds = train(SimpleNamespace(session=session), workers=2, min_workers=1)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clusters.simulated_hub import Offered, SimulatedCluster, random_clock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -259,6 +260,34 @@ def test_a_round_with_a_quorum_goes_on_without_a_worker_that_stands_still(tmp_pa
     assert [len(each.workers) for each in got[1:3]] == [2, 2]
     replayed = train(LocalCluster(), replay=got, rule=WeightedMean(), evaluate=None)
     assert [r.weights for r in replayed] == [r.weights for r in got]
+
+
+def simulated(seed, **options):
+    """Return the rounds of workers whose clocks and deaths are diced, and how often one lacked what another one had."""
+    dice, offered = random.Random(seed), Offered()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sparknet.worker.time", random_clock(dice))
+        cluster = SimulatedCluster(dice, offered).patched(patch)
+        return train(cluster, evaluate=None, **options), offered.lacked
+
+
+@given(st.integers(0, 2**32), st.integers(1, 3), st.data())
+def test_a_replay_has_the_bits_of_whatever_random_clocks_and_deaths_have_decided(seed, least, data):
+    options = {
+        "rule": data.draw(st.sampled_from([WeightedMean(), Median(), Nesterov(combine=WeightedMean()), Far()])),
+        "solver_state": data.draw(st.sampled_from(["average", "reset"])),
+        "sampling": data.draw(st.sampled_from(["epoch", "window"])),
+    }
+    limit = data.draw(st.sampled_from([None, "auto", 2.0]))
+    rounds, _ = simulated(seed, min_workers=least, max_seconds=limit, **options)
+    for each in rounds:
+        assert least <= len(each.workers) == 3 - len(each.decided.absent)
+    same(train(LocalCluster(), replay=rounds, evaluate=None, **options), rounds)
+
+
+def test_the_random_deaths_leave_workers_without_what_they_need():
+    """The property above would hold of dice that kill nobody in the wrong moment."""
+    assert simulated(1, rounds=40)[1] > 5
 
 
 @pytest.mark.parametrize("options", [{"processes": 2, "aggregation": "ring"}, {"aggregation": "sliced"}])
