@@ -237,6 +237,14 @@ def test_the_help_names_the_rules(capsys):
             ["--master", "none", "--transport", "direct"],
             "--transport direct: it is about workers on Spark; leave it out",
         ),
+        (
+            ["--master", "none", "--aggregation", "sliced"],
+            "--aggregation sliced: in one process nothing is sent; leave it out, or give --processes 2",
+        ),
+        (
+            ["--transport", "spark", "--aggregation", "sliced"],
+            "--aggregation sliced: with --transport spark each round is a job",
+        ),
         (["--hidden", "1000000000000"], "this machine has "),
         (["--hidden", "1" + "0" * 400], "expected positive whole numbers below 2**63"),
         (["--out", __file__], "exists and is not a directory"),
@@ -679,7 +687,8 @@ def test_the_way_of_the_weights_is_that_of_the_option_or_the_cluster_s_own(monke
     monkeypatch.setitem(sys.modules, "sparknet.spark", spark)
     monkeypatch.setattr(master, "_silence_py4j", lambda: None)
     options = {"master": "local[2]", "timeout": None, "workers": 2, "ragged": "error", "seed": 0, "transport": chosen}
+    options |= {"aggregation": "sliced"}
     images = SimpleNamespace(fields=[], train=(np.zeros(4), np.zeros(4)), test=(np.zeros(4), np.zeros(4)))
     ctrl_c = SimpleNamespace(install=lambda: None)
     with master.packed_images(argparse.Namespace(**options), images, (2, 2), None, ctrl_c) as (cluster, _, _):
-        assert cluster == expected
+        assert cluster == {"aggregation": "sliced", **expected}

@@ -46,6 +46,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=50, help="of each run")
     parser.add_argument("--faults", type=int, default=10, help="of each run")
     parser.add_argument("--only", nargs="+", choices=KINDS, metavar="KIND", default=(), help=", ".join(KINDS))
+    parser.add_argument("--aggregation", choices=["star", "sliced"], default="star")
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds in which a run has to end")
     parser.add_argument("--memory", type=int, default=200, help="undisturbed rounds whose memory is looked at; 0: none")
     chosen = parser.parse_args()
@@ -65,7 +66,7 @@ def _tried(cluster, folder, chosen, known):
     with Standalone(folder / "spark") if cluster == "standalone" else nullcontext() as standalone:
 
         def run(name, policy, rounds, faults, **more):
-            more = {"standalone": standalone, "limit": chosen.limit, **more}
+            more = {"standalone": standalone, "limit": chosen.limit, "aggregation": chosen.aggregation, **more}
             return Run(folder / name, cluster, policy, rounds, faults, **more)
 
         quiet, injected, missed, seconds = {}, Counter(), 0, []

@@ -35,6 +35,7 @@ class Spec:
     policy: str
     rounds: int
     steps: dict[str, int]
+    aggregation: str = "star"
 
     def write(self):
         path = Path(self.folder) / "spec.json"
@@ -79,18 +80,20 @@ def main(path):
 
 def _take_orders(folder):
     """Let the driver fail, or be slow, between two slices of a round."""
-    original = Results.take
 
-    def take(self, number, slices):
-        original(self, number, slices)
-        if number == 0 and (what := taken(folder / "order-driver")):
-            name, _, place = what.rpartition(" ")
-            (folder / place / "did").touch()
-            if name == "fails summing":
-                os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(_SLOW)
+    def ordered(original):
+        def take(self, number, slices):
+            original(self, number, slices)
+            if number == 0 and (what := taken(folder / "order-driver")):
+                name, _, place = what.rpartition(" ")
+                (folder / place / "did").touch()
+                if name == "fails summing":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                time.sleep(_SLOW)
 
-    Results.take = take
+        return take
+
+    Results.take, Results.put = ordered(Results.take), ordered(Results.put)
 
 
 def _ours():
@@ -106,9 +109,8 @@ def _ours():
 def _processes(spec):
     from sparknet.data import pack
 
-    del spec
     processes._LIMITS = Limits(beat=0.5, silence=SILENCE["processes"], join=_JOINS)
-    yield LocalCluster(processes=WORKERS), pack(columns(), FIELDS, 8), _ours(), _ours
+    yield LocalCluster(processes=WORKERS, aggregation=spec.aggregation), pack(columns(), FIELDS, 8), _ours(), _ours
 
 
 @contextlib.contextmanager
@@ -142,7 +144,7 @@ def _spark(spec):
 
     before = held()
     data = pack(context.parallelize(list(zip(rows["data"], rows["label"].tolist(), strict=True)), WORKERS), FIELDS, 8)
-    yield SparkCluster(spark, transport="direct"), data, before, held
+    yield SparkCluster(spark, transport="direct", aggregation=spec.aggregation), data, before, held
     assert context.parallelize(range(4), WORKERS).sum() == 6  # the task slots are free
     spark.stop()
 

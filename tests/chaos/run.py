@@ -58,9 +58,23 @@ class Run:
         Seconds in which the run has to end.
     sampled
         Whether the memory of all processes is looked at after each round.
+    aggregation
+        As for the cluster.
     """
 
-    def __init__(self, folder, cluster, policy, rounds, faults, *, standalone=None, limit=900.0, sampled=False):
+    def __init__(
+        self,
+        folder,
+        cluster,
+        policy,
+        rounds,
+        faults,
+        *,
+        standalone=None,
+        limit=900.0,
+        sampled=False,
+        aggregation="star",
+    ):
         self.folder, self.faults, self.limit, self.standalone = Path(folder), list(faults), limit, standalone
         self.sampled, self.outcome, self.mark = sampled, Outcome(), uuid.uuid4().hex
         self.folder.mkdir(parents=True)
@@ -69,7 +83,8 @@ class Run:
             (self.folder / f"round-{fault.round}").mkdir()
         master = {"local-cluster": "local-cluster[2,1,1024]"}.get(cluster, "")
         steps = {str(fault.round): fault.step for fault in self.faults}
-        self.spec = Spec(str(self.folder), cluster, standalone.address if standalone else master, policy, rounds, steps)
+        master = standalone.address if standalone else master
+        self.spec = Spec(str(self.folder), cluster, master, policy, rounds, steps, aggregation)
         self.path = self.spec.write()
         self.bits, self.ended_at, self.cancelled, self.left = {}, {}, 0, None
         self.goodputs = {}  # of each round, when it was done last

@@ -31,9 +31,10 @@ def undisturbed(rounds):
     ]
 
 
-def test_processes_that_are_killed_change_no_bit_and_nothing_is_left(tmp_path):
+@pytest.mark.parametrize("aggregation", ["star", "sliced"])
+def test_processes_that_are_killed_change_no_bit_and_nothing_is_left(tmp_path, aggregation):
     right = undisturbed(ROUNDS)
-    with Run(tmp_path / "run", "processes", "average", ROUNDS, FEW, limit=250.0) as run:
+    with Run(tmp_path / "run", "processes", "average", ROUNDS, FEW, limit=250.0, aggregation=aggregation) as run:
         outcome = run.ends_as(right)
         assert outcome.injected == {"worker killed": 1, "fails sending": 1, "sums slowly": 1}
         assert outcome.missed == 0

@@ -132,8 +132,8 @@ def _pieces(connection, frame, place):
 
 
 def _patch_sending(how, number):
-    """Let one slice be sent in another way."""
-    from sparknet.transport import serving
+    """Let one slice be sent in another way, to the driver or to another worker."""
+    from sparknet.transport import parts, serving
     from sparknet.transport.frames import framed
     from sparknet.transport.messages import Slice
 
@@ -142,7 +142,7 @@ def _patch_sending(how, number):
     def send(connection, message):
         if not isinstance(message, Slice) or message.number != number:
             return original(connection, message)
-        serving.send = original
+        serving.send = parts.send = original
         return how(connection, b"".join(bytes(part) for part in framed(message)))
 
-    serving.send = send
+    serving.send = parts.send = send

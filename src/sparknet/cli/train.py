@@ -92,6 +92,13 @@ def _add_rounds(train: argparse.ArgumentParser) -> None:
         "driver; spark: a job for each round; auto: direct where it is possible, else a line says why not (default: auto)",
     )
     train.add_argument(
+        "--aggregation",
+        choices=["star", "sliced"],
+        default="star",
+        help="who combines the results of workers that stay: star: the driver, to which all of them go; sliced: each worker a part, for "
+        "many workers or large nets, whose results the driver's network is too slow for; workers have to reach each other then",
+    )
+    train.add_argument(
         "--timeout",
         type=at_least(1),
         metavar="S",

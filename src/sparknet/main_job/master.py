@@ -25,9 +25,15 @@ _SLICE_BYTES = 8 << 20  # Spark refuses tasks of 128 MiB and more
 
 
 def check_workers(args: argparse.Namespace) -> None:
-    """Raise a DataError unless --processes, --transport, --master, --workers, --min-workers, --tau and --max-seconds go together."""
+    """Raise a DataError unless the options about workers, cluster and rounds go together."""
     if args.transport is not None and args.master == "none":
         msg = f"--transport {args.transport}: it is about workers on Spark; leave it out, or give a --master"
+        raise DataError(msg)
+    if args.aggregation != "star" and args.master == "none" and args.processes is None:
+        msg = f"--aggregation {args.aggregation}: in one process nothing is sent; leave it out, or give --processes {args.workers}"
+        raise DataError(msg)
+    if args.aggregation != "star" and args.transport == "spark":
+        msg = f"--aggregation {args.aggregation}: with --transport spark each round is a job, and no worker stays; leave out one of both"
         raise DataError(msg)
     if not args.tau and not isinstance(args.max_seconds, float):
         msg = (
@@ -66,7 +72,7 @@ def packed_images(
         train, test = ({"data": data, "label": label} for data, label in (images.train, images.test))
         packed = partial(pack, fields=images.fields, preprocessor=preprocessor, ragged=args.ragged)
         yield (
-            LocalCluster(processes=args.processes),
+            LocalCluster(processes=args.processes, aggregation=args.aggregation),
             packed(train, batch_size=sizes[0], shuffle=True, seed=args.seed),
             packed(test, batch_size=sizes[1]),
         )
@@ -84,7 +90,7 @@ def packed_images(
         )
         train, test = (_rows(session.sparkContext, *part, args.workers) for part in (images.train, images.test))
         packed_train = on_cluster(train, batch_size=sizes[0], shuffle=True, seed=args.seed)
-        chosen = {} if args.transport is None else {"transport": args.transport}
+        chosen = {"aggregation": args.aggregation} | ({} if args.transport is None else {"transport": args.transport})
         yield on_spark.SparkCluster(session, **chosen), packed_train, on_cluster(test, batch_size=sizes[1])
     finally:
         session.stop()
