@@ -111,6 +111,14 @@ def executor_killed(spark, data, folder):
     return found
 
 
+def executor_killed_sliced(spark, data, folder):
+    """The workers combine, over connections of their own that are encrypted."""
+    cluster = SparkCluster(spark, transport="direct", encrypt=True, aggregation="sliced")
+    found = facts(rounds_of(Deadly(folder, executor), data, cluster))
+    assert (folder / "killed").exists()
+    return found
+
+
 def killed_while_pulled(spark, data, folder):
     """The worker is killed once the first slices of its result are there."""
     take, pulled = Results.take, []
@@ -146,7 +154,7 @@ def executor_killed_by_jobs(spark, data, folder):
     return found
 
 
-CASES = [direct, executor_killed, killed_while_pulled, executor_killed_by_jobs]
+CASES = [direct, executor_killed, executor_killed_sliced, killed_while_pulled, executor_killed_by_jobs]
 
 
 def main(master, folder, names):

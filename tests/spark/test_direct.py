@@ -60,6 +60,13 @@ def direct(spark, monkeypatch):
     return SparkCluster(spark, transport="direct")
 
 
+@pytest.fixture(params=["star", "sliced"])
+def either(spark, monkeypatch, request):
+    """The same, whoever combines."""
+    monkeypatch.setattr(_SparkSession, "train", None)
+    return SparkCluster(spark, transport="direct", aggregation=request.param)
+
+
 def facts(rounds):
     return [(r.weights, r.loss, r.metrics, r.steps, r.examples) for r in rounds]
 
@@ -79,9 +86,9 @@ def wait_until(is_so, seconds=200):
 
 
 @pytest.mark.parametrize("policy", ["average", "local", "reset"])
-def test_the_bits_are_those_of_one_process_and_of_a_job_for_each_round(spark, packed, direct, policy, monkeypatch):
+def test_the_bits_are_those_of_one_process_and_of_a_job_for_each_round(spark, packed, either, policy, monkeypatch):
     options = {**OPTIONS, "solver_state": policy}
-    there = facts(averaged_sgd(FACTORY, packed, cluster=direct, evaluate=(packed, 2), **options))
+    there = facts(averaged_sgd(FACTORY, packed, cluster=either, evaluate=(packed, 2), **options))
     assert there == facts(averaged_sgd(FACTORY, IN_MEMORY, cluster=LocalCluster(), evaluate=(IN_MEMORY, 2), **options))
     monkeypatch.undo()
     with_jobs = SparkCluster(spark, transport="spark")
@@ -103,13 +110,13 @@ def test_the_workers_evaluate_data_of_any_number_of_shards(packed, test_set, dir
     assert facts(there) == facts(here)
 
 
-def test_nothing_is_left_and_the_cores_are_free_when_the_training_ends(context, packed, test_set, direct):
+def test_nothing_is_left_and_the_cores_are_free_when_the_training_ends(context, packed, test_set, either):
     def files():
         return {p for folder in scratch for p in Path(folder).rglob("*") if "blockmgr" not in str(p)}
 
     scratch = context.parallelize([0]).map(lambda _: os.environ["SPARK_LOCAL_DIRS"].split(",")).first()
     before = files(), set(context._jsc.getPersistentRDDs()), threading.active_count()
-    for each in averaged_sgd(FACTORY, packed, cluster=direct, evaluate=(test_set, 1), **OPTIONS):
+    for each in averaged_sgd(FACTORY, packed, cluster=either, evaluate=(test_set, 1), **OPTIONS):
         wait_until(lambda: tasks_of(context) == 2)
         if each.index == 1:
             break
@@ -142,19 +149,19 @@ class Deadly:
         return net
 
 
-def test_a_worker_killed_in_mid_round_changes_no_bit(packed, test_set, direct, tmp_path):
+def test_a_worker_killed_in_mid_round_changes_no_bit(packed, test_set, either, tmp_path):
     fatal = Deadly(tmp_path / "killed", signal.SIGKILL)
-    there = facts(averaged_sgd(fatal, packed, cluster=direct, evaluate=(test_set, 2), **OPTIONS))
+    there = facts(averaged_sgd(fatal, packed, cluster=either, evaluate=(test_set, 2), **OPTIONS))
     assert (tmp_path / "killed").exists()
     assert [f[0] for f in there] == [
         r.weights for r in averaged_sgd(FACTORY, IN_MEMORY, cluster=LocalCluster(), **OPTIONS)
     ]
 
 
-def test_a_worker_that_was_stopped_is_replaced(packed, direct, tmp_path, monkeypatch):
+def test_a_worker_that_was_stopped_is_replaced(packed, either, tmp_path, monkeypatch):
     monkeypatch.setattr(SessionPlan, "limits", Limits(beat=0.5, silence=6.0))
     stopped = Deadly(tmp_path / "stopped", signal.SIGSTOP)
-    there = facts(averaged_sgd(stopped, packed, cluster=direct, **OPTIONS))
+    there = facts(averaged_sgd(stopped, packed, cluster=either, **OPTIONS))
     assert (tmp_path / "stopped").exists()
     assert there == facts(averaged_sgd(FACTORY, IN_MEMORY, cluster=LocalCluster(), **OPTIONS))
 
@@ -307,6 +314,12 @@ def test_a_job_for_each_round_waits_for_all_and_the_log_says_so_once(spark, pack
     assert said.startswith(
         "min_workers=1 has no effect: each round is a Spark job, which ends with its last task; transport="
     )
+
+
+@pytest.mark.parametrize("options", [{"aggregation": "ring"}, {"aggregation": "sliced", "transport": "spark"}])
+def test_an_aggregation_that_is_not_possible_is_named(spark, options):
+    with pytest.raises(DataError, match=r"^SparkCluster: aggregation="):
+        SparkCluster(spark, **options)
 
 
 def test_a_transport_that_does_not_exist_is_named(spark):

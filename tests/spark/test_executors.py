@@ -12,7 +12,7 @@ PROGRAM = Path(__file__).with_name("on_executors.py")
 
 
 def test_the_bits_are_the_same_when_an_executor_or_a_worker_in_the_middle_of_its_result_is_killed(tmp_path):
-    cases = ["direct", "executor_killed", "killed_while_pulled", "executor_killed_by_jobs"]
+    cases = ["direct", "executor_killed", "executor_killed_sliced", "killed_while_pulled", "executor_killed_by_jobs"]
     command = [sys.executable, str(PROGRAM), "local-cluster[2,1,1024]", str(tmp_path), *cases]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
