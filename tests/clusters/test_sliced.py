@@ -15,7 +15,7 @@ from clusters.simulated_hub import Offered, SimulatedCluster, random_clock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparknet import DataError, Field, LocalCluster, TrainingError, averaged_sgd
+from sparknet import DataError, Field, FormatError, LocalCluster, TrainingError, averaged_sgd
 from sparknet.averaging import Mean, Median, Nesterov, WeightedMean
 from sparknet.clusters import processes
 from sparknet.clusters.direct import exchange
@@ -262,13 +262,34 @@ def test_a_round_with_a_quorum_goes_on_without_a_worker_that_stands_still(tmp_pa
     assert [r.weights for r in replayed] == [r.weights for r in got]
 
 
-def simulated(seed, **options):
-    """Return the rounds of workers whose clocks and deaths are diced, and how often one lacked what another one had."""
-    dice, offered = random.Random(seed), Offered()
+def test_a_byte_that_changes_between_two_workers_is_found(monkeypatch):
+    original = Pulls.in_step
+
+    def changed(self, sources, is_wanted):
+        for slices in original(self, sources, is_wanted):
+            if os.getpid() != ME:
+                slices[-1] = memoryview(bytes([slices[-1][0] ^ 1]) + bytes(slices[-1][1:]))
+            yield slices
+
+    monkeypatch.setattr(Pulls, "in_step", changed)
+    with pytest.raises(FormatError, match=r"^worker 2: slice 0 of its result, .* has another checksum"):
+        train(SLICED)
+
+
+class Even(random.Random):
+    """Dice that kill nobody."""
+
+    def random(self):
+        return 0.5
+
+
+def simulated(dice, **options):
+    """Return the rounds of workers whose clocks and deaths are diced, and what they offered each other."""
+    offered = Offered()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sparknet.worker.time", random_clock(dice))
         cluster = SimulatedCluster(dice, offered).patched(patch)
-        return train(cluster, evaluate=None, **options), offered.lacked
+        return train(cluster, evaluate=None, **options), offered
 
 
 @given(st.integers(0, 2**32), st.integers(1, 3), st.data())
@@ -279,7 +300,7 @@ def test_a_replay_has_the_bits_of_whatever_random_clocks_and_deaths_have_decided
         "sampling": data.draw(st.sampled_from(["epoch", "window"])),
     }
     limit = data.draw(st.sampled_from([None, "auto", 2.0]))
-    rounds, _ = simulated(seed, min_workers=least, max_seconds=limit, **options)
+    rounds, _ = simulated(random.Random(seed), min_workers=least, max_seconds=limit, **options)
     for each in rounds:
         assert least <= len(each.workers) == 3 - len(each.decided.absent)
     same(train(LocalCluster(), replay=rounds, evaluate=None, **options), rounds)
@@ -287,7 +308,16 @@ def test_a_replay_has_the_bits_of_whatever_random_clocks_and_deaths_have_decided
 
 def test_the_random_deaths_leave_workers_without_what_they_need():
     """The property above would hold of dice that kill nobody in the wrong moment."""
-    assert simulated(1, rounds=40)[1] > 5
+    assert simulated(random.Random(1), rounds=40)[1].lacked > 5
+
+
+def test_what_earlier_rounds_have_left_is_forgotten():
+    _, offered = simulated(Even(1), rounds=9)
+    assert [len(each) for each in offered.all.values()] == [
+        3,
+        3,
+        3,
+    ]  # a part of the start, the result, and what was combined
 
 
 @pytest.mark.parametrize("options", [{"processes": 2, "aggregation": "ring"}, {"aggregation": "sliced"}])

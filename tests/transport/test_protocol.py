@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from transport.simulation import LIMITS, LawBrokenError, World, hold, replayed, undisturbed
 
-from sparknet.transport import Close, DriverSide, Send
+from sparknet.transport import Close, Done, DriverSide, GiveUp, Hello, Send, Work
 
 SCHEDULES = 300
 TRIED = 3 * settings.default.max_examples  # all of them in CI, a tenth where a developer waits
@@ -314,3 +314,37 @@ def test_a_machine_that_is_broken_is_found_by_the_law(broken, law):
     machine = type(broken.__name__, (Chaos,), {"driver": broken})
     with pytest.raises(LawBrokenError, match=law):
         schedules(machine, SCHEDULES, phases=[Phase.generate])
+
+
+def attempts(first, second):
+    """Return what the driver asks of the second worker of a shard, and what it does once that one has said this."""
+    driver = DriverSide(2, LIMITS, 0.0)
+    driver.joined(1, Hello(0), 0.0)
+    driver.open({0: "work", 1: "work"}, 0.0)
+    driver.received(1, first, 0.0)
+    driver.lost(1, 0.0)
+    (asked,) = [action.message for action in driver.joined(2, Hello(0), 0.0)]
+    assert isinstance(asked, Work)
+    return asked, driver.received(2, second, 0.0)
+
+
+def test_an_attempt_of_which_nothing_came_does_not_say_how_many_steps_another_one_takes():
+    asked, actions = attempts(Done(1, 0, 0, notes=b"it lacks something"), Done(1, 5, 0, b"a result"))
+    assert asked.exactly is None
+    assert not actions
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "agree"),
+    [
+        (Done(1, 5, 0, b"a result"), Done(1, 0, 0), True),
+        (Done(1, 5, 0, b"a result"), Done(1, 5, 0, b"another"), False),
+        (Done(1, 5, 2, b"a result"), Done(1, 0, 0), False),  # its slices would be waited for
+        (Done(1, 0, 0), Done(1, 5, 2, b"a result"), False),
+    ],
+)
+def test_results_of_two_attempts_are_compared_unless_nothing_came_of_one(first, second, agree):
+    asked, actions = attempts(first, second)
+    assert any(isinstance(action, GiveUp) for action in actions) is not agree
+    if first.steps:
+        assert asked.exactly == first.steps
