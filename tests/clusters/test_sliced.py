@@ -211,7 +211,6 @@ def test_a_worker_that_stands_still_while_others_pull_of_it_is_replaced(monkeypa
 
 
 def test_workers_that_do_not_reach_each_other_are_said_to_and_the_driver_combines(monkeypatch, caplog):
-    monkeypatch.setattr(exchange, "_host_towards", lambda _: "127.0.0.2")
     original = Pulls._linked
 
     def refused(self, source):
@@ -225,6 +224,16 @@ def test_workers_that_do_not_reach_each_other_are_said_to_and_the_driver_combine
     (line,) = caplog.messages
     assert "worker 0 does not get what worker 1 has: no route to host" in line
     assert "aggregation='star'" in line
+
+
+def test_a_worker_that_cannot_listen_is_said_to_and_the_driver_combines(monkeypatch, caplog):
+    def nowhere(address):
+        return "192.0.2.1" if os.getpid() != ME else address[0]  # of documentation, RFC 5737
+
+    monkeypatch.setattr(exchange, "_host_towards", nowhere)
+    same(train(SLICED), train(LocalCluster()))
+    (line,) = caplog.messages
+    assert "worker 0: it cannot listen for others" in line
 
 
 def test_a_round_with_a_quorum_goes_on_without_a_worker_that_stands_still(tmp_path):

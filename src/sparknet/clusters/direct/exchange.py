@@ -53,7 +53,7 @@ class Exchange:
     """
 
     def __init__(self, shard: int, driver: tuple[str, int], credentials: Credentials, limits: Limits) -> None:
-        self._driver, self._credentials, self._limits = driver, credentials, limits
+        self._shard, self._driver, self._credentials, self._limits = shard, driver, credentials, limits
         self._pulls = Pulls(shard, credentials, silence=limits.silence)
         self._offers: Offers | None = None
 
@@ -104,13 +104,16 @@ class Exchange:
         """Return what this worker offers; the first time, listen for others."""
         if self._offers is None:
             key = facts["key"]
-            self._offers = Offers(
-                _host_towards(self._driver),
-                secret=self._credentials.secret,
-                key=None if key is None else key.encode(),
-                peers=facts["peers"],
-                silence=self._limits.silence,
-            )
+            try:
+                self._offers = Offers(
+                    _host_towards(self._driver),
+                    secret=self._credentials.secret,
+                    key=None if key is None else key.encode(),
+                    peers=facts["peers"],
+                    silence=self._limits.silence,
+                )
+            except OSError as error:
+                raise PeerLostError(self._shard, f"it cannot listen for others: {error}") from error
         return self._offers
 
     def _trained(

@@ -85,9 +85,10 @@ class Sliced:
         able, unable = dict[int, Done](), dict[int, tuple[int, str]]()
         for worker, said in done.items():
             notes = json.loads(said.notes)
-            host, port = notes["at"]
-            self.places[worker] = host, port
-            self._strangers[host, port] = notes["strangers"]
+            if "at" in notes:
+                host, port = notes["at"]
+                self.places[worker] = host, port
+                self._strangers[host, port] = notes["strangers"]
             if "lacks" in notes:
                 unable[worker] = notes["lacks"], notes["why"]
             else:
@@ -166,8 +167,9 @@ class SlicedRound:
             for worker in workers
             if worker in places
         }
-        if bodies:
-            self.session.asked(bodies, kind="start")
+        _, unable = self.session.asked(bodies, kind="start") if bodies else ({}, {})
+        if unable:
+            raise _unreachable(unable)
 
     def _train(self, workers: Collection[int], **early: Any) -> None:
         """Let workers train, until all of them have what they need for it."""
@@ -246,5 +248,7 @@ def _between(views: Sequence[memoryview], numbers: range) -> list[memoryview]:
 
 def _unreachable(unable: Mapping[int, tuple[int, str]]) -> UnreachableError:
     worker, (peer, reason) = next(iter(unable.items()))
+    if worker == peer:
+        return UnreachableError(f"worker {worker}: {reason}")
     who = "the driver" if worker < 0 else f"worker {worker}"
     return UnreachableError(f"{who} does not get what worker {peer} has: {reason}")
