@@ -271,17 +271,29 @@ def test_a_round_with_a_quorum_goes_on_without_a_worker_that_stands_still(tmp_pa
     assert [r.weights for r in replayed] == [r.weights for r in got]
 
 
-def test_a_byte_that_changes_between_two_workers_is_found(monkeypatch):
-    original = Pulls.in_step
+@pytest.mark.parametrize(
+    ("phase", "said"),
+    [("_start", "got 0x01, expected 0x00"), ("_combined", r"^worker 2: slice 0 of its result, .* has another checksum")],
+)
+def test_a_byte_that_changes_between_two_workers_is_found(monkeypatch, phase, said):
+    original, pulled, damages = Pulls.in_step, getattr(Exchange, phase), []
 
     def changed(self, sources, is_wanted):
         for slices in original(self, sources, is_wanted):
-            if os.getpid() != ME:
+            if damages:
                 slices[-1] = memoryview(bytes([slices[-1][0] ^ 1]) + bytes(slices[-1][1:]))
             yield slices
 
+    def damaging(self, *args):
+        damages.append(phase)
+        try:
+            return pulled(self, *args)
+        finally:
+            damages.clear()
+
     monkeypatch.setattr(Pulls, "in_step", changed)
-    with pytest.raises(FormatError, match=r"^worker 2: slice 0 of its result, .* has another checksum"):
+    monkeypatch.setattr(Exchange, phase, damaging)
+    with pytest.raises(FormatError, match=said):
         train(SLICED)
 
 

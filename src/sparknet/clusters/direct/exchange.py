@@ -11,11 +11,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from sparknet.clusters.direct.bodies import unpacked
+from sparknet.clusters.direct.bodies import SLICE, unpacked
 from sparknet.clusters.direct.combining import taken
-from sparknet.clusters.direct.payload import data_in_a_slice, of_bytes, whole
+from sparknet.clusters.direct.payload import of_bytes, whole
 from sparknet.serialization.memory.buffers import aligned
 from sparknet.transport import Credentials, Limits, Result
 from sparknet.transport.parts import NotWantedError, Offers, PeerLostError, Pulls, Source
@@ -97,7 +95,7 @@ class Exchange:
         """Take a part of the start of a round, for all workers. What was offered in earlier rounds is not, any more."""
         offers = self._opened(facts)
         offers.forget(before=facts["forget"])
-        offers.put(facts["stage"], of_bytes(np.frombuffer(part, np.uint8), data_in_a_slice(len(part))))
+        offers.put(facts["stage"], [part[first : first + SLICE] for first in range(0, len(part), SLICE)])
         return self._said()
 
     def _opened(self, facts: dict[str, Any]) -> Offers:
@@ -132,21 +130,18 @@ class Exchange:
         return replace(result, slices=[], notes=json.dumps(said).encode())
 
     def _start(self, told: dict[str, Any], is_wanted: Callable[[], bool]) -> memoryview:
-        """Return the start of the round, of parts that workers have."""
+        """Return the start of the round, of parts that workers have. Its messages have checksums of their own."""
         parts = cut(told["bytes"], len(told["holders"]))
-        sizes = [data_in_a_slice(len(part)) for part in parts]
         sources = [
-            Source(worker, (host, port), stage, range(-(-len(part) // size)))
-            for (worker, host, port, stage), part, size in zip(told["holders"], parts, sizes, strict=True)
+            Source(worker, (host, port), stage, range(-(-len(part) // SLICE)))
+            for (worker, host, port, stage), part in zip(told["holders"], parts, strict=True)
         ]
-        memory = aligned(told["bytes"])
+        memory = aligned(told["bytes"]).data
         for number, slices in enumerate(self._pulls.in_step(sources, is_wanted)):
-            for source, part, size, received in zip(sources, parts, sizes, slices, strict=True):
-                if received:
-                    first = part.start + number * size
-                    last = min(first + size, part.stop)
-                    memory[first:last] = whole(received, source.peer, number)[: last - first]
-        return memory.data
+            for part, received in zip(parts, slices, strict=True):
+                first = part.start + number * SLICE
+                memory[first : first + len(received)] = received
+        return memory
 
     def _combined(self, facts: dict[str, Any], is_wanted: Callable[[], bool]) -> Result:
         """Combine some slices of the results of those that take part, in the order in which they are told."""
