@@ -273,7 +273,10 @@ def test_a_round_with_a_quorum_goes_on_without_a_worker_that_stands_still(tmp_pa
 
 @pytest.mark.parametrize(
     ("phase", "said"),
-    [("_start", "got 0x01, expected 0x00"), ("_combined", r"^worker 2: slice 0 of its result, .* has another checksum")],
+    [
+        ("_start", "got 0x01, expected 0x00"),
+        ("_combined", r"^worker 2: slice 0 of its result, .* has another checksum"),
+    ],
 )
 def test_a_byte_that_changes_between_two_workers_is_found(monkeypatch, phase, said):
     original, pulled, damages = Pulls.in_step, getattr(Exchange, phase), []
