@@ -98,8 +98,8 @@ def averaged_sgd(
     min_workers
         So many results are enough: a round then waits for late workers for a while, and ends without them. How long follows from
         moving averages, a quarter of what is left of the time of ``tau`` steps (``Round.decided.grace``). A late worker joins the next
-        round, from the average, with the same minibatches, as it has learned nothing from them; it is absent in ``Round.workers``. None:
-        all are waited for. It takes workers that stay: ``LocalCluster(processes=N)``, ``SparkCluster(transport="direct")``; others
+        round, from the average, with the same minibatches, as it has learned nothing from them; it is absent in ``Round.workers``. A
+        result that ``on_nonfinite="leave_out"`` leaves out is none of those. None: all are waited for. It takes workers that stay: ``LocalCluster(processes=N)``, ``SparkCluster(transport="direct")``; others
         wait for all, and the log says so once.
     evaluate
         ``(test_data, every)``: measure the averaged weights on ``test_data`` after every ``every``-th

@@ -15,8 +15,7 @@ from sparknet.clusters.totals import mean_metrics
 from sparknet.nets.base import SolverState
 from sparknet.serialization import dump_parts
 from sparknet.training import Collected, Ending
-from sparknet.training.pace import Quorum
-from sparknet.transport import Done, Hub, Rest
+from sparknet.transport import Done, Enough, Hub, Rest
 from sparknet.weights import WeightCollection
 from sparknet.worker import Facts, Task
 
@@ -47,8 +46,9 @@ def _size(body: Any) -> int:
     return sum(memoryview(part).nbytes for part in (body.rest if isinstance(body, Rest) else body))
 
 
-def _early(quorum: Quorum | None) -> dict[str, Any]:
+def _early(ending: Ending) -> dict[str, Any]:
     """Return what the hub is told about workers that come late."""
+    quorum = ending.quorum
     if quorum is None:
         return {}
 
@@ -56,7 +56,10 @@ def _early(quorum: Quorum | None) -> dict[str, Any]:
         seconds = {shard: json.loads(each.notes)["seconds"] / each.steps for shard, each in done.items() if each.steps}
         return quorum.grace(seconds, waited)
 
-    return {"deadline": grace, "quorum": quorum.workers}
+    def counts(done: Done) -> bool:
+        return ending.counts(json.loads(done.result)["facts"]["nonfinite"])
+
+    return {"deadline": grace, "quorum": Enough(quorum.workers, counts)}
 
 
 @dataclass
@@ -111,7 +114,7 @@ class DirectSession:
             fixed = time.perf_counter()
             results.begin(done)
 
-        done = self._checked(self.hub.round(bodies, combine=results.take, begin=begin, **_early(ending.quorum)))
+        done = self._checked(self.hub.round(bodies, combine=results.take, begin=begin, **_early(ending)))
         served = self.hub.served if ending.wants_each_state else {}
         for worker, state in results.end().items():
             if (number := served.get(worker)) is not None:
