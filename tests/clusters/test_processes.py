@@ -253,7 +253,7 @@ class WaitsFor:
 def test_a_step_that_does_not_end_is_waited_for_and_the_log_says_so(monkeypatch, caplog, tmp_path):
     monkeypatch.setattr(processes, "_LIMITS", Limits(beat=0.1, silence=60.0))
     monkeypatch.setattr(overdue, "_FIRST", 0.2)
-    said = re.compile(r"^this round has taken \d+ s, and waits for shard 0: its steps, for \d+ s")
+    said = re.compile(r"^this round has taken \d+ s, and waits for shard 0 \(pid \d+ on \S+\): its steps, for \d+ s")
 
     def ends_it_once_told():
         wait_until(lambda: any(map(said.match, caplog.messages)))

@@ -124,7 +124,7 @@ class DriverSide:
         for name, expected in self._about.items():
             if hello.about.get(name) != expected:
                 return self._give_up(faults.unfit(hello.shard, name, hello.about.get(name), expected), now)
-        self._peers[peer] = KnownPeer(hello.shard, now, now)
+        self._peers[peer] = KnownPeer(hello.shard, now, now, hello.place)
         seat = self._seats[hello.shard]
         if seat.peer is not None:
             seat.spares.append(peer)
@@ -240,7 +240,7 @@ class DriverSide:
 
     def waiting(self, now: float) -> str:
         """Return what is waited for, in words; "" for nothing."""
-        return waited_for({shard: self._seats[shard] for shard in self._awaited()}, self._round, now)
+        return waited_for({shard: self._seats[shard] for shard in self._awaited()}, self._peers, self._round, now)
 
     def without_worker(self, now: float) -> dict[int, float]:
         """Return shard -> seconds, of the shards that work waits for and that have no worker for so long."""

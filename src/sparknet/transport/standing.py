@@ -16,11 +16,12 @@ _NAMED = 8  # shards that a message names
 
 @dataclass
 class KnownPeer:
-    """A worker that is connected: its shard, and when it was last heard and spoken to."""
+    """A worker that is connected: its shard, when it was last heard and spoken to, and where it is, in words."""
 
     shard: int
     heard: float
     said: float
+    place: str = ""
 
 
 class Patience:
@@ -198,16 +199,21 @@ def making_room(seats: Sequence[Seat], awaited: Collection[int], since: float) -
     return [seat.peer for seat in seats if seat.peer is not None and seat.spares]
 
 
-def waited_for(awaited: Mapping[int, Seat], round_: OpenRound | None, now: float) -> str:
+def waited_for(
+    awaited: Mapping[int, Seat], peers: Mapping[int, KnownPeer], round_: OpenRound | None, now: float
+) -> str:
     """Return what is waited for of these shards, in words, those without a worker first; "" for nothing."""
     missing, said = list[str](), list[str]()
     for shard, seat in awaited.items():
         if seat.peer is None:
             missing.append(f"shard {shard}: no worker for {now - seat.since:.0f} s")
-        elif not seat.ready:
-            said.append(f"shard {shard}: its steps" + ("" if seat.began is None else f", for {now - seat.began:.0f} s"))
+            continue
+        place = peers[seat.peer].place
+        who = f"shard {shard} ({place})" if place else f"shard {shard}"
+        if not seat.ready:
+            said.append(f"{who}: its steps" + ("" if seat.began is None else f", for {now - seat.began:.0f} s"))
         elif round_ is not None and round_.pulls and round_.next not in seat.slices and round_.next < seat.count:
-            said.append(f"shard {shard}: slice {round_.next}")
+            said.append(f"{who}: slice {round_.next}")
     said = [*missing, *said]
     more = [f"{len(said) - _NAMED} more shards"] if len(said) > _NAMED else []
     return "; ".join(said[:_NAMED] + more)
