@@ -389,6 +389,31 @@ def test_a_worker_that_dies_each_time_ends_the_training_by_name():
         train(LocalCluster(processes=3), deadly)
 
 
+def test_a_worker_that_cannot_connect_ends_the_training_with_its_reason(monkeypatch):
+    def refused(*_, **__):
+        raise OSError(113, "No route to host")
+
+    monkeypatch.setattr("sparknet.transport.connecting.socket.create_connection", refused)
+    expected = (
+        r"worker \d has died 3 times .* with status 1: ClusterError: the driver does not answer at .* No route to host"
+    )
+    with pytest.raises(ClusterError, match=expected):
+        train(LocalCluster(processes=3))
+
+
+def test_a_worker_that_ends_itself_ends_the_training_with_its_reason(capfd):
+    def ends(*, seed):
+        if os.getpid() != ME:
+            raise SystemExit("\N{SNOWMAN}" * 10_000)
+        return FACTORY(seed=seed)
+
+    with pytest.raises(
+        ClusterError, match=r"worker \d has died 3 times .* with status 1: SystemExit: \N{SNOWMAN}{980}"
+    ):
+        train(LocalCluster(processes=3), ends)
+    assert "in ends" in capfd.readouterr().err  # where, in the traceback of each
+
+
 def test_a_worker_that_was_killed_for_its_silence_is_not_said_to_have_died_of_a_signal():
     asked, failed = [], []
     forks = object.__new__(Forks)
