@@ -148,8 +148,7 @@ def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: Event
         finally:  # also after Ctrl-C at any moment: both files are of the same round
             if last is not None:
                 written = _written(net, last.weights, out, round=last.index, loss=last.loss)
-                facts = {"metrics": dict(last.metrics), "goodput": goodput.facts()}
-                log.write("end", rounds=last.index + 1, finished=last.index + 1 == total, **facts)
+                log.end(last.index + 1, total, last.metrics, goodput)
                 say(str(goodput))
                 say(f"{last.index + 1} of {total} rounds done; wrote {', '.join(map(str, written))}")
     except (SparknetError, OSError) as error:
