@@ -29,7 +29,7 @@ def check_workers(args: argparse.Namespace) -> None:
     if args.transport is not None and args.master == "none":
         msg = f"--transport {args.transport}: it is about workers on Spark; leave it out, or give a --master"
         raise DataError(msg)
-    if not args.tau and not isinstance(args.max_seconds, float):
+    if not args.tau and not isinstance(args.max_seconds, float) and args.replay is None:
         msg = (
             "--tau 0: time alone ends a round then; give it with --max-seconds, such as --max-seconds 5, or more --tau"
         )
