@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -151,6 +152,90 @@ def test_time_alone_ends_the_rounds_where_no_number_of_steps_is_given(capsys, tm
     assert all(steps >= 1 for each in found for steps in each["worker_steps"])
 
 
+def decided_in(out):
+    return [(each["loss"], each["decided"]) for each in events_of(out) if each["event"] == "round"]
+
+
+@pytest.mark.parametrize(
+    ("clock", "rule", "tau"),
+    [
+        (["--max-seconds", "0.02"], [], ["--tau", "0"]),
+        (["--max-seconds", "0.000001"], ["--rule", "median"], []),
+        (["--processes", "2", "--min-workers", "1"], [], []),
+        ([], [], []),
+    ],
+)
+def test_the_events_of_a_run_are_replayed_to_the_same_weights_without_a_clock(capsys, tmp_path, clock, rule, tau):
+    then, now = tmp_path / "then", tmp_path / "now"
+    assert run(capsys, *FAST, *clock, *rule, *tau, "--out", str(then))[0] == 0
+    options = ["--replay", str(then / "events.jsonl"), *rule]
+    assert run(capsys, *FAST, *tau, *options, "--out", str(now))[0] == 0
+    assert (now / "weights.sparknet").read_bytes() == (then / "weights.sparknet").read_bytes()
+    assert decided_in(now) == decided_in(then)
+    settings = events_of(now)[0]["settings"]
+    assert settings["replay"] == str(then / "events.jsonl")
+    assert settings["rule"] == events_of(then)[0]["settings"]["rule"]
+    # Each other time in the same folder: the events are read before they are replaced.
+    before = decided_in(then)
+    assert run(capsys, *FAST, "--processes", "2", *options, "--out", str(then))[0] == 0
+    assert decided_in(then) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--rounds", "3"], "--replay has the rounds 0 to 1; expected round 2 too, as --rounds 3"),
+        (["--workers", "3"], "--replay: round 0 has steps of 2 workers; expected 3: events of another run?"),
+        (
+            ["--rule", "nesterov"],
+            "expected Nesterov(lr=0.7, momentum=0.9, combine=Mean()), which is the rule now: give --rule as it was",
+        ),
+    ],
+)
+def test_a_replay_of_another_run_is_refused_in_the_words_of_the_command(capsys, tmp_path, options, text):
+    assert run(capsys, *FAST, "--out", str(tmp_path / "then"))[0] == 0
+    code, _, err = run(
+        capsys, *FAST, *options, "--replay", str(tmp_path / "then" / "events.jsonl"), "--out", str(tmp_path / "now")
+    )
+    assert (code, err.count("\n"), (tmp_path / "now").exists()) == (2, 1, False)
+    assert text in err
+
+
+def test_a_replay_with_another_loss_ends_with_exit_code_1(capsys, tmp_path):
+    assert run(capsys, *FAST, "--out", str(tmp_path / "then"))[0] == 0
+    code, _, err = run(
+        capsys,
+        *FAST,
+        *("--seed", "1", "--replay", str(tmp_path / "then" / "events.jsonl"), "--out", str(tmp_path / "now")),
+    )
+    assert code == 1
+    assert "round 0: the loss of the replay is " in err
+
+
+def test_a_checkpoint_of_other_images_is_gone_on_from_only_where_that_is_meant(capsys, tmp_path, monkeypatch):
+    options = ["--checkpoint", str(tmp_path / "kept"), "--out", str(tmp_path / "out")]
+    assert run(capsys, *FAST, *options)[0] == 0
+    code, _, err = run(capsys, *FAST, *options, "--resume", "no")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"got --resume no, and a checkpoint in {tmp_path / 'kept' / 'round-000001'}; expected none" in err
+    load = main_job.load_image_set
+
+    def changed(name):
+        images = load(name)
+        data, label = images.train
+        return replace(images, train=(data[::-1], label[::-1]))
+
+    monkeypatch.setattr(main_job, "load_image_set", changed)
+    for more in [], ["--resume", "yes"]:
+        code, _, err = run(capsys, *FAST, *options, "--rounds", "3", *more)
+        assert (code, "got data=" in err) == (2, True)
+    code, text, err = run(capsys, *FAST, *options, "--rounds", "3", "--resume", "other data")
+    assert (code, "3 of 3 rounds done" in text) == (0, True)
+    assert "round-000001 was written with data=" in err
+    new = ["--checkpoint", str(tmp_path / "new"), "--out", str(tmp_path / "out"), "--resume", "no"]
+    assert run(capsys, *FAST, *new)[0] == 0
+
+
 def test_without_a_checkpoint_the_events_of_an_earlier_run_are_replaced(capsys, tmp_path):
     for _ in range(2):
         assert run(capsys, *FAST, "--out", str(tmp_path))[0] == 0
@@ -203,6 +288,14 @@ def test_the_help_names_the_rules(capsys):
     assert "--outer-momentum M" in text
 
 
+def test_the_help_names_what_is_replayed_and_gone_on_from(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--resume {yes,no,other data} what becomes of the rounds that --checkpoint has already" in text
+    assert "--replay EVENTS do the rounds of a former training again" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -233,6 +326,15 @@ def test_the_help_names_the_rules(capsys):
         (["--tau", "0"], "--tau 0: time alone ends a round then; give it with --max-seconds, such as --max-seconds 5"),
         (["--tau", "0", "--max-seconds", "auto"], "--tau 0: time alone ends a round then"),
         (["--keep", "3"], "--keep 3: it is about the rounds of a checkpoint; leave it out, or give --checkpoint DIR"),
+        (["--resume", "no"], "--resume no: it is about the rounds of a checkpoint; leave it out, or give --checkpoint"),
+        (
+            ["--replay", "e.jsonl", "--max-seconds", "3"],
+            "--replay e.jsonl: it has what the clock decided then; leave out --max-seconds 3.0",
+        ),
+        (["--replay", "e.jsonl", "--min-workers", "1"], "then; leave out --min-workers 1"),
+        (["--replay", "e.jsonl"], "No such file or directory: 'e.jsonl'"),
+        (["--replay", "/dev/null"], "Is a device, expected a regular file: '/dev/null'"),
+        (["--replay", __file__], "test_cli.py, line 1: no event that can be replayed"),
         (
             ["--master", "none", "--transport", "direct"],
             "--transport direct: it is about workers on Spark; leave it out",

@@ -253,7 +253,7 @@ class WaitsFor:
 def test_a_step_that_does_not_end_is_waited_for_and_the_log_says_so(monkeypatch, caplog, tmp_path):
     monkeypatch.setattr(processes, "_LIMITS", Limits(beat=0.1, silence=60.0))
     monkeypatch.setattr(overdue, "_FIRST", 0.2)
-    said = re.compile(r"^this round has taken \d+ s, and waits for shard 0: its steps, for \d+ s")
+    said = re.compile(r"^this round has taken \d+ s, and waits for shard 0 \(pid \d+ on \S+\): its steps, for \d+ s")
 
     def ends_it_once_told():
         wait_until(lambda: any(map(said.match, caplog.messages)))
@@ -387,6 +387,31 @@ def deadly(*, seed):
 def test_a_worker_that_dies_each_time_ends_the_training_by_name():
     with pytest.raises(ClusterError, match=r"worker \d has died 3 times .* signal SIGKILL"):
         train(LocalCluster(processes=3), deadly)
+
+
+def test_a_worker_that_cannot_connect_ends_the_training_with_its_reason(monkeypatch):
+    def refused(*_, **__):
+        raise OSError(113, "No route to host")
+
+    monkeypatch.setattr("sparknet.transport.connecting.socket.create_connection", refused)
+    expected = (
+        r"worker \d has died 3 times .* with status 1: ClusterError: the driver does not answer at .* No route to host"
+    )
+    with pytest.raises(ClusterError, match=expected):
+        train(LocalCluster(processes=3))
+
+
+def test_a_worker_that_ends_itself_ends_the_training_with_its_reason(capfd):
+    def ends(*, seed):
+        if os.getpid() != ME:
+            raise SystemExit("\N{SNOWMAN}" * 10_000)
+        return FACTORY(seed=seed)
+
+    with pytest.raises(
+        ClusterError, match=r"worker \d has died 3 times .* with status 1: SystemExit: \N{SNOWMAN}{980}"
+    ):
+        train(LocalCluster(processes=3), ends)
+    assert "in ends" in capfd.readouterr().err  # where, in the traceback of each
 
 
 def test_a_worker_that_was_killed_for_its_silence_is_not_said_to_have_died_of_a_signal():

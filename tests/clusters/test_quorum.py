@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import signal
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from clusters.simulated_hub import LIMITS, SimulatedCluster, random_clock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparknet import ClusterError, Field, LocalCluster, averaged_sgd
+from sparknet import ClusterError, Field, LocalCluster, TrainingError, averaged_sgd
 from sparknet.averaging import Median, Nesterov, WeightedMean
 from sparknet.clusters.direct import worker
 from sparknet.clusters.direct.session import DirectSession
@@ -34,8 +35,8 @@ RULES = [WeightedMean(), Median(), Nesterov(combine=WeightedMean())]
 ME = os.getpid()
 
 
-def train(cluster, **options):
-    return averaged_sgd(FACTORY, DATA, cluster=cluster, **{"workers": 3, "tau": 6, "rounds": 5, "seed": 7, **options})
+def train(cluster, data=DATA, **options):
+    return averaged_sgd(FACTORY, data, cluster=cluster, **{"workers": 3, "tau": 6, "rounds": 5, "seed": 7, **options})
 
 
 def facts(rounds):
@@ -58,6 +59,37 @@ def test_a_replay_has_the_bits_of_whatever_random_clocks_have_decided(seed, leas
         assert least <= len(each.workers) == 3 - len(each.decided.absent)
         assert set(each.workers).isdisjoint(each.decided.absent)
     assert facts(train(LocalCluster(), replay=rounds, **options)) == facts(rounds)
+
+
+def with_batches_that_overflow(batches):
+    """Return the data, with values in these minibatches that make their loss NaN."""
+    data = pack({name: column.copy() for name, column in COLUMNS.items()}, list(DATA.fields), 8)
+    for i in batches:
+        data.batches[i]["data"][0, :] = 3e38
+    return data
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+@given(st.integers(0, 2**32), st.integers(1, 3), st.sets(st.integers(0, 29), max_size=12), st.data())
+def test_a_result_that_is_left_out_is_none_of_those_that_are_enough(seed, least, overflow, data):
+    options = {
+        "data": with_batches_that_overflow(overflow),
+        "rule": data.draw(st.sampled_from(RULES)),
+        "solver_state": data.draw(st.sampled_from(["average", "local", "reset"])),
+        "tau": data.draw(st.integers(1, 4)),
+        "on_nonfinite": "leave_out",
+    }
+    dice, rounds, ended = random.Random(seed), [], ""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sparknet.worker.time", random_clock(dice))
+        try:
+            for each in train(SimulatedCluster(dice), min_workers=least, **options):
+                rounds.append(each)
+                assert len(each.workers) >= least or not each.decided.absent
+        except TrainingError as error:
+            ended = str(error)
+    assert not ended or "so are results of 2 of the other workers: no worker is left to average" in ended
+    assert facts(train(LocalCluster(), replay=rounds, **{**options, "rounds": len(rounds)})) == facts(rounds)
 
 
 def test_the_random_clocks_leave_workers_out(monkeypatch):
@@ -165,6 +197,23 @@ def test_a_worker_that_goes_on_joins_a_later_round():
             break
         assert time.monotonic() < until
     assert joined
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_a_round_waits_for_a_late_worker_where_the_early_one_is_left_out(tmp_path):
+    goes_on = tmp_path / "goes on"
+
+    class Held(MLP):
+        def step(self, batch):
+            while batch["data"].to_host().max() < 1e38 and not goes_on.exists():
+                time.sleep(0.01)
+            return super().step(batch)
+
+    data = with_batches_that_overflow(range(0, 30, 2))  # those of the first worker
+    factory, options = partial(Held, (6,), 3, (5,)), {"workers": 2, "min_workers": 1, "on_nonfinite": "leave_out"}
+    rounds = averaged_sgd(factory, data, cluster=LocalCluster(processes=2), tau=3, rounds=1, **options)
+    threading.Timer(1.0, goes_on.touch).start()  # far longer than the grace, which follows from steps of microseconds
+    assert [(each.workers, each.decided.absent) for each in rounds] == [((1,), frozenset())]
 
 
 # ---- what the log says

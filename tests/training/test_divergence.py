@@ -14,6 +14,7 @@ from sparknet.checkpoint import Checkpoint, Position
 from sparknet.data import pack
 from sparknet.errors import TrainingError
 from sparknet.nets import MLP
+from sparknet.training.divergence import Divergence
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # numpy sees it too
 
@@ -96,6 +97,12 @@ def test_a_round_without_updates_has_no_loss_and_is_no_divergence():
 
 
 # ---- leave_out
+@pytest.mark.parametrize(("policy", "counts"), [("error", True), ("leave_out", False), ("warn", True)])
+def test_a_result_counts_for_the_quorum_unless_it_will_be_left_out(policy, counts):
+    divergence = Divergence(policy, None)
+    assert (divergence.counts("the loss is nan"), divergence.counts(None)) == (counts, True)
+
+
 @pytest.mark.parametrize("policy", ["average", "local", "reset"])
 def test_left_out_workers_take_no_part_and_the_rest_is_their_mean(caplog, policy):
     data = diverging_for(1)

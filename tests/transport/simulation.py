@@ -8,6 +8,7 @@ function of the work, and sums of it depend on the order of the terms, so that a
 import random
 import struct
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
@@ -23,6 +24,7 @@ from sparknet.transport import (
     DriverSide,
     Drop,
     End,
+    Enough,
     GiveUp,
     Hello,
     Limits,
@@ -69,6 +71,11 @@ def mean(results: list[tuple[float, ...]]) -> tuple[float, ...]:
     return tuple(sum(values[1:], values[0]) / len(values) for values in columns)
 
 
+def counts_by_bits(said: Done) -> bool:
+    """Say of about every other result that it does not count: it depends on the last bit of its first number."""
+    return said.result[0] % 2 == 0
+
+
 class LawBrokenError(Exception):
     """A run has come to what must not be, such as other bits."""
 
@@ -109,9 +116,10 @@ class World:
         *,
         quorum: int = 1,
         clocks: random.Random | None = None,
+        counts: Callable[[Done], bool] = lambda _: True,
     ):
         self.shards, self.rounds, self.deadline, self.kind = shards, rounds, deadline, driver
-        self.quorum = quorum
+        self.quorum, self.counts = quorum, counts  # the latter: whether a result is one of those that are enough
         self.clocks = clocks  # decide how many steps a worker takes, how many workers are enough, and for how long the others are waited for
         self.now, self.session = 0.0, 0
         self.processes: dict[int, Process] = {}
@@ -140,15 +148,13 @@ class World:
             self.act(self.driver.close(self.now))
             return
         bodies = dict.fromkeys(range(self.shards), self.kept[1])
-        if self.clocks is not None:
-            self.act(
-                self.driver.open(bodies, self.now, deadline=self.grace, quorum=self.clocks.randint(1, self.shards))
-            )
-            return
         late = self.deadline
-        if late is not None and not callable(late):
+        if self.clocks is not None:
+            self.quorum, late = self.clocks.randint(1, self.shards), self.grace
+        elif late is not None and not callable(late):
             late += self.now
-        self.act(self.driver.open(bodies, self.now, deadline=late, quorum=None if late is None else self.quorum))
+        enough = None if late is None else Enough(self.quorum, self.counts)
+        self.act(self.driver.open(bodies, self.now, deadline=late, quorum=enough))
 
     def grace(self, done, waited):
         """Return for how long late workers are waited for, as the driver of a training does."""
@@ -170,6 +176,11 @@ class World:
                     hold(len(values) == sum(number < SLICES - shard % 2 for shard in self.part), "a slice is empty")
                     self.sums[number] = sum(values[1:], values[0]) / len(values)
                 case Begin(_, done):
+                    enough = sum(map(self.counts, done.values())) >= self.quorum
+                    hold(
+                        enough or len(done) == self.shards,
+                        "a round goes on with fewer results that count than are enough",
+                    )
                     self.seen |= {"Begin again"} if self.sums else set()
                     self.sums, self.part = {}, tuple(done)
                     self.steps = {shard: said.steps for shard, said in done.items()}

@@ -1,7 +1,9 @@
 """What an open round waits for is told, in times that follow what rounds before it took: a worker that lives and never ends its step, too."""
 
 import logging
+import os
 import re
+import socket
 import threading
 
 import pytest
@@ -83,6 +85,19 @@ def test_nothing_is_said_of_a_round_that_waits_for_nobody():
     assert said(late, driver, 300) == {}
 
 
+def test_the_worker_that_is_waited_for_is_named_by_its_host_and_process():
+    driver = DriverSide(2, Limits(join=1e9), 0.0)
+    for shard, about in enumerate([{"host": "node7", "pid": "4711"}, {"host": "node8"}]):
+        driver.joined(shard, Hello(shard, about), 0.0)
+    driver.open({0: "work", 1: "work"}, 0.0)
+    assert driver.waiting(3.0) == "shard 0 (pid 4711 on node7): its steps, for 3 s; shard 1: its steps, for 3 s"
+    driver.received(0, Done(1, steps=1, slices=6), 4.0)
+    driver.received(1, Done(1, steps=1, slices=0), 4.0)
+    assert driver.waiting(5.0) == "shard 0 (pid 4711 on node7): slice 0"
+    driver.lost(0, 6.0)
+    assert driver.waiting(9.0) == "shard 0: no worker for 3 s"
+
+
 @pytest.fixture
 def soon(monkeypatch):
     monkeypatch.setattr(overdue, "_FIRST", 0.2)
@@ -116,7 +131,8 @@ def test_a_worker_that_lives_and_does_not_end_its_step_is_told_of_once_each_time
         waits.join()
         assert not value.any()
         assert all(text.startswith("this evaluation has taken ") for text in lines())
-        assert re.search(r"shard 1: its steps, for \d+ s$", lines()[-1])
+        where = re.escape(f"shard 1 (pid {os.getpid()} on {socket.gethostname()})")
+        assert re.search(rf"{where}: its steps, for \d+ s$", lines()[-1])
         assert len(lines()) <= 12  # each twice as late as the one before
     workers.join()
     assert not workers.errors

@@ -1,12 +1,13 @@
 """Whatever is lost, late, doubled or started again: a run ends with the bits of the undisturbed run."""
 
 import random
+import struct
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from transport.simulation import LIMITS, LawBrokenError, World, hold, replayed, undisturbed
+from transport.simulation import LIMITS, LawBrokenError, World, counts_by_bits, hold, replayed, undisturbed
 
 from sparknet.transport import Close, Done, DriverSide, GiveUp, Hello, Send, Work
 
@@ -31,9 +32,8 @@ class Chaos(RuleBasedStateMachine):
     )
     def begin(self, shards, rounds, doubles, late):
         self.doubles = doubles  # whether all is heard twice in the quiet end
-        self.world = World(
-            shards, rounds, self.deadline, self.driver, clocks=random.Random(0) if self.by_clock else None
-        )
+        by_clock = {"clocks": random.Random(0), "counts": counts_by_bits} if self.by_clock else {}
+        self.world = World(shards, rounds, self.deadline, self.driver, **by_clock)
         self.failed = 0
         for shard in range(shards):
             self.world.processes[self.world.start(shard)].late = late[shard]
@@ -145,7 +145,10 @@ class ChaosWithDeadline(Chaos):
 
 
 class ChaosByClock(Chaos):
-    """The same where clocks decide how many steps a worker takes, and for how long late ones are waited for once enough are done."""
+    """The same where clocks decide how many steps a worker takes, and for how long late ones are waited for once enough are done.
+
+    Not each result counts.
+    """
 
     by_clock = True
 
@@ -214,6 +217,81 @@ def test_a_worker_that_stands_still_is_left_out_once_the_grace_is_over_and_joins
     assert world.took_part[-1] == (0, 1, 2)
     assert world.kept[1] == undisturbed(world.took_part)
     assert world.driver.lost_work > 0
+
+
+def is_not_of_shard_0(said):
+    """Say of a result of a first round that it counts, unless it is the first shard's."""
+    return struct.unpack_from("d", said.result)[0] > 1.0
+
+
+def standing(*shards, **options):
+    """Return a world in which these of three workers stand still, all are there, and the others are done."""
+    world = World(3, 1, **options)
+    for shard in range(3):
+        world.processes[world.start(shard)].stands = shard in shards
+    for _ in range(3):
+        world.quiet_turn()
+    return world
+
+
+def goes_on(world, seconds=5):
+    for _ in range(seconds):
+        world.quiet_turn()
+        world.pass_time(1.0)
+
+
+def test_a_round_ends_early_only_with_a_result_that_counts():
+    asked = []
+    world = standing(1, 2, deadline=lambda done, _: asked.append([*done]) or 1.0, counts=is_not_of_shard_0)
+    goes_on(world)
+    assert world.took_part == []
+    world.processes[1].stands = False
+    goes_on(world)
+    assert (world.error, world.took_part) == (None, [(0, 1)])
+    assert asked == [[0, 1]]  # the grace begins when enough are done, so once
+
+
+def test_a_round_none_of_whose_results_counts_ends_once_all_are_there():
+    world = standing(2, deadline=0.5, counts=lambda _: False)
+    goes_on(world)
+    assert world.took_part == []
+    world.processes[2].stands = False
+    goes_on(world)
+    assert (world.error, world.took_part) == (None, [(0, 1, 2)])
+
+
+@pytest.mark.parametrize("deadline", [3.0, lambda *_: 3.0])
+def test_a_result_that_counts_and_is_lost_before_the_grace_is_over_is_waited_for(deadline):
+    world = standing(2, deadline=deadline, counts=is_not_of_shard_0)
+    world.die(world.processes[1])
+    goes_on(world)
+    assert world.took_part == []
+    world.start(1)
+    goes_on(world)
+    assert (world.error, world.took_part) == (None, [(0, 1)])
+
+
+def test_a_result_that_counts_and_is_lost_while_it_is_pulled_is_waited_for():
+    world = World(2, 1, deadline=3.0, counts=is_not_of_shard_0)
+    for shard in range(2):
+        world.start(shard)
+    while "Combine" not in world.seen:
+        world.quiet_turn()
+    world.die(world.processes[1])
+    goes_on(world)
+    assert not world.is_over
+    world.start(1)
+    goes_on(world)
+    assert (world.error, world.took_part) == (None, [(0, 1)])
+
+
+def test_a_shard_without_a_worker_ends_a_session_whose_other_results_do_not_count():
+    world = World(2, 1, deadline=lambda *_: 1.0, counts=is_not_of_shard_0)
+    world.start(0)
+    goes_on(world)
+    assert not world.is_over
+    goes_on(world, seconds=int(LIMITS.join))
+    assert str(world.error).startswith("shard 1 has been without a worker for ")
 
 
 def test_a_shard_without_a_worker_ends_no_round_that_can_do_without_it():

@@ -9,7 +9,19 @@ import pytest
 from transport.sessions import SECRET, Workers
 
 from sparknet import ClusterError, DataError
-from sparknet.transport import Credentials, DriverSide, Drop, Hello, Hub, Limits, Result, new_secret, serve, serving
+from sparknet.transport import (
+    Credentials,
+    DriverSide,
+    Drop,
+    Enough,
+    Hello,
+    Hub,
+    Limits,
+    Result,
+    new_secret,
+    serve,
+    serving,
+)
 
 LIMITS = Limits(beat=0.5, silence=120.0)
 
@@ -47,6 +59,7 @@ def hub_with(do=echoed, hello=None, **options):
         {"deadline": 1.0, "quorum": 2},
         {"deadline": 1.0, "quorum": 0},
         {"deadline": 1.0, "quorum": 0.5},
+        {"deadline": 1.0, "quorum": Enough(2, bool)},
         {"deadline": "1", "quorum": 1},
         {"deadline": float("nan"), "quorum": 1},
     ],

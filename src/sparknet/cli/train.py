@@ -139,6 +139,19 @@ def _add_rounds(train: argparse.ArgumentParser) -> None:
         help="how many of the last rounds stay in --checkpoint (default: 2)",
     )
     train.add_argument(
+        "--resume",
+        choices=["yes", "no", "other data"],
+        help="what becomes of the rounds that --checkpoint has already: yes: go on after them, with the bits of a training without a break; "
+        "'other data': go on where the images are others than before, too, with a warning; no: end with an error (default: yes)",
+    )
+    train.add_argument(
+        "--replay",
+        metavar="EVENTS",
+        help="do the rounds of a former training again, with the same bits: EVENTS is its events.jsonl, which has the steps that clocks decided "
+        "on, taken in the place of --tau, and the workers that came late. All else that the weights depend on has to be as it was; a round "
+        "with another loss ends it (default: no replay)",
+    )
+    train.add_argument(
         "--rule",
         choices=["mean", "weighted-mean", "median", "momentum", "nesterov"],
         help="how the workers' weights become the next round's start: their mean, the mean weighted by the examples seen, their "

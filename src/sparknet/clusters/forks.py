@@ -32,6 +32,7 @@ WorkOf: TypeAlias = Callable[[tuple[str, int], int], None]  # called with the hu
 _DEATHS = 3  # of the worker of one shard, in a row, without a round that ended
 _ENDS = 0.5  # seconds in which workers end by themselves; those at work in a round that was broken off are killed then
 _KILLS = 5.0  # seconds after which the first child is killed too
+_TOLD = 1_000  # characters of what a worker tells of its end: they fit in a pipe that nobody reads
 _POLL = 0.2  # seconds between two looks at which children have died
 # A terminal sends these to all processes of a job. They are the caller's to answer, and the others end with it.
 _OF_THE_CALLER = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -109,12 +110,12 @@ class Forks:
         assert self._hub is not None
         with contextlib.suppress(OSError), self._channel.makefile("rb") as lines:
             for line in lines:
-                shard, status = json.loads(line)
-                self._died(self._hub, shard, status)
+                shard, (status, told) = json.loads(line)
+                self._died(self._hub, shard, status, told)
         if not self._is_closing:
             self._hub.fail(ClusterError("the process that starts the workers has died, and no worker can be replaced"))
 
-    def _died(self, hub: Hub, shard: int, status: int) -> None:
+    def _died(self, hub: Hub, shard: int, status: int, told: str = "") -> None:
         reason = self._given_up.pop(shard, "")
         if not status:  # the hub has let it go
             return
@@ -122,7 +123,7 @@ class Forks:
         if self._deaths[shard] < _DEATHS:
             self._ask(shard, hub.address)
             return
-        how = f"killed, because {reason}" if reason else f"with {_in_words(status)}"
+        how = f"killed, because {reason}" if reason else f"with {_in_words(status)}{told and ': '}{told}"
         msg = f"the process of worker {shard} has died {_DEATHS} times without a round that ended, the last time {how}"
         hub.fail(ClusterError(msg, worker=shard))
 
@@ -143,9 +144,9 @@ def _first_child(channel: socket.socket, work: WorkOf, caller: int, mask: Iterab
                 *lines, waiting = waiting.split(b"\n")
                 for line in lines:
                     children.obey(*json.loads(line))
-            for shard, status in children.ended():
+            for shard, how in children.ended():
                 with contextlib.suppress(OSError):
-                    channel.sendall(_line(shard, status))
+                    channel.sendall(_line(shard, how))
     children.end()
 
 
@@ -156,27 +157,30 @@ class _Children:
         self._channel, self._work = channel, work
         # Nothing is ever written to this pipe. Its end to write to is open in this process alone, so the others see when this one ends.
         self._lives, self._alive = os.pipe()
-        self._shards: dict[int, int] = {}  # of each process
+        self._shards: dict[int, tuple[int, int]] = {}  # of each process, and the pipe in which it tells of its end
 
     def obey(self, shard: int, address: list[Any] | None) -> None:
         """Start the worker of a shard; without an address kill it."""
         if address is None:
-            for pid in [pid for pid, served in self._shards.items() if served == shard]:
+            for pid in [pid for pid, (served, _) in self._shards.items() if served == shard]:
                 os.kill(pid, signal.SIGKILL)
             return
         host, port = address
+        told, tells = os.pipe()
         pid = os.fork()
         if not pid:
             self._channel.close()
             os.close(self._alive)
             threading.Thread(target=_end_with, args=[self._lives], name="ends with its parent", daemon=True).start()
-            _exit_after(lambda: self._work((host, port), shard))
-        self._shards[pid] = shard
+            _exit_after(lambda: self._work((host, port), shard), tells)
+        os.close(tells)
+        self._shards[pid] = shard, told
 
-    def ended(self) -> list[tuple[int, int]]:
-        """Return the shard of each process that has died since, and how: a signal as a negative number."""
+    def ended(self) -> list[tuple[int, tuple[int, str]]]:
+        """Return the shard of each process that has died since, and how: its status, a signal as a negative number, and what it told."""
         found = [os.waitpid(pid, os.WNOHANG) for pid in self._shards]
-        return [(self._shards.pop(pid), os.waitstatus_to_exitcode(status)) for pid, status in found if pid]
+        dead = [(os.waitstatus_to_exitcode(status), *self._shards.pop(pid)) for pid, status in found if pid]
+        return [(shard, (status, _read(told))) for status, shard, told in dead]
 
     def end(self) -> None:
         """Wait for all: the hub has told them to end, or is gone."""
@@ -231,6 +235,13 @@ def _received(channel: socket.socket) -> bytes:
         return b""
 
 
+def _read(told: int) -> str:
+    """Return what a process that has ended has told, and close the pipe; a process of its own may hold the other end open."""
+    os.set_blocking(told, False)
+    with open(told, "rb", buffering=0) as pipe:
+        return (pipe.read(4 * _TOLD) or b"").decode()
+
+
 def _line(shard: int, said: object) -> bytes:
     return json.dumps([shard, said]).encode() + b"\n"
 
@@ -253,17 +264,18 @@ def _flush() -> None:
             stream.flush()
 
 
-def _exit_after(action: Callable[[], None]) -> None:
-    """Run the rest of a forked process: none of what the caller would do when it ends is done here."""
+def _exit_after(action: Callable[[], None], tells: int | None = None) -> None:
+    """Run the rest of a forked process: none of what the caller would do when it ends is done here. An error is told in a pipe, if there is one."""
     status = 1
     try:
         action()
         status = 0
-    except ClusterError:  # the driver is gone, or has let this worker go
-        pass
-    except BaseException:  # noqa: BLE001 - the process ends with it
+    except BaseException as error:  # noqa: BLE001 - the process ends with it
         with contextlib.suppress(Exception):
-            traceback.print_exc()
+            if tells is not None:
+                os.write(tells, f"{type(error).__name__}: {error}"[:_TOLD].encode(errors="replace"))
+            if not isinstance(error, ClusterError):  # with which a worker ends that has no driver, or was let go
+                traceback.print_exc()
     finally:
         _flush()
         os._exit(status)

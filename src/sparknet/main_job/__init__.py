@@ -2,7 +2,7 @@
 
 All input is checked before anything is written, the cheapest first: arguments, images, net, whether they fit, and only then the
 cluster. Each group of options has a module here: ``nets`` (--net, --solver), ``pixels`` (--bgr, --scale), ``start`` (--weights),
-``rules`` (--rule), ``master`` (--master).
+``rules`` (--rule), ``master`` (--master), ``former`` (--replay, --checkpoint).
 """
 
 import argparse
@@ -12,15 +12,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sparknet.checkpoint.place import local_path
 from sparknet.data.dataset import Dataset
 from sparknet.data.images.sets import ImageSet, load_image_set
 from sparknet.data.layout import check_shards
 from sparknet.data.packing import pack
 from sparknet.data.preprocess import Preprocessor
-from sparknet.errors import DataError, SparknetError, TrainingError
+from sparknet.errors import SparknetError, TrainingError
 from sparknet.formats.contents import TENSOR_NAMES
 from sparknet.main_job.ctrl_c import CtrlC
+from sparknet.main_job.former import checkpoint_options, replayed
 from sparknet.main_job.master import check_workers, packed_images
 from sparknet.main_job.nets import factory_of, sent_by_file
 from sparknet.main_job.pixels import pixel_steps, preprocessor_of
@@ -45,8 +45,6 @@ from sparknet.weights import WeightCollection
 
 __all__ = ["run"]
 
-_KEPT = 2  # rounds in a checkpoint
-
 
 def run(args: argparse.Namespace) -> None:
     """Run the job that the command line describes; progress goes to standard output."""
@@ -56,9 +54,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
-    rule = rule_of(args)
+    rule = rule_of(args, replayed(args))
     check_workers(args)
-    _check_checkpoint(args)
+    kept = checkpoint_options(args)
     images = load_image_set(args.data)
     with collected_log("sparknet.nets.caffe") as notes:
         factory, batch_size = factory_of(args, images)
@@ -91,9 +89,9 @@ def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
             min_workers=args.min_workers,
             evaluate=(test, args.test_every),
             weights=weights,
-            checkpoint=args.checkpoint,
-            keep=_KEPT if args.keep is None else args.keep,
             on_nonfinite=args.on_nonfinite,
+            replay=args.replay,
+            **kept,
         )
         say(*said)
         said.clear()
@@ -111,18 +109,6 @@ def _run(args: argparse.Namespace, ctrl_c: CtrlC) -> None:
                 written = _written(net, rounds.weights, out, round=rounds.finished - 1)
                 say(f"no round is left; wrote {', '.join(map(str, written))}")
             _follow(_checked(rounds, ctrl_c), args.rounds, out, net, log)
-
-
-def _check_checkpoint(args: argparse.Namespace) -> None:
-    if args.checkpoint is None:
-        if args.keep is not None:
-            msg = f"--keep {args.keep}: it is about the rounds of a checkpoint; leave it out, or give --checkpoint DIR"
-            raise DataError(msg)
-        return
-    path = local_path(args.checkpoint)
-    if path is not None and path.resolve() == Path(args.out).resolve():
-        msg = f"--checkpoint {args.checkpoint}: is the folder of --out too; expected one for this alone, such as {path / 'checkpoint'}"
-        raise DataError(msg)
 
 
 def _checked(rounds: Iterator[Round], ctrl_c: CtrlC) -> Iterator[Round]:
@@ -148,8 +134,7 @@ def _follow(rounds: Iterator[Round], total: int, out: Path, net: Net, log: Event
         finally:  # also after Ctrl-C at any moment: both files are of the same round
             if last is not None:
                 written = _written(net, last.weights, out, round=last.index, loss=last.loss)
-                facts = {"metrics": dict(last.metrics), "goodput": goodput.facts()}
-                log.write("end", rounds=last.index + 1, finished=last.index + 1 == total, **facts)
+                log.end(last.index + 1, total, last.metrics, goodput)
                 say(str(goodput))
                 say(f"{last.index + 1} of {total} rounds done; wrote {', '.join(map(str, written))}")
     except (SparknetError, OSError) as error:

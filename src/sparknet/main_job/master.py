@@ -35,7 +35,7 @@ def check_workers(args: argparse.Namespace) -> None:
     if args.aggregation != "star" and args.transport == "spark":
         msg = f"--aggregation {args.aggregation}: with --transport spark each round is a job, and no worker stays; leave out one of both"
         raise DataError(msg)
-    if not args.tau and not isinstance(args.max_seconds, float):
+    if not args.tau and not isinstance(args.max_seconds, float) and args.replay is None:
         msg = (
             "--tau 0: time alone ends a round then; give it with --max-seconds, such as --max-seconds 5, or more --tau"
         )

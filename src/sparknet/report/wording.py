@@ -42,6 +42,11 @@ _WORDS = (
     (r"on_nonfinite='(\w+)'", r"--on-nonfinite \1"),
     (r"a batch size of (\d+) fits", r"--batch-size \1 fits"),
     (r"\bcheckpoint=", "--checkpoint "),
+    (r"\bresume=False", "--resume no"),
+    (r"\breplay has", "--replay has"),
+    (r"\breplay: ", "--replay: "),
+    (r"\brounds=(\d+)", r"--rounds \1"),
+    (r"\bgive rule= as it was", "give --rule as it was"),
     (r"solver_overrides has base_lr = (\S+):", r"--learning-rate \1:"),
 )
 

@@ -28,6 +28,10 @@ class Divergence:
     policy: OnNonfinite
     checkpoint: str | None
 
+    def counts(self, nonfinite: str | None) -> bool:
+        """Say whether a result is one of those that are enough, of what is not finite in it: one that will be left out is not."""
+        return nonfinite is None or self.policy != "leave_out"
+
     def taking_part(self, index: int, outcomes: Sequence[Facts]) -> list[int]:
         """Return the places of the outcomes that are averaged; log what is wrong with the others.
 

@@ -31,7 +31,7 @@ from sparknet.training.divergence import Divergence, OnNonfinite
 from sparknet.training.pace import Decided, Limit, Pace
 from sparknet.training.protocols import Cluster, PackedData
 from sparknet.training.rehearsal import even_of, rehearsed, used_batches
-from sparknet.training.replay import Replay, check_former, former_rounds
+from sparknet.training.replay import Replay, by_work, check_former, former_rounds
 from sparknet.training.resuming import last_position
 from sparknet.training.rounds import Rounds
 from sparknet.training.run import Run
@@ -98,8 +98,8 @@ def averaged_sgd(
     min_workers
         So many results are enough: a round then waits for late workers for a while, and ends without them. How long follows from
         moving averages, a quarter of what is left of the time of ``tau`` steps (``Round.decided.grace``). A late worker joins the next
-        round, from the average, with the same minibatches, as it has learned nothing from them; it is absent in ``Round.workers``. None:
-        all are waited for. It takes workers that stay: ``LocalCluster(processes=N)``, ``SparkCluster(transport="direct")``; others
+        round, from the average, with the same minibatches, as it has learned nothing from them; it is absent in ``Round.workers``. A
+        result that ``on_nonfinite="leave_out"`` leaves out is none of those. None: all are waited for. It takes workers that stay: ``LocalCluster(processes=N)``, ``SparkCluster(transport="direct")``; others
         wait for all, and the log says so once.
     evaluate
         ``(test_data, every)``: measure the averaged weights on ``test_data`` after every ``every``-th
@@ -213,9 +213,7 @@ def averaged_sgd(
     if weights is not None:
         net.set_weights(given_weights(weights, "averaged_sgd(): weights"))
     former = former_rounds(replay)
-    is_by_clock = (max_seconds, min_workers) != (None, None) or any(
-        each.decided.rule == repr(WeightedMean()) for each in (former or {}).values()
-    )
+    is_by_clock = (max_seconds, min_workers) != (None, None) or by_work(former)
     by_default = WeightedMean() if is_by_clock else Mean()
     made_rule, first = as_rule(by_default if rule is None else rule), net.get_weights()
     start = Position(0, first, [net.get_state()], [0] * workers, made_rule.init(first))

@@ -74,6 +74,10 @@ class Ending:
         """The weights that the round began with."""
         return self._start.weights
 
+    def counts(self, nonfinite: str | None) -> bool:
+        """Say whether a result is one of the quorum's, of what is not finite in it; None: all is."""
+        return self._divergence.counts(nonfinite)
+
     def begin(self, facts: Sequence[Facts]) -> list[int]:
         """Fix who takes part; return their places. Called again, it begins anew.
 

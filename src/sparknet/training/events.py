@@ -99,6 +99,10 @@ class EventLog:
         facts["goodput"] = result.goodput.facts()
         self.write("round", **facts)
 
+    def end(self, done: int, rounds: int, metrics: Mapping[str, float], goodput: Goodput) -> None:
+        """Write how far the run came: rounds done, of how many, the test metrics of the last one, and the goodput."""
+        self.write("end", rounds=done, finished=done == rounds, metrics=dict(metrics), goodput=goodput.facts())
+
 
 _ROUND_FACTS = ("index", "loss", "steps", "examples", "bytes_down", "bytes_up", "workers", "strangers", "ignored")
 
@@ -153,7 +157,7 @@ def events_of_run(
     finished, rounds, decided
         How many rounds are finished, how many there are in all, and what clocks decided about the last finished one.
     """
-    last: tuple[int, dict[str, float]] | None = None
+    last: tuple[int, Mapping[str, float]] | None = None
     goodput = Goodput()
     with EventLog(path, goes_on=finished > 0) as log:
         log.goes_on_after(finished - 1, decided)
@@ -162,11 +166,11 @@ def events_of_run(
         def tell(found: Round) -> None:
             nonlocal last, goodput
             log.round(found)
-            last, goodput = (found.index + 1, dict(found.metrics)), goodput + found.goodput
+            last, goodput = (found.index + 1, found.metrics), goodput + found.goodput
 
         try:
             yield tell
         finally:
             if last is not None:
                 done, metrics = last
-                log.write("end", rounds=done, finished=done == rounds, metrics=metrics, goodput=goodput.facts())
+                log.end(done, rounds, metrics, goodput)

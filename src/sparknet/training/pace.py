@@ -155,7 +155,7 @@ class Quorum:
     Parameters
     ----------
     workers
-        How many results are enough.
+        How many results are enough, of those that are not left out for want of finite numbers.
     pace, averages
         What the grace follows from.
     said

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from sparknet.averaging import WeightedMean
 from sparknet.data.layout import is_whole
 from sparknet.errors import DataError, TrainingError
+from sparknet.files.regular import open_regular
 from sparknet.training.pace import Decided
 
-__all__ = ["Former", "Replay", "check_former", "former_rounds"]
+__all__ = ["Former", "Replay", "by_work", "check_former", "former_rounds"]
 
 Replay: TypeAlias = str | os.PathLike[str] | Iterable[Any]  # of rounds
 
@@ -42,6 +44,11 @@ def former_rounds(replay: Replay | None) -> Mapping[int, Former] | None:
     return dict(_of_events(Path(replay)) if isinstance(replay, str | os.PathLike) else _of_rounds(replay))
 
 
+def by_work(former: Mapping[int, Former] | None) -> bool:
+    """Say whether results were weighted by the work done, as they are by default where clocks decide."""
+    return any(each.decided.rule == repr(WeightedMean()) for each in (former or {}).values())
+
+
 def check_former(former: Mapping[int, Former], workers: int, rule: str, wanted: range) -> None:
     """Raise a DataError unless there is each round that is wanted, of so many workers and of this rule."""
     for index in wanted:
@@ -67,7 +74,8 @@ def _of_rounds(rounds: Iterable[Any]) -> Iterator[tuple[int, Former]]:
 
 
 def _of_events(path: Path) -> Iterator[tuple[int, Former]]:
-    *lines, _ = path.read_bytes().split(b"\n")  # what follows the last end of a line was not written to its end
+    with open_regular(path) as file:
+        *lines, _ = file.read().split(b"\n")  # what follows the last end of a line was not written to its end
     for number, line in enumerate(lines, start=1):
         try:
             event = json.loads(line)

@@ -21,7 +21,7 @@ from sparknet.transport.actions import (
 from sparknet.transport.driver_side import DriverSide
 from sparknet.transport.handshake import Credentials, new_secret
 from sparknet.transport.hub import Hub
-from sparknet.transport.limits import Limits
+from sparknet.transport.limits import Enough, Limits
 from sparknet.transport.messages import Beat, Close, Done, Failed, Hello, Pull, Rest, Slice, Work
 from sparknet.transport.serving import Do, Result, serve
 from sparknet.transport.worker_side import WorkerSide
@@ -39,6 +39,7 @@ __all__ = [
     "DriverSide",
     "Drop",
     "End",
+    "Enough",
     "Failed",
     "GiveUp",
     "Hello",

@@ -16,7 +16,7 @@ from typing import Any
 from sparknet.errors import ClusterError, SparknetError
 from sparknet.transport import faults
 from sparknet.transport.actions import Begin, Combine, Drop, End, GiveUp, RunAgain, Send
-from sparknet.transport.limits import Deadline, Limits
+from sparknet.transport.limits import Deadline, Enough, Limits, Quorum
 from sparknet.transport.messages import Beat, Close, Done, Failed, FromDriver, FromWorker, Hello, Pull, Slice, Work
 from sparknet.transport.standing import KnownPeer, OpenRound, Patience, Seat, making_room, waited_for
 
@@ -83,7 +83,7 @@ class DriverSide:
         self.lost_work = 0.0  # seconds that workers had work for nothing: they were lost, or left out
 
     def open(
-        self, bodies: Mapping[int, Any], now: float, *, deadline: Deadline | None = None, quorum: int | None = None
+        self, bodies: Mapping[int, Any], now: float, *, deadline: Deadline | None = None, quorum: Quorum | None = None
     ) -> list[DriverAction]:
         """Begin a round: give each shard of ``bodies`` its work. A session that is over gives up, with what ended it.
 
@@ -97,13 +97,13 @@ class DriverSide:
             Time from which on the round does with the workers that are done, once they are ``quorum``; None: it waits for all. A
             function, as for :meth:`Hub.round`, says for how many seconds more from then on.
         quorum
-            How many results are needed; default: all.
+            How many results are needed, or an :class:`Enough`; default: all.
         """
         if self._error is not None:
             return [GiveUp(self._error)]
         assert self._round is None, "a round is open"
         self._number += 1
-        self._round = OpenRound(self._number, dict(bodies), deadline, len(bodies) if quorum is None else quorum)
+        self._round = OpenRound(self._number, dict(bodies), deadline, Enough.of(quorum, most=len(bodies)))
         actions: list[DriverAction] = []
         for shard, seat in enumerate(self._seats):
             seat.open(now)
@@ -124,7 +124,7 @@ class DriverSide:
         for name, expected in self._about.items():
             if hello.about.get(name) != expected:
                 return self._give_up(faults.unfit(hello.shard, name, hello.about.get(name), expected), now)
-        self._peers[peer] = KnownPeer(hello.shard, now, now)
+        self._peers[peer] = KnownPeer(hello.shard, now, now, hello.place)
         seat = self._seats[hello.shard]
         if seat.peer is not None:
             seat.spares.append(peer)
@@ -240,7 +240,7 @@ class DriverSide:
 
     def waiting(self, now: float) -> str:
         """Return what is waited for, in words; "" for nothing."""
-        return waited_for({shard: self._seats[shard] for shard in self._awaited()}, self._round, now)
+        return waited_for({shard: self._seats[shard] for shard in self._awaited()}, self._peers, self._round, now)
 
     def without_worker(self, now: float) -> dict[int, float]:
         """Return shard -> seconds, of the shards that work waits for and that have no worker for so long."""
@@ -286,7 +286,7 @@ class DriverSide:
         seat.asked = max(seat.asked, min(seat.ahead, seat.count))
         if self._round is None or self._round.pulls:
             return self._pulled(now)
-        self._round.hear(self._said(self._ready()), now)
+        self._round.hear(shard, self._said(self._ready()), now)
         return self._fixed(now)
 
     def _fixed(self, now: float) -> list[DriverAction]:
@@ -342,7 +342,7 @@ class DriverSide:
         away = [shard for shard in round_.taking_part if not self._seats[shard].ready]
         gone = [shard for shard in away if now - self._seats[shard].since >= self._limits.grace]
         left = tuple(shard for shard in round_.taking_part if shard not in gone)
-        return self._pulled_from(left, now) if gone and len(left) >= max(1, round_.quorum) else []
+        return self._pulled_from(left, now) if gone and round_.are_enough(left) else []
 
     def _give_up(self, error: SparknetError, now: float) -> list[DriverAction]:
         told = self.close(now, str(error))

@@ -24,7 +24,7 @@ from sparknet.transport.door import Door
 from sparknet.transport.driver_side import DriverAction, DriverSide
 from sparknet.transport.frames import works
 from sparknet.transport.handshake import Credentials
-from sparknet.transport.limits import Deadline, Limits, check_quorum, check_shards
+from sparknet.transport.limits import Deadline, Limits, Quorum, check_quorum, check_shards
 from sparknet.transport.messages import Done, Hello
 from sparknet.transport.overdue import Overdue
 from sparknet.transport.peers import Peer, end_all, read_all
@@ -143,7 +143,7 @@ class Hub:
         combine: Callable[[int, tuple[memoryview, ...]], None],
         begin: Callable[[Mapping[int, Done]], None] = lambda done: None,  # noqa: ARG005 - it has to take it
         deadline: Deadline | None = None,
-        quorum: int | None = None,
+        quorum: Quorum | None = None,
         kind: str = "round",
     ) -> Mapping[int, Done]:
         """Send work to each shard, and combine what comes back slice by slice.
@@ -158,8 +158,8 @@ class Hub:
         begin
             Called before, with what those that take part have said; again where others do, and what was combined is to be forgotten.
         deadline, quorum
-            From so many seconds on the round does with those that are done, once they are so many. Both or neither. A function tells
-            for how many more seconds: it is called when they are so many, with what they said and the seconds since the first was done.
+            From so many seconds on the round does with those that are done, once they are so many, or as :class:`Enough` says. Both or
+            neither. A function tells for how many more seconds, once they are, of what they said and the seconds since the first was done.
         kind
             What it is called in the log, which tells what is waited for where it takes far longer than those of its kind before it.
 
@@ -244,7 +244,7 @@ class Hub:
         combine: Callable[[int, tuple[memoryview, ...]], None],
         begin: Callable[[Mapping[int, Done]], None],
         deadline: Deadline | None,
-        quorum: int | None,
+        quorum: Quorum | None,
     ) -> Mapping[int, Done]:
         now = time.monotonic()
         late = deadline if deadline is None or callable(deadline) else now + deadline

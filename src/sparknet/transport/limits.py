@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from sparknet.errors import DataError
 from sparknet.transport.messages import Done
 
-__all__ = ["GREETS", "Deadline", "Limits", "check_quorum", "check_shards"]
+__all__ = ["GREETS", "Deadline", "Enough", "Limits", "Quorum", "check_quorum", "check_shards"]
 
 GREETS = 10.0  # seconds in which both sides have to prove themselves, whatever else the limits say
 
@@ -19,6 +19,38 @@ _LEAST = 2  # of each: one comes while the other is combined
 # Seconds, or time, from which on a round does with those that are done. A function is called once, when enough are done: with what they
 # have said, and the seconds since the first of them was done. It returns for how many seconds more the others are waited for.
 Deadline: TypeAlias = float | Callable[[Mapping[int, Done], float], float]
+
+
+@dataclass(frozen=True)
+class Enough:
+    """How many results are enough for a round to end early, where not each result counts.
+
+    One that does not count still takes part once the round ends: it is there, and what becomes of it is the caller's business.
+
+    Parameters
+    ----------
+    results
+        How many that count are enough.
+    counts
+        Called with what a worker has said of its result; returns whether it counts, for the same words the same.
+
+    Examples
+    --------
+    >>> enough = Enough(1, counts=lambda done: done.result != b"nan")
+    >>> enough.counts(Done(round=7, steps=50, slices=3, result=b"nan"))
+    False
+    """
+
+    results: int
+    counts: Callable[[Done], bool]
+
+    @staticmethod
+    def of(quorum: "Quorum | None", most: int) -> "Enough":
+        """Return the quorum of a round: of a number, where each result counts, and of None, where ``most`` are needed."""
+        return quorum if isinstance(quorum, Enough) else Enough(most if quorum is None else quorum, lambda _: True)
+
+
+Quorum: TypeAlias = int | Enough
 
 
 @dataclass(frozen=True)
@@ -131,17 +163,13 @@ def check_shards(shards: Any) -> None:
         raise DataError(msg)
 
 
-def check_quorum(deadline: Deadline | None, quorum: int | None, workers: int) -> None:
+def check_quorum(deadline: Deadline | None, quorum: Quorum | None, workers: int) -> None:
     """Raise a DataError unless a round of so many workers can end by its deadline and quorum: one alone would wait for all."""
     if deadline is None and quorum is None:
         return
     is_time = callable(deadline) or (isinstance(deadline, numbers.Real) and deadline >= 0)
-    if (
-        not is_time
-        or isinstance(quorum, bool)
-        or not isinstance(quorum, numbers.Integral)
-        or not 1 <= quorum <= workers
-    ):
+    count = quorum.results if isinstance(quorum, Enough) else quorum
+    if not is_time or isinstance(count, bool) or not isinstance(count, numbers.Integral) or not 1 <= count <= workers:
         msg = (
             f"round(): deadline={deadline!r} and quorum={quorum!r}; expected both, seconds from now and a number of workers from 1 to "
             f"{workers}, or neither where the round waits for all"

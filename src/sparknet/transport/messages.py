@@ -18,7 +18,8 @@ class Hello:
     shard
         Which, 0-based.
     about
-        What must be the same on all workers and on the driver, such as versions and the schema of the weights.
+        What must be the same on all workers and on the driver, such as versions and the schema of the weights; and for people, ``"host"``
+        and ``"pid"``, which :func:`~sparknet.transport.serve` adds where they are not given.
     """
 
     shard: int
@@ -28,6 +29,18 @@ class Hello:
     def is_probe(self) -> bool:
         """Whether this is no worker: it only tries whether it gets here."""
         return "probe" in self.about
+
+    @property
+    def place(self) -> str:
+        """Where the worker is, in words; "" where it does not tell both.
+
+        Examples
+        --------
+        >>> Hello(3, {"host": "node7", "pid": "4711"}).place
+        'pid 4711 on node7'
+        """
+        host, pid = self.about.get("host", ""), self.about.get("pid", "")
+        return f"pid {pid} on {host}" if host and pid else ""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ lost worker.
 """
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -116,7 +117,8 @@ def serve(
     limits = limits or Limits()
     with connected(address, secret if isinstance(secret, Credentials) else Credentials(secret)) as connection:
         connection.settimeout(limits.silence)  # of sending to a driver that does not read
-        hello = Hello(hello.shard, {**hello.about, **limits.told()})
+        here = {"host": socket.gethostname(), "pid": str(os.getpid())}
+        hello = Hello(hello.shard, {**here, **hello.about, **limits.told()})
         place = f"shard {hello.shard}, the driver at {address[0]}:{address[1]}"
         _Worker(connection, hello, limits, do, tell or _traceback, place).run(longest)
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sparknet.transport.limits import Deadline, Limits
+from sparknet.transport.limits import Deadline, Enough, Limits
 from sparknet.transport.messages import Done, Rest
 
 __all__ = ["KnownPeer", "OpenRound", "Patience", "Seat", "making_room", "waited_for"]
@@ -16,11 +16,12 @@ _NAMED = 8  # shards that a message names
 
 @dataclass
 class KnownPeer:
-    """A worker that is connected: its shard, and when it was last heard and spoken to."""
+    """A worker that is connected: its shard, when it was last heard and spoken to, and where it is, in words."""
 
     shard: int
     heard: float
     said: float
+    place: str = ""
 
 
 class Patience:
@@ -133,10 +134,11 @@ class OpenRound:
     number: int
     bodies: Mapping[int, Any]  # shard -> body
     deadline: Deadline | None  # a time, or the function that says for how long after the quorum
-    quorum: int
+    enough: Enough
     taking_part: tuple[int, ...] | None = None  # None: it is not fixed yet
     next: int = 0  # slice to be combined next
     first: float | None = None  # time at which the first worker was done
+    uncounted: set[int] = field(default_factory=set)  # shards whose results do not count
 
     def body(self, shard: int, peer: int) -> Any:
         """Return what this peer gets as the worker of a shard."""
@@ -150,20 +152,26 @@ class OpenRound:
         """Time from which on it does with those that are done; None: there is none, or it is not known yet."""
         return None if callable(self.deadline) else self.deadline
 
-    def hear(self, done: Mapping[int, Done], now: float) -> None:
-        """Take that one more is done: the first one, or enough of them."""
+    def hear(self, shard: int, done: Mapping[int, Done], now: float) -> None:
+        """Take that one more is done, of these in all: the first one, or enough of them."""
         self.first = now if self.first is None else self.first
-        if callable(self.deadline) and len(done) >= self.quorum:
+        if not self.enough.counts(done[shard]):
+            self.uncounted.add(shard)
+        if callable(self.deadline) and self.are_enough(done):
             self.deadline = now + max(0.0, self.deadline(done, max(0.0, now - self.first)))
 
     def can_end(self, done: Collection[int], now: float) -> bool:
         """Say whether it goes on with these: all are done, or it is late and enough are."""
         is_late = self.due is not None and now >= self.due
-        return len(done) == len(self.bodies) or (is_late and len(done) >= max(1, self.quorum))
+        return len(done) == len(self.bodies) or (is_late and self.are_enough(done))
 
     def can_do_without(self, missing: Collection[int]) -> bool:
         """Say whether enough can be done where these have no worker."""
-        return not self.pulls and len(self.bodies) - len(missing) >= max(1, self.quorum)
+        return not self.pulls and self.are_enough(self.bodies.keys() - missing)
+
+    def are_enough(self, shards: Collection[int]) -> bool:
+        """Say whether the results of these are enough; one that is not known yet may count."""
+        return sum(shard not in self.uncounted for shard in shards) >= max(1, self.enough.results)
 
     @property
     def pulls(self) -> bool:
@@ -191,16 +199,21 @@ def making_room(seats: Sequence[Seat], awaited: Collection[int], since: float) -
     return [seat.peer for seat in seats if seat.peer is not None and seat.spares]
 
 
-def waited_for(awaited: Mapping[int, Seat], round_: OpenRound | None, now: float) -> str:
+def waited_for(
+    awaited: Mapping[int, Seat], peers: Mapping[int, KnownPeer], round_: OpenRound | None, now: float
+) -> str:
     """Return what is waited for of these shards, in words, those without a worker first; "" for nothing."""
     missing, said = list[str](), list[str]()
     for shard, seat in awaited.items():
         if seat.peer is None:
             missing.append(f"shard {shard}: no worker for {now - seat.since:.0f} s")
-        elif not seat.ready:
-            said.append(f"shard {shard}: its steps" + ("" if seat.began is None else f", for {now - seat.began:.0f} s"))
+            continue
+        place = peers[seat.peer].place
+        who = f"shard {shard} ({place})" if place else f"shard {shard}"
+        if not seat.ready:
+            said.append(f"{who}: its steps" + ("" if seat.began is None else f", for {now - seat.began:.0f} s"))
         elif round_ is not None and round_.pulls and round_.next not in seat.slices and round_.next < seat.count:
-            said.append(f"shard {shard}: slice {round_.next}")
+            said.append(f"{who}: slice {round_.next}")
     said = [*missing, *said]
     more = [f"{len(said) - _NAMED} more shards"] if len(said) > _NAMED else []
     return "; ".join(said[:_NAMED] + more)

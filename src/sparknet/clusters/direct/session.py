@@ -16,8 +16,7 @@ from sparknet.clusters.totals import mean_metrics
 from sparknet.nets.base import SolverState
 from sparknet.serialization import dump_parts
 from sparknet.training import Collected, Ending
-from sparknet.training.pace import Quorum
-from sparknet.transport import Done, Hub, Limits, Rest
+from sparknet.transport import Done, Enough, Hub, Limits, Rest
 from sparknet.weights import WeightCollection
 from sparknet.worker import Facts, Task
 
@@ -53,8 +52,9 @@ def _size(body: Any) -> int:
     return sum(memoryview(part).nbytes for part in (body.rest if isinstance(body, Rest) else body))
 
 
-def _early(quorum: Quorum | None) -> dict[str, Any]:
+def _early(ending: Ending) -> dict[str, Any]:
     """Return what the hub is told about workers that come late."""
+    quorum = ending.quorum
     if quorum is None:
         return {}
 
@@ -62,7 +62,10 @@ def _early(quorum: Quorum | None) -> dict[str, Any]:
         seconds = {shard: json.loads(each.notes)["seconds"] / each.steps for shard, each in done.items() if each.steps}
         return quorum.grace(seconds, waited)
 
-    return {"deadline": grace, "quorum": quorum.workers}
+    def counts(done: Done) -> bool:
+        return not done.is_nothing and ending.counts(json.loads(done.result)["facts"]["nonfinite"])
+
+    return {"deadline": grace, "quorum": Enough(quorum.workers, counts)}
 
 
 @dataclass(frozen=True)
@@ -172,8 +175,7 @@ class DirectSession:
     ) -> "_Moved":
         """Send the start to each worker, and combine what all of them send."""
         bodies = self._bodies(ending, tasks, weights, states, results.size)
-        early = _early(ending.quorum)
-        self._checked(self.hub.round(bodies, combine=results.take, begin=results.begin, **early))
+        self._checked(self.hub.round(bodies, combine=results.take, begin=results.begin, **_early(ending)))
         return _Moved(sum(map(_size, bodies.values())), results.nbytes)
 
     def _by_workers(
@@ -196,7 +198,7 @@ class DirectSession:
         asked = {task.worker: {"task": asdict(task), **facts} for task in tasks}
         round_ = SlicedRound(self.sliced, start, self.present or list(asked), asked, results)
         try:
-            round_.run(**_early(ending.quorum))
+            round_.run(**_early(ending))
         except UnreachableError as error:
             self.sliced.say(f"{error}; from now on all results come to the driver, as with aggregation='star'")
             self.sliced.is_off = True
