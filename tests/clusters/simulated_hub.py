@@ -35,6 +35,11 @@ from sparknet.transport.parts import PeerLostError
 LIMITS = Limits(beat=1e6, silence=1e7, join=1e6, grace=5.0)
 
 
+def joined(data):
+    """Return bytes, or a sequence of them, as one."""
+    return bytes(data) if isinstance(data, bytes | memoryview) else b"".join(map(bytes, data))
+
+
 class Offered:
     """What workers offer each other, of those that live: stands for :mod:`sparknet.transport.parts`."""
 
@@ -67,8 +72,7 @@ class Offered:
         if source.numbers[step] >= len(slices):
             self.lacked += 1
             raise PeerLostError(source.peer, "it is gone")
-        parts = slices[source.numbers[step]]
-        return memoryview(b"".join(map(bytes, parts)))
+        return memoryview(joined(slices[source.numbers[step]]))
 
 
 class SimulatedOffers:
@@ -243,8 +247,7 @@ class SimulatedHub:
                     if self.dice.random() < 0.1:
                         self.at(self.dice.random() * 2, self.dies, peer)
                 case Answer(round_, number):
-                    parts = self.results[peer][number]
-                    data = bytes(parts) if isinstance(parts, bytes | memoryview) else b"".join(map(bytes, parts))
+                    data = joined(self.results[peer][number])
                     self.sent(self.heard_by_driver, peer, Slice(round_, number, data))
                 case Abandon() | Stop():
                     pass
