@@ -1,5 +1,6 @@
 """bench/round_model.py and bench/round_costs.py: the model of rounds agrees with what can be computed by hand, and with its page."""
 
+import doctest
 import importlib.util
 import math
 import subprocess
@@ -148,6 +149,10 @@ def test_up_to_how_many_workers_a_way_is_enough():
     assert model.enough(costs.star, FREE, work) == 5
     assert model.enough(costs.star, FREE, replace(work, tau=0)) == 0
     assert model.enough(costs.sliced, FREE, work) > 10_000
+
+
+def test_the_example_of_the_model_has_its_figures():
+    assert doctest.testmod(model) == (0, 3)
 
 
 def test_the_page_has_the_figures_of_the_model():
