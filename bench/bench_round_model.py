@@ -28,7 +28,8 @@ from pathlib import Path
 
 import numpy as np
 from facts import machine
-from round_model import Costs, Work, simulate, star
+from round_costs import Costs, star
+from round_model import Work, simulate
 from round_ways import Still
 
 from sparknet import Field, LocalCluster, NDArray, WeightCollection, averaged_sgd, dump_parts, loads

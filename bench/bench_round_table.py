@@ -13,12 +13,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from round_model import Costs, Work, enough, job_per_round, simulate, sliced, star
+from round_costs import Costs, job_per_round, sliced, star
+from round_model import Work, enough, simulate
 
 MODELS = {"AlexNet, 244 MB": 244e6, "ResNet-50, 102 MB": 102e6, "7 B bfloat16, 14 GB": 14e9, "7 B float32, 28 GB": 28e9}
 LINKS = {"1 Gbit/s": 0.125e9, "10 Gbit/s": 1.25e9, "100 Gbit/s": 12.5e9}
 WORKERS = [8, 64, 512, 10_000]
-WAYS = {"a job for each round": job_per_round, "direct (star)": star, "sliced (not built)": sliced}
+WAYS = {"a job for each round": job_per_round, "direct (star)": star, "sliced": sliced}
 STEPS, STEP = 600, 0.1
 DAY = 24 * 3600.0
 EVENTS = 4_096  # workers times rounds of a cell

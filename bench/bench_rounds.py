@@ -30,7 +30,8 @@ import sys
 from pathlib import Path
 
 from facts import machine
-from round_ways import SHAPES, WAYS, Factory, Way, in_processes, resident
+from processes import resident
+from round_ways import SHAPES, WAYS, Factory, Way, in_processes
 
 MB = 1e6
 UNTIMED = 2  # rounds: the first opens the session, the second is the first that finds memory to use again

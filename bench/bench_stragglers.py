@@ -26,6 +26,7 @@ from pathlib import Path
 
 from bench_accuracy import BATCH, SEED, accuracy, columns, factory_of, steps_of
 from facts import machine
+from processes import children
 
 from sparknet import LocalCluster, averaged_sgd
 from sparknet.averaging import Mean
@@ -35,15 +36,6 @@ WORKERS = 2
 SLOWER = 3  # times
 PERIOD = 0.15  # seconds of a turn, of which the slow worker runs a third
 FOREVER_ROUNDS = 10
-
-
-def children(pid):
-    """The processes that a process has forked."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):  # it has ended
-            found += map(int, task.read_text().split())
-    return found
 
 
 def workers_since(before):

@@ -1,11 +1,7 @@
 """A discrete-event model of rounds: what a round takes, and how much of the workers' time is steps, for up to 10,000 workers.
 
 A round sends the weights to each worker, each takes its steps, and the results come back and are combined. The model knows bandwidth,
-latency, the time of a step with its spread, slow workers, and workers that are lost. It knows three ways of the bytes:
-
-- :func:`job_per_round`: a Spark job for each round; broadcast out, ``collect`` back, through the pipes between JVM and Python.
-- :func:`star`: each worker is connected to the driver, which sends the weights to each and pulls the results slice by slice.
-- :func:`sliced`: some workers each combine a part of the weights, of all workers, and send that part to all. It is not built.
+latency, the time of a step with its spread, slow workers, and workers that are lost. Its ways of the bytes are in ``round_costs.py``.
 
 ``bench_round_model.py`` compares it with rounds that are measured; ``bench_round_table.py`` prints the table of the docs.
 """
@@ -17,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 
-BLOCK = 4 << 20  # bytes of a block of Spark's broadcast
+from round_costs import Costs, Way, undisturbed
 
 
 class Clock:
@@ -86,37 +82,6 @@ class Shared:
 
 
 @dataclass(frozen=True)
-class Costs:
-    """What machines and code cost. Times in seconds, bandwidth in bytes a second, costs in seconds a byte.
-
-    The defaults are for a cluster where each worker has a machine of its own. The costs of code are of the kind of machine that the
-    docs' other figures are from; ``bench_round_model.py`` measures them anew.
-    """
-
-    bandwidth: float = 1.25e9  # of each machine's link, in each direction
-    many: float = math.inf  # of all links together, where they are on one machine
-    fixed: float = 0.002  # a round of messages without weights: threads that wait for each other
-    message: float = 0.0003  # more for each worker: the machine that it is connected to handles its messages one by one
-    sent: float = 0.07e-9  # driver, once: the message is made, with its checksum
-    loaded: float = 0.35e-9  # worker: the message is checked, and the net takes the weights
-    ready: float = 0.35e-9  # worker: the net gives its weights, and whether they are finite is looked at
-    sliced: float = 0.1e-9  # worker: checksums, while results are pulled
-    combined: float = 0.3e-9  # driver, for each worker: a result is checked and added
-    stored: float = 0.3e-9  # driver, once, while results are pulled: the sum is divided and stored
-    of_two: float = 0.6e-9  # driver, instead of these two where there are two results: their mean has a way of its own
-    looked: float = 0.2e-9  # driver, once, after that: whether the mean is finite
-    moved: float = 0.0  # cores, for each byte over a link; it counts where cores are few
-    cores: float = math.inf  # of one machine that everything runs on
-    job: float = 0.2  # an empty Spark job
-    task: float = 0.002  # Spark's scheduler, for each task
-    pipe: float = 6e-9  # a byte between JVM and Python, pickled and copied; one way. Of AlexNet's rounds on two executors; not measured apart
-
-    def mean(self, workers):
-        """Seconds a byte of the weights for the mean of so many results, of one core of the driver."""
-        return self.of_two if workers == 2 else workers * self.combined + self.stored
-
-
-@dataclass(frozen=True)
 class Work:
     """What workers do in a round, and what happens to them."""
 
@@ -141,76 +106,6 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way of the bytes, for so many workers and bytes: seconds, and (all together, each) bytes a second of links."""
-
-    opening: float  # before weights leave
-    out: tuple[float, float]
-    messages: float  # between the weights for one worker and for the next
-    loaded: float  # of one core
-    ready: float  # of one core
-    back: tuple[float, float] | None  # results go back one by one; None: all at once in the closing
-    closing: float  # from when all are there until the round has ended
-    cores: float
-
-
-def star(costs, workers, nbytes):
-    """Each worker is connected to the driver."""
-    return sliced(costs, workers, nbytes, parts=1)
-
-
-def sliced(costs, workers, nbytes, parts=None):
-    """So many workers combine a part each; None: the number that takes the least time."""
-    if parts is None:
-        powers = [2**i for i in range(int(math.log2(workers)) + 1)]
-        return min(
-            (sliced(costs, workers, nbytes, each) for each in powers), key=lambda way: _least(way, workers, nbytes)
-        )
-    total = min(costs.many, parts * costs.bandwidth)
-    moved, of_one, mean = workers * nbytes, nbytes / parts, costs.mean(workers)
-    pulled = max(
-        moved / total,
-        nbytes / costs.bandwidth,
-        nbytes * costs.sliced,
-        of_one * mean,
-        (moved * (costs.moved + costs.sliced) + nbytes * mean) / costs.cores,
-    )
-    messages = (costs.message / 2) * (1 + (parts - 1) / workers)  # a worker, too, handles those of all parts one by one
-    return Way(
-        opening=costs.fixed / 2 + of_one * costs.sent,
-        out=(min(total, costs.cores / costs.moved if costs.moved else math.inf), costs.bandwidth),
-        messages=messages,
-        loaded=nbytes * costs.loaded,
-        ready=nbytes * costs.ready,
-        back=None,
-        closing=costs.fixed / 2 + workers * messages + pulled + of_one * costs.looked,
-        cores=costs.cores,
-    )
-
-
-def job_per_round(costs, workers, nbytes):
-    """A Spark job for each round. Blocks of the broadcast go from executor to executor; results all go to the driver."""
-    hops = 1 + math.log2(workers + 1) * min(BLOCK, nbytes) / nbytes
-    return Way(
-        opening=costs.job + nbytes * costs.pipe,
-        out=(math.inf, costs.bandwidth / hops),
-        messages=costs.task,
-        loaded=nbytes * costs.pipe,
-        ready=nbytes * costs.pipe,
-        back=(min(costs.many, costs.bandwidth), costs.bandwidth),
-        # the driver's pipe, one result after the other
-        closing=workers * nbytes * costs.pipe + nbytes * (costs.stored + costs.looked),
-        cores=costs.cores,
-    )
-
-
-def _least(way, workers, nbytes):
-    """Seconds of the exchange where all workers are alike."""
-    total, each = way.out
-    return way.opening + workers * way.messages + max(workers * nbytes / total, nbytes / each) + way.closing
-
-
-@dataclass(frozen=True)
 class Found:
     """What came of rounds: seconds of one, and which part of the workers' time was what. The parts make 1."""
 
@@ -231,6 +126,8 @@ class _Round:
         self._cores = Shared(self._clock, way.cores, 1.0)
         self._back = None if way.back is None else Shared(self._clock, *way.back)
         self._attempts, self._began, self._took = [0] * workers, [None] * workers, [0.0] * workers
+        self._missing = set()  # workers whose part of the weights is lost
+        self._waiting = []  # what is to be done once all parts are there
         self._done = {}  # worker -> when
         self._closing, self._left, self._since = 0, way.closing, 0.0
         self._lost, self._is_over = 0.0, False
@@ -239,7 +136,7 @@ class _Round:
         """Return its seconds, and the workers' seconds of steps, of waiting and of lost steps; infinite seconds if it takes too long."""
         for worker in range(self._workers):
             at = self._way.opening + (worker + 1) * self._way.messages
-            self._clock.after(at, self._now(worker, self._send))
+            self._clock.after(at, self._now(worker, self._begin))
         self._await_failure()
         if not self._clock.run(lambda: self._is_over, latest):
             return math.inf, 0.0, 0.0, self._lost
@@ -253,11 +150,28 @@ class _Round:
         attempt = self._attempts[worker]
         return lambda: event(worker) if self._attempts[worker] == attempt else None
 
+    def _begin(self, worker):
+        self._with_all_parts(self._now(worker, self._send))
+
     def _send(self, worker):
-        self._out.take(self._work.nbytes, self._now(worker, self._load))
+        self._out.take(self._work.nbytes - self._way.part, self._now(worker, self._sent))
+
+    def _sent(self, worker):
+        self._with_all_parts(self._now(worker, self._load))
 
     def _load(self, worker):
         self._cores.take(self._way.loaded, self._now(worker, self._train))
+
+    def _with_all_parts(self, then):
+        """Call ``then`` once no part of the weights is lost: who has not got all of them waits for the worker that takes over."""
+        self._waiting.append(then)
+        self._go_on()
+
+    def _go_on(self):
+        if not self._missing:
+            going, self._waiting = self._waiting, []
+            for then in going:
+                then()
 
     def _train(self, worker):
         self._began[worker], self._took[worker] = self._clock.now, self._work.seconds(worker, self._rng)
@@ -285,19 +199,30 @@ class _Round:
             self._clock.after(self._rng.expovariate(rate), self._fail)
 
     def _fail(self):
-        """Lose a worker. Another one takes the same steps; a result that was being pulled is pulled on from where it was."""
+        """Lose a worker. Another one takes the same steps.
+
+        A result that was being pulled is pulled on from where it was; where workers combine, they begin anew.
+        """
         self._await_failure()
         worker = self._rng.randrange(self._workers)
         if self._back is not None and worker in self._done:
             return  # with a job for each round, the driver has its result by then
-        if len(self._done) == self._workers:
+        if len(self._done) == self._workers and not self._way.part:
             self._left -= self._clock.now - self._since
         self._done.pop(worker, None)
         self._attempts[worker] += 1
         if self._began[worker] is not None:
             self._lost += min(self._clock.now - self._began[worker], self._took[worker])
         self._began[worker], self._took[worker] = None, 0.0
-        self._clock.after(self._work.restart, self._now(worker, self._send))
+        if self._way.part:
+            self._missing.add(worker)
+        back = self._work.restart + self._way.part / self._way.out[1]
+        self._clock.after(back, self._now(worker, self._replace))
+
+    def _replace(self, worker):
+        self._missing.discard(worker)
+        self._go_on()
+        self._begin(worker)
 
 
 def simulate(
@@ -314,7 +239,7 @@ def simulate(
     Parameters
     ----------
     way
-        :func:`job_per_round`, :func:`star` or :func:`sliced`.
+        :func:`~round_costs.job_per_round`, :func:`~round_costs.star` or :func:`~round_costs.sliced`.
     costs, work
         Of machines, and of workers.
     workers, rounds
@@ -327,12 +252,13 @@ def simulate(
 
     Examples
     --------
+    >>> from round_costs import star
     >>> found = simulate(star, Costs(bandwidth=1.25e9), Work(244e6, tau=100, step=0.1), workers=8, rounds=1)
     >>> round(found.seconds, 1), round(found.goodput, 2)
-    (13.7, 0.73)
+    (13.4, 0.75)
     """
     made = way(costs, workers, work.nbytes)
-    if _least(made, workers, work.nbytes) > latest:
+    if undisturbed(made, workers, work.nbytes) > latest:
         return Found(math.inf, 0.0, 0.0, 0.0, 1.0)
     runs = []
     for i in range(rounds):
@@ -351,7 +277,7 @@ def enough(way: Callable[..., Way], costs: Costs, work: Work, least: float = 0.5
     while high - low > 1:
         middle = (low + high) // 2
         made = way(costs, middle, alike.nbytes)
-        seconds = _least(made, middle, alike.nbytes) + made.loaded + made.ready + alike.tau * alike.step
+        seconds = undisturbed(made, middle, alike.nbytes) + made.loaded + made.ready + alike.tau * alike.step
         if made.back is not None:
             seconds += max(middle * alike.nbytes / made.back[0], alike.nbytes / made.back[1])
         low, high = (middle, high) if alike.tau * alike.step >= least * seconds else (low, middle)

@@ -7,7 +7,6 @@ It says "ready" once there are workers, reads a line for each round, answers wit
 
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from bench_weights import ALEXNET, LENET, with_biases
+from processes import resident
 
 from sparknet import Field, LocalCluster, NDArray, SparkCluster, WeightCollection, averaged_sgd
 from sparknet.data import pack
@@ -82,10 +82,10 @@ def rounds_of(net, cluster, data, workers, rounds):
     return averaged_sgd(Factory(net), data, cluster=cluster, workers=workers, tau=1, rounds=rounds, seed=1)
 
 
-def in_processes(net, workers, rounds):
-    """Those of a training whose workers are child processes."""
+def in_processes(net, workers, rounds, **options):
+    """Those of a training whose workers are child processes, with these options of the cluster."""
     data = pack({"x": np.ones((workers, 1), "f")}, [Field("x", (1,), "float32")], 1)
-    return rounds_of(net, LocalCluster(processes=workers), data, workers, rounds)
+    return rounds_of(net, LocalCluster(processes=workers, **options), data, workers, rounds)
 
 
 def seconds_of(rounds):
@@ -179,11 +179,6 @@ WAYS = {
 }
 
 
-def resident(name, process="self"):
-    """Bytes of a process that are in memory: VmRSS now, VmHWM at the most."""
-    return int(re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())[1]) * 1024
-
-
 def peaks():
     """The most bytes that this process has had in memory, and the JVM of its Spark."""
     found = {"Python": resident("VmHWM")}
@@ -196,12 +191,12 @@ def peaks():
 
 
 class Way:
-    """A way in a process of its own, as the one that measures has it."""
+    """A way in a process of its own, as the one that measures has it: a program that obeys, and what it is told which way to go."""
 
-    def __init__(self, name, net):
+    def __init__(self, *which, program=__file__):
         paths = [str(Path(__file__).parent), *sys.path]  # executors look there too
         self._process = subprocess.Popen(
-            [sys.executable, __file__, name, net],
+            [sys.executable, program, *which],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -222,25 +217,30 @@ class Way:
         return json.loads(line)
 
     def round(self):
-        """Seconds of a round."""
+        """What a round took."""
         return self._asked("round")
 
     def end(self):
-        """End it, and return the most memory it had."""
+        """End it, and return what it says then, such as the most memory it had."""
         found = self._asked("end")
         self._process.communicate()
         return found
 
 
-def main():
-    name, net = sys.argv[1:]
+def obey(made, at_end):
+    """Be the process of a way, which is made now: do a round for each line that comes, and say what came of it; and what ``at_end`` returns."""
     said = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever Spark prints
-    with closing(WAYS[name](net)) as way:
+    with closing(made()) as way:
         print(json.dumps(next(way)), file=said, flush=True)
         for line in sys.stdin:
-            answer = next(way) if line == "round\n" else peaks()
+            answer = next(way) if line == "round\n" else at_end()
             print(json.dumps(answer), file=said, flush=True)
+
+
+def main():
+    name, net = sys.argv[1:]
+    obey(partial(WAYS[name], net), peaks)
 
 
 if __name__ == "__main__":
