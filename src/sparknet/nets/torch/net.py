@@ -46,7 +46,8 @@ class TorchNet:
     scheduler
         ``scheduler(optimizer)`` returns a scheduler, which takes a step after each solver step (not after each epoch).
     metrics
-        Name -> ``metric(output, *targets)``, a mean over the minibatch; ``forward`` and evaluations return them beside ``loss``.
+        Name -> ``metric(output, *targets)``, a mean over the minibatch; ``forward`` and evaluations return them beside ``loss``,
+        which so is the name of no metric.
     inputs, targets
         Names of the columns that the module, and behind the output the loss, are called with.
     device
@@ -124,7 +125,8 @@ class TorchNet:
         torch = load()
         check_compile(compile)
         check_options(
-            {"module": module, "optimizer": optimizer, "loss": loss, "scheduler": scheduler, **(metrics or {})},
+            {"module": module, "optimizer": optimizer, "loss": loss, "scheduler": scheduler},
+            metrics or {},
             {"inputs": inputs, "targets": targets},
             {"accumulate": accumulate, "threads": threads},
             clip_norm,
