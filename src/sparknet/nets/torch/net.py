@@ -235,7 +235,8 @@ class TorchNet:
         return self._state(copied)
 
     def lend(self) -> tuple[WeightCollection, dict[str, NDArray]]:
-        """Return weights and state, in the tensors' own memory where it is the host's, to be read before the net is used again."""
+        """Let the gradients go; return weights and state, in the host's own tensors where they are, read before the net is used again."""
+        self._stepping.drop_gradients()
         return self._tensors.weights(lent), self._state(lent)
 
     def _state(self, taken: Callable[[Any], NDArray]) -> dict[str, NDArray]:
