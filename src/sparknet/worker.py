@@ -28,7 +28,17 @@ from sparknet.nets.base import Net, SolverState
 from sparknet.overriding import is_as_new
 from sparknet.weights import WeightCollection
 
-__all__ = ["Facts", "Outcome", "Task", "evaluate_batch", "evaluate_shard", "left_in", "train_round"]
+__all__ = [
+    "Facts",
+    "Outcome",
+    "Task",
+    "begin_round",
+    "evaluate_batch",
+    "evaluate_shard",
+    "left_in",
+    "take_steps",
+    "train_round",
+]
 
 
 _ALL_STEPS = 1 << 62  # the clock alone ends the round
@@ -151,9 +161,28 @@ def train_round(
     called there too. At most two are ready beside the one in use. Random choices depend on the step alone, so the bits
     are those of a plain loop. In a round of one step there is nothing to do beside it, and no thread.
     """
+    begin_round(net, task, weights, state)
+    return take_steps(net, stored, task, preprocessor, exactly=exactly, lend=lend, is_wanted=is_wanted)
+
+
+def begin_round(net: Net, task: Task, weights: WeightCollection, state: SolverState) -> None:
+    """Put a net where a task starts. It has copies then, so the memory of ``weights`` and ``state`` is not needed for the steps."""
     net.set_weights(weights)
     net.set_state(state)
     reseed(net, task.seed, task.worker, task.first_step)
+
+
+def take_steps(
+    net: Net,
+    stored: Stored,
+    task: Task,
+    preprocessor: Preprocessor | None = None,
+    *,
+    exactly: int | None = None,
+    lend: bool = False,
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> Outcome:
+    """Take the steps of a task with a net that :func:`begin_round` has put where it starts; all else is as for :func:`train_round`."""
     losses: list[float] = []
     taken, examples, diverged = 0, 0, ""
     shard = Shard(task.worker, stored, task.num_batches, preprocessor, task.even)

@@ -100,8 +100,8 @@ def ended(rule, policy, position, on_nonfinite="leave_out"):
 
 def sent(outcomes, position, names, size=SIZE):
     """Return what the hub gets of these outcomes: what each worker says, and its slices."""
-    states = position.states
-    results = [result_of(o, position.weights, states[o.worker % len(states)], names, {}, size) for o in outcomes]
+    weights, states = schema_of(position.weights), [schema_of_state(asked_of(each, names)) for each in position.states]
+    results = [result_of(o, weights, states[o.worker % len(states)], names, {}, size) for o in outcomes]
     return {
         o.worker: Done(1, o.steps, len(r.slices), r.result, r.notes) for o, r in zip(outcomes, results, strict=True)
     }, results

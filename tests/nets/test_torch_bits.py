@@ -195,15 +195,20 @@ def test_a_reset_solver_state_leaves_the_schedule_where_it_is():
     assert same(kept.state_dict(), plain.module.state_dict())
 
 
+def add_gradients_of_parts(plain, batch, parts):
+    """Add up the gradients of a minibatch in parts, whose losses count by their rows."""
+    rows = [torch_plain.tensor(batch[name]).tensor_split(parts) for name in ("data", "label")]
+    for data, label in zip(*rows, strict=True):
+        (plain.loss(plain.module(data), label) * (len(data) / len(batch["label"]))).backward()
+
+
 def test_gradients_of_parts_add_up_as_in_a_plain_loop():
     net, plain = factory(accumulate=3)(), Plain()
     for step, batch in enumerate(packed().batches):
         torch.manual_seed(step_seed(0, step))
         with torch_plain.one_thread():
             plain.optimizer.zero_grad()
-            rows = [torch_plain.tensor(batch[name]).tensor_split(3) for name in ("data", "label")]
-            for data, label in zip(*rows, strict=True):
-                (plain.loss(plain.module(data), label) * (len(data) / 10)).backward()
+            add_gradients_of_parts(plain, batch, 3)
             plain.optimizer.step()
         net.step(batch)
     assert same(net.module.state_dict(), plain.module.state_dict())
@@ -220,6 +225,21 @@ def test_clipped_gradients_are_those_of_a_plain_loop():
             plain.optimizer.step()
         net.step(batch)
     assert same(net.module.state_dict(), plain.module.state_dict())
+
+
+def test_gradients_of_parts_are_clipped_once_they_are_added_up():
+    net, plain, unclipped = factory(accumulate=3, clip_norm=0.1)(), Plain(), factory(accumulate=3)()
+    for step, batch in enumerate(packed().batches):
+        torch.manual_seed(step_seed(0, step))
+        with torch_plain.one_thread():
+            plain.optimizer.zero_grad()
+            add_gradients_of_parts(plain, batch, 3)
+            torch.nn.utils.clip_grad_norm_(plain.module.parameters(), 0.1)
+            plain.optimizer.step()
+        net.step(batch)
+        unclipped.step(batch)
+    assert same(net.module.state_dict(), plain.module.state_dict())
+    assert net.get_weights() != unclipped.get_weights()
 
 
 def test_mixed_precision_is_that_of_a_plain_loop():

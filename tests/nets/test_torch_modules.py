@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 from torch_plain import SGD, Counting, Mixed, Plain, columns, factory, linear, packed, same, small
 from without_steps import rounds_without_steps
+from written import written
 
 from sparknet import LocalCluster, averaged_sgd, formats, load, nd, save
 from sparknet.averaging import Mean, Median, Momentum, Nesterov, WeightedMean
@@ -199,6 +200,21 @@ def test_weights_and_state_leave_by_one_copy_and_enter_by_none_of_their_size():
         _, written = peak(partial(write, value))
         assert read < 1.1 * size
         assert written < 0.1 * size
+
+
+def test_gradients_are_let_go_at_the_end_of_a_round_and_so_is_their_memory():
+    layers = [
+        torch.nn.Linear(4, 1000),
+        *(torch.nn.Linear(1000, 1000) for _ in range(16)),
+    ]  # 64 MB: parts that malloc keeps
+    net = factory(lambda: torch.nn.Sequential(*copy.deepcopy(layers)), loss=loss_of_many)()
+    for batch in packed().batches[:3]:
+        net.step(batch)
+    before = written()
+    weights, state = net.lend()
+    assert before - written() > 0.8 * weights.nbytes
+    assert (weights, list(state)) == (net.get_weights(), list(net.get_state()))
+    assert all(parameter.grad is None for parameter in net.module.parameters())
 
 
 def loss_of_many(output, _label):

@@ -5,12 +5,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 from torch_plain import SGD, Table, factory, linear, packed, small
 
 from sparknet import LocalCluster, averaged_sgd, nd
 from sparknet.errors import DataError, DeviceError, NetError, SchemaError, TrainingError
 from sparknet.nets import TorchNet
+from sparknet.nets.torch import accuracy
 
 pytestmark = pytest.mark.torch
 
@@ -27,6 +29,16 @@ class Wrong(torch.nn.Linear):
 
 def all_on_meta(module):
     module.to("meta")
+
+
+def one_on_a_gpu(module):
+    with FakeTensorMode():  # its tensors say where they are and have no numbers, so no GPU is needed
+        module.weight = torch.nn.Parameter(torch.zeros(2, 4, device="cuda:1"))
+
+
+def a_buffer_on_a_gpu(module):
+    with FakeTensorMode():
+        module.register_buffer("mean", torch.zeros(2, device="cuda:1"))
 
 
 def no_numbers(dtype):
@@ -125,6 +137,14 @@ MADE = {
     "no parameters": ({"module": torch.nn.ReLU}, "ReLU has no parameters"),
     "a lazy module": ({"module": partial(torch.nn.LazyLinear, 2)}, "'weight' is lazy and has no shape yet.*LazyLinear"),
     "one on meta": ({"module": partial(Wrong, all_on_meta)}, "'weight' is on the device 'meta' and has no numbers"),
+    "a parameter elsewhere": (
+        {"module": partial(Wrong, one_on_a_gpu)},
+        "the module has 'weight' on cuda:1, 'bias' on cpu; expected one device: .*give device=",
+    ),
+    "a buffer elsewhere": (
+        {"module": partial(Wrong, a_buffer_on_a_gpu)},
+        "the module has 'weight' on cpu, 'mean' on cuda:1; expected one device",
+    ),
     "float8": ({"module": partial(Wrong, no_numbers(torch.float8_e5m2))}, "'odd' is float8_e5m2, expected float16, bf"),
     "complex": ({"module": partial(Wrong, no_numbers(torch.complex64))}, "'odd' is complex64, expected float16"),
     "extra state": ({"module": partial(Extra, 4, 2)}, "'_extra_state' is dict that is no parameter.*register"),
@@ -178,7 +198,15 @@ MADE = {
     ),
     "biases for Muon": ({"optimizer": torch.optim.Muon}, r"optimizer\(parameters\): ValueError: Muon only supports 2D"),
     "no scheduler": ({"scheduler": lambda _: 3}, "scheduler.. returned int, expected a scheduler of torch.optim"),
-    "a metric": ({"metrics": {"accuracy": 0.5}}, "accuracy=0.5; expected a function"),
+    "a metric": ({"metrics": {"accuracy": 0.5}}, r"metrics\['accuracy'\]=0.5; expected a function"),
+    "a metric called as an argument": (
+        {"metrics": {"module": accuracy}, "module": 3},
+        "TorchNet: module=3; expected a function that each worker calls",
+    ),
+    "a metric that hides the loss": (
+        {"metrics": {"loss": accuracy}},
+        "metrics={'loss': ...}; expected another name: evaluations return the net's own loss",
+    ),
     "inputs": ({"inputs": "data"}, "inputs='data'; expected names of columns"),
     "accumulate": ({"accumulate": 0}, "accumulate=0; expected a whole number of at least 1"),
     "threads": ({"threads": 1.5}, "threads=1.5; expected a whole number"),
@@ -199,17 +227,6 @@ def test_what_cannot_work_is_refused_when_the_factory_is_made(name):
     options, message = MADE[name]
     with pytest.raises(NetError, match=message):
         factory(**options)
-
-
-def test_parameters_on_two_devices_are_refused(monkeypatch):
-    # Where there is no second device, its tensors have no memory either: the check of devices alone is asked.
-    from sparknet.nets.torch import layers
-
-    module = linear()
-    module.weight = torch.nn.Parameter(module.weight.to("meta"))
-    monkeypatch.setattr(layers, "_check_tensor", lambda _name, _tensor: None)
-    with pytest.raises(NetError, match=r"'weight' on meta, 'bias' on cpu; expected"):
-        layers.check_module(module)
 
 
 def test_a_device_that_is_not_there_is_an_error_of_devices():

@@ -1,15 +1,19 @@
 """Memory that is used again: once nobody has a part of it, and never before."""
 
+import ctypes
 import gc
 import socket
 import threading
 import weakref
+from mmap import PAGESIZE
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from written import written
 
 from sparknet import NDArray
+from sparknet.serialization.memory.buffers import let_go
 from sparknet.serialization.memory.leased import Leases
 from sparknet.transport import Slice
 from sparknet.transport.wire import messages, send
@@ -60,6 +64,51 @@ def test_memory_of_another_size_is_let_go():
     gc.collect()
     assert first() is None
     assert len(memory._free) == 1
+
+
+def test_less_shares_the_memory_of_the_largest_down_to_a_quarter():
+    memory = Leases()
+    address = memory.take(100_000).ctypes.data
+    for size in (50_000, 30_000, 100_000):
+        taken = memory.take(size)
+        assert (taken.ctypes.data, len(taken)) == (address, size)
+        del taken
+    assert memory.take(20_000).ctypes.data != address
+    assert memory.take(100_000).ctypes.data == address
+
+
+def test_the_kernel_may_have_large_memory_that_nobody_looks_at():
+    memory, size = Leases(), 64 << 20
+    taken = memory.take(size)
+    taken[:] = 1
+    address, before = taken.ctypes.data, written()
+    del taken
+    assert before - written() > 0.9 * size
+    take_pages(memory._free[0])
+    again = memory.take(size)
+    assert again.ctypes.data == address
+    assert not again.all()
+    again[:] = 2
+    assert before - written() < 0.1 * size
+    assert contents(again[:: 1 << 12]) == {2}
+
+
+def test_what_lies_beside_memory_that_is_let_go_stays():
+    around = np.ones(6 * PAGESIZE, np.uint8)
+    for begin, end in ((0, len(around)), (1, 3 * PAGESIZE + 9), (PAGESIZE - 1, 3 * PAGESIZE), (7, 7), (9, 100)):
+        around[:] = 1
+        let_go(around[begin:end])
+        take_pages(around)
+        assert around[:begin].all()
+        assert around[end:].all()
+        assert around[begin:end].all() or end - begin > PAGESIZE
+
+
+def take_pages(memory):
+    """Let the kernel take the pages of this memory that it may have, as it does when it is short of any."""
+    begin = -(-memory.ctypes.data // PAGESIZE) * PAGESIZE
+    nbytes = (memory.ctypes.data + memory.nbytes - begin) // PAGESIZE * PAGESIZE
+    assert ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(nbytes), 21) == 0  # MADV_PAGEOUT
 
 
 def test_what_is_free_goes_with_its_owner_though_something_is_still_in_use():

@@ -1,5 +1,8 @@
 """TorchNet on Spark: the bits of this process, and its outputs as columns. It runs in the session of torch."""
 
+import copy
+import threading
+
 import pytest
 import torch
 import torch_plain
@@ -9,6 +12,7 @@ from torch_plain import FIELDS, OPTIMIZERS, SCHEDULERS, Counting, columns, small
 
 from sparknet import LocalCluster, averaged_sgd
 from sparknet.averaging import Mean, Momentum
+from sparknet.errors import DataError
 from sparknet.nets import TorchNet
 from sparknet.nets.torch import accuracy
 from sparknet.spark import SparkCluster, featurize, pack
@@ -67,6 +71,33 @@ def test_integers_of_the_first_worker_are_taken_on_spark_too(spark, data, transp
     assert here == there
     first = data.to_local().map_shards(lambda shard: list(shard.feed(6, seed=4)), workers=2)[0]
     assert there[-1]["order"][0].to_host().tolist() == first[-1]["data"].to_host().sum(axis=0).argsort().tolist()
+
+
+def locked(lock):
+    with lock:
+        return small()
+
+
+@pytest.mark.parametrize(
+    ("kept", "module", "message"),
+    [
+        (
+            threading.Lock(),
+            locked,
+            r"cannot pickle '_thread\.lock' object; what cannot be pickled, such as a lock, .* made there",
+        ),
+        (
+            NET(),
+            lambda net: copy.deepcopy(net.module),
+            r"a TorchNet cannot be pickled; pickle TorchNet\.factory\(\.\.\.\)",
+        ),
+    ],
+    ids=["a lock", "a net"],
+)
+def test_a_factory_that_cannot_be_sent_is_named_with_the_fix(spark, data, kept, module, message):
+    net = TorchNet.factory(lambda: module(kept), optimizer=OPTIMIZERS["plain SGD"], loss=functional.cross_entropy)
+    with pytest.raises(DataError, match=rf"^the factory \(TorchFactory\) cannot be sent to the executors: .*{message}"):
+        list(averaged_sgd(net, data, cluster=SparkCluster(spark), workers=2, rounds=1))
 
 
 def test_outputs_of_a_module_become_columns(spark):

@@ -63,7 +63,8 @@ class Do(Protocol):
         Parameters
         ----------
         body
-            The bytes that the hub was given for this shard.
+            The bytes that the hub was given for this shard. It is released by the work that needs it no more (``body.release()``): all else
+            that holds it lives until the work ends.
         exactly
             Steps to take where another attempt at the same work has told how many it took; None: as the work says.
         is_wanted
@@ -190,7 +191,7 @@ class _Worker:
 
     def _work(self, work: Work) -> None:
         try:
-            found = self._do(memoryview(work.body), work.exactly, lambda: self._is_wanted(work.round))
+            found = self._do(work.body, work.exactly, lambda: self._is_wanted(work.round))
             if found is None and not self._is_wanted(work.round):
                 return
             result = _checked(found)

@@ -6,7 +6,7 @@ worker, and the driver decides what follows (:mod:`.sliced`). With a worker noth
 
 import json
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -62,6 +62,7 @@ class Exchange:
             if not is_wanted():  # it has waited behind other work of a round that did not wait for this worker
                 return None
             facts, messages = unpacked(body)
+            body.release()  # what of it is needed, the messages hold
             its_work = partial(work, exactly=exactly, is_wanted=is_wanted)
             return self._done(facts, messages, is_wanted, its_work) if PHASE in facts else its_work(facts, messages)
 
@@ -70,9 +71,9 @@ class Exchange:
     def _done(
         self,
         facts: dict[str, Any],
-        messages: Sequence[memoryview],
+        messages: list[memoryview],
         is_wanted: Callable[[], bool],
-        work: Callable[[dict[str, Any], Sequence[memoryview]], Result | None],
+        work: Callable[[dict[str, Any], list[memoryview]], Result | None],
     ) -> Result | None:
         try:
             if facts[PHASE] == GIVE:
@@ -118,7 +119,7 @@ class Exchange:
         self,
         facts: dict[str, Any],
         is_wanted: Callable[[], bool],
-        work: Callable[[dict[str, Any], Sequence[memoryview]], Result | None],
+        work: Callable[[dict[str, Any], list[memoryview]], Result | None],
     ) -> Result | None:
         offers = self._opened(facts)
         more, messages = unpacked(self._start(facts["start"], is_wanted))

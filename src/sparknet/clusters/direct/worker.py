@@ -10,6 +10,7 @@ from sparknet.clusters.direct.alike import about, made
 from sparknet.clusters.direct.exchange import Exchange
 from sparknet.clusters.direct.payload import (
     ResultLayout,
+    Schema,
     Slices,
     as_lists,
     asked_of,
@@ -29,7 +30,7 @@ from sparknet.nets.base import Net, SolverState
 from sparknet.serialization import loads
 from sparknet.transport import Credentials, Hello, Limits, Result, serve
 from sparknet.weights import WeightCollection
-from sparknet.worker import Outcome, Task, evaluate_shard, train_round
+from sparknet.worker import Outcome, Task, begin_round, evaluate_shard, take_steps
 
 __all__ = ["Evaluated", "result_of", "serve_shard"]
 
@@ -122,7 +123,7 @@ def serve_shard(
     exchange = Exchange(shard, address, secret if isinstance(secret, Credentials) else Credentials(secret), limits)
 
     def work(
-        facts: dict[str, Any], messages: Sequence[memoryview], exactly: int | None, is_wanted: Callable[[], bool]
+        facts: dict[str, Any], messages: list[memoryview], exactly: int | None, is_wanted: Callable[[], bool]
     ) -> Result | None:
         nonlocal keeps
         if "seen" in facts and evaluated is not None:
@@ -144,13 +145,17 @@ def serve_shard(
         own.clear()
         keeps = facts["keeps"]
         task = _task(facts["task"])
+        names = facts["names_of_state"]
+        given = schema_of(start), schema_of_state(asked_of(solver, names))
+        begin_round(nets[0], task, start, solver)
+        # The net has copies: during the steps nothing holds the message, whose memory is that of the weights and the state once more.
+        messages.clear()
+        del start, states, solver
         # The slices are asked for before the next work comes, and only that uses the net again.
-        outcome = train_round(
-            nets[0], stored, task, start, solver, preprocessor, exactly=exactly, lend=True, is_wanted=is_wanted
-        )
+        outcome = take_steps(nets[0], stored, task, preprocessor, exactly=exactly, lend=True, is_wanted=is_wanted)
         if not is_wanted():
             return None
-        return result_of(outcome, start, solver, facts["names_of_state"], notes, facts["slice"])
+        return result_of(outcome, *given, names, notes, facts["slice"])
 
     try:
         serve(
@@ -172,24 +177,24 @@ def _said(**notes: Any) -> Result:
 
 def result_of(
     outcome: Outcome,
-    start: WeightCollection,
-    solver: SolverState,
+    given: Schema,
+    given_state: Schema,
     names: Sequence[str],
     notes: Mapping[str, Any],
     size: int,
 ) -> Result:
     """Return what the driver gets of an outcome, in slices of ``size`` bytes.
 
-    ``start`` and ``solver`` are what the worker was given: schemas are told where they have changed. ``names`` are those of the arrays of
-    the state that the driver wants; none: all. ``notes`` is what it is told beside.
+    ``given`` and ``given_state`` are the schemas of what the worker was given: those of the outcome are told where they have changed.
+    ``names`` are those of the arrays of the state that the driver wants; none: all. ``notes`` is what it is told beside.
     """
     state = asked_of(outcome.state, names)
     weights = schema_of(outcome.weights)
     of_state = schema_of_state(state)
     told_alike = {
         "facts": {name: getattr(outcome, name) for name in _FACTS},
-        "weights": None if same(weights, schema_of(start)) else as_lists(weights),
-        "state": None if same(of_state, schema_of_state(asked_of(solver, names))) else as_lists(of_state),
+        "weights": None if same(weights, given) else as_lists(weights),
+        "state": None if same(of_state, given_state) else as_lists(of_state),
     }
     layout = ResultLayout(weights)
     slices = Slices([layout, ResultLayout(of_state, layout.end)], [*outcome.weights.arrays(), *state.values()], size)

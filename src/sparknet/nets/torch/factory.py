@@ -89,15 +89,14 @@ def torchs_device(device: str | None) -> str:
 
 def check_options(
     functions: Mapping[str, Any],
+    metrics: Mapping[str, Any],
     columns: Mapping[str, Any],
     counts: Mapping[str, Any],
     clip_norm: Any,
     autocast: Any,
 ) -> None:
     """Raise a NetError that names the first argument of the wrong kind."""
-    for name, function in functions.items():
-        if name != "scheduler" or function is not None:
-            _check_function(name, function)
+    _check_functions(functions, metrics)
     for name, names in columns.items():
         if isinstance(names, str) or not all(isinstance(column, str) for column in names):
             msg = f"TorchNet: {name}={names!r}; expected names of columns, such as ('data',)"
@@ -113,6 +112,17 @@ def check_options(
         why = ": float16 needs a factor on the loss that would have to be averaged too" if autocast == "float16" else ""
         msg = f"TorchNet: autocast={autocast!r}; expected 'bfloat16' or None{why}"
         raise NetError(msg)
+
+
+def _check_functions(functions: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    for name, function in functions.items():
+        if name != "scheduler" or function is not None:
+            _check_function(name, function)
+    if "loss" in metrics:
+        msg = "TorchNet: metrics={'loss': ...}; expected another name: evaluations return the net's own loss as 'loss'"
+        raise NetError(msg)
+    for name, metric in metrics.items():
+        _check_function(f"metrics[{name!r}]", metric)
 
 
 def _check_function(name: str, function: Any) -> None:

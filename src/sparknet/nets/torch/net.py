@@ -46,7 +46,8 @@ class TorchNet:
     scheduler
         ``scheduler(optimizer)`` returns a scheduler, which takes a step after each solver step (not after each epoch).
     metrics
-        Name -> ``metric(output, *targets)``, a mean over the minibatch; ``forward`` and evaluations return them beside ``loss``.
+        Name -> ``metric(output, *targets)``, a mean over the minibatch; ``forward`` and evaluations return them beside ``loss``,
+        which so is the name of no metric.
     inputs, targets
         Names of the columns that the module, and behind the output the loss, are called with.
     device
@@ -124,7 +125,8 @@ class TorchNet:
         torch = load()
         check_compile(compile)
         check_options(
-            {"module": module, "optimizer": optimizer, "loss": loss, "scheduler": scheduler, **(metrics or {})},
+            {"module": module, "optimizer": optimizer, "loss": loss, "scheduler": scheduler},
+            metrics or {},
             {"inputs": inputs, "targets": targets},
             {"accumulate": accumulate, "threads": threads},
             clip_norm,
@@ -233,7 +235,8 @@ class TorchNet:
         return self._state(copied)
 
     def lend(self) -> tuple[WeightCollection, dict[str, NDArray]]:
-        """Return weights and state, in the tensors' own memory where it is the host's, to be read before the net is used again."""
+        """Let the gradients go; return weights and state, in the host's own tensors where they are, read before the net is used again."""
+        self._stepping.drop_gradients()
         return self._tensors.weights(lent), self._state(lent)
 
     def _state(self, taken: Callable[[Any], NDArray]) -> dict[str, NDArray]:

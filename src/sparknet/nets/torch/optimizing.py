@@ -7,9 +7,11 @@ from typing import Any
 
 from sparknet.errors import NetError
 from sparknet.nets.torch.batches import parts_of, scalar
-from sparknet.nets.torch.runtime import load
+from sparknet.nets.torch.runtime import give_back, load
 
 __all__ = ["Stepping", "check_optimizer", "set_zero_gradients"]
+
+_LARGE = 1 << 23  # bytes of parameters on the host: gradients of fewer are not worth the call
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,12 @@ class Stepping:
             load().nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
         self.optimizer.step()
         return loss
+
+    def drop_gradients(self) -> None:
+        """Let go of the gradients, which the next step computes anew: what comes from the driver before it takes as much memory or more."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if sum(parameter.nbytes for parameter in self.parameters if parameter.is_cpu) >= _LARGE:
+            give_back()
 
     def _gradients(self, inputs: Sequence[Any], targets: Sequence[Any]) -> float:
         """Add up the gradients, in parts if there are several; the losses of parts count by their rows."""

@@ -4,6 +4,7 @@ The number of threads changes the last bits of sums and products. So a net compu
 Random numbers come from torch's own generators, which are set before each step and put back after it.
 """
 
+import ctypes
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import numpy as np
 
 from sparknet.errors import MissingDependency
 
-__all__ = ["computing", "load", "seeded", "step_seed"]
+__all__ = ["computing", "give_back", "load", "seeded", "step_seed"]
 
 
 @functools.cache
@@ -78,3 +79,13 @@ def computing(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def give_back() -> None:
+    """Give the host's memory that is free back to the system: glibc keeps what lay in tensors of less than 32 MB for this process alone.
+
+    It takes 3 ms for 70 MB, and as much as fresh memory takes when it is needed again. Other C libraries have no such function.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))

@@ -2,7 +2,7 @@
 
 Fresh memory is dear: the kernel clears every page of it when it is first touched, which takes longer than receiving the same bytes over
 loopback. What is handed out here comes back by itself: when the last array or memoryview of it is gone, and never before. So nobody has to
-promise anything about views that he keeps.
+promise anything about views that he keeps. Until it is handed out again, the kernel may have the pages of large memory, if it is short of any.
 """
 
 import weakref
@@ -10,15 +10,19 @@ from collections import deque
 
 import numpy as np
 
-from sparknet.serialization.memory.buffers import Bytes, aligned
+from sparknet.serialization.memory.buffers import Bytes, aligned, let_go
 
 __all__ = ["Leases"]
 
-_STEP = 4096  # bytes: sizes that differ by less share memory
+_STEP = 4096  # bytes: sizes that differ by less are one
+_SHARED = 4  # a message with weights alone uses the memory of one with weights and the state of Adam, which has two numbers for each
+_LARGE = 1 << 23  # bytes: more than a slice of a result has, which is used again at once
 
 
 class Leases:
     """Memory of one size, the largest that was asked for, from any thread. It is freed with this object.
+
+    Who asks for less than a quarter of that size gets memory of his own.
 
     Examples
     --------
@@ -45,6 +49,8 @@ class Leases:
         if room > self._size:
             self._size = room
             self._free.clear()
+        elif room > self._size // _SHARED:
+            room = self._size
         memory = self._found() if room == self._size else None
         if memory is None:
             memory = aligned(room)
@@ -61,6 +67,8 @@ class Leases:
 
     def _give(self, memory: Bytes) -> None:
         if len(memory) == self._size:
+            if self._size >= _LARGE:
+                let_go(memory)
             self._free.append(memory)
 
 
