@@ -333,6 +333,9 @@ class GreetsTwice(DriverSide):
             return [Send(peer, message)]
         return super()._send(peer, message, now)
 
+    def waiting(self, _now):
+        return "a worker that is lost, of which nothing is known any more"
+
 
 class AsTheyArrive(DriverSide):
     """Sums in the order in which the workers were done."""
