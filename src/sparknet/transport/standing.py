@@ -208,7 +208,7 @@ def waited_for(
         if seat.peer is None:
             missing.append(f"shard {shard}: no worker for {now - seat.since:.0f} s")
             continue
-        place = peers[seat.peer].place if seat.peer in peers else ""
+        place = peers[seat.peer].place
         who = f"shard {shard} ({place})" if place else f"shard {shard}"
         if not seat.ready:
             said.append(f"{who}: its steps" + ("" if seat.began is None else f", for {now - seat.began:.0f} s"))
