@@ -20,7 +20,7 @@ from bench_accuracy import BATCH, LENET, SEED, accuracy, columns
 from bench_torch import resnet18
 from torch import nn
 
-from sparknet import Field, LocalCluster, SparkCluster, averaged_sgd
+from sparknet import Field, LocalCluster, NDArray, SparkCluster, averaged_sgd
 from sparknet.data import EpochSampler, load_image_set, pack
 from sparknet.nets import TorchNet
 from sparknet.nets import torch as torch_nets
@@ -255,20 +255,26 @@ def distributed(chosen):
 
 
 # ---- a large module
+def counted(part):
+    """Bytes of this process that the kernel counts as this part."""
+    return int(re.search(rf"{part}:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text())[1]) * 1024
+
+
 def private():
     """Bytes that this process has written and shares with no other one: what a fork has from its parent does not count."""
-    return int(re.search(r"Private_Dirty:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text())[1]) * 1024
+    return counted("Private_Dirty")
 
 
 class Watched(TorchNet):
     """A net that counts the bytes which are copied out of it and into it, and looks at the memory of its process if it is told to."""
 
-    crossed = most = 0
+    crossed = most = spare = 0
     folder, looks = None, False
 
     def _look(self):
         if self.folder and self.looks:
             self.most = max(self.most, private())
+            self.spare = max(self.spare, counted("LazyFree"))
 
     def _counted(self, arrays):
         self.crossed += sum(array.nbytes for array in arrays)
@@ -301,7 +307,7 @@ class Watched(TorchNet):
         loss = super().step(batch)
         self._look()
         if self.folder:
-            said = {"crossed": self.crossed, "most": self.most, "steps": self.iteration}
+            said = {"crossed": self.crossed, "most": self.most, "spare": self.spare, "steps": self.iteration}
             (Path(self.folder) / f"{os.getpid()}.json").write_text(json.dumps(said))
         return loss
 
@@ -338,14 +344,28 @@ def large_plain(chosen):
         return {"step": own_steps(chosen)["step"]}
     from pyspark import worker  # noqa: F401 - a worker of Spark has imported it
 
+    # First: torch does not allow to fork once this process has taken steps.
+    beside = forked(partial(tried_and_forked, chosen))
+    return {"most": own_steps(chosen)["most"], "most of a fork": beside["most"]}
+
+
+def tried_and_forked(chosen):
+    """The memory of a process that takes torch's own steps, forked of one that has tried a net, as the driver of such workers has."""
+    given = large_columns(LARGE_BATCH)
+    LargeFactory()().rehearse({name: NDArray(column) for name, column in given.items()})
+    return forked(partial(own_steps, chosen))
+
+
+def forked(work):
+    """What work() returns in a child process."""
     here, there = os.pipe()
-    if not os.fork():  # before this process takes steps: torch does not allow to fork then
-        os.write(there, json.dumps(own_steps(chosen)).encode())
+    if not os.fork():
+        os.write(there, json.dumps(work()).encode())
         os._exit(0)
     os.close(there)
-    forked = json.loads(os.read(here, 1 << 16))
+    found = json.loads(os.read(here, 1 << 16))
     os.wait()
-    return {"most": own_steps(chosen)["most"], "most of a fork": forked["most"]}
+    return found
 
 
 def own_steps(chosen):
@@ -383,7 +403,7 @@ def large_rounds(chosen, cluster, data, folder):
     said = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
     said = [each for each in said if each["steps"]]
     if chosen["looks"]:
-        return {"nbytes": size, "most": max(each["most"] for each in said)}
+        return {"nbytes": size, **{part: max(each[part] for each in said) for part in ("most", "spare")}}
     return {
         "nbytes": size,
         "step": float(np.median([seconds / chosen["tau"] for each in later for seconds in each.seconds.train])),
