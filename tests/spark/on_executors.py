@@ -17,8 +17,10 @@ from sparknet import Field, LocalCluster, SparkCluster, averaged_sgd
 from sparknet import data as local
 from sparknet.clusters.direct.results import Results
 from sparknet.clusters.spark.training.cluster import _SparkSession
+from sparknet.clusters.spark.training.plan import SessionPlan
 from sparknet.nets import MLP
 from sparknet.spark import pack, start_spark
+from sparknet.transport import Limits
 
 LONGEST = 900  # seconds until the program is taken for one that hangs; it takes one or two minutes
 FIELDS = [Field("data", (1500,)), Field("label", (), "int64")]
@@ -38,10 +40,13 @@ SPECULATION = {
 
 
 class Deadly:
-    """Makes a net that tells where it runs, and in the second round of shard 1 ends a process; once, as a file remembers."""
+    """Makes a net that tells where it runs, and in the second round of shard 1 ends a process; once, as a file remembers.
 
-    def __init__(self, folder, victim=None):
-        self.folder, self.victim = str(folder), victim
+    With ``stops``, in the third round the worker of shard 1 then stands still; once, too.
+    """
+
+    def __init__(self, folder, victim=None, *, stops=False):
+        self.folder, self.victim, self.stops = str(folder), victim, stops
 
     def __call__(self, *, seed=0):
         net = FACTORY(seed=seed)
@@ -56,6 +61,10 @@ class Deadly:
                     with suppress(FileExistsError):
                         Path(self.folder, "killed").touch(exist_ok=False)
                         os.kill(self.victim(), signal.SIGKILL)
+                if is_second and net.iteration == 2 * OPTIONS["tau"] + 1 and self.stops:
+                    with suppress(FileExistsError):
+                        Path(self.folder, "stopped").touch(exist_ok=False)
+                        os.kill(os.getpid(), signal.SIGSTOP)
                 return step(batch)
 
             net.step = stepping
@@ -111,6 +120,19 @@ def executor_killed(spark, data, folder):
     return found
 
 
+def stopped_after_its_executor_was_killed(spark, data, folder):
+    """The task of the worker has computed its minibatches again, which were lost with the executor: Spark does not end its process then."""
+    limits = SessionPlan.limits
+    SessionPlan.limits = Limits(beat=0.5, silence=8.0, join=LONGEST)
+    _SparkSession.evaluate = BY_JOBS["evaluate"]  # no executor is left that had the files
+    try:
+        found = facts(rounds_of(Deadly(folder, executor, stops=True), data, SparkCluster(spark, transport="direct")))
+    finally:
+        SessionPlan.limits, _SparkSession.evaluate = limits, None
+    assert (folder / "stopped").exists()
+    return found
+
+
 def executor_killed_sliced(spark, data, folder):
     """The workers combine, over connections of their own that are encrypted."""
     cluster = SparkCluster(spark, transport="direct", encrypt=True, aggregation="sliced")
@@ -154,7 +176,14 @@ def executor_killed_by_jobs(spark, data, folder):
     return found
 
 
-CASES = [direct, executor_killed, executor_killed_sliced, killed_while_pulled, executor_killed_by_jobs]
+CASES = [
+    direct,
+    executor_killed,
+    stopped_after_its_executor_was_killed,
+    executor_killed_sliced,
+    killed_while_pulled,
+    executor_killed_by_jobs,
+]
 
 
 def main(master, folder, names):

@@ -20,7 +20,14 @@ def run(master, folder, cases):
 
 
 def test_the_bits_are_the_same_when_an_executor_or_a_worker_in_the_middle_of_its_result_is_killed(tmp_path):
-    cases = ["direct", "executor_killed", "executor_killed_sliced", "killed_while_pulled", "executor_killed_by_jobs"]
+    cases = [
+        "direct",
+        "executor_killed",
+        "stopped_after_its_executor_was_killed",
+        "executor_killed_sliced",
+        "killed_while_pulled",
+        "executor_killed_by_jobs",
+    ]
     run("local-cluster[2,1,1024]", tmp_path, cases)
 
 

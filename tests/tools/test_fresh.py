@@ -94,13 +94,22 @@ def test_a_debian_that_cannot_be_made_gives_status_1_and_leaves_nothing(fresh, t
     assert not (tmp_path / "machine").exists()
 
 
-def test_an_end_from_outside_ends_the_command_and_removes_the_machine(fresh, tmp_path):
+def test_an_end_from_outside_ends_the_command_and_removes_the_machine(fresh, tmp_path, monkeypatch):
     program(tmp_path, "unshare", UNSHARE.replace("shift 4", f"echo $$ > {tmp_path}/pid; exec sleep 600"))
     os.mkfifo(tmp_path / "pid")
+    enter, waited_for = subprocess.Popen.__enter__, threading.Event()
+
+    def entered(process):
+        if str(process.args[0]).endswith("unshare"):
+            waited_for.set()
+        return enter(process)
 
     def end():
         (tmp_path / "pid").read_text()
+        assert waited_for.wait(200)  # the command writes before Python has a process to wait for
         os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess.Popen, "__enter__", entered)
 
     thread = threading.Thread(target=end)
     thread.start()

@@ -41,7 +41,7 @@ class LocalCluster:
     Examples
     --------
     >>> LocalCluster(processes=2)
-    LocalCluster(processes=2)
+    LocalCluster(processes=2, aggregation='star')
     """
 
     processes: int | None = None

@@ -22,7 +22,12 @@ __all__ = ["LongJob"]
 _LOG = logging.getLogger(__name__)
 _ENDS = 2.0  # seconds for tasks to end by themselves, once the driver has told them so
 _CANCELS = 10.0  # seconds in which the job is cancelled
+# Seconds in which Spark ends a task that it was told to. It never ends one whose worker stands still, if the task has first computed a lost block
+# of its data, by Python: nothing watches the worker's process then (seen with Spark 4.3).
+_KILLED = 20.0
+_TASKS = 1 << 20  # of a stage, more than there are
 _AGAIN = 0.5  # seconds between two attempts: Spark may be starting the job just now
+_STAYS = "executor {executor} is ended, and Spark starts another one: it has not ended task {attempt} within {seconds:.0f} s, whose worker stands still"
 
 
 class LongJob:
@@ -66,13 +71,37 @@ class LongJob:
         return {stage for info in infos if info is not None for stage in info.stageIds}
 
     def kill(self, attempt: str, reason: str) -> None:
-        """Let Spark end an attempt at a task, which stands still, and start another; in a thread of its own."""
+        """Let Spark end an attempt at a task, which stands still, and start another; in a thread of its own.
 
-        def ask() -> None:
+        Where Spark has not ended it in time, its executor is ended, and Spark starts another one.
+        """
+
+        def end() -> None:
             with suppress(Exception):  # it has ended, or Spark has
-                self._context._jsc.sc().killTaskAttempt(int(attempt), True, f"sparknet: {reason}")
+                jvm = self._context._jsc.sc()
+                jvm.killTaskAttempt(int(attempt), True, f"sparknet: {reason}")
+                until = time.monotonic() + _KILLED
+                while (executor := self._executor_of(int(attempt))) and not self._is_closing:
+                    if time.monotonic() >= until:
+                        _LOG.warning("%s", _STAYS.format(executor=executor, seconds=_KILLED, attempt=attempt))
+                        jvm.killAndReplaceExecutor(executor)
+                        return
+                    time.sleep(_AGAIN)
 
-        threading.Thread(target=ask, name="ends a task", daemon=True).start()
+        threading.Thread(target=end, name="ends a task", daemon=True).start()
+
+    def _executor_of(self, attempt: int) -> str:
+        """Return the executor on which an attempt at a task of the job runs; "" for none, also on a local master, which has none."""
+        store, tracker = self._context._jsc.sc().statusStore(), self._context.statusTracker()
+        infos = {stage: tracker.getStageInfo(stage) for stage in self.stages()}
+        for stage, info in infos.items():
+            for number in range(0 if info is None else info.currentAttemptId + 1):
+                tasks = store.taskList(stage, number, _TASKS)
+                for task in map(tasks.apply, range(tasks.size())):
+                    if task.taskId() == attempt and task.status() == "RUNNING":
+                        executor = str(task.executorId())
+                        return "" if executor == "driver" else executor
+        return ""
 
     def end(self) -> None:
         """Wait for the tasks to end, which were told so, and cancel the job where they do not."""
