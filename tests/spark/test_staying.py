@@ -120,6 +120,7 @@ def test_another_interrupt_while_a_session_ends_ends_its_job_too():
 
     workers = object.__new__(staying._Workers)
     workers.hub = SimpleNamespace(close=interrupted)
+    workers.session = SimpleNamespace(close=lambda: None)
     workers.job = SimpleNamespace(end=lambda: ended.append("job"))
     with pytest.raises(KeyboardInterrupt):
         workers.close("the driver ended: KeyboardInterrupt")

@@ -68,6 +68,18 @@ def test_a_slice_may_have_several_parts_and_only_some_may_be_asked_for():
         assert got(pulls, [source(worker, 3, range(1, 3))]) == [[b"some weights"], [b"more"]]
 
 
+def test_what_a_worker_offers_itself_it_gets_without_a_connection():
+    with offering(2) as (own, other), pulling() as pulls:
+        pulls.own = own
+        own.put(7, [b"a", [b"some", memoryview(b" weights")]])
+        other.put(7, [b"b", b"c"])
+        sources = [source(own, 7, range(2)), source(other, 7, range(2), peer=1)]
+        assert got(pulls, sources) == [[b"a", b"b"], [b"some weights", b"c"]]
+        assert list(pulls._links) == [other.address]
+        with pytest.raises(PeerLostError, match="worker 0: it does not have slice 2 of 7"):
+            got(pulls, [source(own, 7, range(3))])
+
+
 @pytest.mark.parametrize("stage", [4, 7])
 def test_what_a_worker_does_not_have_is_said_with_its_number(stage):
     with offering() as (worker,), pulling() as pulls:

@@ -120,6 +120,11 @@ class Offers:
         with self._lock:
             self._offers[stage] = slices
 
+    def offered(self, stage: int) -> Sequence[Any]:
+        """Return what is offered under a number; nothing where nothing is."""
+        with self._lock:
+            return self._offers.get(stage, ())
+
     def forget(self, before: int) -> None:
         """Offer no more what has a smaller number."""
         with self._lock:
@@ -148,8 +153,7 @@ class Offers:
         try:
             while True:
                 asked = receive(connection, longest=0, allowed=[Pull], waits=lambda: True)
-                with self._lock:
-                    slices = self._offers.get(asked.round, ())
+                slices = self.offered(asked.round)
                 if asked.number >= len(slices):
                     send(connection, Close(f"it does not have slice {asked.number} of {asked.round}"))
                     return
@@ -181,6 +185,7 @@ class Pulls:
     def __init__(self, me: int, credentials: Credentials, *, silence: float, longest: int = 1 << 26) -> None:
         self._me, self._credentials, self._silence, self._longest = me, credentials, silence, longest
         self._links: dict[tuple[str, int], _Link] = {}
+        self.own: Offers | None = None  # what this worker offers itself: it needs no connection for that
 
     def in_step(self, sources: Sequence[Source], is_wanted: Callable[[], bool]) -> Iterator[list[memoryview]]:
         """Yield the first slice of each source, then the second of each, until none has one; empty where a source has no more.
@@ -218,7 +223,9 @@ class Pulls:
         while self._links:
             self._links.popitem()[1].close()
 
-    def _linked(self, source: Source) -> "_Link":
+    def _linked(self, source: Source) -> "_Link | None":
+        if self.own is not None and source.address == self.own.address:
+            return None
         if source.address not in self._links:
             try:
                 self._links[source.address] = _Link(source.address, self._me, self._credentials)
@@ -226,15 +233,28 @@ class Pulls:
                 raise PeerLostError(source.peer, f"it cannot be reached: {error}") from error
         return self._links[source.address]
 
-    def _ask(self, sources: Sequence[Source], links: Sequence["_Link"], step: int) -> None:
+    def _ask(self, sources: Sequence[Source], links: "Sequence[_Link | None]", step: int) -> None:
         for source, link in zip(sources, links, strict=True):
-            if step < len(source.numbers):
+            if link is not None and step < len(source.numbers):
                 try:
                     send(link.connection, Pull(source.stage, source.numbers[step]))
                 except OSError as error:
                     raise PeerLostError(source.peer, f"the connection to it was lost: {error}") from error
 
-    def _slice(self, source: Source, link: "_Link", step: int, is_wanted: Callable[[], bool]) -> memoryview:
+    def _own_slice(self, source: Source, step: int) -> memoryview:
+        assert self.own is not None
+        slices, number = self.own.offered(source.stage), source.numbers[step]
+        if number >= len(slices):
+            raise PeerLostError(source.peer, f"it does not have slice {number} of {source.stage}")
+        data = slices[number]
+        try:
+            return memoryview(data)
+        except TypeError:  # several parts
+            return memoryview(b"".join(data))
+
+    def _slice(self, source: Source, link: "_Link | None", step: int, is_wanted: Callable[[], bool]) -> memoryview:
+        if link is None:
+            return self._own_slice(source, step)
         heard = time.monotonic()
 
         def hear() -> None:

@@ -113,6 +113,7 @@ class Exchange:
                 )
             except OSError as error:
                 raise PeerLostError(self._shard, f"it cannot listen for others: {error}") from error
+            self._pulls.own = self._offers
         return self._offers
 
     def _trained(
